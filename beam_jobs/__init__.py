@@ -1,0 +1,1 @@
+"""The two Apache Beam jobs: building examples and explaining predictions."""

@@ -1,0 +1,58 @@
+"""R1 verbatim: the published binary DR recipe, flaws included, as the yardstick.
+
+Its flaws, kept on purpose: both eyes of a patient may be in different splits; [0, 1] goes into a
+backbone trained on [-1, 1]; BatchNorm in the unfrozen layers learns with momentum .999; batches of
+10; the checkpoint is chosen by validation accuracy, which one class alone can win.
+
+    drtfx-build-examples --config=configs/reference.py --image_dir=RAW --labels=RAW/labels.csv \
+        --output_dir=DATA
+    drtfx-train --config=configs/reference.py --data_dir=DATA --workdir=RUN
+
+Time and metric on EyePACS: not yet measured. On IDRiD: see README.md.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The reference recipe on EyePACS."""
+    config = base.eyepacs()
+
+    recipe = config.dataset.recipe
+    recipe.name, recipe.size, recipe.encoding = "reference", 96, "raw"
+    recipe.clip_limit, recipe.tiles = 2.0, 8
+
+    split = config.dataset.split
+    split.method, split.validation, split.test, split.seed = "image", 0.2, 0.0, 42
+    split.strata = (0, 1, 1, 1, 1)
+
+    model = config.model
+    model.backbone, model.weights, model.from_scratch = "MobileNetV2", "imagenet", "as_pretrained"
+    model.trainable_layers, model.batch_norm, model.input_scaling = 50, "trainable", "unit"
+    model.hidden, model.dropout, model.head_batch_norm = (256, 128), (0.5, 0.3, 0.2), True
+
+    training = config.training
+    training.epochs, training.batch_size, training.learning_rate = 35, 10, 5e-4
+    training.loss, training.focal_gamma, training.focal_alpha = "focal", 1.5, 0.5
+    training.balance = "oversample"
+    training.select_by, training.early_stopping_monitor = "val_accuracy", "val_loss"
+    training.early_stopping_patience = 10
+    training.plateau_monitor, training.plateau_patience = "val_loss", 3
+    training.plateau_factor = 0.5
+
+    augmentation = training.augmentation
+    augmentation.horizontal_flip, augmentation.vertical_flip = True, False
+    augmentation.rotation, augmentation.zoom, augmentation.contrast = 0.1, 0.1, 0.1
+
+    evaluation = config.evaluation
+    evaluation.views = (
+        "identity",
+        "left_right",
+        "up_down",
+        "left_right_up_down",
+        "brighter",
+    )
+    evaluation.threshold_rule, evaluation.threshold_grid = "accuracy", (0.30, 0.70, 0.01)
+    return config

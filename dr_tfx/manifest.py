@@ -1,0 +1,163 @@
+"""`dataset.json`: what a data set on disk is and how it was made.
+
+It is written last: a folder without it is not a data set. Training copies it into the bundle, and
+whatever reads data for that bundle compares the two first.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dr_tfx import specs
+
+FILE_NAME = "dataset.json"
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: all of one split and one label."""
+
+    name: str
+    split: str
+    label: int
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The data set's contract. Holds no time or machine name: same input, same bytes."""
+
+    dataset: specs.DatasetSpec
+    fingerprint: str  # Of the spec and all rows: what the output is a function of.
+    libraries: dict[str, str]  # Versions that decide pixels.
+    rows: int  # Of the label CSV; = written + rejected.
+    written: int
+    rejected: dict[str, int]  # Reason -> rows.
+    counts: dict[str, dict[str, int]]  # Split -> label name -> examples.
+    patients: dict[str, int]  # Split -> patients.
+    shared_patients: int  # Patients with photographs in more than one split.
+    twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
+    unlabelled: int  # Photographs in the folder that the CSV does not name.
+    shards: tuple[Shard, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-ready dicts and lists."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["dataset"] = specs.to_dict(self.dataset)
+        plain["twins"] = list(self.twins)
+        plain["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
+        return plain
+
+    def to_json(self) -> str:
+        """The text of `dataset.json`."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def shards_of(self, split: str) -> list[Shard]:
+        """The shards of a split, in order.
+
+        Raises:
+          ValueError: the data set has no such split.
+        """
+        shards = [shard for shard in self.shards if shard.split == split]
+        if not shards:
+            have = sorted({shard.split for shard in self.shards})
+            raise ValueError(
+                f"The data set has no examples in split {split!r}; it has {', '.join(have)}. "
+                "config.dataset.split sets what is held out when the data set is built."
+            )
+        return shards
+
+
+def from_dict(plain: dict[str, Any]) -> Manifest:
+    """The inverse of `Manifest.to_dict`.
+
+    Raises:
+      ValueError: another schema version, or fields missing or unknown.
+    """
+    version = plain.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"The data set has schema version {version}; this version of dr_tfx reads "
+            f"{SCHEMA_VERSION}. Build it again with drtfx-build-examples --overwrite."
+        )
+    try:
+        experiment = specs.from_config({"dataset": plain["dataset"], **_matching_task(plain)})
+        shards = tuple(Shard(**shard) for shard in plain["shards"])
+        replaced = {"dataset": experiment.dataset, "shards": shards}
+        return Manifest(**{**plain, **replaced, "twins": tuple(plain["twins"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"The manifest is damaged: {error}. Build the data set again.") from error
+
+
+def load(data_dir: Path) -> Manifest:
+    """Reads DATA_DIR/dataset.json and checks that every shard is there in full size.
+
+    Raises:
+      FileNotFoundError: no manifest (the build did not finish) or a shard is missing.
+      ValueError: the manifest is damaged, or a shard has another size than it says.
+    """
+    path = data_dir / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: {data_dir} is no data set, or its build did not finish. "
+            "Run drtfx-build-examples (the same command again resumes it)."
+        )
+    try:
+        manifest = from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for shard in manifest.shards:
+        file = data_dir / shard.name
+        size = file.stat().st_size if file.is_file() else None
+        if size is None:
+            raise FileNotFoundError(f"{file} is named in {path} but missing. Build it again.")
+        if size != shard.bytes:
+            raise ValueError(f"{file} has {size} bytes; {path} says {shard.bytes}. Build it again.")
+    return manifest
+
+
+def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) -> None:
+    """Refuses data that a model was not made for.
+
+    Raises:
+      ValueError: names every field of recipe or labels that differs.
+    """
+    ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
+    different = [
+        f"dataset.recipe.{key}: the model has {ours['recipe'][key]!r}, "
+        f"the data {theirs['recipe'][key]!r}"
+        for key in ours["recipe"]
+        if key != "encoding" and ours["recipe"][key] != theirs["recipe"][key]
+    ]
+    if ours["label_names"] != theirs["label_names"]:
+        different.append(
+            f"dataset.label_names: the model has {ours['label_names']}, "
+            f"the data {theirs['label_names']}"
+        )
+    if different:
+        raise ValueError(
+            f"{where} was built for another model. {'; '.join(different)}. "
+            "Build the data with the model's config, or train on this data."
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: under a temporary name, flushed to disk, then renamed."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _matching_task(plain: dict[str, Any]) -> dict[str, Any]:
+    """A task that fits any labels, so that the data set's half of a config validates alone."""
+    labels = len(plain["dataset"]["label_names"])
+    return {"task": {"label_map": [0] + [1] * (labels - 1)}}

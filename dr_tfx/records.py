@@ -1,0 +1,155 @@
+"""What an example is on disk: feature keys, tf.train.Example bytes, TFRecord framing.
+
+No TensorFlow: the build job's workers start without it. The messages are declared in a private
+descriptor pool, because a second `tensorflow.Example` in protobuf's default pool would collide
+with TensorFlow's own; the bytes are the same.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+import cv2
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+IMAGE_ENCODED = "image/encoded"  # bytes: raw RGB uint8 in C order, or a PNG file
+IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
+IMAGE_ID = "image/id"  # bytes: UTF-8
+IMAGE_PATIENT = "image/patient"  # bytes: UTF-8
+LABEL_PREFIX = "label/"  # int64: the finest label
+
+
+def encode_image(rgb: np.ndarray, encoding: str) -> bytes:
+    """A uint8 RGB array (height, width, 3) as the bytes of `image/encoded`."""
+    if encoding == "raw":
+        return rgb.tobytes()
+    done, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"OpenCV could not write an image of shape {rgb.shape} as PNG.")
+    return data.tobytes()
+
+
+def example(features: Mapping[str, bytes | str | int | float]) -> bytes:
+    """A serialized tf.train.Example, keys in sorted order, one value a feature."""
+    message = _EXAMPLE()
+    for key in sorted(features):
+        value = features[key]
+        feature = message.features.feature[key]
+        if isinstance(value, int):
+            feature.int64_list.value.append(value)
+        elif isinstance(value, float):
+            feature.float_list.value.append(value)
+        else:
+            feature.bytes_list.value.append(value.encode() if isinstance(value, str) else value)
+    return message.SerializeToString(deterministic=True)
+
+
+def parse(serialized: bytes) -> dict[str, bytes | int | float]:
+    """The inverse of `example`: the first value of every feature."""
+    message = _EXAMPLE()
+    message.ParseFromString(serialized)
+    result = {}
+    for key, feature in message.features.feature.items():
+        values = getattr(feature, feature.WhichOneof("kind")).value
+        result[key] = values[0]
+    return result
+
+
+class RecordWriter:
+    """Writes TFRecord frames to a binary stream, counting records and hashing the bytes."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.records = 0
+        self.bytes = 0
+
+    def write(self, record: bytes) -> None:
+        """Appends one record: length, masked CRC32C of it, the data, masked CRC32C of the data."""
+        length = struct.pack("<Q", len(record))
+        frame = b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+        self._stream.write(frame)
+        self._digest.update(frame)
+        self.records += 1
+        self.bytes += len(frame)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of all bytes written so far."""
+        return self._digest.hexdigest()
+
+
+def read(stream: BinaryIO) -> Iterator[bytes]:
+    """The records of a TFRecord stream.
+
+    Raises:
+      ValueError: a frame is cut short or its checksum is wrong.
+    """
+    while header := stream.read(12):
+        length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
+        if length < 0 or _masked_crc(header[:8]) != header[8:]:
+            raise ValueError("A TFRecord header is damaged: the file is truncated or no TFRecord.")
+        record, crc = stream.read(length), stream.read(4)
+        if len(record) < length or _masked_crc(record) != crc:
+            raise ValueError("A TFRecord is damaged: the file is truncated or was changed.")
+        yield record
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _message_classes() -> type:
+    """tf.train.Example, declared by hand from tensorflow/core/example/{example,feature}.proto."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="dr_tfx/example.proto", package="tensorflow", syntax="proto3"
+    )
+
+    def message(name: str, *fields: dict) -> descriptor_pb2.DescriptorProto:
+        declared = file.message_type.add(name=name)
+        for number, kwargs in enumerate(fields, start=1):
+            declared.field.add(
+                **{"number": number, "label": field.LABEL_OPTIONAL, "type": field.TYPE_MESSAGE}
+                | kwargs
+            )
+        return declared
+
+    repeated = {"name": "value", "label": field.LABEL_REPEATED}
+    message("BytesList", repeated | {"type": field.TYPE_BYTES})
+    message("FloatList", repeated | {"type": field.TYPE_FLOAT})
+    message("Int64List", repeated | {"type": field.TYPE_INT64})
+    feature = message(
+        "Feature",
+        {"name": "bytes_list", "type_name": ".tensorflow.BytesList", "oneof_index": 0},
+        {"name": "float_list", "type_name": ".tensorflow.FloatList", "oneof_index": 0},
+        {"name": "int64_list", "type_name": ".tensorflow.Int64List", "oneof_index": 0},
+    )
+    feature.oneof_decl.add(name="kind")
+    entry_name = ".tensorflow.Features.FeatureEntry"
+    features = message(
+        "Features", {"name": "feature", "label": field.LABEL_REPEATED, "type_name": entry_name}
+    )
+    entry = features.nested_type.add(name="FeatureEntry")
+    entry.options.map_entry = True
+    optional = field.LABEL_OPTIONAL
+    entry.field.add(name="key", number=1, label=optional, type=field.TYPE_STRING)
+    entry.field.add(
+        name="value",
+        number=2,
+        label=optional,
+        type=field.TYPE_MESSAGE,
+        type_name=".tensorflow.Feature",
+    )
+    message("Example", {"name": "features", "type_name": ".tensorflow.Features"})
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+
+
+_EXAMPLE = _message_classes()
