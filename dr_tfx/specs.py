@@ -291,6 +291,7 @@ def _check_model(model: Model) -> None:
 
 
 def _check_training(training: Training) -> None:
+    _require(0 <= training.seed < 2**31, "config.training.seed must be 0 to 2**31 - 1.")
     for name in ("epochs", "batch_size", "shuffle_buffer", "learning_rate"):
         value = getattr(training, name)
         _require(value > 0, f"config.training.{name} is {value}; expected more than 0.")

@@ -68,7 +68,7 @@ def _hold_out(strata: pd.Series, split: specs.Split) -> pd.Series:
                 "add photographs or lower config.dataset.split fractions."
             )
         _, held = train_test_split(
-            rest.index,
+            rest.index.to_numpy(dtype=object),
             test_size=fraction,
             stratify=_stratifiable(rest, fraction),
             random_state=split.seed,

@@ -1,0 +1,24 @@
+"""A small run on synthetic photographs, for the demo and for a first look: minutes, no GPU.
+
+    drtfx-demo --output_dir=DIR
+
+Time: not yet measured.
+"""
+
+import ml_collections
+
+from configs import dr_binary
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """dr_binary at 96 px, from scratch."""
+    config = dr_binary.get_config()
+    config.dataset.name = "synthetic"
+    config.dataset.recipe.size = 96
+    config.dataset.shard_examples = 64
+    config.model.weights = "none"
+    training = config.training
+    training.epochs, training.batch_size, training.learning_rate = 12, 32, 1e-3
+    augmentation = training.augmentation
+    augmentation.rotation, augmentation.zoom = 0.02, 0.05
+    return config
