@@ -1,3 +1,8 @@
 """dr_tfx: from raw medical photographs to a trained, honestly evaluated screening model."""
 
+import os
+
+# TensorFlow's C++ start-up notices would bury the progress bars; errors still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 __version__ = "0.1.0"

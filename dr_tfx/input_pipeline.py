@@ -140,9 +140,7 @@ def _epoch_examples(data: manifest.Manifest, experiment: specs.Experiment) -> in
 def _stream(files: list[str], seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
     """Endless shuffled passes over the serialized records of one label."""
     order = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=seed)
-    read = order.interleave(
-        tf.data.TFRecordDataset, cycle_length=min(4, len(files)), deterministic=True
-    )
+    read = order.interleave(tf.data.TFRecordDataset, cycle_length=min(4, len(files)))
     return read.shuffle(buffer, seed=seed + 1).repeat()
 
 

@@ -80,7 +80,7 @@ def from_dict(plain: dict[str, Any]) -> Manifest:
     Raises:
       ValueError: another schema version, or fields missing or unknown.
     """
-    version = plain.get("schema_version")
+    version = plain.get("schema_version") if isinstance(plain, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"The data set has schema version {version}; this version of dr_tfx reads "

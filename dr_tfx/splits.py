@@ -25,7 +25,7 @@ def patients(ids: pd.Series, pattern: str) -> pd.Series:
     """The patient of each photograph: the pattern's first group, else the photograph's own id."""
     if not pattern:
         return ids.copy()
-    return ids.str.extract(pattern, expand=True)[0].fillna(ids)
+    return ids.str.extract(pattern, expand=True).iloc[:, 0].fillna(ids)
 
 
 def assign(

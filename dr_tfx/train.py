@@ -90,6 +90,7 @@ def _fit(model: keras.Model, run: "Run", *, data_dir: Path, data: manifest.Manif
         initial_epoch=first,
         epochs=training.epochs,
         validation_data=validation,
+        shuffle=False,
         verbose=0,
         callbacks=[
             Progress(steps, training.epochs),

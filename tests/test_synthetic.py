@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dr_tfx import synthetic
+from dr_tfx import fundus, synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 240  # Small photographs keep these tests fast.
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def _photograph(level, *, seed=0, patient=10, eye="left", size=SIZE):
-    return synthetic.photograph(seed=seed, patient=patient, eye=eye, level=level, size=size)
+    return fundus.photograph(seed=seed, patient=patient, eye=eye, level=level, size=size)
 
 
 def _files(folder):
@@ -210,8 +210,8 @@ def test_a_patient_does_not_depend_on_how_many_there_are(tmp_path):
 
 def test_seeds_do_not_depend_on_pythons_hash():
     code = (
-        "from dr_tfx import synthetic as s; import zlib;"
-        f"p = s.photograph(seed=0, patient=10, eye='left', level=4, size={SIZE});"
+        "from dr_tfx import fundus; import zlib;"
+        f"p = fundus.photograph(seed=0, patient=10, eye='left', level=4, size={SIZE});"
         "print(zlib.crc32(p.image.tobytes()))"
     )
     sums = {
@@ -290,7 +290,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, wrong,
 @pytest.mark.parametrize("wrong", [{"eye": "middle"}, {"level": 5}, {"size": 20}])
 def test_a_photograph_with_wrong_arguments_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        synthetic.photograph(**{"seed": 0, "patient": 1, "eye": "left", "level": 0, **wrong})
+        fundus.photograph(**{"seed": 0, "patient": 1, "eye": "left", "level": 0, **wrong})
 
 
 def _run(*flags):
@@ -316,7 +316,7 @@ def test_binary_makes_the_set_and_prints_its_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(target)
     assert (target / "labels.csv").read_text() == "image,level\n10_left,4\n10_right,4\n"
-    expected = synthetic.photograph(seed=7, patient=10, eye="left", level=4)
+    expected = fundus.photograph(seed=7, patient=10, eye="left", level=4)
     photo = cv2.imread(str(target / "10_left.jpeg"))[..., ::-1]
     assert np.abs(photo.astype(float) - expected.image).mean() < 4
 

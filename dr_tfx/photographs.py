@@ -1,0 +1,120 @@
+"""Raw photographs to probabilities and heat maps, batch by batch, without a data set or Beam."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dr_tfx import explainer, figures, images, manifest, models, specs
+
+TABLE_FILE = "predictions.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One row of the table: either a probability and a decision, or the reason there is none."""
+
+    photo: str
+    probability: float | None = None  # Of the positive class, mean over the views.
+    decision: str = ""  # Class name.
+    threshold: float | None = None  # From this probability on, the positive class.
+    figure: str = ""  # File name.
+    rejected: str = ""  # Reason.
+
+
+def find(arguments: Sequence[str]) -> list[Path]:
+    """The files that arguments name, each once: a folder stands for the photographs in it."""
+    paths: list[Path] = []
+    for argument in map(Path, arguments):
+        if argument.is_dir():
+            inside = (p for p in argument.iterdir() if p.suffix.lower() in images.EXTENSIONS)
+            paths += sorted(inside) or [argument]
+        else:
+            paths.append(argument)
+    return list(dict.fromkeys(paths))
+
+
+def read_all(
+    bundle: models.Bundle, paths: Sequence[Path], *, output_dir: Path
+) -> Iterator[Reading]:
+    """Scores photographs and writes one figure for each; yields their rows in order.
+
+    No more than one batch of photographs is held at a time.
+
+    Args:
+      bundle: the model.
+      paths: files. Those that are missing or give no example are rejected, the others scored.
+      output_dir: where the figures go, `<stem>.png`; created if need be.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    explain, experiment = explainer.Explainer(bundle), bundle.experiment
+    names, remaining = _figure_names(paths), iter(paths)
+    while batch := list(itertools.islice(remaining, experiment.evaluation.batch_size)):
+        prepared = [_prepare(path, experiment.dataset.recipe) for path in batch]
+        usable = [picture for picture in prepared if isinstance(picture, np.ndarray)]
+        results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        if usable:
+            results = zip(*explain(np.stack(usable)), strict=True)
+        for path, picture in zip(batch, prepared, strict=True):
+            if isinstance(picture, str):
+                yield Reading(str(path), rejected=picture)
+                continue
+            heatmap, score = next(results)
+            reading = Reading(
+                photo=str(path),
+                probability=float(score),
+                decision=explain.decide(float(score)),
+                threshold=explain.threshold,
+                figure=names[path],
+            )
+            explained = figures.Explained(picture, heatmap, _caption(reading))
+            png = figures.draw([explained], title=path.name)
+            (output_dir / reading.figure).write_bytes(png)
+            yield reading
+
+
+def write_table(readings: Sequence[Reading], output_dir: Path) -> Path:
+    """Writes predictions.csv, one row a photograph, and returns its path."""
+    table = pd.DataFrame([dataclasses.asdict(reading) for reading in readings])
+    manifest.write_text(output_dir / TABLE_FILE, table.to_csv(index=False))
+    return output_dir / TABLE_FILE
+
+
+def _prepare(path: Path, recipe: specs.Recipe) -> np.ndarray | str:
+    """The photograph as the model sees it, or why there is none."""
+    if path.is_dir():
+        return "no photographs in this folder"
+    try:
+        return images.apply_recipe(path.read_bytes(), recipe)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except images.RejectedImage as error:
+        return str(error)
+
+
+def _caption(reading: Reading) -> str:
+    return (
+        f"{reading.decision}   probability {reading.probability:.3f}   "
+        f"threshold {reading.threshold:.2f}"
+    )
+
+
+def _figure_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """`<stem>.png`, with -2, -3 ... where files of several folders or kinds share a stem."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        candidates = (f"{path.stem}{end}.png" for end in _endings())
+        names[path] = next(name for name in candidates if name not in taken)
+        taken.add(names[path])
+    return names
+
+
+def _endings() -> Iterator[str]:
+    yield ""
+    yield from (f"-{n}" for n in itertools.count(2))

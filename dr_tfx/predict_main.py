@@ -1,0 +1,82 @@
+"""Reads raw photographs with a trained model.
+
+    drtfx-predict --workdir=RUN eye.jpeg other_eye.png
+    drtfx-predict --workdir=RUN folder/of/photographs --output_dir=OUT
+
+RUN is what training wrote. The photographs need no preparation: what was done to the training
+photographs is done to them. A folder stands for the photographs directly in it.
+
+Prints a table: photograph, probability, decision. OUT (RUN/predictions if not given) receives the
+same as predictions.csv, and a picture of every photograph with its heat map: which places raised
+the probability. What cannot be read is listed as rejected with the reason, and the others are
+still read; the exit code is 1 if none could be. The last line printed is OUT.
+
+The results assist; they are no diagnosis.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import app, flags
+
+if TYPE_CHECKING:
+    from dr_tfx import photographs
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder for the results; WORKDIR/predictions if not given."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the photographs that the arguments name; prints the table, then the folder."""
+    if len(argv) < 2:
+        raise app.UsageError("no photographs given")
+    # Here, so that --help does not wait for TensorFlow.
+    from dr_tfx import explainer, models, photographs
+
+    workdir = Path(_WORKDIR.value)
+    output_dir = Path(_OUTPUT_DIR.value or workdir / "predictions")
+    paths = photographs.find(argv[1:])
+    readings = []
+    try:
+        bundle = models.load_bundle(workdir)
+        if bundle.threshold is None:
+            print(
+                f"note: {workdir} has no threshold yet; {explainer.DEFAULT_THRESHOLD} is used. "
+                "drtfx-evaluate --split=validation chooses one.",
+                file=sys.stderr,
+            )
+        width = max(len("photograph"), *(len(str(path)) for path in paths))
+        print(f"{'photograph':<{width}}  probability  decision")
+        for reading in photographs.read_all(bundle, paths, output_dir=output_dir):
+            readings.append(reading)
+            print(f"{reading.photo:<{width}}  {_result(reading)}", flush=True)
+        photographs.write_table(readings, output_dir)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(output_dir)
+    if all(reading.rejected for reading in readings):
+        sys.exit(1)
+
+
+def _result(reading: "photographs.Reading") -> str:
+    """What follows the photograph's name in its row."""
+    if reading.rejected:
+        return f"{'-':>11}  rejected ({reading.rejected})"
+    return f"{reading.probability:11.3f}  {reading.decision} (threshold {reading.threshold:.2f})"
+
+
+def run() -> None:
+    """The console script. absl's --help looks for text and flags in `__main__`: lend it ours."""
+    sys.modules["__main__"].__doc__ = __doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    flags.FLAGS.set_gnu_getopt(True)  # Flags may follow the photographs.
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,221 @@
+"""Architecture, freezing, precision, losses, and a bundle that loads without custom code."""
+
+import subprocess
+import sys
+
+import datasets
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs import reference
+from dr_tfx import heads, models, predict, specs
+
+
+def changed(**model):
+    plain = specs.to_dict(datasets.experiment())
+    plain["model"].update(model)
+    return specs.from_config(plain)
+
+
+def reference_experiment():
+    config = reference.get_config()
+    config.model.weights = "none"
+    return specs.from_config(config)
+
+
+def test_the_reference_network_is_r1s():
+    model = models.build(reference_experiment())
+    assert model.input_shape == (None, 96, 96, 3) and model.output_shape == (None, 1)
+    names = [layer.name for layer in model.layers]
+    kinds = [type(layer).__name__ for layer in model.layers[names.index("average_pool") :]]
+    assert kinds == [
+        "GlobalAveragePooling2D",
+        "BatchNormalization",
+        "Dropout",
+        "Dense",
+        "BatchNormalization",
+        "Dropout",
+        "Dense",
+        "Dropout",
+        "Dense",
+    ]
+    dense = [x.units for x in model.layers if isinstance(x, keras.layers.Dense)]
+    assert dense == [256, 128, 1]
+    rates = [x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)]
+    assert rates == [0.5, 0.3, 0.2]
+
+
+def test_the_reference_fine_tunes_the_last_fifty_layers_with_their_batch_norm():
+    model = models.build(reference_experiment())
+    backbone = model.layers[: [x.name for x in model.layers].index("average_pool")]
+    plain = keras.applications.MobileNetV2((96, 96, 3), include_top=False, weights=None).layers
+    last = {layer.name for layer in plain[-50:]}
+    trainable = {x.name for x in backbone if x.trainable and x.name not in ("pixels",)}
+    assert trainable - {"input_scaling"} == last
+    assert any(isinstance(x, keras.layers.BatchNormalization) and x.trainable for x in backbone)
+
+
+def test_frozen_batch_norm_does_not_move_in_training(tmp_path):
+    donor = keras.applications.MobileNetV2((32, 32, 3), include_top=False, weights=None)
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    weights = str(tmp_path / "donor.weights.h5")
+    for batch_norm, moves in (("frozen", False), ("trainable", True)):
+        model = models.build(changed(weights=weights, batch_norm=batch_norm))
+        assert np.array_equal(
+            model.get_layer("Conv_1").get_weights()[0], donor.get_layer("Conv_1").get_weights()[0]
+        )
+        before = model.get_layer("Conv_1_bn").get_weights()
+        model(tf.random.stateless_uniform((4, 32, 32, 3), (1, 2)) * 255, training=True)
+        after = model.get_layer("Conv_1_bn").get_weights()
+        assert (not all(map(np.array_equal, before, after))) == moves
+
+
+def test_without_weights_the_whole_backbone_learns_with_usable_momentum():
+    model = models.build(changed(weights="none"))
+    assert all(layer.trainable for layer in model.layers)
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) == 52 and {x.momentum for x in norms} == {0.9}
+
+
+@pytest.mark.parametrize(("scaling", "low", "high"), [("backbone", -1, 1), ("unit", 0, 1)])
+def test_input_scaling(scaling, low, high):
+    layer = models.build(changed(input_scaling=scaling)).get_layer("input_scaling")
+    assert np.allclose(layer(np.array([[0.0, 255.0]], np.float32)), [[low, high]])
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "avg_max"])
+def test_pooling(pooling):
+    model = models.build(changed(pooling=pooling))
+    assert model.get_layer("score").kernel.shape[0] == (2560 if pooling == "avg_max" else 1280)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"backbone": "AlexNet"}, "expected one of MobileNetV2"),
+        ({"weights": "no/such.weights.h5"}, "no such file"),
+    ],
+)
+def test_a_wrong_backbone_or_weights_is_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        models.build(changed(**model))
+
+
+def test_a_file_that_holds_no_weights_is_refused(tmp_path):
+    path = tmp_path / "wrong.weights.h5"
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(ValueError, match="does not hold weights of MobileNetV2"):
+        models.build(changed(weights=str(path)))
+
+
+def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():
+    expected = "float32" if not tf.config.list_physical_devices("GPU") else None
+    assert expected is None or models.choose_precision("auto") == expected
+    assert models.choose_precision("mixed_bfloat16") == "mixed_bfloat16"
+
+
+def test_mixed_precision_keeps_weights_and_output_in_float32():
+    models.set_precision("mixed_bfloat16")
+    try:
+        model = models.build(datasets.experiment())
+        assert model.get_layer("Conv_1").compute_dtype == "bfloat16"
+        assert model.get_layer("score").compute_dtype == "float32"
+        output = model(np.zeros((1, 32, 32, 3), np.float32))
+        assert output.dtype == tf.float32
+    finally:
+        models.set_precision("float32")
+
+
+def test_focal_loss_is_r1s_formula():
+    rng = np.random.default_rng(0)
+    p, y = rng.uniform(0.01, 0.99, 100), rng.integers(0, 2, 100)
+    p_t = np.where(y == 1, p, 1 - p)
+    expected = np.mean(-0.5 * (1 - p_t) ** 1.5 * np.log(p_t))
+    head = heads.make(datasets.experiment().task, specs.Training())
+    found = head.loss()(y[:, None].astype(np.float32), p[:, None].astype(np.float32))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_targets_follow_the_label_map():
+    head = heads.make(datasets.experiment().task, specs.Training())
+    assert head.encode(tf.constant([0, 1, 2, 0])).numpy().tolist() == [[0], [1], [1], [0]]
+
+
+@pytest.fixture(scope="module")
+def bundle_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    experiment = datasets.experiment()
+    data = datasets.write(folder / "data", experiment.dataset)
+    models.save_bundle(
+        folder,
+        models.build(experiment),
+        experiment=experiment,
+        data=data,
+        precision="float32",
+        best_epoch=1,
+    )
+    return folder
+
+
+def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(bundle_dir):
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    np.save(bundle_dir / "images.npy", images)
+    here = models.load_bundle(bundle_dir).model(images.astype(np.float32)).numpy()[:, 0]
+    code = (
+        "import keras, numpy as np, sys; folder = sys.argv[1];"
+        "model = keras.models.load_model(folder + '/model.keras');"
+        "x = np.load(folder + '/images.npy').astype('float32');"
+        "print(*[f'{v:.7f}' for v in np.asarray(model(x))[:, 0]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bundle_dir)], capture_output=True, text=True, check=True
+    )
+    assert np.allclose([float(v) for v in done.stdout.split()], here, atol=1e-5)
+
+
+def test_the_threshold_is_kept_in_the_bundle(bundle_dir):
+    assert models.load_bundle(bundle_dir).threshold is None
+    models.save_threshold(bundle_dir, 0.37, "validation")
+    bundle = models.load_bundle(bundle_dir)
+    assert (bundle.threshold, bundle.threshold_split) == (0.37, "validation")
+
+
+def test_a_folder_without_bundle_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no finished training"):
+        models.load_bundle(tmp_path)
+
+
+def test_scores_of_a_split_are_those_of_its_arrays(bundle_dir):
+    bundle = models.load_bundle(bundle_dir)
+    frame = predict.predict_split(bundle, bundle_dir / "data", "validation")
+    assert frame["id"].tolist() == [f"n{i}" for i in range(33, 44)]
+    assert frame["stratum"].tolist() == [0] * 5 + [1] * 4 + [2] * 2
+    assert frame["target"].tolist() == [0] * 5 + [1] * 6
+    images = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(33, 44)])
+    assert np.allclose(predict.predict_arrays(bundle, images), frame["score"], atol=1e-6)
+
+
+def test_views_are_r1s_five():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+    expected = {
+        "identity": x,
+        "left_right": x[:, :, ::-1],
+        "up_down": x[:, ::-1],
+        "left_right_up_down": x[:, ::-1, ::-1],
+        "brighter": np.clip(x / 255 * 1.1, 0, 1) * 255,
+    }
+    assert set(predict.VIEWS) == set(expected)
+    for name, view in predict.VIEWS.items():
+        assert np.allclose(view(tf.constant(x)), expected[name], atol=1e-3), name
+
+
+def test_an_unknown_view_is_refused(bundle_dir):
+    bundle = models.load_bundle(bundle_dir)
+    plain = specs.to_dict(bundle.experiment)
+    plain["evaluation"]["views"] = ["identity", "sideways"]
+    odd = models.Bundle(bundle.model, specs.from_config(plain), bundle.manifest, None, None)
+    with pytest.raises(ValueError, match="sideways"):
+        predict.predict_arrays(odd, np.zeros((1, 32, 32, 3), np.uint8))

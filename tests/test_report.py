@@ -1,0 +1,313 @@
+"""From predictions to the page, without a model; and the page as a browser sees it."""
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+import dr_tfx
+from dr_tfx import evaluate, metrics, report
+
+NAMES = ("normal", "abnormal")
+STRATA = ("none", "mild", "moderate", "severe", "proliferative")
+GRID = (0.30, 0.70, 0.01)
+CONTRACT = {
+    "dataset": {"name": "eyes", "recipe": {"name": "fundus", "size": 224}},
+    "counts": {"train": {"0": 10, "1": 4}},
+    "shards": [{"name": "train-0", "sha256": "ab" * 32}] * 3,
+    "twins": [],
+    "source": "/data/<labels>.csv",
+}
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+
+
+def _predictions(
+    patients: int = 200, views: tuple[str, ...] = ("identity", "flip")
+) -> pd.DataFrame:
+    rng = np.random.default_rng(7)
+    stratum = np.repeat(rng.choice(5, patients, p=[0.7, 0.1, 0.1, 0.05, 0.05]), 2)
+    logit = rng.normal(size=2 * patients) + stratum - 1
+    frame = pd.DataFrame(
+        {
+            "id": [f"{i // 2}_{'left' if i % 2 else 'right'}" for i in range(2 * patients)],
+            "patient": [str(i // 2) for i in range(2 * patients)],
+            "stratum": stratum,
+            "target": (stratum > 0).astype(int),
+            "score": 0.0,
+        }
+    )
+    for view in views:
+        noise = 0.2 * rng.normal(size=2 * patients)
+        frame[f"score/{view}"] = 1 / (1 + np.exp(-logit - noise))
+    frame["score"] = frame[[f"score/{view}" for view in views]].mean(axis=1)
+    return frame
+
+
+def _history() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [0.3, 0.2, 0.1],
+            "val_loss": [0.3, 0.25, 0.27],
+            "auc": [0.6, 0.7, 0.8],
+            "val_auc": [0.6, 0.7, 0.69],
+            "seconds": [9, 9, 9],
+        }
+    )
+
+
+def _summary(predictions: pd.DataFrame, **changes) -> dict:
+    settings = {
+        "class_names": NAMES,
+        "stratum_names": STRATA,
+        "threshold": 0.5,
+        "grid": GRID,
+        "resamples": 200,
+    } | changes
+    chosen = evaluate.selection(
+        "validation",
+        threshold=settings["threshold"],
+        threshold_rule="youden",
+        checkpoint_rule="val_auc",
+        shared_patients=0,
+    )
+    rest = {"schema": 1, "selection": chosen, "split": "validation", "task": "screening"}
+    return rest | evaluate.summarise(predictions, **settings)
+
+
+def _write(folder: Path, predictions: pd.DataFrame, summary: dict) -> Path:
+    return evaluate.write(
+        folder,
+        predictions=predictions,
+        summary=summary,
+        history=_history(),
+        contract=CONTRACT,
+        commands=["drtfx-evaluate --workdir=w --data_dir=d --split=validation"],
+    )
+
+
+def test_summary_agrees_with_scikit_learn_and_adds_up():
+    predictions = _predictions()
+    summary = _summary(predictions)
+    for name, column in (("identity", "score/identity"), ("tta", "score")):
+        pair = predictions["target"], predictions[column]
+        scores = summary["scores"][name]
+        assert scores["auc"]["value"] == pytest.approx(roc_auc_score(*pair), abs=1e-9)
+        expected = average_precision_score(*pair)
+        assert scores["average_precision"] == pytest.approx(expected, abs=1e-9)
+        assert np.sum(scores["at_half"]["confusion"]) == len(predictions)
+    assert summary["views"] == ["identity", "flip"]
+    assert summary["counts"]["patients"] == 200
+    assert sum(row["images"] for row in summary["strata"]) == 400
+    confusion = summary["scores"]["tta"]["at_threshold"]["confusion"]
+    assert sum(row["correct"] for row in summary["strata"]) == np.trace(confusion)
+    assert [row["name"] for row in summary["strata"]] == list(STRATA)
+    assert len(summary["sweep"]) == 41
+
+
+def test_most_wrong_lists_misses_and_false_alarms_worst_first():
+    rows = _summary(_predictions())["most_wrong"]
+    missed = [row["score"] for row in rows if row["truth"] == "abnormal"]
+    alarmed = [row["score"] for row in rows if row["truth"] == "normal"]
+    assert missed == sorted(missed)
+    assert alarmed == sorted(alarmed, reverse=True)
+    assert max(missed) < 0.5 <= min(alarmed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.drop(columns="patient"), r"lack the columns \['patient'\]"),
+        (lambda p: p.iloc[:0], "no predictions"),
+        (lambda p: p.assign(score=np.nan), "400 values of 'score' .* did training diverge"),
+        (lambda p: p.assign(id="twin"), "399 image ids repeat, first 'twin'"),
+        (lambda p: p[p["target"] == 0], r"got classes \[0\]"),
+    ],
+)
+def test_bad_predictions_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        _summary(change(_predictions()))
+
+
+def test_the_folder_is_complete_and_the_numbers_survive_json(tmp_path):
+    predictions = _predictions()
+    summary = _summary(predictions)
+    page = _write(tmp_path, predictions, summary)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "confusion.png",
+        "learning_curves.png",
+        "metrics.json",
+        "precision_recall.png",
+        "predictions.csv",
+        "report.html",
+        "roc.png",
+        "threshold_sweep.png",
+    ]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == summary
+    read = pd.read_csv(tmp_path / "predictions.csv", dtype={"id": str, "patient": str})
+    pd.testing.assert_frame_equal(read, predictions, check_dtype=False)
+    html = page.read_text()
+    assert "best epoch 2, val_auc 0.7000" in html
+    assert "optimistic" in html
+    assert "does not diagnose" in html
+
+
+def test_a_failure_leaves_no_report_from_before(tmp_path, monkeypatch):
+    predictions = _predictions()
+    summary = _summary(predictions)
+    page = _write(tmp_path, predictions, summary)
+    monkeypatch.setattr(report, "render", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _write(tmp_path, predictions, summary)
+    assert not page.exists()
+
+
+def test_text_from_data_is_escaped(tmp_path):
+    predictions = _predictions()
+    worst = predictions["score"].where(predictions["target"] == 0).idxmax()
+    predictions.loc[worst, "id"] = "<script>alert(1)</script>"
+    html = _write(
+        tmp_path, predictions, _summary(predictions, class_names=("<b>a", "b&c"))
+    ).read_text()
+    assert "<script>alert" not in html and "&lt;script&gt;alert" in html
+    assert "<b>a" not in html and "<labels>" not in html
+
+
+def _stand_ins(monkeypatch, threshold, shared_patients=0):
+    """Modules that answer like the real ones, at no cost; returns what was stored."""
+    stored = []
+    spec = types.SimpleNamespace
+    bundle = spec(
+        experiment=spec(
+            dataset=spec(label_names=STRATA),
+            evaluation=spec(
+                threshold_rule="accuracy", threshold_grid=GRID, bootstrap_resamples=100
+            ),
+            task=spec(name="screening", class_names=NAMES),
+            training=spec(select_by="val_loss"),
+        ),
+        manifest=spec(to_dict=lambda: CONTRACT, shared_patients=shared_patients),
+        threshold=threshold,
+    )
+    modules = {
+        "models": spec(
+            load_bundle=lambda workdir: bundle,
+            save_threshold=lambda workdir, threshold, split: stored.append((threshold, split)),
+        ),
+        "predict": spec(predict_split=lambda bundle, data_dir, split: _predictions()),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, f"dr_tfx.{name}", module)
+        monkeypatch.setattr(dr_tfx, name, module, raising=False)
+    return stored
+
+
+def test_validation_chooses_and_stores_the_threshold(tmp_path, monkeypatch, caplog):
+    stored = _stand_ins(monkeypatch, threshold=None)
+    page = evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="validation")
+    assert page == tmp_path / "evaluation" / "validation" / "report.html"
+    predictions = _predictions()
+    best = metrics.choose_threshold(
+        predictions["target"], predictions["score"], rule="accuracy", grid=GRID
+    )
+    assert stored == [(best, "validation")]
+    written = json.loads((page.parent / "metrics.json").read_text())
+    assert written["selection"]["threshold"] == best
+    assert written["selection"]["optimistic"] is True
+    assert "no history" in page.read_text()
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        f"ALARM: {alarm}" for alarm in written["alarms"]
+    ]
+
+
+def test_another_split_uses_the_stored_threshold(tmp_path, monkeypatch):
+    stored = _stand_ins(monkeypatch, threshold=0.37)
+    page = evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="test")
+    written = json.loads((page.parent / "metrics.json").read_text())
+    assert written["selection"]["threshold"] == 0.37
+    assert written["selection"]["optimistic"] is False
+    assert stored == []
+
+
+def test_patients_in_two_splits_make_every_split_optimistic(tmp_path, monkeypatch):
+    _stand_ins(monkeypatch, threshold=0.37, shared_patients=12)
+    page = evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="test")
+    assert "12 patients have images in more than one split" in page.read_text()
+
+
+def test_a_float32_score_at_the_threshold_is_decided_alike_everywhere():
+    predictions = _predictions()
+    predictions["score"] = np.float32(0.49)  # 0.49000000954 as float64: not below 0.49.
+    summary = _summary(predictions.astype({"score": np.float32}), threshold=0.49)
+    confusion = np.array(summary["scores"]["tta"]["at_threshold"]["confusion"])
+    assert confusion[:, 0].tolist() == [0, 0]
+    assert sum(row["correct"] for row in summary["strata"]) == np.trace(confusion)
+
+
+def test_another_split_without_a_threshold_says_what_to_do(tmp_path, monkeypatch):
+    _stand_ins(monkeypatch, threshold=None)
+    with pytest.raises(ValueError, match="run --split=validation first"):
+        evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="test")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium that records its console and every request."""
+    if importlib.util.find_spec("selenium") is None:
+        pytest.skip("selenium is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium or chromedriver is not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()
+
+
+def test_the_page_in_a_browser(browser, tmp_path):
+    predictions = _predictions()
+    page = _write(tmp_path, predictions, _summary(predictions))
+    for theme in ("light", "dark"):
+        _emulate(browser, theme=theme, width=390)
+        browser.get(page.as_uri())
+        images = browser.execute_script(
+            "return [...document.images].map(i => [i.alt, i.naturalWidth, i.width, i.height])"
+        )
+        assert len(images) == 5
+        assert all(alt and min(sizes) > 0 for alt, *sizes in images)
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 390
+    assert browser.get_log("browser") == []
+    events = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
+    requests = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    # Only what this page asks for: the browser's own start page has requests as well.
+    requests = [r["request"]["url"] for r in requests if r["documentURL"] == page.as_uri()]
+    assert page.as_uri() in requests
+    assert {u for u in requests if u != page.as_uri() and not u.startswith("data:")} == set()
+    assert not re.search(r"https?://|<script", page.read_text())
+
+
+def _emulate(browser, *, theme: str, width: int) -> None:
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

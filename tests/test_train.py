@@ -1,0 +1,112 @@
+"""Training: what it leaves behind, refusals, and going on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+
+from dr_tfx import manifest, models, specs, train
+
+CODE = (
+    "import sys, json; sys.path.insert(0, sys.argv[4]); from pathlib import Path;"
+    "from dr_tfx import specs, train;"
+    "train.train(specs.from_config(json.loads(sys.argv[1])),"
+    "            data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))"
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    datasets.write(folder, datasets.experiment().dataset)
+    return folder
+
+
+def start(experiment, data_dir, workdir):
+    arguments = [json.dumps(specs.to_dict(experiment)), str(data_dir), str(workdir)]
+    root = str(Path(__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *arguments, root],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    process = start(datasets.experiment(), data_dir, workdir)
+    assert process.communicate() and process.returncode == 0
+    return workdir
+
+
+def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
+    history = pd.read_csv(undisturbed / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert history[["loss", "val_loss", "val_auc", "learning_rate"]].notna().all(axis=None)
+    bundle = json.loads((undisturbed / "bundle.json").read_text())
+    assert bundle["best_epoch"] == history["val_auc"].idxmax() + 1
+    assert bundle["precision"] == "float32"
+    assert list((undisturbed / "tensorboard").rglob("events.*"))
+    assert not list(undisturbed.rglob("*tmp*"))
+
+
+def test_after_kill_9_the_same_command_goes_on_to_the_same_history(undisturbed, data_dir, tmp_path):
+    experiment, killed = datasets.experiment(), tmp_path / "run"
+    process = start(experiment, data_dir, killed)
+    state = killed / "checkpoints" / "last"
+    deadline = time.monotonic() + 120
+    while not list(state.glob("epoch-0000[12]")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "bundle.json").exists()
+
+    process = start(experiment, data_dir, killed)
+    _, log = process.communicate()
+    assert process.returncode == 0, log.decode()
+    assert b"epoch 1/3" not in log and b"epoch 3/3" in log
+    figures = ["epoch", "loss", "val_loss", "val_auc", "learning_rate"]
+    expected = pd.read_csv(undisturbed / "history.csv")[figures]
+    found = pd.read_csv(killed / "history.csv")[figures]
+    assert found["epoch"].tolist() == [1, 2, 3]
+    assert np.allclose(found.iloc[0], expected.iloc[0], rtol=1e-3)
+    assert (killed / "model.keras").is_file()
+
+
+def test_a_finished_run_is_left_alone(undisturbed, data_dir):
+    before = (undisturbed / "model.keras").stat().st_mtime_ns
+    train.train(datasets.experiment(), data_dir=data_dir, workdir=undisturbed)
+    assert (undisturbed / "model.keras").stat().st_mtime_ns == before
+
+
+def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
+    with pytest.raises(ValueError, match="config.training.epochs: there 3, now 4"):
+        train.train(datasets.experiment(epochs=4), data_dir=data_dir, workdir=undisturbed)
+
+
+def test_data_of_another_recipe_is_refused_naming_the_field(data_dir, tmp_path):
+    with pytest.raises(ValueError, match=r"config.dataset.recipe.*'size': 64"):
+        train.train(datasets.experiment(size=64), data_dir=data_dir, workdir=tmp_path)
+
+
+def test_no_data_set_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=manifest.FILE_NAME):
+        train.train(datasets.experiment(), data_dir=tmp_path, workdir=tmp_path / "run")
+
+
+def test_the_bundle_holds_the_weights_of_the_best_epoch(undisturbed):
+    bundle = models.load_bundle(undisturbed)
+    rebuilt = models.build(bundle.experiment)
+    rebuilt.load_weights(undisturbed / "checkpoints" / "best.weights.h5")
+    for mine, theirs in zip(bundle.model.get_weights(), rebuilt.get_weights(), strict=True):
+        assert np.array_equal(mine, theirs)
