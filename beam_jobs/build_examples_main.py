@@ -1,0 +1,116 @@
+r"""Makes a data set for training from a folder of photographs and a CSV of their labels.
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
+        --labels=RAW/trainLabels.csv --output_dir=DATA
+
+The CSV needs a header; config.dataset says which columns name the photograph (with or without
+its extension) and its label (0, 1, ...). DATA receives TFRecord shards, rejects.csv (every row of
+the CSV that gave no example, with the reason) and, last, dataset.json. Stopped half-way? The same
+command again goes on where it was.
+
+See what will be made, in a second and without reading a photograph:
+
+    drtfx-build-examples --config=configs/dr_binary.py --labels=RAW/trainLabels.csv --plan
+
+Other columns, another size (any setting of the config can be given so):
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/images \
+        --labels=RAW/grades.csv --output_dir=DATA_512 --config.dataset.recipe.size=512 \
+        --config.dataset.image_column=id_code --config.dataset.label_column=diagnosis
+
+Use four cores (0: all of them). Every flag that is not listed below is Apache Beam's:
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
+        --labels=RAW/trainLabels.csv --output_dir=DATA \
+        --direct_running_mode=multi_processing --direct_num_workers=4
+
+Use a cluster (DATA must be a folder that all its machines see):
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
+        --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
+        --runner=DaskRunner --dask_client_address=tcp://10.0.0.5:8786
+
+The last line printed is the folder made.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from absl import app, flags
+from ml_collections import config_flags
+
+from beam_jobs import build_examples, build_plan, runners
+from dr_tfx import manifest, specs
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
+_IMAGE_DIR = flags.DEFINE_string("image_dir", None, "Folder of the photographs; none below it.")
+_LABELS = flags.DEFINE_string("labels", None, "CSV of the labels.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the data set.")
+_PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete an earlier build in --output_dir.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags to one call; prints a summary and, as the last line, the folder made."""
+    needed = ["config", "labels", *([] if _PLAN.value else ["image_dir", "output_dir"])]
+    missing = [f"--{name}" for name in needed if not flags.FLAGS[name].value]
+    if missing:
+        raise app.UsageError(f"{', '.join(missing)} must be given")
+    logging.getLogger("beam_jobs").setLevel(logging.INFO)
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    try:
+        options = runners.options(argv[1:])
+        experiment = specs.from_config(_CONFIG.value)
+        if _PLAN.value:
+            plan = build_plan.make_plan(
+                experiment.dataset,
+                labels=_LABELS.value,
+                image_dir=_IMAGE_DIR.value,
+                find_twins=False,
+            )
+            print(json.dumps(build_plan.summary(plan, experiment.task), indent=2))
+            return
+        made = build_examples.build(
+            experiment.dataset,
+            image_dir=_IMAGE_DIR.value,
+            labels=_LABELS.value,
+            output_dir=Path(_OUTPUT_DIR.value),
+            overwrite=_OVERWRITE.value,
+            options=options,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    print(_summary(made))
+    print(_OUTPUT_DIR.value)
+
+
+def run() -> None:
+    """The console script. absl's --help looks for text and flags in `__main__`: lend it ours."""
+    sys.modules["__main__"].__doc__ = __doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.run(main, flags_parser=runners.known_flags)
+
+
+def _summary(made: manifest.Manifest) -> str:
+    """What was made, as a small table."""
+    counts = pd.DataFrame(made.counts).T
+    counts["photographs"] = counts.sum(axis=1)
+    counts["patients"] = pd.Series(made.patients)
+    rejected = ", ".join(f"{n} {reason}" for reason, n in made.rejected.items()) or "none"
+    return "\n".join(
+        [
+            counts.to_string(),
+            f"written: {made.written} of {made.rows} rows; rejected: {rejected}",
+            f"byte-identical groups: {len(made.twins)}; patients in more than one split: "
+            f"{made.shared_patients}; photographs without a label: {made.unlabelled}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,73 @@
+"""Beam's share of a job's command line: which flags are Beam's, and which runner they mean.
+
+A job's binary hands all three to absl and Beam in turn:
+
+    def main(argv):
+        options = runners.options(argv[1:])  # What absl left over.
+        with beam.Pipeline(runner=runners.create(options), options=options) as pipeline: ...
+
+    app.run(main, flags_parser=runners.known_flags)
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from absl import flags
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import PipelineRunner, create_runner
+
+_LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_CLASSES = {  # Where Beam's own short names mean something else, or nothing.
+    "": _LOCAL,
+    "direct": _LOCAL,
+    "directrunner": _LOCAL,
+    "dask": "apache_beam.runners.dask.dask_runner.DaskRunner",
+    "daskrunner": "apache_beam.runners.dask.dask_runner.DaskRunner",
+}
+
+
+def known_flags(argv: Sequence[str]) -> list[str]:
+    """A `flags_parser` for `app.run`: parses the job's own flags and returns all other words."""
+    flags.FLAGS.set_gnu_getopt(True)  # `--runner Name --workdir=...`: read on after the `Name`.
+    return flags.FLAGS(argv, known_only=True)
+
+
+def options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options from the words that the job's flags left over.
+
+    Raises:
+      ValueError: a word that Beam does not know either, a value of the wrong type, or a runner
+        that does not exist. Beam itself would only warn of a misspelt flag, and run without it.
+    """
+    result = PipelineOptions(list(beam_args))
+    create(result)  # A runner's flags, as --dask_client_address, are known once it is imported.
+    parsers: list[argparse.ArgumentParser] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    parsers[0].exit_on_error = False
+    try:
+        unknown = parsers[0].parse_known_args(list(beam_args))[1]
+    except argparse.ArgumentError as error:
+        raise ValueError(f"Beam does not accept a flag's value: {error}") from error
+    if unknown:
+        raise ValueError(
+            f"neither this command nor Apache Beam knows {' '.join(unknown)}. A typing error? "
+            "--help lists this command's flags."
+        )
+    return result
+
+
+def create(options: PipelineOptions) -> PipelineRunner:
+    """The runner that `--runner` names; in this process where there is none or DirectRunner.
+
+    Beam's own DirectRunner first tries Prism, for which it downloads a program; FnApiRunner needs
+    no network and uses several processes with `--direct_running_mode=multi_processing
+    --direct_num_workers=0` (0: one a core).
+
+    Raises:
+      ValueError: no runner of that name, or its package is not installed.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    try:
+        return create_runner(_CLASSES.get(name.lower(), name))
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--runner={name} cannot be loaded: {error}.") from error

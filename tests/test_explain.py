@@ -1,0 +1,271 @@
+"""The explain job and the reading of raw photographs, on tiny data and an untrained bundle."""
+
+import dataclasses
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import datasets
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs import explain, explain_figures, heatmap_shards, runners
+from dr_tfx import gradcam, models, photographs, predict, records
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ("gradcam_final.png", "gradcam_normal.png", "gradcam_abnormal.png")
+
+
+def tiny_model(size):
+    inputs = keras.Input((size, size, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Conv2D(4, 3, strides=4, padding="same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+
+
+def make_bundle(folder, experiment, data, *, seed=0):
+    folder.mkdir()
+    keras.utils.set_random_seed(seed)
+    model = tiny_model(experiment.dataset.recipe.size)
+    models.save_bundle(
+        folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(workdir, data_dir, manifest, experiment), read only."""
+    base = tmp_path_factory.mktemp("explain")
+    experiment = datasets.experiment(encoding="png")
+    evaluation = dataclasses.replace(
+        experiment.evaluation, batch_size=3, views=("identity", "left_right")
+    )
+    experiment = dataclasses.replace(experiment, evaluation=evaluation)
+    data = datasets.write(base / "data", experiment.dataset, shard_examples=4)
+    workdir = make_bundle(base / "run", experiment, data)
+    models.save_threshold(workdir, 0.45, "validation")
+    return workdir, base / "data", data, experiment
+
+
+def run(made, output_dir, *, beam_args=(), **changes):
+    arguments = {"workdir": made[0], "data_dir": made[1], "split": "validation"} | changes
+    return explain.explain(
+        output_dir=output_dir, options=PipelineOptions(list(beam_args)), **arguments
+    )
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def explained(made, tmp_path_factory):
+    return run(made, tmp_path_factory.mktemp("out"))
+
+
+def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
+    workdir, data_dir, data, _ = made
+    bundle = models.load_bundle(workdir)
+    explainer = gradcam.GradCam(bundle.model)
+    index = pd.read_csv(explained / "index.csv", index_col="id")
+    seen = 0
+    for shard in data.shards_of("validation"):
+        with (data_dir / shard.name).open("rb") as stream:
+            examples = [records.parse(record) for record in records.read(stream)]
+        encoded = [np.frombuffer(example[records.IMAGE_ENCODED], np.uint8) for example in examples]
+        rgb = np.stack([cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1] for png in encoded])
+        expected = zip(explainer(rgb), predict.predict_arrays(bundle, rgb), strict=True)
+        rows = heatmap_shards.read(heatmap_shards.path(explained, shard.name))
+        for example, (name, heatmap, score), (map_, probability) in zip(
+            examples, rows, expected, strict=True
+        ):
+            assert name == example[records.IMAGE_ID].decode()
+            np.testing.assert_allclose(heatmap, map_, atol=1e-5)
+            assert score == pytest.approx(probability, abs=1e-6)
+            row = index.loc[name]
+            assert (row["label"], row["target"]) == (shard.label, min(shard.label, 1))
+            assert row["score"] == pytest.approx(probability, abs=1e-9)
+            assert row["decision"] == ("positive" if probability >= 0.45 else "negative")
+            assert row["shard"] == shard.name
+            seen += 1
+    assert seen == len(index) == sum(datasets.COUNTS["validation"])
+
+
+def test_the_index_is_sorted_and_the_figures_are_there(explained):
+    index = pd.read_csv(explained / "index.csv")
+    assert list(index.columns) == ["id", "label", "target", "score", "decision", "shard"]
+    assert index["id"].is_monotonic_increasing
+    heights = [cv2.imread(str(explained / name)).shape[0] for name in FIGURES]
+    assert heights[0] > 1.7 * heights[1] and heights[1] == heights[2]
+    assert not list(explained.glob("*.tmp"))
+
+
+def test_another_runner_layout_writes_the_same_bytes(made, explained, tmp_path):
+    threads = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+    assert contents(run(made, tmp_path, beam_args=threads)) == contents(explained)
+
+
+def test_a_rerun_does_only_what_is_missing(made, tmp_path):
+    run(made, tmp_path)
+    before = contents(tmp_path)
+    first, *others = made[2].shards_of("validation")
+    heatmap_shards.index_path(tmp_path, first.name).unlink()
+    (tmp_path / "gradcam_final.png").unlink()
+    times = {s.name: heatmap_shards.path(tmp_path, s.name).stat().st_mtime_ns for s in others}
+    run(made, tmp_path)
+    assert contents(tmp_path) == before
+    assert times == {
+        s.name: heatmap_shards.path(tmp_path, s.name).stat().st_mtime_ns for s in others
+    }
+
+
+def test_a_new_threshold_changes_decisions_only(made, tmp_path):
+    workdir = make_bundle(tmp_path / "run", made[3], made[2])
+    index = pd.read_csv(run(made, tmp_path / "out", workdir=workdir) / "index.csv")
+    models.save_threshold(workdir, 0.999, "validation")
+    again = pd.read_csv(run(made, tmp_path / "out", workdir=workdir) / "index.csv")
+    assert set(again["decision"]) == {"negative"}
+    pd.testing.assert_frame_equal(again.drop(columns="decision"), index.drop(columns="decision"))
+
+
+def test_the_folder_of_another_model_is_refused(made, tmp_path):
+    run(made, tmp_path / "out")
+    other = make_bundle(tmp_path / "run", made[3], made[2], seed=1)
+    before = contents(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"model differs.*--overwrite"):
+        run(made, tmp_path / "out", workdir=other)
+    with pytest.raises(ValueError, match="split differs"):
+        run(made, tmp_path / "out", split="train")
+    assert contents(tmp_path / "out") == before
+    run(made, tmp_path / "out", workdir=other, overwrite=True)
+    after = contents(tmp_path / "out")
+    assert set(after) == set(before) and after["index.csv"] != before["index.csv"]
+
+
+def test_the_photographs_shown_do_not_depend_on_scores(made, explained, tmp_path, monkeypatch):
+    copy = shutil.copytree(explained, tmp_path / "copy")
+    shown = {}
+
+    def draw(rows, *, title):
+        shown[title] = [row.caption for row in rows]
+        return b""
+
+    monkeypatch.setattr(explain_figures.figures, "draw", draw)
+    index = pd.read_csv(explained / "index.csv")
+    index = index[(index["target"] == 0) | (index["id"] == index[index["target"] == 1]["id"].min())]
+    explain_figures.write(index, data_dir=made[1], output_dir=copy, experiment=made[3])
+    negative = index[index["target"] == 0]["id"]
+    expected = sorted(negative, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:3]
+    assert [caption.split()[0] for caption in shown["Grad-CAM: negative"]] == expected
+    assert len(shown["Grad-CAM: positive"]) == 1  # Fewer than three: what there is.
+    assert len(shown["Grad-CAM: negative and positive"]) == 4
+
+
+def test_damaged_or_foreign_data_is_refused(made, tmp_path):
+    with pytest.raises(ValueError, match="no examples in split 'test'"):
+        run(made, tmp_path / "out", split="test")
+    with pytest.raises(FileNotFoundError, match="no finished training"):
+        run(made, tmp_path / "out", workdir=tmp_path)
+    other = datasets.experiment(size=48)
+    datasets.write(tmp_path / "other", other.dataset)
+    with pytest.raises(ValueError, match=r"recipe\.size"):
+        run(made, tmp_path / "out", data_dir=tmp_path / "other")
+    data = datasets.write(tmp_path / "data", made[3].dataset)
+    shard = tmp_path / "data" / data.shards_of("validation")[0].name
+    content = bytearray(shard.read_bytes())
+    content[60] ^= 255
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{shard.name}.*damaged"):
+        run(made, tmp_path / "out", data_dir=tmp_path / "data")
+
+
+def test_the_runner_is_local_and_unknown_flags_are_errors():
+    for flags in ([], ["--runner=DirectRunner"], ["--runner=direct", "--direct_num_workers=2"]):
+        assert type(runners.create(runners.options(flags))).__name__ == "FnApiRunner"
+    with pytest.raises(ValueError, match="--direct_num_worker=2"):
+        runners.options(["--direct_num_worker=2"])
+    with pytest.raises(ValueError, match="invalid int"):
+        runners.options(["--direct_num_workers=two"])
+    with pytest.raises(ValueError, match="NoRunner"):
+        runners.options(["--runner=NoRunner"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A photograph, an empty one, a text file and a second with the first one's stem."""
+    folder = tmp_path / "photographs"
+    (folder / "b").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    picture = np.zeros((80, 100, 3), np.uint8)
+    cv2.circle(picture, (50, 40), 36, (40, 90, 190), -1)
+    cv2.imwrite(str(folder / "eye.jpeg"), picture)
+    cv2.imwrite(str(folder / "b" / "eye.png"), picture[:, ::-1])
+    cv2.imwrite(str(folder / "black.png"), np.zeros_like(picture))
+    (folder / "broken.jpg").write_text("no photograph")
+    return folder
+
+
+def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
+    bundle = models.load_bundle(made[0])
+    paths = photographs.find([str(folder), str(folder / "b"), str(folder / "empty"), "none.png"])
+    readings = list(photographs.read_all(bundle, paths, output_dir=tmp_path / "out"))
+    assert [Path(r.photo).name for r in readings] == [
+        "black.png",
+        "broken.jpg",
+        "eye.jpeg",
+        "eye.png",
+        "empty",
+        "none.png",
+    ]
+    assert [r.rejected.split(":")[0] for r in readings] == [
+        "no_retina",
+        "unreadable",
+        "",
+        "",
+        "no photographs in this folder",
+        "no such file",
+    ]
+    left, right = readings[2:4]
+    assert (left.figure, right.figure) == ("eye.png", "eye-2.png")
+    rgb = photographs.images.apply_recipe(paths[2].read_bytes(), bundle.experiment.dataset.recipe)
+    assert left.probability == pytest.approx(predict.predict_arrays(bundle, rgb[None])[0], abs=1e-6)
+    assert left.decision == ("positive" if left.probability >= 0.45 else "negative")
+    assert cv2.imread(str(tmp_path / "out" / "eye-2.png")) is not None
+    table = pd.read_csv(photographs.write_table(readings, tmp_path / "out"))
+    assert table["probability"].isna().tolist() == [True, True, False, False, True, True]
+
+
+def test_the_predict_command(made, folder, tmp_path):
+    def start(photographs, out):
+        command = [sys.executable, "-m", "dr_tfx.predict_main", f"--workdir={made[0]}"]
+        command += [str(photographs), f"--output_dir={tmp_path / out}"]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    some, none = start(folder, "some"), start("nothing.png", "none")
+    printed = some.communicate()[0]
+    assert some.returncode == 0 and printed.splitlines()[-1] == str(tmp_path / "some")
+    assert "rejected (no_retina" in printed and "(threshold 0.45)" in printed
+    assert len(pd.read_csv(tmp_path / "some" / "predictions.csv")) == 3
+    assert "no such file" in none.communicate()[0] and none.returncode == 1
+
+
+def test_the_explain_command(made, explained, tmp_path):
+    command = [sys.executable, "-m", "beam_jobs.explain_main", "--runner", "DirectRunner"]
+    command += [f"--workdir={made[0]}", f"--data_dir={made[1]}", f"--output_dir={tmp_path}"]
+    processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=1"]
+    done = subprocess.run(
+        [*command, *processes], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == str(tmp_path)
+    assert contents(tmp_path) == contents(explained)
+    wrong = subprocess.run([*command, "--direkt=1"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
+    assert wrong.stderr.splitlines()[-1].startswith("error: neither this command nor Apache Beam")
