@@ -28,7 +28,7 @@ Use a cluster (DATA must be a folder that all its machines see):
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
         --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
-        --runner=DaskRunner --dask_client_address=tcp://10.0.0.5:8786
+        --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
 
 The last line printed is the folder made.
 """
@@ -44,7 +44,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from beam_jobs import build_examples, build_plan, runners
-from dr_tfx import manifest, specs
+from dr_tfx import console, manifest, specs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
 _IMAGE_DIR = flags.DEFINE_string("image_dir", None, "Folder of the photographs; none below it.")
@@ -89,11 +89,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script. absl's --help looks for text and flags in `__main__`: lend it ours."""
-    sys.modules["__main__"].__doc__ = __doc__
-    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(main, flags_parser=runners.known_flags)
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__, flags_parser=runners.known_flags)
 
 
 def _summary(made: manifest.Manifest) -> str:

@@ -333,11 +333,8 @@ def _warn(plan: Plan) -> None:
     for twin in plan.twins:
         if len(set(twin["labels"])) > 1:
             _LOG.warning("byte-identical files %(ids)s have different labels %(labels)s", twin)
-    apart = sum(len(set(twin["splits"])) > 1 for twin in plan.twins)
     _, shared = count_patients(plan.rows)
     if shared:
         _LOG.warning("%d patients are in more than one split%s", shared, on_purpose)
-    if apart:
-        _LOG.warning("%d byte-identical groups are in several splits%s", apart, on_purpose)
     if plan.unlabelled:
         _LOG.warning("%d photographs have no row in the CSV: not used", plan.unlabelled)

@@ -22,9 +22,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from beam_jobs import runners
+from dr_tfx import console
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
@@ -55,11 +56,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script. absl's --help looks for text and flags in `__main__`: lend it ours."""
-    sys.modules["__main__"].__doc__ = __doc__
-    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(main, flags_parser=runners.known_flags)
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__, flags_parser=runners.known_flags)
 
 
 if __name__ == "__main__":

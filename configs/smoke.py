@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.shard_examples = 64
     config.model.weights = "none"
     training = config.training
-    training.epochs, training.batch_size, training.learning_rate = 12, 32, 1e-3
+    training.epochs, training.batch_size, training.learning_rate = 15, 32, 1e-3
     augmentation = training.augmentation
     augmentation.rotation, augmentation.zoom = 0.02, 0.05
     return config

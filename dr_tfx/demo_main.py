@@ -16,7 +16,6 @@ about patients. The last line printed is the path of the report.
 
 import importlib.util
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
+
+from dr_tfx import console
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
 _NUM_PATIENTS = flags.DEFINE_integer(
@@ -131,10 +132,8 @@ def _run(command: Sequence[str], number: str) -> None:
     name, *arguments = command
     print(f"\n[{number}] $ {shlex.join(command)}", flush=True)
     started = time.monotonic()
-    # TensorFlow's own messages on a machine without a GPU look like errors and are none.
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     code = subprocess.run(
-        [sys.executable, "-m", _MODULES[name], *arguments], check=False, env=quiet
+        [sys.executable, "-m", _MODULES[name], *arguments], check=False
     ).returncode
     if code:
         print(
@@ -164,11 +163,8 @@ def _summary(output_dir: Path, *, minutes: float) -> None:
 
 
 def run() -> None:
-    """The console script. absl's --help looks for text and flags in `__main__`: lend it ours."""
-    sys.modules["__main__"].__doc__ = __doc__
-    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(main)
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__)
 
 
 if __name__ == "__main__":

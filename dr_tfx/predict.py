@@ -65,11 +65,6 @@ def predict_split(bundle: models.Bundle, data_dir: Path, split: str) -> pd.DataF
     return frame
 
 
-def predict_arrays(bundle: models.Bundle, images: np.ndarray) -> np.ndarray:
-    """Mean probability over the views of uint8 images (n, size, size, 3), as float64 (n,)."""
-    return view_scorer(bundle)(tf.convert_to_tensor(images)).numpy().mean(axis=1)
-
-
 def view_scorer(bundle: models.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     """A compiled function: uint8 images (n, size, size, 3) -> float64 scores (n, views).
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags
 
+from dr_tfx import console
+
 if TYPE_CHECKING:
     from dr_tfx import photographs
 
@@ -70,12 +72,8 @@ def _result(reading: "photographs.Reading") -> str:
 
 
 def run() -> None:
-    """The console script. absl's --help looks for text and flags in `__main__`: lend it ours."""
-    sys.modules["__main__"].__doc__ = __doc__
-    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    flags.FLAGS.set_gnu_getopt(True)  # Flags may follow the photographs.
-    app.run(main)
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__)
 
 
 if __name__ == "__main__":

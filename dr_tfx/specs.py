@@ -32,9 +32,9 @@ class Recipe:
 class Split:
     """Who is in train, validation and test.
 
-    `patient` keeps all photographs of one patient, and byte-identical files, in one split.
-    `image` is scikit-learn's `train_test_split` over photographs: it leaks, and is here to
-    reproduce published numbers.
+    `patient` keeps all photographs of one patient in one split. `image` is scikit-learn's
+    `train_test_split` over photographs: it leaks, and is here to reproduce published numbers.
+    Both keep byte-identical files in one split.
     """
 
     method: Literal["patient", "image"] = "patient"

@@ -36,7 +36,7 @@ def assign(
     Args:
       rows: columns `id` (unique), `patient`, `label`, in the order of the CSV.
       split: method, fractions, strata and seed.
-      twins: groups of ids whose files are byte-identical; kept together by the `patient` method.
+      twins: groups of ids whose files are byte-identical; kept in one split by both methods.
 
     Returns:
       A Series of "train" | "validation" | "test", aligned with `rows`.
@@ -46,7 +46,8 @@ def assign(
     """
     strata = np.asarray(split.strata or range(int(rows["label"].max()) + 1))[rows["label"]]
     if split.method == "image":
-        return _hold_out(pd.Series(strata, index=rows.index), split)
+        assigned = _hold_out(pd.Series(strata, index=rows.index), split)
+        return _reunite_twins(assigned, rows["id"], strata=strata, twins=twins)
     groups = _merge_twins(rows, twins)
     by_group = pd.Series(strata, index=groups.to_numpy()).groupby(level=0, sort=False).max()
     return groups.map(_hold_out(by_group, split)).set_axis(rows.index)
@@ -85,6 +86,31 @@ def _stratifiable(strata: pd.Series, fraction: float) -> pd.Series | None:
     smallest_side = min(fraction, 1 - fraction) * len(strata)
     enough = joined.nunique() <= int(smallest_side) and joined.value_counts().min() > 1
     return joined if enough else None
+
+
+def _reunite_twins(
+    assigned: pd.Series, ids: pd.Series, *, strata: np.ndarray, twins: Iterable[Iterable[str]]
+) -> pd.Series:
+    """Brings byte-identical files that scikit-learn parted into one split.
+
+    Each that moves changes places with the photograph of its stratum in that split whose hash is
+    lowest, so that every count stays what it was.
+    """
+    result = assigned.copy()
+    index_of = pd.Series(ids.index, index=ids.to_numpy(dtype=object))
+    groups = [[i for i in group if i in index_of.index] for group in twins]
+    free = ids[~ids.isin([i for group in groups for i in group])]
+    order = free.map(lambda i: stable_hash("twin", i)).sort_values().index
+    stratum = pd.Series(strata, index=ids.index)
+    for group in groups:
+        members = [index_of[i] for i in sorted(group)]
+        home = next(s for s in SPLITS if s in set(result[members])) if members else ""
+        for member in (m for m in members if result[m] != home):
+            fits = order[(result[order] == home) & (stratum[order] == stratum[member])]
+            if len(fits):
+                result[fits[0]] = result[member]
+            result[member] = home
+    return result
 
 
 def _merge_twins(rows: pd.DataFrame, twins: Iterable[Iterable[str]]) -> pd.Series:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dr_tfx import synthetic
+from dr_tfx import console, synthetic
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "New or empty folder for photographs, masks/ and labels.csv.", required=True
@@ -61,8 +61,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Entry point of `drtfx-synthesize`."""
-    app.run(main)
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__)
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir:
 
 def _claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
     """Marks WORKDIR as this run's; refuses one that is another's."""
-    mine = {"experiment": specs.to_dict(experiment), "data": data.fingerprint}
+    mine: dict[str, Any] = {"experiment": specs.to_dict(experiment), "data": data.fingerprint}
     path = workdir / CONFIG_FILE
     if not path.is_file():
         manifest.write_text(path, json.dumps(mine, indent=2, sort_keys=True) + "\n")

@@ -24,6 +24,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from dr_tfx import console, specs
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
 )
@@ -35,10 +37,10 @@ def main(argv: list[str]) -> None:
     """Flags plus one call."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-    from dr_tfx import specs, train
-
     try:
         experiment = specs.from_config(_CONFIG.value)
+        from dr_tfx import train  # Here, so that --help and a wrong config do not wait.
+
         workdir = train.train(
             experiment, data_dir=Path(_DATA_DIR.value), workdir=Path(_WORKDIR.value)
         )
@@ -48,9 +50,9 @@ def main(argv: list[str]) -> None:
 
 
 def run() -> None:
-    """Console entry point."""
+    """The console script."""
     flags.mark_flags_as_required(["config", "data_dir", "workdir"])
-    app.run(main)
+    console.run(main, module=__name__, doc=__doc__)
 
 
 if __name__ == "__main__":

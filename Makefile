@@ -1,0 +1,46 @@
+# make demo    the whole line on synthetic photographs, into demo/
+# make test    style, types, import rules and the suite
+# Needs Python 3.11, 3.12 or 3.13 and make; no GPU. PYTHON=... chooses another interpreter.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+BIN = .venv/bin
+
+.PHONY: help .venv demo test test-addons clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+.venv: .venv/stamp
+
+.venv/stamp: setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+	  "dr_tfx needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Try make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+demo: .venv
+	rm -rf demo
+	$(BIN)/drtfx-demo --output_dir=demo
+
+test: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# The same suite on TensorFlow 2.15.1, the last one that tensorflow-addons can be imported on.
+.venv-addons/stamp: setup.py
+	python3.11 -m venv .venv-addons
+	.venv-addons/bin/python $(PIP_INSTALL) -e '.[addons,test]'
+	@touch $@
+
+test-addons: .venv-addons/stamp
+	.venv-addons/bin/pytest
+
+clean:
+	rm -rf .venv .venv-addons demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	  .import_linter_cache

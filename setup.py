@@ -1,0 +1,76 @@
+"""Packaging of dr_tfx. Tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+_HERE = Path(__file__).parent
+_VERSION = re.search(
+    r'^__version__ = "(.+)"$', (_HERE / "dr_tfx" / "__init__.py").read_text(), re.MULTILINE
+)
+if _VERSION is None:
+    raise RuntimeError('dr_tfx/__init__.py has no line __version__ = "...".')
+
+# Lower bounds hold on both stacks that are tested: today's TensorFlow, and 2.15.1 with NumPy 1.26
+# (the last one that tensorflow-addons can be imported on).
+_REQUIRES = [
+    "absl-py>=2.0",
+    "apache-beam>=2.68",
+    "google-crc32c>=1.5",  # Beam's TFRecord framing; a plain `pip install apache-beam` lacks it.
+    "jinja2>=3.1",
+    "matplotlib>=3.8",
+    "ml_collections>=1.0",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.9",  # OpenCV for Python; also works where there is no libGL.
+    "pandas>=2.2",
+    "pillow>=10.1",
+    "protobuf>=4.25",
+    "scikit-learn>=1.4",
+    "tensorboard>=2.15",
+    "tensorflow>=2.15.1,<2.22",
+    "tqdm>=4.66",
+]
+_EXTRAS = {
+    "addons": [
+        "tensorflow==2.15.1; python_version<'3.12'",
+        "tensorflow-addons==0.23.0; python_version<'3.12'",
+    ],
+    "test": [
+        "import-linter>=2.5",
+        "mypy>=2.0,<3",
+        "pandas-stubs>=2.2",
+        "pytest>=8.0",
+        "ruff>=0.17,<0.18",  # Another minor version formats differently.
+        "selenium>=4.20",
+    ],
+}
+_COMMANDS = {
+    "drtfx-synthesize": "dr_tfx.synthesize_main",
+    "drtfx-build-examples": "beam_jobs.build_examples_main",
+    "drtfx-train": "dr_tfx.train_main",
+    "drtfx-evaluate": "dr_tfx.evaluate_main",
+    "drtfx-explain": "beam_jobs.explain_main",
+    "drtfx-predict": "dr_tfx.predict_main",
+    "drtfx-demo": "dr_tfx.demo_main",
+}
+
+setup(
+    name="dr_tfx",
+    version=_VERSION.group(1),
+    description="Raw medical photographs to a trained, honestly evaluated screening model.",
+    long_description=(_HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["dr_tfx", "dr_tfx.*", "beam_jobs", "beam_jobs.*", "configs"]),
+    # An editable install then puts this folder itself on the path, where a folder dr_tfx/ in which
+    # a command happens to be started (a clone's parent has one) cannot hide the package.
+    package_dir={"": "."},
+    package_data={"dr_tfx": ["templates/*"]},
+    install_requires=_REQUIRES,
+    extras_require=_EXTRAS,
+    entry_points={
+        "console_scripts": [f"{command}={module}:run" for command, module in _COMMANDS.items()]
+    },
+)

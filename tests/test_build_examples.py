@@ -1,0 +1,408 @@
+"""The build job: accounting, bad input, resume, and bytes that do not depend on the runner."""
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from conftest import draw, encode, eyepacs_like
+
+from beam_jobs import build_examples, build_plan
+from dr_tfx import images, manifest, records, specs
+
+ROOT = Path(__file__).parents[1]
+SPEC = eyepacs_like()
+MAIN = [sys.executable, "-m", "beam_jobs.build_examples_main"]
+OVERRIDES = [
+    "--config=configs/reference.py",
+    "--config.dataset.recipe.size=32",
+    "--config.dataset.shard_examples=1",
+    "--config.dataset.split.validation=0.25",
+]
+
+
+def build(raw: Path, output_dir: Path, *, spec: specs.DatasetSpec = SPEC, **kwargs):
+    return build_examples.build(
+        spec, image_dir=str(raw), labels=str(raw / "labels.csv"), output_dir=output_dir, **kwargs
+    )
+
+
+def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> build_plan.Plan:
+    return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), image_dir=str(raw))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def command(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*MAIN, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **kwargs
+    )
+
+
+@pytest.fixture
+def copy(raw, tmp_path) -> Path:
+    """The raw folder, free to be changed."""
+    return Path(shutil.copytree(raw, tmp_path / "raw"))
+
+
+@pytest.fixture(scope="session")
+def built(raw, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    build(raw, folder)
+    return folder
+
+
+def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
+    made = manifest.load(built)
+    labels = dict(list(csv.reader((raw / "labels.csv").open()))[1:])
+    seen = []
+    for shard in made.shards:
+        with (built / shard.name).open("rb") as stream:
+            examples = [records.parse(record) for record in records.read(stream)]
+        assert len(examples) == shard.records
+        ids = [e[records.IMAGE_ID].decode() for e in examples]
+        assert ids == sorted(ids)
+        seen += ids
+        for name, example in zip(ids, examples, strict=True):
+            pixels = images.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe)
+            assert example == {
+                "image/encoded": pixels.tobytes(),
+                "image/format": b"raw",
+                "image/id": name.encode(),
+                "image/patient": name.split("_")[0].encode(),
+                "label/level": int(labels[name]),
+            }
+            assert example["label/level"] == shard.label
+    assert sorted(seen) == sorted(labels)
+
+
+def test_manifest_says_what_is_there(raw, built):
+    made = manifest.load(built)
+    assert (made.rows, made.written, made.rejected, made.unlabelled) == (40, 40, {}, 0)
+    assert made.dataset == SPEC and made.shared_patients == 0
+    assert made.patients == {"train": 15, "validation": 5}
+    counts = Counter()
+    for shard in made.shards:
+        counts[shard.split, SPEC.label_names[shard.label]] += shard.records
+    flat = {(s, name): n for s, names in made.counts.items() for name, n in names.items()}
+    assert flat == counts and sum(flat.values()) == 40
+    assert (built / "rejects.csv").read_text() == "id,path,reason,detail\n"
+    assert set(contents(built)) == {"dataset.json", "rejects.csv", *(s.name for s in made.shards)}
+
+
+def test_two_processes_write_the_same_bytes(raw, built, tmp_path):
+    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    build(raw, tmp_path / "out", options=PipelineOptions([*flags, "--runner=DirectRunner"]))
+    assert contents(tmp_path / "out") == contents(built)
+
+
+def test_worker_and_driver_start_without_tensorflow():
+    code = (
+        "import sys; import beam_jobs.build_examples_main;"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_every_row_is_accounted_for(copy, tmp_path):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(
+            "10_left.jpeg,1\n"  # The same label again: the later row is rejected.
+            "11_left,0\n"  # 11_left is 2 above: both rows are rejected.
+            "90_left,two\n90_right,\n90_up,1.5\n"
+            "91_left,3\n91_right,-1\n"
+            "92_left,1\n"
+        )
+    black = np.zeros((120, 160, 3), np.uint8)
+    (copy / "12_left.jpeg").write_bytes(encode(draw(0))[:900])
+    (copy / "13_left.jpeg").write_bytes(encode(black))
+    (copy / "14_left.jpeg").write_bytes(b"")
+    (copy / "15_left.PNG").write_bytes(encode(draw(1), ".png"))
+    (copy / "stray.tif").write_bytes(encode(draw(1), ".tif"))
+    (copy / "notes.txt").write_text("not a photograph")
+    expected = {
+        ("10_left", "duplicate_id"): 1,
+        ("11_left", "duplicate_id"): 2,
+        ("90_left", "label_not_an_integer"): 1,
+        ("90_right", "label_not_an_integer"): 1,
+        ("90_up", "label_not_an_integer"): 1,
+        ("91_left", "label_out_of_range"): 1,
+        ("91_right", "label_out_of_range"): 1,
+        ("92_left", "missing_image"): 1,
+        ("12_left", "unreadable"): 1,
+        ("13_left", "no_retina"): 1,
+        ("14_left", "unreadable"): 1,
+        ("15_left", "ambiguous_image"): 1,
+    }
+    made = build(copy, tmp_path / "out", spec=dataclasses.replace(SPEC, max_reject_rate=0.5))
+    table = list(csv.DictReader((tmp_path / "out" / "rejects.csv").open()))
+    assert Counter((row["id"], row["reason"]) for row in table) == expected
+    assert all(row["detail"] for row in table)
+    assert {r["path"] for r in table if r["reason"] == "no_retina"} == {f"{copy}/13_left.jpeg"}
+    assert made.rows == 48 == made.written + len(table)
+    assert made.rejected == Counter(reason for _, reason in expected) + Counter({"duplicate_id": 1})
+    assert made.unlabelled == 1
+    assert sum(shard.records for shard in manifest.load(tmp_path / "out").shards) == made.written
+
+
+def test_counters_of_beam_agree(copy, tmp_path, monkeypatch):
+    results = []
+    run = build_examples.FnApiRunner.run_pipeline
+    monkeypatch.setattr(
+        build_examples.FnApiRunner,
+        "run_pipeline",
+        lambda *args: results.append(run(*args)) or results[-1],
+    )
+    (copy / "12_left.jpeg").write_bytes(b"garbage")
+    build(copy, tmp_path / "out", spec=dataclasses.replace(SPEC, max_reject_rate=0.5))
+    counters = results[0].metrics().query()["counters"]
+    found = {c.key.metric.name: c.committed for c in counters}
+    assert found["written"] == 39 and found["rejected/unreadable"] == 1
+
+
+def test_a_shard_without_any_example_is_no_file(copy, tmp_path):
+    spec = dataclasses.replace(SPEC, shard_examples=1, max_reject_rate=0.5)
+    (copy / "12_left.jpeg").write_bytes(b"garbage")
+    made = build(copy, tmp_path / "out", spec=spec)
+    assert len(made.shards) == 39 == len(list((tmp_path / "out").glob("*.tfrecord-*")))
+
+
+def test_too_many_rejects_fail_after_the_list_is_written(copy, tmp_path):
+    for name in ("12_left", "13_right"):
+        (copy / f"{name}.jpeg").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"2 of 40 .*max_reject_rate=0.02.*2 unreadable") as caught:
+        build(copy, tmp_path / "out")
+    assert "12_left, 13_right" in str(caught.value)
+    assert str(tmp_path / "out" / "rejects.csv") in str(caught.value)
+    assert len((tmp_path / "out" / "rejects.csv").read_text().splitlines()) == 3
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    # As the message says: the same command with another limit goes on, without any work.
+    forgiving = dataclasses.replace(SPEC, max_reject_rate=0.1)
+    assert build(copy, tmp_path / "out", spec=forgiving).written == 38
+
+
+def test_hopeless_labels_fail_before_any_work(copy, tmp_path, monkeypatch):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write("90_left,x\n" * 3)
+    monkeypatch.setattr(build_examples, "_run", lambda *_, **__: pytest.fail("worked"))
+    with pytest.raises(ValueError, match="3 label_not_an_integer"):
+        build(copy, tmp_path / "out")
+    assert (tmp_path / "out" / "rejects.csv").exists()
+
+
+def test_split_does_not_depend_on_missing_photographs(copy):
+    before = plan(copy).rows.set_index("id")["split"]
+    (copy / "12_left.jpeg").unlink()
+    after = plan(copy).rows.set_index("id")["split"]
+    assert after.to_dict() == before.drop("12_left").to_dict()
+
+
+@pytest.mark.parametrize("method", ["patient", "image"])
+def test_byte_identical_files_are_found_and_told(copy, method, caplog):
+    shutil.copy(copy / "10_left.jpeg", copy / "29_right.jpeg")  # Labels 0 and 2.
+    shutil.copy(copy / "10_left.jpeg", copy / "20_left.jpeg")  # Label 2.
+    padding = (copy / "10_left.jpeg").stat().st_size - (copy / "11_left.jpeg").stat().st_size
+    if padding > 0:  # Equal size alone makes no twin.
+        (copy / "11_left.jpeg").write_bytes((copy / "11_left.jpeg").read_bytes() + bytes(padding))
+    spec = dataclasses.replace(SPEC, split=specs.Split(method=method, validation=0.4))
+    (twin,) = plan(copy, spec=spec).twins
+    labels = dict(list(csv.reader((copy / "labels.csv").open()))[1:])
+    assert twin["ids"] == ["10_left", "20_left", "29_right"]
+    assert twin["labels"] == [int(labels[i]) for i in twin["ids"]]
+    assert "different labels" in caplog.text
+    assert len(set(twin["splits"])) == 1
+    assert ("leaks on purpose" in caplog.text) == (method == "image")
+
+
+def test_a_pattern_that_matches_nothing_is_told(copy, caplog):
+    made = plan(copy, spec=dataclasses.replace(SPEC, patient_pattern=r"^(\d+)-eye$"))
+    assert "no id matches config.dataset.patient_pattern" in caplog.text
+    assert made.rows["patient"].tolist() == made.rows["id"].tolist()
+
+
+def test_csv_of_another_taste_is_read(copy):
+    text = (copy / "labels.csv").read_text().replace("image,level", "image,eye colour,level")
+    lines = [line.replace(",", ".JPEG, ,", 1) if "_" in line else line for line in text.split("\n")]
+    (copy / "labels.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    made = plan(copy)
+    assert len(made.rows) == 40 and made.rejects.empty
+
+
+def test_folder_names_with_pattern_characters_are_found(copy):
+    odd = copy.rename(copy.with_name("raw [1]*?"))
+    assert len(plan(odd).rows) == 40
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "does not exist; --labels"),
+        (b"", "is empty"),
+        (b"image,level\n", "header but no rows"),
+        (b"id_code,diagnosis\n1,2\n", "'image'; it has 'id_code', 'diagnosis'.*image_column"),
+        (b"image,grade\n1,2\n", "'level'; it has 'image', 'grade'.*label_column"),
+        (b"image,level\n1,2\n1,2,3,4\n", "cannot be read as a UTF-8 CSV"),
+        (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
+        (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
+        (b"image,level\nother,1\nmore,2\n", "no photograph in .*10_left.jpeg.*'other'"),
+    ],
+)
+def test_bad_labels_are_refused(copy, content, message):
+    (copy / "labels.csv").unlink()
+    if content is not None:
+        (copy / "labels.csv").write_bytes(content)
+    error = FileNotFoundError if content is None else ValueError
+    with pytest.raises(error, match=message):
+        plan(copy)
+
+
+def test_bad_image_folders_are_refused(raw, tmp_path):
+    labels = str(raw / "labels.csv")
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist; --image_dir"):
+        build_plan.make_plan(SPEC, labels=labels, image_dir=str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="holds no photographs"):
+        build_plan.make_plan(SPEC, labels=labels, image_dir=str(tmp_path))
+    shutil.copytree(raw, tmp_path / "images")
+    with pytest.raises(ValueError, match=f"holds 40: pass --image_dir={tmp_path}/images"):
+        build_plan.make_plan(SPEC, labels=labels, image_dir=str(tmp_path) + "/")
+
+
+def test_finished_data_set_is_left_alone(raw, built, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    before = {p: p.stat().st_mtime_ns for p in built.iterdir()}
+    monkeypatch.setattr(build_examples, "_run", lambda *_, **__: pytest.fail("worked"))
+    assert build(raw, built) == manifest.load(built)
+    assert "nothing to do" in caplog.text
+    assert {p: p.stat().st_mtime_ns for p in built.iterdir()} == before
+
+
+def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path):
+    out = Path(shutil.copytree(built, tmp_path / "out"))
+    recipe = dataclasses.replace(SPEC.recipe, size=48)
+    other = dataclasses.replace(SPEC, recipe=recipe)
+    before = contents(out)
+    with pytest.raises(ValueError, match=r"dataset.recipe.size was 32 and is 48.*--overwrite"):
+        build(raw, out, spec=other)
+    (copy / "12_left.jpeg").write_bytes(encode(draw(99)))
+    with pytest.raises(ValueError, match="labels or photographs are not the same"):
+        build(copy, out)
+    assert contents(out) == before
+    (out / "mine.txt").write_text("kept")
+    made = build(raw, out, spec=other, overwrite=True)
+    assert made.dataset.recipe.size == 48 and (out / "mine.txt").read_text() == "kept"
+    assert set(contents(out)) == {
+        "dataset.json",
+        "rejects.csv",
+        "mine.txt",
+        *(s.name for s in made.shards),
+    }
+
+
+def test_finished_data_set_with_a_damaged_shard_is_refused(raw, built, tmp_path):
+    out = Path(shutil.copytree(built, tmp_path / "out"))
+    next(out.glob("*.tfrecord-*")).unlink()
+    with pytest.raises(FileNotFoundError, match=r"missing.*--overwrite"):
+        build(raw, out)
+    build(raw, out, overwrite=True)
+    assert contents(out) == contents(built)
+
+
+def test_resume_builds_only_what_is_missing(raw, built, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    finish = build_examples._finish
+    monkeypatch.setattr(build_examples, "_finish", lambda *_: None)  # Killed before the end.
+    build(raw, out)
+    with pytest.raises(ValueError, match=r"dataset.shard_examples was 4 and is 5"):
+        build(raw, out, spec=dataclasses.replace(SPEC, shard_examples=5))
+    cut, gone, unsaid, *others = sorted(out.glob("*.tfrecord-*"))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    gone.unlink()
+    (out / "_progress" / f"{unsaid.name}.json").unlink()
+    (out / f".{cut.name}.{'0' * 32}.tmp").write_bytes(b"left by a killed worker")
+    kept = {path: path.stat().st_ino for path in others}
+    monkeypatch.setattr(build_examples, "_finish", finish)
+    build(raw, out)
+    assert f"{len(others)} of {len(others) + 3} shards were finished before" in caplog.text
+    assert {path: path.stat().st_ino for path in others} == kept
+    assert contents(out) == contents(built)
+
+
+def test_killed_job_goes_on_to_the_same_bytes(raw, tmp_path):
+    arguments = [*OVERRIDES, f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}"]
+    killed = tmp_path / "killed"
+    job = subprocess.Popen(
+        [*MAIN, *arguments, f"--output_dir={killed}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(killed.glob("train-*.tfrecord-*")):  # The first finished shard.
+        assert time.monotonic() < deadline and job.poll() is None
+        time.sleep(0.001)
+    os.kill(job.pid, signal.SIGKILL)
+    job.wait()
+    assert not (killed / "dataset.json").exists()
+    again = command(*arguments, f"--output_dir={killed}")
+    assert again.returncode == 0 and "resuming: " in again.stderr, again.stderr
+    assert again.stdout.splitlines()[-1] == str(killed)
+    build(raw, tmp_path / "straight", spec=manifest.load(killed).dataset)
+    assert contents(killed) == contents(tmp_path / "straight")
+
+
+def test_plan_of_eyepacs_has_the_published_numbers(tmp_path):
+    grades = np.repeat(np.arange(5), (25_810, 2_443, 5_292, 873, 708))
+    grades = np.random.default_rng(0).permutation(grades)
+    lines = [f"{i // 2}_{('left', 'right')[i % 2]},{grade}" for i, grade in enumerate(grades)]
+    (tmp_path / "trainLabels.csv").write_text("\n".join(["image,level", *lines]))
+    done = command(
+        "--config=configs/reference.py", f"--labels={tmp_path / 'trainLabels.csv'}", "--plan"
+    )
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["rows"] == 35_126 and printed["rejected"] == {}
+    assert printed["classes"] == {
+        "train": {"normal": 20_647, "abnormal": 7_453},
+        "validation": {"normal": 5_163, "abnormal": 1_863},
+    }
+    totals = [
+        sum(split[name] for split in printed["counts"].values())
+        for name in ("no DR", "mild", "moderate", "severe", "proliferative")
+    ]
+    assert totals == [25_810, 2_443, 5_292, 873, 708]
+    assert sum(printed["shards"]["records"].values()) == 35_126
+    assert printed["shards"]["number"] == len(printed["shards"]["records"])
+    assert max(printed["shards"]["records"].values()) <= 512
+    patients = printed["patients"]
+    assert printed["shared_patients"] == patients["train"] + patients["validation"] - 35_126 // 2
+    assert printed["shared_patients"] > 0 and "leaks on purpose" in done.stderr
+    assert printed["twins"].startswith("not looked for")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--labels=nowhere.csv", "--plan"], "error: nowhere.csv does not exist"),
+        (["--labels=x.csv", "--plan", "--imagedir=y"], "--imagedir=y"),
+        (["--labels=x.csv"], "--image_dir, --output_dir must be given"),
+        (["--labels=x.csv", "--plan", "--config.dataset.shard_examples=0"], "shard_examples"),
+    ],
+)
+def test_wrong_flags_stop_before_any_work(arguments, message):
+    done = command("--config=configs/reference.py", *arguments)
+    assert done.returncode != 0 and message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,126 @@
+"""Who may import whom, what a worker may load, and whether every command teaches itself."""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = {
+    "drtfx-synthesize": "dr_tfx.synthesize_main",
+    "drtfx-build-examples": "beam_jobs.build_examples_main",
+    "drtfx-train": "dr_tfx.train_main",
+    "drtfx-evaluate": "dr_tfx.evaluate_main",
+    "drtfx-explain": "beam_jobs.explain_main",
+    "drtfx-predict": "dr_tfx.predict_main",
+    "drtfx-demo": "dr_tfx.demo_main",
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(find_spec("importlinter") is None, reason="import-linter is not installed")
+def test_import_rules_hold():
+    done = run(
+        "-c",
+        "import sys; from importlinter import cli;"
+        "sys.exit(cli.lint_imports(config_filename='pyproject.toml', no_cache=True))",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ["dr_tfx", "beam_jobs", "configs"])
+def test_import_rules_know_every_package(package):
+    assert re.search(
+        rf'^root_packages = .*"{package}"', (ROOT / "pyproject.toml").read_text(), re.M
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "dr_tfx.specs",
+        "dr_tfx.splits",
+        "dr_tfx.images",
+        "dr_tfx.records",
+        "dr_tfx.manifest",
+        "dr_tfx.metrics",
+        "dr_tfx.report",
+        "dr_tfx.fundus",
+        "dr_tfx.synthetic",
+        "beam_jobs.build_examples",
+        *COMMANDS.values(),
+    ],
+)
+def test_loads_without_tensorflow(module):
+    """A build worker starts in a second, and --help does not wait."""
+    names = ("tensorflow", "keras", "torch", "tensorflow_addons")
+    code = (
+        f"import sys, importlib; importlib.import_module({module!r});"
+        f"print(sorted(set({names!r}) & set(sys.modules)))"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("started_by", ["module", "console script"])
+def test_help_teaches_the_command(command, started_by, tmp_path):
+    module = COMMANDS[command]
+    if started_by == "module":
+        done = run("-m", module, "--help")
+    else:  # What setuptools writes into bin/.
+        script = tmp_path / command
+        script.write_text(
+            f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+            f"from {module} import run\nif __name__ == '__main__':\n    sys.exit(run())\n"
+        )
+        done = run(str(script), "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"{command} --" in done.stdout, "no example in the module's docstring"
+    examples = "\n".join(re.findall(rf"{command}(?:.*\\\n)*.*", done.stdout))
+    used = set(re.findall(r"--(\w+)", examples)) - {"config"}
+    if module.startswith("beam_jobs."):
+        used = {flag for flag in used if not re.match("direct_|runner|dask_", flag)}
+    assert used, examples
+    for flag in used:
+        assert re.search(rf"^\s+--(\[no\])?{flag}:", done.stdout, re.M), (
+            f"--{flag} of the example is not explained:\n{done.stdout}"
+        )
+
+
+def test_commands_are_installed_as_documented():
+    packaging = (ROOT / "setup.py").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for command, module in COMMANDS.items():
+        assert f'"{command}": "{module}"' in packaging
+        assert command in readme
+
+
+def test_worker_code_is_importable_by_name():
+    """Functions of a module that runs as __main__ cannot be unpickled by a worker."""
+    for path in (ROOT / "beam_jobs").glob("*_main.py"):
+        assert not re.search(r"\b(DoFn|PTransform)\b\)?:", path.read_text()), path
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_nothing_big_or_private_is_in_the_repository():
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, done.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file():
+            assert path.stat().st_size < 1_000_000, name
+            assert path.suffix.lower() not in {".jpeg", ".jpg", ".tif", ".keras", ".h5"}, name
