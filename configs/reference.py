@@ -2,8 +2,8 @@
 
 Its flaws, kept on purpose: both eyes of a patient may be in different splits (byte-identical files
 may not: one of two changes places with another of its class, so all counts are R1's); [0, 1] goes
-into a backbone trained on [-1, 1]; BatchNorm in the unfrozen layers learns with momentum .999; batches of
-10; the checkpoint is chosen by validation accuracy, which one class alone can win.
+into a backbone trained on [-1, 1]; BatchNorm in the unfrozen layers learns with momentum .999;
+batches of 10; the checkpoint is chosen by validation accuracy, which one class alone can win.
 
     drtfx-build-examples --config=configs/reference.py --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA

@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.weights = "none"
     training = config.training
     training.epochs, training.batch_size, training.learning_rate = 15, 32, 1e-3
+    training.plateau_patience, training.plateau_factor = 2, 0.3
     augmentation = training.augmentation
     augmentation.rotation, augmentation.zoom = 0.02, 0.05
     return config

@@ -13,7 +13,7 @@ def run(
     *,
     module: str,
     doc: str | None,
-    flags_parser: Callable[[Sequence[str]], Sequence[str]] = app.parse_flags_with_usage,
+    flags_parser: Callable[[list[str]], Sequence[str]] = app.parse_flags_with_usage,
 ) -> None:
     """Runs an absl binary whose `--help` shows its module's text and flags.
 
@@ -30,7 +30,7 @@ def run(
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     flags.FLAGS.set_gnu_getopt(True)  # Flags may follow other arguments.
 
-    def parse(argv: Sequence[str]) -> Sequence[str]:
+    def parse(argv: list[str]) -> Sequence[str]:
         try:
             return flags_parser(argv)
         except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:

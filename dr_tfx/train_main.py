@@ -19,6 +19,7 @@ or mixed_bfloat16.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
@@ -33,7 +34,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder written by drtfx-build
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the run; created if missing.")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Flags plus one call."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
