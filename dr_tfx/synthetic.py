@@ -24,6 +24,9 @@ FIRST_PATIENT = 10
 
 _RECORD = "synthesis.json"
 
+_Task = tuple[Path, int, int, str, int, int]
+"""Folder, seed, patient, eye, level, size: of one photograph."""
+
 
 def patient_levels(
     *, seed: int, patient: int, grade_probabilities: Sequence[float] = EYEPACS_PROBABILITIES
@@ -95,7 +98,7 @@ def _encode(extension: str, image: np.ndarray, *options: int) -> bytes:
     return data.tobytes()
 
 
-def _write_photograph(task: tuple[Path, int, int, str, int, int]) -> None:
+def _write_photograph(task: _Task) -> None:
     output_dir, seed, patient, eye, level, size = task
     made = fundus.photograph(seed=seed, patient=patient, eye=eye, level=level, size=size)
     name = f"{patient}_{eye}"
@@ -107,6 +110,20 @@ def _write_photograph(task: tuple[Path, int, int, str, int, int]) -> None:
             path.unlink(missing_ok=True)  # An earlier version of this module may have drawn one.
     quality = (cv2.IMWRITE_JPEG_QUALITY, made.jpeg_quality)
     _write(output_dir / f"{name}.jpeg", _encode(".jpeg", made.image[..., ::-1], *quality))
+
+
+def _write_photographs(tasks: Sequence[_Task], processes: int) -> None:
+    # Forking a process that has threads (OpenCV, TensorFlow) can hang: spawn.
+    context = multiprocessing.get_context("spawn")
+    with tqdm(total=len(tasks), unit="photograph", disable=None) as progress:
+        if processes == 1:
+            for task in tasks:
+                _write_photograph(task)
+                progress.update()
+        else:
+            with context.Pool(processes, cv2.setNumThreads, (1,)) as pool:
+                for _ in pool.imap_unordered(_write_photograph, tasks, chunksize=8):
+                    progress.update()
 
 
 def synthesize(
@@ -160,17 +177,7 @@ def synthesize(
     labels.unlink(missing_ok=True)
     for kind in fundus.LESIONS:
         (output_dir / "masks" / kind).mkdir(parents=True, exist_ok=True)
-    # Forking a process that has threads (OpenCV, TensorFlow) can hang: spawn.
-    context = multiprocessing.get_context("spawn")
-    with tqdm(total=len(tasks), unit="photograph", disable=None) as progress:
-        if processes == 1:
-            for task in tasks:
-                _write_photograph(task)
-                progress.update()
-        else:
-            with context.Pool(processes, cv2.setNumThreads, (1,)) as pool:
-                for _ in pool.imap_unordered(_write_photograph, tasks, chunksize=8):
-                    progress.update()
+    _write_photographs(tasks, processes)
     rows = [f"{patient}_{eye},{level}\n" for _, _, patient, eye, level, _ in tasks]
     _write(labels, "".join(["image,level\n", *rows]).encode())
     return output_dir

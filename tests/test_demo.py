@@ -13,28 +13,20 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from commands import COMMANDS
 
 from dr_tfx import demo_main, manifest, records
 
 ROOT = Path(__file__).parent.parent
 PATIENTS = 24
 CONFIG = f"--config={ROOT / 'configs' / 'smoke.py'}"
-MODULES = {
-    "drtfx-synthesize": "dr_tfx.synthesize_main",
-    "drtfx-build-examples": "beam_jobs.build_examples_main",
-    "drtfx-train": "dr_tfx.train_main",
-    "drtfx-evaluate": "dr_tfx.evaluate_main",
-    "drtfx-explain": "beam_jobs.explain_main",
-    "drtfx-predict": "dr_tfx.predict_main",
-    "drtfx-demo": "dr_tfx.demo_main",
-}
 
 
 def run(command: str, *arguments: object) -> subprocess.CompletedProcess:
     """The command in a process of its own, started outside the repository."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [sys.executable, "-m", MODULES[command], *map(str, arguments)],
+        [sys.executable, "-m", COMMANDS[command], *map(str, arguments)],
         cwd=tempfile.gettempdir(),
         env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
@@ -65,7 +57,11 @@ class Line:
         return self.work / "evaluation" / "validation"
 
     def predictions(self) -> pd.DataFrame:
-        return pd.read_csv(self.evaluation / "predictions.csv", dtype={"id": str, "patient": str})
+        return pd.read_csv(
+            self.evaluation / "predictions.csv",
+            dtype={"id": str, "patient": str},
+            float_precision="round_trip",  # A score may be the threshold itself.
+        )
 
     def metrics(self) -> dict:
         return json.loads((self.evaluation / "metrics.json").read_text())
@@ -280,8 +276,8 @@ def test_demo_names_the_step_that_failed(monkeypatch, capsys):
 
 def test_demo_runs_every_command_as_it_prints_it(tmp_path):
     steps = demo_main.commands(tmp_path, config=Path("smoke.py"), num_patients=20, seed=0)
-    assert [step[0] for step in steps] == list(MODULES)[:5]
-    assert set(demo_main._MODULES.items()) == set(MODULES.items()) - {
+    assert [step[0] for step in steps] == list(COMMANDS)[:5]
+    assert set(demo_main._MODULES.items()) == set(COMMANDS.items()) - {
         ("drtfx-demo", "dr_tfx.demo_main")
     }
     assert demo_main.smoke_config().samefile(ROOT / "configs" / "smoke.py")

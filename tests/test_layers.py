@@ -8,17 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {
-    "drtfx-synthesize": "dr_tfx.synthesize_main",
-    "drtfx-build-examples": "beam_jobs.build_examples_main",
-    "drtfx-train": "dr_tfx.train_main",
-    "drtfx-evaluate": "dr_tfx.evaluate_main",
-    "drtfx-explain": "beam_jobs.explain_main",
-    "drtfx-predict": "dr_tfx.predict_main",
-    "drtfx-demo": "dr_tfx.demo_main",
-}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -53,8 +45,11 @@ def test_import_rules_know_every_package(package):
         "dr_tfx.records",
         "dr_tfx.manifest",
         "dr_tfx.metrics",
+        "dr_tfx.summary",
         "dr_tfx.report",
+        "dr_tfx.report_figures",
         "dr_tfx.fundus",
+        "dr_tfx.fundus_anatomy",
         "dr_tfx.synthetic",
         "beam_jobs.build_examples",
         *COMMANDS.values(),

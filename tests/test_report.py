@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dr_tfx
 from dr_tfx import evaluate, metrics, report
+from dr_tfx.summary import summarise
 
 NAMES = ("normal", "abnormal")
 STRATA = ("none", "mild", "moderate", "severe", "proliferative")
@@ -83,7 +84,7 @@ def _summary(predictions: pd.DataFrame, **changes) -> dict:
         shared_patients=0,
     )
     rest = {"schema": 1, "selection": chosen, "split": "validation", "task": "screening"}
-    return rest | evaluate.summarise(predictions, **settings)
+    return rest | summarise(predictions, **settings)
 
 
 def _write(folder: Path, predictions: pd.DataFrame, summary: dict) -> Path:

@@ -1,0 +1,201 @@
+"""Predictions -> figures of merit: a pure function of a table, and the list of what it gives.
+
+Keys of metrics.json (sorted; an interval is {value, low, high}, 95 %, null where undefined):
+
+    alarms                 sentences; empty when nothing is wrong
+    counts                 images, patients, per_class {name: {images, patients}}, majority_class,
+                           majority_rate
+    most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
+                           name), score, truth, decision
+    schema                 version of this list
+    scores                 'identity' (no test-time augmentation) and 'tta' (mean of all views),
+                           each with auc, average_precision and two operating points, 'at_half'
+                           and 'at_threshold': threshold, confusion [[TN, FP], [FN, TP]], rates
+                           {accuracy, npv, ppv, sensitivity, specificity}, classes {name or mean:
+                           {precision, recall, f1-score, support}}
+    selection              threshold, threshold_rule, checkpoint_rule (column of history.csv),
+                           chosen_on (the split of both choices), optimistic, notes
+    split, task            what was evaluated
+    strata                 stratum, name, class, images, correct (count), rate (interval): the
+                           sensitivity of each stratum of class 1, the specificity of class 0
+    sweep                  threshold, accuracy, balanced_accuracy, sensitivity, specificity
+    views                  names of the test-time views; the first is 'identity'
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from dr_tfx import metrics
+
+_VIEW = "score/"
+_REQUIRED = ("id", "patient", "stratum", "target", "score", "score/identity")
+_LISTED_ERRORS = 10
+
+
+def summarise(
+    predictions: pd.DataFrame,
+    *,
+    class_names: Sequence[str],
+    stratum_names: Sequence[str],
+    threshold: float,
+    grid: tuple[float, float, float],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Everything that can be said about a binary task's predictions, as plain JSON types.
+
+    Args:
+      predictions: one row an image: id (str), patient (str), stratum (int, the finest label),
+        target (int, 0 or 1), score (float in [0, 1], mean over the views) and one column
+        'score/<view>' a view, the first 'score/identity'.
+      class_names: names of class 0 and class 1.
+      stratum_names: names of strata 0, 1, ...
+      threshold: the chosen operating point, applied to every score.
+      grid: (first, last, step) of the threshold table.
+      resamples: of the bootstrap over patients.
+      seed: of the same.
+
+    Returns:
+      The keys listed above, but for those that only the caller knows: schema, selection, split
+      and task.
+
+    Raises:
+      ValueError: if columns are missing, scores are not probabilities, ids repeat, or only one
+        class is present.
+    """
+    predictions = checked(predictions)
+    target, patient = predictions["target"].to_numpy(), predictions["patient"].to_numpy()
+    scores: dict[str, dict[str, Any]] = {}
+    for name, column in (("identity", "score/identity"), ("tta", "score")):
+        score = predictions[column].to_numpy()
+        auc = metrics.auc_interval(target, score, patient, resamples=resamples, seed=seed)
+        scores[name] = {
+            "auc": auc.to_dict(),
+            "average_precision": float(average_precision_score(target, score)),
+            "at_half": _point(target, score, threshold=0.5, class_names=class_names),
+            "at_threshold": _point(target, score, threshold=threshold, class_names=class_names),
+        }
+    counts = _counts(predictions, class_names)
+    found = metrics.alarms(
+        scores["tta"]["at_threshold"]["confusion"],
+        auc,
+        class_names=class_names,
+        patients=[counts["per_class"][name]["patients"] for name in class_names],
+    )
+    sweep = metrics.threshold_table(target, predictions["score"], metrics.grid_values(grid))
+    return {
+        "alarms": found,
+        "counts": counts,
+        "most_wrong": _most_wrong(predictions, class_names, stratum_names, threshold),
+        "scores": scores,
+        "strata": _strata(predictions, class_names, stratum_names, threshold),
+        "sweep": sweep.to_dict("records"),
+        "views": [c.removeprefix(_VIEW) for c in predictions.columns if c.startswith(_VIEW)],
+    }
+
+
+def checked(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions with float64 scores; ValueError, naming column and image, if unusable.
+
+    In float32 a score at the threshold falls on either side of it, depending on who compares.
+    """
+    missing = [c for c in _REQUIRED if c not in predictions]
+    if missing:
+        raise ValueError(f"predictions lack the columns {missing}; got {list(predictions.columns)}")
+    if predictions.empty:
+        raise ValueError("no predictions: is the split empty?")
+    scores = [c for c in map(str, predictions) if c == "score" or c.startswith(_VIEW)]
+    for column in scores:
+        bad = predictions[~predictions[column].between(0, 1)]  # NaN is bad too.
+        if len(bad):
+            raise ValueError(
+                f"{len(bad)} values of '{column}' are not within [0, 1], first "
+                f"{bad[column].iloc[0]} of image '{bad['id'].iloc[0]!s}': did training diverge?"
+            )
+    repeated = predictions["id"][predictions["id"].duplicated()]
+    if len(repeated):
+        raise ValueError(f"{len(repeated)} image ids repeat, first '{repeated.iloc[0]!s}'")
+    return predictions.astype(dict.fromkeys(scores, np.float64))
+
+
+def _point(
+    target: npt.NDArray[Any],
+    score: npt.NDArray[np.float64],
+    *,
+    threshold: float,
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    confusion = metrics.confusion_matrix(target, score, threshold)
+    return {
+        "classes": metrics.class_table(confusion, class_names),
+        "confusion": confusion.tolist(),
+        "rates": {name: value.to_dict() for name, value in metrics.rates(confusion).items()},
+        "threshold": float(threshold),
+    }
+
+
+def _counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
+    per_class = {}
+    for index, name in enumerate(class_names):
+        rows = predictions[predictions["target"] == index]
+        per_class[name] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
+    largest = max(class_names, key=lambda name: per_class[name]["images"])
+    return {
+        "images": len(predictions),
+        "majority_class": largest,
+        "majority_rate": per_class[largest]["images"] / len(predictions),
+        "patients": int(predictions["patient"].nunique()),
+        "per_class": per_class,
+    }
+
+
+def _strata(
+    predictions: pd.DataFrame,
+    class_names: Sequence[str],
+    stratum_names: Sequence[str],
+    threshold: float,
+) -> list[dict[str, Any]]:
+    right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
+    table = right.groupby([predictions["stratum"], predictions["target"]]).agg(["sum", "size"])
+    return [
+        {
+            "class": class_names[target],
+            "correct": correct,
+            "images": images,
+            "name": stratum_names[stratum],
+            "rate": metrics.wilson(correct, images).to_dict(),
+            "stratum": stratum,
+        }
+        for stratum, target, correct, images in table.reset_index().to_numpy().tolist()
+    ]
+
+
+def _most_wrong(
+    predictions: pd.DataFrame,
+    class_names: Sequence[str],
+    stratum_names: Sequence[str],
+    threshold: float,
+) -> list[dict[str, Any]]:
+    """The worst of both kinds of error: a model with many misses would hide its false alarms."""
+    rows = []
+    for truth, lowest_first in ((1, True), (0, False)):
+        wrong = (predictions["score"] >= threshold) != (truth == 1)
+        errors = predictions[wrong & (predictions["target"] == truth)]
+        worst = errors.sort_values(["score", "id"], ascending=[lowest_first, True])
+        for row in worst.head(_LISTED_ERRORS).to_dict("records"):
+            rows.append(
+                {
+                    "decision": class_names[1 - truth],
+                    "id": row["id"],
+                    "patient": row["patient"],
+                    "score": float(row["score"]),
+                    "stratum": stratum_names[int(row["stratum"])],
+                    "truth": class_names[truth],
+                }
+            )
+    return rows
