@@ -178,8 +178,8 @@ def _is_done(output_dir: Path, shard: str) -> bool:
     if not _sidecar(output_dir, shard).is_file():
         return False
     sidecar, file = _read_sidecar(output_dir, shard), output_dir / shard
-    if not sidecar["records"]:
-        return True
+    if sidecar["rejects"]:
+        return False  # What was rejected may have been mended.
     return file.is_file() and file.stat().st_size == sidecar["bytes"]
 
 
@@ -299,8 +299,8 @@ def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: Pa
         raise ValueError(
             f"{len(rejects)} of {plan.csv_rows} rows were rejected, more than "
             f"config.dataset.max_reject_rate={limit} allows: {counts}; the first are "
-            f"{', '.join(ordered['id'].head(5))}. {path} lists all with the reason. Mend them, or "
-            "raise the limit and run the same command again"
+            f"{', '.join(ordered['id'].head(5))}. {path} lists all with the reason. Mend them "
+            "and pass --overwrite, or raise the limit and run the same command again"
         )
 
 

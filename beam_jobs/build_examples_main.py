@@ -24,7 +24,7 @@ Use four cores (0: all of them). Every flag that is not listed below is Apache B
         --labels=RAW/trainLabels.csv --output_dir=DATA \
         --direct_running_mode=multi_processing --direct_num_workers=4
 
-Use a cluster (DATA must be a folder that all its machines see):
+Use a cluster (`pip install 'apache-beam[dask]'`; DATA must be a folder that all its machines see):
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
         --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
             overwrite=_OVERWRITE.value,
             options=options,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(_summary(made))
     print(_OUTPUT_DIR.value)

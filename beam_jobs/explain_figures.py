@@ -1,4 +1,4 @@
-"""R1's three figures: a few photographs of each class with their heat maps."""
+"""The three published figures: a few photographs of each class with their heat maps."""
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence

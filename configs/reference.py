@@ -1,9 +1,14 @@
-"""R1 verbatim: the published binary DR recipe, flaws included, as the yardstick.
+"""The published binary DR recipe, flaws included, as the yardstick.
 
 Its flaws, kept on purpose: both eyes of a patient may be in different splits (byte-identical files
-may not: one of two changes places with another of its class, so all counts are R1's); [0, 1] goes
-into a backbone trained on [-1, 1]; BatchNorm in the unfrozen layers learns with momentum .999;
-batches of 10; the checkpoint is chosen by validation accuracy, which one class alone can win.
+may not: one of two changes places with another of its class, so all counts are as published);
+[0, 1] goes into a backbone trained on [-1, 1]; BatchNorm in the unfrozen layers learns with
+momentum .999; batches of 10; the checkpoint is chosen by validation accuracy, which one class alone
+can win.
+
+Two deviations: oversampling is on the fly, so that positives come in whole shuffled passes instead
+of draws with replacement and the classes are 1:1 by chance, not by count; and the byte-identical
+files above.
 
     drtfx-build-examples --config=configs/reference.py --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA

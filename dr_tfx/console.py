@@ -36,7 +36,8 @@ def run(
         except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             # How ml_collections says that --config.some.setting or the file does not exist.
             message = " ".join(str(error).replace("\\n", " ").split())
-            sys.exit(f"error: in the --config flags: {message}")
+            given = " ".join(word for word in argv if word.startswith("--config"))
+            sys.exit(f"error: {given}: {message}. --help shows how settings are given.")
 
     try:
         app.run(main, flags_parser=parse)

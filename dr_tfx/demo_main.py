@@ -35,6 +35,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the synthetic photographs.")
 
 # Rarer grades oftener than in EyePACS, so that a few hundred photographs hold enough of each.
 _GRADES = "0.5,0.1,0.2,0.1,0.1"
+_LEAST_AUC = 0.85  # Of a line that works, with the default number of patients.
 _MODULES = {
     "drtfx-synthesize": "dr_tfx.synthesize_main",
     "drtfx-build-examples": "beam_jobs.build_examples_main",
@@ -159,6 +160,8 @@ def _summary(output_dir: Path, *, minutes: float) -> None:
         f"Heat maps    {output_dir / 'explained'}\n"
         f"Report       (open it in a browser)"
     )
+    if auc["value"] < _LEAST_AUC and _NUM_PATIENTS.value >= _NUM_PATIENTS.default:
+        sys.exit(f"error: the AUC is below {_LEAST_AUC}: the model has not learned. {report}")
     print(report)
 
 

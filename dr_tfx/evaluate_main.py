@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         page = evaluate.evaluate(
             workdir=Path(_WORKDIR.value), data_dir=Path(_DATA_DIR.value), split=_SPLIT.value
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(page)
 

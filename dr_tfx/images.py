@@ -114,7 +114,7 @@ def retina_box(bgr: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _reference(data: bytes, recipe: specs.Recipe) -> np.ndarray:
-    """R1's preprocessing: full-size CLAHE, then bilinear resize, aspect ratio not kept."""
+    """The published preprocessing: full-size CLAHE, then bilinear resize, aspect ratio not kept."""
     rgb = cv2.cvtColor(decode(data), cv2.COLOR_BGR2RGB)
     enhanced = enhance(rgb, clip_limit=recipe.clip_limit, tiles=recipe.tiles)
     return cv2.resize(enhanced, (recipe.size, recipe.size), interpolation=cv2.INTER_LINEAR)

@@ -5,7 +5,9 @@ seeded from those alone, so that a run restarted at an epoch sees what it would 
 Serialized records are shuffled, not images: a record is a quarter of the float32 picture.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -82,6 +84,22 @@ def evaluation_dataset(
     count = math.ceil(sum(shard.records for shard in shards) / batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return batches.map(lambda b: _parse(b, data.dataset), PARALLEL).prefetch(2)
+
+
+@contextlib.contextmanager
+def damage_named(data_dir: Path) -> Iterator[None]:
+    """Turns TensorFlow's complaint of a damaged shard into an error that says what to do.
+
+    Raises:
+      ValueError: a record's checksum is wrong, or a shard ends early.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            f"A shard in {data_dir} is damaged or was changed after the build: {error.message}. "
+            "Build the data set again with drtfx-build-examples --overwrite."
+        ) from error
 
 
 def validation_dataset(

@@ -126,7 +126,7 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
     """Refuses data that a model was not made for.
 
     Raises:
-      ValueError: names every field of recipe or labels that differs.
+      ValueError: names every field of recipe or labels that differs; or the rows are others.
     """
     ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
     different = [
@@ -144,6 +144,12 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
         raise ValueError(
             f"{where} was built for another model. {'; '.join(different)}. "
             "Build the data with the model's config, or train on this data."
+        )
+    if trained_on.fingerprint != given.fingerprint:
+        raise ValueError(
+            f"{where} is not the data set that the model was trained on: its rows or its split "
+            "differ, so that photographs of its validation or test split may have been trained "
+            "on. Give the folder that drtfx-train was given, or a build of the same input."
         )
 
 

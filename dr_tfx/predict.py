@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dr_tfx import input_pipeline, manifest, models
 
-# Float32 pixels 0..255 (n, size, size, 3) -> the same shape.
+# What each name of specs.VIEWS does: float32 pixels 0..255 (n, size, size, 3) -> the same shape.
 VIEWS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "identity": lambda x: x,
     "left_right": lambda x: tf.reverse(x, [2]),
@@ -37,7 +37,8 @@ def predict_split(bundle: models.Bundle, data_dir: Path, split: str) -> pd.DataF
     dataset = input_pipeline.evaluation_dataset(data_dir, data, split, batch_size=batch_size)
     total = sum(shard.records for shard in data.shards_of(split))
     parts = []
-    with tqdm(total=total, desc=f"score {split}", unit="image") as bar:
+    bar = tqdm(total=total, desc=f"score {split}", unit="image")
+    with bar, input_pipeline.damage_named(data_dir):
         for batch in dataset:
             scores = score(batch["image"]).numpy()
             parts.append(
@@ -66,15 +67,8 @@ def predict_split(bundle: models.Bundle, data_dir: Path, split: str) -> pd.DataF
 
 
 def view_scorer(bundle: models.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A compiled function: uint8 images (n, size, size, 3) -> float64 scores (n, views).
-
-    Raises:
-      ValueError: config.evaluation.views names an unknown view.
-    """
+    """A compiled function: uint8 images (n, size, size, 3) -> float64 scores (n, views)."""
     names = bundle.experiment.evaluation.views
-    unknown = [name for name in names if name not in VIEWS]
-    if unknown:
-        raise ValueError(f"config.evaluation.views has {unknown}; expected some of {list(VIEWS)}.")
     size = bundle.experiment.dataset.recipe.size
 
     @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])

@@ -12,6 +12,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
+
 
 class ConfigError(ValueError):
     """A config that cannot be run: says what was got, what was expected and the likely fix."""
@@ -132,10 +134,11 @@ class Training:
 class Evaluation:
     """How the model is scored."""
 
-    views: tuple[str, ...] = ("identity",)  # Test-time augmentation; names in dr_tfx.predict.VIEWS.
+    views: tuple[str, ...] = ("identity",)  # Test-time augmentation; some of VIEWS.
     batch_size: int = 64
     threshold_rule: Literal["accuracy", "youden"] = "youden"
-    threshold_grid: tuple[float, float, float] = (0.01, 0.99, 0.01)  # First, last, step.
+    threshold_grid: tuple[float, float, float] = (0.01, 0.99, 0.01)  # First, last, step; for
+    # `accuracy` and the sweep. `youden` chooses among the midpoints between all scores.
     bootstrap_resamples: int = 2000
 
 
@@ -286,6 +289,7 @@ def _check_model(model: Model) -> None:
     _require(
         all(0 <= rate < 1 for rate in model.dropout), "config.model.dropout must be in [0, 1)."
     )
+    _require(all(width > 0 for width in model.hidden), "config.model.hidden must be above 0.")
     _require(model.trainable_layers >= -1, "config.model.trainable_layers: -1 (all), 0 or more.")
     _require(bool(model.weights), "config.model.weights is empty; 'imagenet', 'none' or a path.")
 
@@ -298,6 +302,9 @@ def _check_training(training: Training) -> None:
     _require(training.focal_gamma >= 0, "config.training.focal_gamma must be 0 or more.")
     _require(0 < training.focal_alpha < 1, "config.training.focal_alpha must be between 0 and 1.")
     _require(0 < training.plateau_factor < 1, "config.training.plateau_factor: between 0 and 1.")
+    for name in ("early_stopping_patience", "plateau_patience"):
+        value = getattr(training, name)
+        _require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
     for name in ("rotation", "zoom", "contrast", "brightness"):
         value = getattr(training.augmentation, name)
         _require(0 <= value < 1, f"config.training.augmentation.{name} must be in [0, 1).")
@@ -316,6 +323,10 @@ def _check_evaluation(evaluation: Evaluation) -> None:
     _require(
         "identity" in evaluation.views[:1],
         "config.evaluation.views must begin with 'identity', the photograph as it is.",
+    )
+    _require(
+        set(evaluation.views) <= set(VIEWS) and len(set(evaluation.views)) == len(evaluation.views),
+        f"config.evaluation.views is {evaluation.views}; expected some of {VIEWS}, each once.",
     )
     _require(evaluation.batch_size > 0, "config.evaluation.batch_size must be above 0.")
     _require(

@@ -12,7 +12,7 @@ import pandas as pd
 from absl import logging
 from tqdm import tqdm
 
-from dr_tfx import heads, input_pipeline, manifest, models, specs
+from dr_tfx import heads, input_pipeline, manifest, models, specs, splits
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
@@ -38,13 +38,19 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
         logging.info("%s holds the finished run already; nothing to do.", workdir)
         return workdir
 
-    # Not 0: with a global seed of 0 tf.data compares its seed tensors in Python and fails.
-    keras.utils.set_random_seed(experiment.training.seed + 1)
+    _seed(experiment.training.seed)
     precision = models.set_precision(experiment.training.precision)
     run = Run(workdir, experiment)
     model = run.restore() or _compiled(experiment)
     if run.epoch < experiment.training.epochs and not run.stopped:
-        _fit(model, run, data_dir=data_dir, data=data)
+        with input_pipeline.damage_named(data_dir):
+            _fit(model, run, data_dir=data_dir, data=data)
+    if not run.best_epoch:
+        raise ValueError(
+            f"No epoch gave a finite {experiment.training.select_by}: the training diverged. Lower "
+            "config.training.learning_rate and choose another --workdir."
+        )
+    run.write_history()
     best = models.build(_without_download(experiment))
     best.load_weights(workdir / "checkpoints" / "best.weights.h5")
     models.save_bundle(
@@ -143,6 +149,10 @@ class Run:
             self.best_epoch, self.best_value = self.epoch, value
             self._save_best(model)
         self._save_last(model)
+        self.write_history()
+
+    def write_history(self) -> None:
+        """Writes history.csv, one row a finished epoch."""
         text = pd.DataFrame(self.history).to_csv(index=False)
         manifest.write_text(self.workdir / HISTORY_FILE, text)
 
@@ -188,6 +198,7 @@ class Saver(keras.callbacks.Callback):
                 setattr(self._deciding[name], attribute, value)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        _reseed_dropout(self.model, self._run.experiment.training.seed, epoch)
         self._started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -223,6 +234,26 @@ class Progress(keras.callbacks.Callback):
         names = ("loss", "auc", "val_loss", "val_auc", "val_accuracy")
         figures = ", ".join(f"{n} {float(logs[n]):.4f}" for n in names if logs and n in logs)
         tqdm.write(f"epoch {epoch + 1}/{self._epochs}: {figures}")
+
+
+def _seed(seed: int) -> None:
+    """Seeds everything that is drawn once, such as the weights."""
+    # Not 0: with a global seed of 0 tf.data compares its seed tensors in Python and fails.
+    keras.utils.set_random_seed(seed + 1)
+    if keras.__version__.startswith("2."):  # Else its dropout has no state that could be set.
+        keras.backend.experimental.enable_tf_random_generator()
+
+
+def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Makes dropout a function of seed and epoch: its state is not in a saved model."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
+            state = splits.stable_hash("dropout", seed, epoch, layer.name) % 2**31
+            if hasattr(layer, "seed_generator"):  # Keras 3
+                layer.seed_generator.state.assign([state, 0])
+            else:
+                layer._random_generator._maybe_init()
+                layer._random_generator._generator.reset_from_seed(state)
 
 
 def _mode(monitor: str) -> str:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
         workdir = train.train(
             experiment, data_dir=Path(_DATA_DIR.value), workdir=Path(_WORKDIR.value)
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(workdir)
 

@@ -28,7 +28,9 @@ def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Ex
     )
 
 
-def write(folder: Path, spec: specs.DatasetSpec, *, shard_examples: int = 7) -> manifest.Manifest:
+def write(
+    folder: Path, spec: specs.DatasetSpec, *, shard_examples: int = 7, fingerprint: str = "test"
+) -> manifest.Manifest:
     """Writes shards and manifest; the n-th example of all has the pixel value n, its id `n<n>`."""
     folder.mkdir(parents=True, exist_ok=True)
     number, shards = 0, []
@@ -47,7 +49,7 @@ def write(folder: Path, spec: specs.DatasetSpec, *, shard_examples: int = 7) -> 
                 )
     result = manifest.Manifest(
         dataset=spec,
-        fingerprint="test",
+        fingerprint=fingerprint,
         libraries={},
         rows=number,
         written=number,

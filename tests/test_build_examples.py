@@ -1,7 +1,9 @@
 """The build job: accounting, bad input, resume, and bytes that do not depend on the runner."""
 
+import collections
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -15,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from conftest import draw, encode, eyepacs_like
+from conftest import SHARED_DATA, draw, encode, eyepacs_like
 
 from beam_jobs import build_examples, build_plan
+from configs import dr_binary, reference
 from dr_tfx import images, manifest, records, specs
 
 ROOT = Path(__file__).parents[1]
@@ -406,3 +409,36 @@ def test_wrong_flags_stop_before_any_work(arguments, message):
     done = command("--config=configs/reference.py", *arguments)
     assert done.returncode != 0 and message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_mended_photograph_is_tried_again_though_its_size_is_the_same(copy, tmp_path):
+    photograph = copy / "12_left.jpeg"
+    good = photograph.read_bytes()
+    photograph.write_bytes(bytes(len(good)))
+    strict = dataclasses.replace(SPEC, max_reject_rate=0.0)
+    with pytest.raises(ValueError, match="1 of 40 rows were rejected"):
+        build(copy, tmp_path / "data", spec=strict)
+    photograph.write_bytes(good)
+    made = build(copy, tmp_path / "data", spec=strict)
+    assert (made.written, made.rejected) == (40, {})
+
+
+@pytest.mark.parametrize("config", [reference, dr_binary])
+def test_real_photographs_are_all_accounted_for_and_twins_kept_together(config, tmp_path):
+    grading = SHARED_DATA / "idrid" / "grading"
+    if not grading.is_dir():
+        pytest.skip(f"no real photographs at {grading}")
+    made = build_examples.build(
+        specs.from_config(config.get_config()).dataset,
+        image_dir=str(grading / "images"),
+        labels=str(grading / "labels.csv"),
+        output_dir=tmp_path,
+    )
+    assert made.rows == 413 == made.written + sum(made.rejected.values())
+    assert sum(shard.records for shard in made.shards) == made.written
+    by_hash = collections.defaultdict(list)
+    for path in sorted((grading / "images").iterdir()):
+        by_hash[hashlib.sha256(path.read_bytes()).hexdigest()].append(path.stem)
+    twins = sorted(group for group in by_hash.values() if len(group) > 1)
+    assert [twin["ids"] for twin in made.twins] == twins and len(twins) == 5
+    assert all(len(set(twin["splits"])) == 1 for twin in made.twins)

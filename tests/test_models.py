@@ -213,10 +213,21 @@ def test_views_are_r1s_five():
         assert np.allclose(view(tf.constant(x)), expected[name], atol=1e-3), name
 
 
-def test_an_unknown_view_is_refused(bundle_dir):
-    bundle = models.load_bundle(bundle_dir)
-    plain = specs.to_dict(bundle.experiment)
-    plain["evaluation"]["views"] = ["identity", "sideways"]
-    odd = models.Bundle(bundle.model, specs.from_config(plain), bundle.manifest, None, None)
-    with pytest.raises(ValueError, match="sideways"):
-        predict.view_scorer(odd)
+def test_every_view_that_a_config_may_name_is_there():
+    assert tuple(predict.VIEWS) == specs.VIEWS
+
+
+def test_a_damaged_shard_is_refused_with_a_way_out(bundle_dir, tmp_path):
+    data = datasets.write(tmp_path, datasets.experiment().dataset)
+    shard = tmp_path / data.shards_of("validation")[0].name
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged.*--overwrite"):
+        predict.predict_split(models.load_bundle(bundle_dir), tmp_path, "validation")
+
+
+def test_another_build_is_refused_though_its_recipe_is_the_same(bundle_dir, tmp_path):
+    datasets.write(tmp_path, datasets.experiment().dataset, fingerprint="another")
+    with pytest.raises(ValueError, match="not the data set that the model was trained on"):
+        predict.predict_split(models.load_bundle(bundle_dir), tmp_path, "validation")

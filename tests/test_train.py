@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dr_tfx import manifest, models, specs, train
+from dr_tfx import heads, input_pipeline, manifest, models, specs, train
 
 CODE = (
     "import sys, json; sys.path.insert(0, sys.argv[4]); from pathlib import Path;"
@@ -79,8 +79,9 @@ def test_after_kill_9_the_same_command_goes_on_to_the_same_history(undisturbed, 
     expected = pd.read_csv(undisturbed / "history.csv")[figures]
     found = pd.read_csv(killed / "history.csv")[figures]
     assert found["epoch"].tolist() == [1, 2, 3]
-    assert np.allclose(found.iloc[0], expected.iloc[0], rtol=1e-3)
-    assert (killed / "model.keras").is_file()
+    assert np.allclose(found, expected, rtol=1e-5, atol=1e-7)
+    weights = [models.load_bundle(w).model.get_weights() for w in (killed, undisturbed)]
+    assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*weights, strict=True))
 
 
 def test_a_finished_run_is_left_alone(undisturbed, data_dir):
@@ -104,9 +105,21 @@ def test_no_data_set_is_refused(tmp_path):
         train.train(datasets.experiment(), data_dir=tmp_path, workdir=tmp_path / "run")
 
 
-def test_the_bundle_holds_the_weights_of_the_best_epoch(undisturbed):
-    bundle = models.load_bundle(undisturbed)
-    rebuilt = models.build(bundle.experiment)
-    rebuilt.load_weights(undisturbed / "checkpoints" / "best.weights.h5")
-    for mine, theirs in zip(bundle.model.get_weights(), rebuilt.get_weights(), strict=True):
-        assert np.array_equal(mine, theirs)
+def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
+    experiment = datasets.experiment(learning_rate=3e-2, select_by="val_loss")  # Up and down.
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    bundle = models.load_bundle(tmp_path)
+    history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
+    data = manifest.load(data_dir)
+    batches = input_pipeline.validation_dataset(data_dir, data, experiment)
+    head = heads.make(experiment.task, experiment.training)
+    bundle.model.compile(loss=head.loss())
+    loss = bundle.model.evaluate(batches, verbose=0)
+    assert loss == pytest.approx(history.min(), rel=1e-3)
+    assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
+
+
+def test_a_training_that_diverges_says_so(data_dir, tmp_path):
+    experiment = datasets.experiment(learning_rate=1e30, select_by="val_loss", epochs=1)
+    with pytest.raises(ValueError, match="diverged"):
+        train.train(experiment, data_dir=data_dir, workdir=tmp_path)
