@@ -23,10 +23,14 @@ BACKBONES = {
 SCRATCH_MOMENTUM = 0.9  # Keras' .999 needs thousands of steps before inference mode is usable.
 
 
-def build(experiment: specs.Experiment) -> keras.Model:
+def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
     """A flat functional model: float32 pixels 0..255 (n, size, size, 3) -> float32 (n, units).
 
     Flat, because a backbone nested as a layer breaks Grad-CAM after loading.
+
+    Args:
+      experiment: names the backbone, its weights, and the head.
+      load_weights: fetch the pre-trained weights. False where trained ones are filled in next.
 
     Raises:
       ValueError: unknown backbone, or weights that cannot be had or do not fit.
@@ -43,7 +47,7 @@ def build(experiment: specs.Experiment) -> keras.Model:
     pixels = keras.Input((size, size, 3), name="pixels")
     scaled = keras.layers.Rescaling(scale, offset, name="input_scaling")(pixels)
     backbone = constructor(include_top=False, weights=None, input_tensor=scaled)
-    if spec.weights != "none":
+    if load_weights and spec.weights != "none":
         backbone.set_weights(_pretrained(spec, size).get_weights())
     _set_trainable(backbone, spec)
     head = heads.make(experiment.task, experiment.training)

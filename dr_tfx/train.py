@@ -51,7 +51,7 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
             "config.training.learning_rate and choose another --workdir."
         )
     run.write_history()
-    best = models.build(_without_download(experiment))
+    best = models.build(experiment, load_weights=False)
     best.load_weights(workdir / "checkpoints" / "best.weights.h5")
     models.save_bundle(
         workdir,
@@ -258,13 +258,6 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 
 def _mode(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
-
-
-def _without_download(experiment: specs.Experiment) -> specs.Experiment:
-    """The same architecture, to be filled with trained weights."""
-    plain = specs.to_dict(experiment)
-    plain["model"]["weights"] = "none"
-    return specs.from_config(plain)
 
 
 def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir: Path) -> None:
