@@ -2,7 +2,7 @@
 
 The demo and the tests use them, so that nobody's patient data is needed:
 
-  drtfx-synthesize --output_dir=/tmp/eyepacs --num_patients=100
+  drtfx-synthesize --output_dir=RAW --num_patients=100
 
 gives, for each patient, a left and a right eye (`10_left.jpeg`, `10_right.jpeg`), their grades on
 the ICDR scale from 0 (none) to 4 (proliferative) in `labels.csv`, and the pixels of every lesion in
@@ -11,7 +11,7 @@ Lesions are larger than life, so that a small network can learn to see them.
 
 Most eyes are healthy, as in EyePACS. For more of the rare grades, give the five probabilities:
 
-  drtfx-synthesize --output_dir=/tmp/mix --num_patients=500 --grade_probabilities=.4,.2,.2,.1,.1
+  drtfx-synthesize --output_dir=RAW --num_patients=500 --grade_probabilities=.4,.2,.2,.1,.1
 
 The same flags make the same photographs. The last line printed is the folder made.
 """
