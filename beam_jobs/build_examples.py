@@ -1,102 +1,35 @@
 """Raw photographs and a label CSV -> TFRecord shards and `dataset.json`, as an Apache Beam job.
 
-The shard is the unit of work. Beam distributes *paths*, grouped by shard; one call of `WriteShard`
-reads, preprocesses and writes one shard. No image passes through a shuffle, which a local runner
-would keep in memory, and no byte depends on the runner or the number of workers.
+The shard is the unit of work. Beam distributes the names of shards; one call of `WriteShard` reads,
+preprocesses and writes one shard. No image passes through a shuffle, which a local runner would
+keep in memory, and no byte depends on the runner or the number of workers.
 
-A shard is written under a temporary name, described in `_progress/<shard>.json` and then renamed:
-where both are, it is done, and the same command again goes on with the others. `dataset.json` is
-written last: a folder without it is not a data set.
+`_progress/` holds the job's state: `plan.json` what is being built, `rows.jsonl` the rows of every
+shard, and a sidecar for each finished shard, so that the same command again goes on with the
+others. `dataset.json` is written last: a folder without it is not a data set.
 """
 
-import contextlib
+import errno
 import json
 import logging
 import os
+import posixpath
 import re
-import shutil
-import threading
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import cv2
 import pandas as pd
-from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from tqdm import tqdm
 
-from beam_jobs import build_plan, runners
-from dr_tfx import images, manifest, records, specs, splits
+from beam_jobs import build_plan, output, progress, runners, sources, write_shard
+from dr_tfx import manifest, specs, splits
 
 REJECTS_FILE = "rejects.csv"
-Row = tuple[str, str, str, int]  # Id, path, patient, label.
-Task = tuple[str, list[Row]]  # Name and rows of a shard.
 
 _LOG = logging.getLogger(__name__)
-_PROGRESS = "_progress"
 _PLAN = "plan.json"
-_SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5}}-of-\d{{5}}")
-_STRAY = re.compile(rf"\.{_SHARD.pattern}\.[0-9a-f]{{32}}\.tmp")
-_POLL_SECONDS = 0.5
-
-
-class WriteShard(beam.DoFn):
-    """Writes one shard and its sidecar; yields the shard's name."""
-
-    def __init__(self, spec: specs.DatasetSpec, output_dir: str):
-        self._spec, self._output_dir = spec, Path(output_dir)
-
-    def setup(self) -> None:
-        """Keeps OpenCV to one thread: the runner's workers are the parallelism."""
-        cv2.setNumThreads(1)
-
-    def process(self, task: Task) -> Iterator[str]:
-        """Reads, preprocesses and writes the rows of `task`, in their order."""
-        name, rows = task
-        # Unique, because a runner may try a shard twice at the same time.
-        temporary = self._output_dir / f".{name}.{uuid.uuid4().hex}.tmp"
-        rejects = []
-        try:
-            with temporary.open("wb") as stream:
-                writer = records.RecordWriter(stream)
-                for row in rows:
-                    try:
-                        writer.write(self._example(*row))
-                        Metrics.counter("build_examples", "written").inc()
-                    except images.RejectedImage as error:
-                        rejects.append((row[0], row[1], error.reason, error.detail))
-                        Metrics.counter("build_examples", f"rejected/{error.reason}").inc()
-                stream.flush()
-                os.fsync(stream.fileno())
-            sidecar = {
-                "records": writer.records,
-                "bytes": writer.bytes,
-                "sha256": writer.sha256,
-                "rejects": rejects,
-            }
-            manifest.write_text(_sidecar(self._output_dir, name), json.dumps(sidecar))
-            if writer.records:
-                temporary.replace(self._output_dir / name)
-        finally:
-            temporary.unlink(missing_ok=True)
-        yield name
-
-    def _example(self, photograph: str, path: str, patient: str, label: int) -> bytes:
-        recipe = self._spec.recipe
-        rgb = images.apply_recipe(build_plan.read_bytes(path), recipe)
-        return records.example(
-            {
-                records.IMAGE_ENCODED: records.encode_image(rgb, recipe.encoding),
-                records.IMAGE_FORMAT: recipe.encoding,
-                records.IMAGE_ID: photograph,
-                records.IMAGE_PATIENT: patient,
-                records.LABEL_PREFIX + self._spec.label_column: label,
-            }
-        )
+_SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
 
 
 def build(
@@ -104,7 +37,7 @@ def build(
     *,
     image_dir: str,
     labels: str,
-    output_dir: Path,
+    output_dir: str,
     overwrite: bool = False,
     options: PipelineOptions | None = None,
 ) -> manifest.Manifest:
@@ -113,7 +46,7 @@ def build(
     Args:
       spec: what to make of the photographs.
       image_dir: folder of the photographs. labels: CSV. Any file system that Beam knows.
-      output_dir: a local or mounted folder that every worker sees.
+      output_dir: a folder or object store that every worker sees.
       overwrite: delete what an earlier build left in `output_dir`.
       options: Beam's; `runners.create` says which runner they mean. None: this process.
 
@@ -121,102 +54,96 @@ def build(
       FileNotFoundError: CSV or folder missing, or a finished data set lacks a shard.
       ValueError: unusable input, too many rejects, or `output_dir` was built otherwise.
     """
-    if "://" in str(output_dir):
-        raise ValueError(f"--output_dir is {output_dir}; expected a local or mounted folder")
-    plan = build_plan.make_plan(spec, labels=labels, image_dir=image_dir)
+    options = options or PipelineOptions([])
+    output_dir = output.absolute(output_dir)
+    source = sources.open_source(image_dir)
+    plan = build_plan.make_plan(spec, labels=labels, source=source)
     if overwrite:
         _delete(output_dir)
     if _finished(output_dir, plan):
-        shutil.rmtree(output_dir / _PROGRESS, ignore_errors=True)
+        output.delete_folder(_in_progress(output_dir))
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
-        return manifest.load(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
+        return _load(output_dir)
     _report_rejects(plan.rejects, plan, output_dir)  # Too many already? Then no work is done.
     shards = plan.shards()
-    todo = _claim(output_dir, plan, list(shards))
-    if todo:
-        tasks = [(name, _rows(shards[name])) for name in todo]
-        _run(tasks, spec, output_dir, options=options or PipelineOptions([]), total=len(plan.rows))
+    tasks = _claim(output_dir, plan, shards)
+    if tasks:
+        writer = write_shard.WriteShard(
+            spec, source, output_dir, threads=runners.threads_per_worker(options)
+        )
+        with progress.bar(output_dir, total=len(plan.rows)):
+            _run(tasks, writer, options, output_dir)
     return _finish(plan, shards, output_dir)
 
 
-def _rows(rows: pd.DataFrame) -> list[Row]:
-    return list(rows[["id", "path", "patient", "label"]].itertuples(index=False, name=None))
-
-
 def _run(
-    tasks: list[Task],
-    spec: specs.DatasetSpec,
-    output_dir: Path,
-    *,
+    tasks: list[write_shard.Task],
+    writer: write_shard.WriteShard,
     options: PipelineOptions,
-    total: int,
+    output_dir: str,
 ) -> None:
-    runner = runners.create(options)
-    is_local = isinstance(runner, FnApiRunner)
-    with (
-        _progress_bar(output_dir, total) if is_local else contextlib.nullcontext(),
-        beam.Pipeline(runner=runner, options=options) as pipeline,
-    ):
-        (
-            pipeline
-            | "Shards" >> beam.Create(tasks, reshuffle=False)
-            | "Distribute" >> beam.Reshuffle()
-            | "WriteShard" >> beam.ParDo(WriteShard(spec, str(output_dir.resolve())))
-        )
+    # Large shards first: local runners deal them out in turn, and none is left over at the end.
+    tasks = sorted(tasks, key=lambda task: -task.length)
+    try:
+        with beam.Pipeline(runner=runners.create(options), options=options) as pipeline:
+            (
+                pipeline
+                | "Shards" >> beam.Create(tasks, reshuffle=False)
+                | "Distribute" >> beam.Reshuffle()
+                | "WriteShard" >> beam.ParDo(writer)
+            )
+    except Exception as error:  # Beam wraps a worker's error in one of its own, as text.
+        if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+            raise OSError(
+                errno.ENOSPC,
+                f"no space left in {output_dir}: the shards that are finished are kept. Make room "
+                "and run the same command again",
+            ) from error
+        raise
 
 
-def _sidecar(output_dir: Path, shard: str) -> Path:
-    return output_dir / _PROGRESS / f"{shard}.json"
+def _in_progress(output_dir: str, name: str = "") -> str:
+    return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
 
 
-def _read_sidecar(output_dir: Path, shard: str) -> dict[str, Any]:
-    return json.loads(_sidecar(output_dir, shard).read_text(encoding="utf-8"))
+def _read_sidecar(output_dir: str, shard: str) -> dict[str, Any]:
+    return json.loads(output.read(write_shard.sidecar_path(output_dir, shard)))
 
 
-def _is_done(output_dir: Path, shard: str) -> bool:
-    if not _sidecar(output_dir, shard).is_file():
-        return False
-    sidecar, file = _read_sidecar(output_dir, shard), output_dir / shard
-    if sidecar["rejects"]:
-        return False  # What was rejected may have been mended.
-    return file.is_file() and file.stat().st_size == sidecar["bytes"]
-
-
-def _delete(output_dir: Path) -> None:
+def _delete(output_dir: str) -> None:
     """Deletes what builds made, and nothing else. The manifest first, the claim last."""
-    (output_dir / manifest.FILE_NAME).unlink(missing_ok=True)
-    for pattern in (_SHARD, _STRAY):
-        _delete_files(output_dir, pattern)
-    (output_dir / REJECTS_FILE).unlink(missing_ok=True)
-    shutil.rmtree(output_dir / _PROGRESS, ignore_errors=True)
+    output.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
+    output.delete_all(output_dir, _SHARD)
+    output.delete_all(output_dir, re.compile(re.escape(REJECTS_FILE)))
+    output.delete_temporary(output_dir)
+    output.delete_folder(_in_progress(output_dir))
 
 
-def _delete_files(folder: Path, name: re.Pattern[str]) -> None:
-    for path in folder.glob("*"):
-        if name.fullmatch(path.name):
-            path.unlink()
+def _load(output_dir: str) -> manifest.Manifest:
+    text = output.read(posixpath.join(output_dir, manifest.FILE_NAME)).decode()
+    return manifest.parse(text, sizes=output.sizes(output_dir), where=output_dir)
 
 
-def _finished(output_dir: Path, plan: build_plan.Plan) -> bool:
+def _finished(output_dir: str, plan: build_plan.Plan) -> bool:
     """Whether the data set is there already.
 
     Raises:
       ValueError, FileNotFoundError: another one is, finished or not, or it is damaged.
     """
-    for path in (output_dir / manifest.FILE_NAME, output_dir / _PROGRESS / _PLAN):
-        if not path.is_file():
+    finished = posixpath.join(output_dir, manifest.FILE_NAME)
+    for path in (finished, _in_progress(output_dir, _PLAN)):
+        if not output.exists(path):
             continue
-        earlier, now = json.loads(path.read_text(encoding="utf-8")), plan.contract()
+        earlier, now = json.loads(output.read(path)), plan.contract()
         if earlier["fingerprint"] != now["fingerprint"]:
             raise ValueError(
                 f"{output_dir} was built otherwise: {_differences(earlier, now)}. Choose another "
                 "--output_dir, or pass --overwrite to delete what is there and build anew"
             )
-    if not (output_dir / manifest.FILE_NAME).is_file():
+    if not output.exists(finished):
         return False
     try:
-        manifest.load(output_dir)
+        _load(output_dir)
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(f"{error} Pass --overwrite") from error
     return True
@@ -240,57 +167,55 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _claim(output_dir: Path, plan: build_plan.Plan, shards: list[str]) -> list[str]:
+def _claim(
+    output_dir: str, plan: build_plan.Plan, shards: dict[str, pd.DataFrame]
+) -> list[write_shard.Task]:
     """Notes what is being built, tidies up, and returns the shards that are still to be built."""
-    _delete_files(output_dir, _STRAY)
-    (output_dir / _PROGRESS).mkdir(exist_ok=True)
+    folder = _in_progress(output_dir)
+    output.delete_temporary(output_dir)
+    output.delete_temporary(folder)
+    output.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
-    manifest.write_text(output_dir / _PROGRESS / _PLAN, text)
-    todo = [name for name in shards if not _is_done(output_dir, name)]
-    if len(todo) < len(shards):
-        done = len(shards) - len(todo)
-        _LOG.info("resuming: %d of %d shards were finished before", done, len(shards))
-    for name in todo:
-        _sidecar(output_dir, name).unlink(missing_ok=True)
+    output.write_text(_in_progress(output_dir, _PLAN), text)
+    written, said = output.sizes(output_dir), output.sizes(folder)
+    tasks, offset = [], 0
+    with output.create(_in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
+        for name, rows in shards.items():
+            lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
+            stream.write(lines)
+            tasks.append(write_shard.Task(name, offset, len(lines)))
+            offset += len(lines)
+    todo = [task for task in tasks if not _is_done(output_dir, task.shard, written, said)]
+    if len(todo) < len(tasks):
+        done = len(tasks) - len(todo)
+        _LOG.info("resuming: %d of %d shards were finished before", done, len(tasks))
+    redo = [write_shard.sidecar_path(output_dir, task.shard) for task in todo]
+    output.delete(*(path for path in redo if posixpath.basename(path) in said))
     return todo
 
 
-@contextlib.contextmanager
-def _progress_bar(output_dir: Path, total: int) -> Iterator[None]:
-    """Shows how many photographs are done, by the sidecars, while the body runs."""
-    stop, counted = threading.Event(), set()
-
-    def poll(bar: tqdm) -> None:
-        for path in (output_dir / _PROGRESS).glob("*.tfrecord-*.json"):
-            if path.name not in counted:
-                counted.add(path.name)
-                sidecar = json.loads(path.read_text(encoding="utf-8"))
-                bar.update(sidecar["records"] + len(sidecar["rejects"]))
-
-    def watch(bar: tqdm) -> None:
-        while not stop.wait(_POLL_SECONDS):
-            poll(bar)
-
-    with tqdm(total=total, unit="photograph", disable=None) as bar:
-        thread = threading.Thread(target=watch, args=(bar,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            poll(bar)
+def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
+    columns = rows[["id", "name", "patient", "label"]]
+    return map(write_shard.Row._make, columns.itertuples(index=False, name=None))
 
 
-def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: Path) -> None:
+def _is_done(output_dir: str, shard: str, written: dict[str, int], said: dict[str, int]) -> bool:
+    if posixpath.basename(write_shard.sidecar_path(output_dir, shard)) not in said:
+        return False
+    sidecar = _read_sidecar(output_dir, shard)
+    # What was rejected may have been mended.
+    return not sidecar["rejects"] and written.get(shard) == sidecar["bytes"]
+
+
+def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: str) -> None:
     """Writes rejects.csv, and fails if there are too many.
 
     Raises:
       ValueError: more than `max_reject_rate` of the rows, or all of them.
     """
-    path = output_dir / REJECTS_FILE
+    path = posixpath.join(output_dir, REJECTS_FILE)
     ordered = rejects.sort_values(["id", "reason"], kind="stable")
-    manifest.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
+    output.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
     limit = plan.spec.max_reject_rate
     if len(rejects) > limit * plan.csv_rows or len(rejects) == plan.csv_rows:
         counts = ", ".join(
@@ -305,7 +230,7 @@ def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: Pa
 
 
 def _finish(
-    plan: build_plan.Plan, shards: dict[str, pd.DataFrame], output_dir: Path
+    plan: build_plan.Plan, shards: dict[str, pd.DataFrame], output_dir: str
 ) -> manifest.Manifest:
     """Accounts for every row and writes the manifest, last."""
     sidecars = {name: _read_sidecar(output_dir, name) for name in shards}
@@ -344,6 +269,6 @@ def _finish(
             if sidecar["records"]
         ),
     )
-    manifest.write_text(output_dir / manifest.FILE_NAME, result.to_json())
-    shutil.rmtree(output_dir / _PROGRESS)
+    output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
+    output.delete_folder(_in_progress(output_dir))
     return result

@@ -37,13 +37,12 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from absl import app, flags
 from ml_collections import config_flags
 
-from beam_jobs import build_examples, build_plan, runners
+from beam_jobs import build_examples, build_plan, runners, sources
 from dr_tfx import console, manifest, specs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
@@ -69,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
             plan = build_plan.make_plan(
                 experiment.dataset,
                 labels=_LABELS.value,
-                image_dir=_IMAGE_DIR.value,
+                source=sources.open_source(_IMAGE_DIR.value) if _IMAGE_DIR.value else None,
                 find_twins=False,
             )
             print(json.dumps(build_plan.summary(plan, experiment.task), indent=2))
@@ -78,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
             experiment.dataset,
             image_dir=_IMAGE_DIR.value,
             labels=_LABELS.value,
-            output_dir=Path(_OUTPUT_DIR.value),
+            output_dir=_OUTPUT_DIR.value,
             overwrite=_OVERWRITE.value,
             options=options,
         )

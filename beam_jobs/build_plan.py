@@ -7,7 +7,6 @@ of equal size are read, to find byte-identical ones.
 
 import collections
 import dataclasses
-import glob
 import hashlib
 import io
 import json
@@ -20,10 +19,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 import dr_tfx
+from beam_jobs import output, sources
 from dr_tfx import images, specs, splits
 
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
@@ -42,7 +40,7 @@ class Plan:
 
     spec: specs.DatasetSpec
     csv_rows: int
-    rows: pd.DataFrame  # To be written: id, patient, label, split, path, size (bytes).
+    rows: pd.DataFrame  # To be written: id, patient, label, split, name (in source), size (bytes).
     rejects: pd.DataFrame  # REJECT_COLUMNS.
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
     unlabelled: int  # Photographs that the CSV does not name.
@@ -60,8 +58,7 @@ class Plan:
         dataset = specs.to_dict(self.spec)
         del dataset["max_reject_rate"]
         settings = {"dataset": dataset, "libraries": LIBRARIES}
-        files = self.rows["path"].map(posixpath.basename)
-        columns = self.rows[["id", "patient", "label", "split", "size"]].assign(file=files)
+        columns = self.rows[["id", "patient", "label", "split", "size", "name"]]
         rejects = self.rejects[["id", "reason"]]
         whole = {
             **settings,
@@ -73,20 +70,19 @@ class Plan:
 
 
 def make_plan(
-    spec: specs.DatasetSpec, *, labels: str, image_dir: str | None, find_twins: bool = True
+    spec: specs.DatasetSpec, *, labels: str, source: sources.Source | None, find_twins: bool = True
 ) -> Plan:
     """Reads the CSV, lists the photographs and decides the split.
 
     Args:
       spec: the data set's settings.
       labels: path of the CSV; any file system that Beam knows.
-      image_dir: folder of the photographs, not searched recursively. None: every row counts as
-        having one.
+      source: of the photographs. None: every row counts as having one.
       find_twins: read files of equal size, to keep byte-identical ones in one split.
 
     Raises:
-      FileNotFoundError: no CSV or no folder.
-      ValueError: the CSV or the folder cannot be used, or no row is left.
+      FileNotFoundError: no CSV.
+      ValueError: the CSV cannot be used, or no photograph belongs to it, or no row is left.
     """
     csv = read_labels(labels, spec)
     rows, rejects = _valid(csv, spec)
@@ -96,19 +92,19 @@ def make_plan(
             f"first is {rejects['id'].iloc[0]!r}: {rejects['detail'].iloc[0]}"
         )
     rows["patient"] = _patients(rows["id"], spec)
-    unlabelled, found = 0, rows.assign(path="", size=0)
-    if image_dir is not None:
-        photographs = list_photographs(image_dir)
+    unlabelled, found = 0, rows.assign(name="", size=0)
+    if source is not None:
+        photographs = list_photographs(source)
         unlabelled = int((~photographs["id"].isin(csv["id"])).sum())
         found, lost = _locate(rows, photographs)
         rejects = pd.concat([rejects, lost], ignore_index=True)
         if found.empty:
             raise ValueError(
-                f"no photograph in {image_dir} belongs to a row of {labels}: the folder has "
-                f"{photographs['path'].iloc[0]!r}, the CSV {rows['id'].iloc[0]!r}. Does "
+                f"no photograph in {source.path('')} belongs to a row of {labels}: there is "
+                f"{photographs['name'].iloc[0]!r}, the CSV {rows['id'].iloc[0]!r}. Does "
                 f"config.dataset.image_column name the right column?"
             )
-    twins = _twins(found) if find_twins else []
+    twins = _twins(found, source) if source and find_twins else []
     # Rows without a photograph take part too: the split is a function of the CSV, so that a
     # photograph found later moves no other.
     rows["split"] = splits.assign(rows, spec.split, twins)
@@ -132,11 +128,11 @@ def read_labels(path: str, spec: specs.DatasetSpec) -> pd.DataFrame:
       FileNotFoundError: there is no such file.
       ValueError: it is empty, not a CSV, or lacks a column.
     """
-    if not FileSystems.exists(path):
+    if not output.exists(path):
         raise FileNotFoundError(f"{path} does not exist; --labels names the CSV of labels")
     try:
         table = pd.read_csv(
-            io.BytesIO(read_bytes(path)),
+            io.BytesIO(output.read(path)),
             encoding="utf-8-sig",
             dtype=str,
             keep_default_na=False,
@@ -160,33 +156,10 @@ def read_labels(path: str, spec: specs.DatasetSpec) -> pd.DataFrame:
     return pd.DataFrame({"id": text.iloc[:, 0].map(_stem), "text": text.iloc[:, 1]})
 
 
-def list_photographs(image_dir: str) -> pd.DataFrame:
-    """The photographs of a folder: `id` (name without extension), `path`, `size` in bytes.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-      ValueError: it holds no photograph.
-    """
-    listed = _match(image_dir, "*")
-    if listed:
-        table = pd.DataFrame(listed, columns=["path", "size"])
-        return table.assign(id=table["path"].map(lambda path: _stem(posixpath.basename(path))))
-    below = collections.Counter(posixpath.dirname(path) for path, _ in _match(image_dir, "*/*"))
-    if below:
-        (folder, count), *_ = below.most_common(1)
-        raise ValueError(
-            f"{image_dir} holds no photographs itself, {folder} holds {count}: pass "
-            f"--image_dir={folder}"
-        )
-    if not FileSystems.exists(image_dir):
-        raise FileNotFoundError(f"{image_dir} does not exist; --image_dir names a folder")
-    raise ValueError(f"{image_dir} holds no photographs ({', '.join(images.EXTENSIONS)})")
-
-
-def read_bytes(path: str) -> bytes:
-    """A whole file, from any file system that Beam knows."""
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        return stream.read()
+def list_photographs(source: sources.Source) -> pd.DataFrame:
+    """The photographs of a source: `id` (name without extension), `name`, `size` in bytes."""
+    table = pd.DataFrame(source.names(), columns=["name", "size"])
+    return table.assign(id=table["name"].map(lambda name: _stem(posixpath.basename(name))))
 
 
 def reject(rows: pd.DataFrame, reason: str, detail: str | pd.Series) -> pd.DataFrame:
@@ -225,7 +198,7 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     return {
         "rows": plan.csv_rows,
         "rejected": count_reasons(plan.rejects),
-        "photographs": "found" if plan.rows["path"].all() else "not looked for: no --image_dir",
+        "photographs": "found" if plan.rows["name"].all() else "not looked for: no --image_dir",
         "unlabelled": plan.unlabelled,
         "counts": count_labels(plan.rows, plan.spec.label_names),
         "classes": count_labels(classes, task.class_names),
@@ -239,16 +212,6 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
 def _stem(name: str) -> str:
     stem, extension = posixpath.splitext(name)
     return stem if extension.lower() in images.EXTENSIONS else name
-
-
-def _match(image_dir: str, pattern: str) -> list[tuple[str, int]]:
-    """Path and size of the photographs that match, sorted by path."""
-    found = FileSystems.match([f"{glob.escape(image_dir.rstrip('/'))}/{pattern}"])[0].metadata_list
-    return sorted(
-        (file.path, file.size_in_bytes)
-        for file in found
-        if posixpath.splitext(file.path)[1].lower() in images.EXTENSIONS
-    )
 
 
 def _valid(csv: pd.DataFrame, spec: specs.DatasetSpec) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -287,27 +250,27 @@ def _patients(ids: pd.Series, spec: specs.DatasetSpec) -> pd.Series:
 
 
 def _locate(rows: pd.DataFrame, photographs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows with exactly one photograph, with `path` and `size`, and the others as rejects."""
-    files = photographs.groupby("id")["path"].agg(list)
+    """The rows with exactly one photograph, with `name` and `size`, and the others as rejects."""
+    files = photographs.groupby("id")["name"].agg(list)
     count = rows["id"].map(files.map(len)).fillna(0)
     ambiguous = rows[count > 1]
-    names = ambiguous["id"].map(lambda i: ", ".join(map(posixpath.basename, files[i])))
+    names = ambiguous["id"].map(lambda i: ", ".join(files[i]))
     rejects = [
         reject(rows[count == 0], "missing_image", "no file of this name in the folder"),
         reject(ambiguous, "ambiguous_image", names),
     ]
     one = photographs.drop_duplicates("id").set_index("id")
     found = rows[count == 1]
-    found = found.assign(path=found["id"].map(one["path"]), size=found["id"].map(one["size"]))
+    found = found.assign(name=found["id"].map(one["name"]), size=found["id"].map(one["size"]))
     return found.astype({"size": int}), pd.concat(rejects, ignore_index=True)
 
 
-def _twins(found: pd.DataFrame) -> list[list[str]]:
+def _twins(found: pd.DataFrame, source: sources.Source) -> list[list[str]]:
     """Groups of ids whose files are byte-identical. Only files of equal size are read."""
     candidates = found[(found["size"] > 0) & found["size"].duplicated(keep=False)]
     same: dict[str, list[str]] = collections.defaultdict(list)
-    for photograph, path in zip(candidates["id"], candidates["path"], strict=True):
-        same[hashlib.sha256(read_bytes(path)).hexdigest()].append(photograph)
+    for photograph, name in zip(candidates["id"], candidates["name"], strict=True):
+        same[hashlib.sha256(source.read(name)).hexdigest()].append(photograph)
     return sorted(sorted(group) for group in same.values() if len(group) > 1)
 
 

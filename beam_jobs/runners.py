@@ -10,10 +10,12 @@ A job's binary hands all three to absl and Beam in turn:
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from absl import flags
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -71,3 +73,14 @@ def create(options: PipelineOptions) -> PipelineRunner:
         return create_runner(_CLASSES.get(name.lower(), name))
     except (ImportError, AttributeError) as error:
         raise ValueError(f"--runner={name} cannot be loaded: {error}.") from error
+
+
+def threads_per_worker(options: PipelineOptions) -> int:
+    """How many threads a worker may use: on this machine, its share of the cores; else one.
+
+    A cluster's runner has as many workers on each machine as it is told to.
+    """
+    if not isinstance(create(options), FnApiRunner):
+        return 1
+    cores = os.cpu_count() or 1
+    return max(1, cores // (options.view_as(DirectOptions).direct_num_workers or cores))

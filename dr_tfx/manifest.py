@@ -7,6 +7,7 @@ whatever reads data for that bundle compares the two first.
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,29 @@ def load(data_dir: Path) -> Manifest:
             f"{path} does not exist: {data_dir} is no data set, or its build did not finish. "
             "Run drtfx-build-examples (the same command again resumes it)."
         )
+    sizes = {file.name: file.stat().st_size for file in data_dir.iterdir() if file.is_file()}
+    return parse(path.read_text(encoding="utf-8"), sizes=sizes, where=str(data_dir))
+
+
+def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
+    """The manifest of a folder, checked against the files that are there.
+
+    Args:
+      text: of `dataset.json`.
+      sizes: name -> bytes of the folder's files.
+      where: the folder, for errors.
+
+    Raises:
+      FileNotFoundError: a shard is missing.
+      ValueError: the manifest is damaged, or a shard has another size than it says.
+    """
+    path = f"{where}/{FILE_NAME}"
     try:
-        manifest = from_dict(json.loads(path.read_text(encoding="utf-8")))
+        manifest = from_dict(json.loads(text))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     for shard in manifest.shards:
-        file = data_dir / shard.name
-        size = file.stat().st_size if file.is_file() else None
+        file, size = f"{where}/{shard.name}", sizes.get(shard.name)
         if size is None:
             raise FileNotFoundError(f"{file} is named in {path} but missing. Build it again.")
         if size != shard.bytes:

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from conftest import SHARED_DATA, draw, encode, eyepacs_like
 
-from beam_jobs import build_examples, build_plan
+from beam_jobs import build_examples, build_plan, sources
 from configs import dr_binary, reference
 from dr_tfx import images, manifest, records, specs
 
@@ -36,12 +37,17 @@ OVERRIDES = [
 
 def build(raw: Path, output_dir: Path, *, spec: specs.DatasetSpec = SPEC, **kwargs):
     return build_examples.build(
-        spec, image_dir=str(raw), labels=str(raw / "labels.csv"), output_dir=output_dir, **kwargs
+        spec,
+        image_dir=str(raw),
+        labels=str(raw / "labels.csv"),
+        output_dir=str(output_dir),
+        **kwargs,
     )
 
 
 def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> build_plan.Plan:
-    return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), image_dir=str(raw))
+    source = sources.open_source(str(raw))
+    return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), source=source)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -163,9 +169,9 @@ def test_every_row_is_accounted_for(copy, tmp_path):
 
 def test_counters_of_beam_agree(copy, tmp_path, monkeypatch):
     results = []
-    run = build_examples.FnApiRunner.run_pipeline
+    run = FnApiRunner.run_pipeline
     monkeypatch.setattr(
-        build_examples.FnApiRunner,
+        FnApiRunner,
         "run_pipeline",
         lambda *args: results.append(run(*args)) or results[-1],
     )
@@ -273,14 +279,13 @@ def test_bad_labels_are_refused(copy, content, message):
 
 
 def test_bad_image_folders_are_refused(raw, tmp_path):
-    labels = str(raw / "labels.csv")
     with pytest.raises(FileNotFoundError, match="nowhere does not exist; --image_dir"):
-        build_plan.make_plan(SPEC, labels=labels, image_dir=str(tmp_path / "nowhere"))
+        sources.open_source(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="holds no photographs"):
-        build_plan.make_plan(SPEC, labels=labels, image_dir=str(tmp_path))
+        sources.open_source(str(tmp_path))
     shutil.copytree(raw, tmp_path / "images")
     with pytest.raises(ValueError, match=f"holds 40: pass --image_dir={tmp_path}/images"):
-        build_plan.make_plan(SPEC, labels=labels, image_dir=str(tmp_path) + "/")
+        sources.open_source(str(tmp_path) + "/")
 
 
 def test_finished_data_set_is_left_alone(raw, built, monkeypatch, caplog):
@@ -334,7 +339,7 @@ def test_resume_builds_only_what_is_missing(raw, built, tmp_path, monkeypatch, c
     cut, gone, unsaid, *others = sorted(out.glob("*.tfrecord-*"))
     cut.write_bytes(cut.read_bytes()[:-1])
     gone.unlink()
-    (out / "_progress" / f"{unsaid.name}.json").unlink()
+    (out / "_progress" / f"{unsaid.name}.shard.json").unlink()
     (out / f".{cut.name}.{'0' * 32}.tmp").write_bytes(b"left by a killed worker")
     kept = {path: path.stat().st_ino for path in others}
     monkeypatch.setattr(build_examples, "_finish", finish)
@@ -354,7 +359,7 @@ def test_killed_job_goes_on_to_the_same_bytes(raw, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60
-    while not list(killed.glob("train-*.tfrecord-*")):  # The first finished shard.
+    while not list(killed.glob("_progress/train-*.shard.json")):  # The first finished shard.
         assert time.monotonic() < deadline and job.poll() is None
         time.sleep(0.001)
     os.kill(job.pid, signal.SIGKILL)
@@ -432,7 +437,7 @@ def test_real_photographs_are_all_accounted_for_and_twins_kept_together(config, 
         specs.from_config(config.get_config()).dataset,
         image_dir=str(grading / "images"),
         labels=str(grading / "labels.csv"),
-        output_dir=tmp_path,
+        output_dir=str(tmp_path),
     )
     assert made.rows == 413 == made.written + sum(made.rejected.values())
     assert sum(shard.records for shard in made.shards) == made.written
