@@ -95,9 +95,8 @@ def _run(
     except Exception as error:  # Beam wraps a worker's error in one of its own, as text.
         if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
             raise OSError(
-                errno.ENOSPC,
                 f"no space left in {output_dir}: the shards that are finished are kept. Make room "
-                "and run the same command again",
+                "and run the same command again"
             ) from error
         raise
 

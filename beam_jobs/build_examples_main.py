@@ -61,6 +61,8 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"{', '.join(missing)} must be given")
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    # Where a worker fails on this machine, its error is raised here too.
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         options = runners.options(argv[1:])
         experiment = specs.from_config(_CONFIG.value)

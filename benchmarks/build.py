@@ -1,0 +1,236 @@
+"""Speed and memory of the build job, as ratios against a reference in the same run.
+
+    python benchmarks/build.py speed --image_dir=PHOTOGRAPHS    # against the published loop
+    python benchmarks/build.py memory                           # flat in the number of photographs?
+    python benchmarks/build.py plan                             # a label CSV of a million rows
+
+`speed` repeats the photographs of a folder up to --count. Every contender runs in a process of its
+own, in turn, --rounds times; shown are the medians. Absolute times mean little on a shared machine,
+ratios of one run do. Needs `pip install -e '.[bench]'`.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import psutil
+
+SIZES = {"reference": 96, "fundus": 224}  # Pixels a side, as in configs/reference and dr_binary.
+TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+ROOT = Path(__file__).parents[1]
+
+
+def loop(image_dir: str, threads: int) -> float:
+    """The published preprocessing: one process, one list of arrays. Returns seconds."""
+    if threads:
+        cv2.setNumThreads(threads)
+    start, images = time.perf_counter(), []
+    for path in sorted(Path(image_dir).glob("*.jpeg")):
+        lab = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        lab = cv2.cvtColor(lab, cv2.COLOR_RGB2LAB)
+        lightness, a, b = cv2.split(lab)
+        lightness = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lightness)
+        enhanced = cv2.cvtColor(cv2.merge((lightness, a, b)), cv2.COLOR_LAB2RGB)
+        images.append(cv2.resize(enhanced, (96, 96)).astype(np.float32) / 255)
+    np.stack(images)
+    return time.perf_counter() - start
+
+
+def recipe(image_dir: str, name: str) -> float:
+    """A recipe on one thread, without the job around it. Returns seconds."""
+    from dr_tfx import images, specs
+
+    cv2.setNumThreads(1)
+    start = time.perf_counter()
+    for path in sorted(Path(image_dir).glob("*.jpeg")):
+        images.apply_recipe(path.read_bytes(), specs.Recipe(name=name, size=SIZES[name]))
+    return time.perf_counter() - start
+
+
+def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 16) -> float:
+    """The build job on the same photographs. Returns seconds, the start of workers included."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from beam_jobs import build_examples
+    from dr_tfx import specs
+
+    spec = specs.DatasetSpec(
+        patient_pattern=r"^(.+)_(?:left|right)$",
+        recipe=specs.Recipe(name=recipe, size=SIZES[recipe]),
+        shard_examples=shard_examples,
+    )
+    with tempfile.TemporaryDirectory(dir=image_dir) as output_dir:
+        start = time.perf_counter()
+        build_examples.build(
+            spec,
+            image_dir=image_dir,
+            labels=f"{image_dir}/labels.csv",
+            output_dir=output_dir,
+            options=PipelineOptions(flags),
+        )
+        return time.perf_counter() - start
+
+
+def in_process(*arguments: object) -> tuple[float, float]:
+    """Runs this file's `worker` in a new process: what it returns, and its peak PSS in MiB."""
+    command = [sys.executable, __file__, "worker", json.dumps(arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    peak, done = [0.0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
+    watcher.start()
+    stdout, _ = process.communicate()
+    done.set()
+    watcher.join()
+    if process.returncode:
+        sys.exit(f"{command} failed")
+    return float(stdout.splitlines()[-1]), peak[0]
+
+
+def _watch(pid: int, peak: list[float], done: threading.Event) -> None:
+    """Keeps the highest proportional set size of a process and all below it, in MiB."""
+    while not done.wait(0.1):
+        try:
+            tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        total = 0
+        for process in tree:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.NoSuchProcess:
+                continue
+        peak[0] = max(peak[0], total / 2**20)
+
+
+def fill(folder: Path, photographs: list[bytes], count: int) -> None:
+    """`count` files, no two of one size, so that no time goes into looking for twins; labels."""
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(("image", "level"))
+        for i, data in zip(range(count), itertools.cycle(photographs)):
+            name = f"{i // 2}_{('left', 'right')[i % 2]}"
+            (folder / f"{name}.jpeg").write_bytes(data + bytes(i // len(photographs)))
+            table.writerow((name, i % 3 == 0 and 1 or 0))
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    """Photographs a second of loop and job."""
+    paths = sorted(Path(arguments.image_dir).glob("*.jp*g"))
+    if not paths:
+        sys.exit(f"{arguments.image_dir} holds no JPEG photographs")
+    contenders: dict[str, tuple] = {
+        "loop, OpenCV's own threads": ("loop", 0),
+        "loop, one thread": ("loop", 1),
+        "reference recipe alone, one thread": ("recipe", "reference"),
+        "fundus recipe alone, one thread": ("recipe", "fundus"),
+        "reference, one process": ("build", "reference", []),
+        "reference, two workers": ("build", "reference", list(TWO)),
+        "fundus, one process": ("build", "fundus", []),
+        "fundus, two workers": ("build", "fundus", list(TWO)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    memory: dict[str, float] = dict.fromkeys(contenders, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder), [path.read_bytes() for path in paths], arguments.count)
+        for _, (name, (function, *rest)) in itertools.product(
+            range(arguments.rounds), contenders.items()
+        ):
+            taken, peak = in_process(function, folder, *rest)
+            seconds[name].append(taken)
+            memory[name] = max(memory[name], peak)
+            print(f"{name}: {taken:.1f} s", file=sys.stderr)
+    base = statistics.median(seconds["loop, one thread"])
+    default = statistics.median(seconds["loop, OpenCV's own threads"])
+    table = pd.DataFrame(
+        {
+            "photographs/s": {
+                n: arguments.count / statistics.median(s) for n, s in seconds.items()
+            },
+            "x loop, one thread": {n: base / statistics.median(s) for n, s in seconds.items()},
+            "x loop as it is": {n: default / statistics.median(s) for n, s in seconds.items()},
+            "peak MiB": memory,
+        }
+    )
+    print(f"{arguments.count} photographs, {arguments.rounds} rounds, {os.cpu_count()} cores")
+    print(table.to_string(float_format="{:.2f}".format))
+
+
+def memory(arguments: argparse.Namespace) -> None:
+    """Peak memory of the job, all processes together, for few and for many photographs."""
+    small = [_photograph(64, 48, seed) for seed in range(50)]
+    large = [_photograph(4288, 2848, seed) for seed in range(4)]
+    cases = [
+        (f"{count} of 64x48, {name}", small, count, flags, 512)
+        for count in (2_000, 35_126)
+        for name, flags in (("one process", []), ("two workers", list(TWO)))
+    ] + [
+        ("48 of 12 megapixels, one process", large, 48, [], 8),
+        ("48 of 12 megapixels, two workers", large, 48, list(TWO), 8),
+    ]
+    rows = {}
+    for name, photographs, count, flags, shard_examples in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), photographs, count)
+            _, peak = in_process("build", folder, "reference", flags, shard_examples)
+        rows[name] = peak
+        print(f"{name}: {peak:.0f} MiB", file=sys.stderr)
+    table = pd.DataFrame({"peak MiB": rows})
+    for kind in ("one process", "two workers"):
+        print(f"{kind}: {rows[f'35126 of 64x48, {kind}'] / rows[f'2000 of 64x48, {kind}']:.2f} x")
+    print(table.to_string(float_format="{:.0f}".format))
+
+
+def _photograph(width: int, height: int, seed: int) -> bytes:
+    """A lit disc with soft texture on black, as a JPEG file."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(60, 220, (height // 8, width // 8, 3)).astype(np.float32)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.circle(mask, (width // 2, height // 2), int(0.48 * height), 1, -1)
+    pixels = np.clip(picture, 0, 255).astype(np.uint8) * mask[..., None]
+    return cv2.imencode(".jpeg", pixels)[1].tobytes()
+
+
+def main() -> None:
+    """One of the benchmarks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("speed")
+    one.add_argument("--image_dir", required=True, help="Folder of JPEG photographs.")
+    one.add_argument("--count", type=int, default=210, help="Photographs a contender.")
+    one.add_argument("--rounds", type=int, default=3)
+    one.set_defaults(run=speed)
+    two = commands.add_parser("memory")
+    two.set_defaults(run=memory)
+    if sys.argv[1:2] == ["worker"]:
+        function, *rest = json.loads(sys.argv[2])
+        functions: dict[str, Callable[..., float]] = {
+            "loop": loop,
+            "recipe": recipe,
+            "build": build,
+        }
+        print(functions[function](*rest))
+        return
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

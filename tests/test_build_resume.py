@@ -1,0 +1,123 @@
+"""The build job killed, and out of room: nothing half-written looks whole, and it goes on."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import draw, encode
+
+from dr_tfx import manifest
+
+ROOT = Path(__file__).parents[1]
+PHOTOGRAPHS = 64
+
+
+def command(raw: Path, output_dir: Path, *flags: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "beam_jobs.build_examples_main", "--config=configs/reference.py"),
+        *("--config.dataset.shard_examples=1", "--config.dataset.split.validation=0.25"),
+        *(f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}", f"--output_dir={output_dir}"),
+        *flags,
+    ]
+
+
+def succeed(words: list[str]) -> str:
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def sidecars(folder: Path) -> list[Path]:
+    return sorted(folder.glob("_progress/*.shard.json"))
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """Photographs large enough that a job over them can be caught at work."""
+    folder = tmp_path_factory.mktemp("raw")
+    lines = ["image,level"]
+    for i in range(PHOTOGRAPHS):
+        name = f"{i // 2}_{('left', 'right')[i % 2]}"
+        (folder / f"{name}.jpeg").write_bytes(encode(draw(i, width=1200, height=900)))
+        lines.append(f"{name},{i % 2}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(raw, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    succeed(command(raw, folder))
+    return folder
+
+
+TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+
+def test_killed_five_times_and_finished_to_the_same_bytes(raw, undisturbed, tmp_path):
+    out, chance = tmp_path / "out", random.Random(20)
+    kept: dict[str, int] = {}
+    for finished in (0, 6, 14, 25, 40):  # Shards to wait for; then a random moment.
+        job = subprocess.Popen(
+            command(raw, out, *TWO if finished % 2 == 0 else ()),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while not (out / "_progress" / "rows.jsonl").exists() or len(sidecars(out)) < finished:
+            assert time.monotonic() < deadline and job.poll() is None
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.1))
+        assert job.poll() is None, "the job was over before it could be killed"
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        assert not (out / "dataset.json").exists()
+        # What an earlier attempt finished has not been written again.
+        assert all((out / name).stat().st_ino == inode for name, inode in kept.items())
+        names = [path.name.removesuffix(".shard.json") for path in sidecars(out)]
+        kept = {name: (out / name).stat().st_ino for name in names}
+    assert len(kept) >= 40
+    said = succeed(command(raw, out))
+    assert f"{len(kept)} of {PHOTOGRAPHS} shards were finished before" in said
+    assert all((out / name).stat().st_ino == inode for name, inode in kept.items())
+    assert contents(out) == contents(undisturbed)
+
+
+def test_full_disk_leaves_nothing_that_looks_whole(raw, undisturbed, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    size = 32 * 28 * 1024  # Half of the shards' 64 x 27 KiB.
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        done = subprocess.run(
+            command(raw, small / "out"), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert re.search(r"error: .*no space left in .*small/out", done.stderr), done.stderr
+        written = contents(small / "out")
+        assert "dataset.json" not in written
+        assert not [name for name in written if name.endswith(".tmp")]
+        whole = contents(undisturbed)
+        shards = [name for name in written if name.startswith(("train", "validation"))]
+        assert 0 < len(shards) < PHOTOGRAPHS
+        assert all(written[name] == whole[name] for name in shards)
+        subprocess.run(["mount", "-o", "remount,size=100m", str(small)], check=True)
+        assert "resuming: " in succeed(command(raw, small / "out"))
+        assert contents(small / "out") == whole
+        assert manifest.load(small / "out").written == PHOTOGRAPHS
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
