@@ -22,10 +22,11 @@ import apache_beam as beam
 import pandas as pd
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import build_plan, output, progress, runners, sources, write_shard
+from beam_jobs import build_plan, contact_sheet, output, progress, runners, sources, write_shard
 from dr_tfx import manifest, specs, splits
 
 REJECTS_FILE = "rejects.csv"
+CONTACT_SHEET_FILE = "contact_sheet.png"
 
 _LOG = logging.getLogger(__name__)
 _PLAN = "plan.json"
@@ -73,7 +74,7 @@ def build(
         )
         with progress.bar(output_dir, total=len(plan.rows)):
             _run(tasks, writer, options, output_dir)
-    return _finish(plan, shards, output_dir)
+    return _finish(plan, shards, source, output_dir)
 
 
 def _run(
@@ -113,7 +114,8 @@ def _delete(output_dir: str) -> None:
     """Deletes what builds made, and nothing else. The manifest first, the claim last."""
     output.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
     output.delete_all(output_dir, _SHARD)
-    output.delete_all(output_dir, re.compile(re.escape(REJECTS_FILE)))
+    for name in (REJECTS_FILE, CONTACT_SHEET_FILE):
+        output.delete_all(output_dir, re.compile(re.escape(name)))
     output.delete_temporary(output_dir)
     output.delete_folder(_in_progress(output_dir))
 
@@ -229,7 +231,10 @@ def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: st
 
 
 def _finish(
-    plan: build_plan.Plan, shards: dict[str, pd.DataFrame], output_dir: str
+    plan: build_plan.Plan,
+    shards: dict[str, pd.DataFrame],
+    source: sources.Source,
+    output_dir: str,
 ) -> manifest.Manifest:
     """Accounts for every row and writes the manifest, last."""
     sidecars = {name: _read_sidecar(output_dir, name) for name in shards}
@@ -268,6 +273,8 @@ def _finish(
             if sidecar["records"]
         ),
     )
+    sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
+    output.write(posixpath.join(output_dir, CONTACT_SHEET_FILE), sheet)
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     output.delete_folder(_in_progress(output_dir))
     return result

@@ -1,32 +1,89 @@
-"""Photographs before and after preprocessing, side by side: what a person looks at first."""
+"""Pictures of a data set for people: photographs before and after preprocessing, side by side."""
 
 import dataclasses
 import io
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
+import cv2
 import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-COLUMNS = 4  # Photographs in a row.
+from beam_jobs import output, sources
+from dr_tfx import images, manifest, records
+
+SHOWN = 4  # Photographs of a label, or of a reason.
 _CELL, _CAPTION, _HEAD, _EDGE, _GAP, _BETWEEN = 1.6, 0.26, 0.5, 0.2, 0.04, 0.2  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"
 _DPI = 110
-_LONGEST_CAPTION = 34  # Characters; file names can be long.
+_THUMBNAIL = 176  # Pixels of a cell's side.
+_LONGEST_CAPTION = 30  # Characters a picture.
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class Item:
     """One photograph."""
 
-    before: np.ndarray  # uint8 RGB (height, width, 3), any size.
-    after: np.ndarray | None  # uint8 RGB (size, size, 3); None where there is no example.
+    pictures: tuple[np.ndarray, ...]  # uint8 RGB, any size: before and, where there is one, after.
     caption: str
 
 
-def draw(rows: Sequence[tuple[str, Sequence[Pair]]], *, title: str) -> bytes:
-    """A PNG with a line of text and up to COLUMNS pairs in each row. Same input, same bytes."""
-    width = 2 * _EDGE + COLUMNS * (2 * _CELL + _GAP) + (COLUMNS - 1) * _BETWEEN
+def of_labels(
+    made: manifest.Manifest, rows: pd.DataFrame, source: sources.Source, *, folder: str
+) -> bytes:
+    """A PNG with a few photographs of every label and what the recipe made of them.
+
+    Shown are the first of a label's first shard: a fair sample, as shards are dealt by a hash, and
+    the same in every build.
+
+    Args:
+      made: the data set.
+      rows: columns `id` and `name` (in the source).
+      source: of the photographs.
+      folder: where the shards are.
+    """
+    shown = []
+    for label, label_name in enumerate(made.dataset.label_names):
+        shards = [shard for shard in made.shards if shard.label == label]
+        if not shards:
+            continue
+        with output.open_file(posixpath.join(folder, shards[0].name)) as stream:
+            read = records.read_images(stream, made.dataset.recipe.size)
+            after = dict(islice(read, SHOWN))
+        named = rows[rows["id"].isin(list(after))].set_index("id")["name"]
+        items = [Item((_before(source, named[i]), after[i]), i) for i in after]
+        shown.append((f"{label_name}   ({sum(shard.records for shard in shards):,})", items))
+    recipe = made.dataset.recipe
+    title = f"{made.dataset.name}, before and after: {recipe.name}, {recipe.size} pixels"
+    return draw(shown, title=title)
+
+
+def of_ungradable(flagged: pd.DataFrame, source: sources.Source) -> bytes:
+    """A PNG with photographs that the quality gate flagged.
+
+    Args:
+      flagged: columns `id`, `name`, `why` and `fate` (kept or rejected).
+      source: of the photographs.
+    """
+    shown = []
+    for (why, fate), rows in flagged.sort_values("id").groupby(["why", "fate"]):
+        items = [
+            Item((_before(source, name),), i)
+            for i, name in rows[["id", "name"]].head(2 * SHOWN).itertuples(index=False)
+        ]
+        shown.append((f"{why}, {fate}   ({len(rows):,})", items))
+    return draw(shown, title="Flagged by the quality gate")
+
+
+def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
+    """A PNG with a line of text and its items in each row. Same input, same bytes."""
+    rows = list(rows)
+    across = max((len(item.pictures) for _, items in rows for item in items), default=1)
+    step = across * (_CELL + _GAP) - _GAP + _BETWEEN
+    width = max(2 * _EDGE + max((len(items) for _, items in rows), default=1) * step, 6.0)
     down = _CELL + 2 * _CAPTION
     height = _HEAD + len(rows) * down + _EDGE
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
@@ -36,26 +93,31 @@ def draw(rows: Sequence[tuple[str, Sequence[Pair]]], *, title: str) -> bytes:
         at = (left / width, 1 - top / height)
         figure.text(*at, text, size=size, color=colour, ha="left", va="baseline", parse_math=False)
 
-    def show(left: float, top: float, picture: np.ndarray) -> None:
-        box = (left / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height)
-        axes = figure.add_axes(box, xticks=[], yticks=[], frame_on=False)
-        axes.imshow(picture, aspect="equal", interpolation="antialiased")
-
     write(_EDGE, 0.28, title, 11)
-    for i, (name, pairs) in enumerate(rows):
+    for i, (name, items) in enumerate(rows):
         top = _HEAD + i * down
         write(_EDGE, top + 0.16, name, 9.5)
-        for j, pair in enumerate(pairs[:COLUMNS]):
-            left = _EDGE + j * (2 * _CELL + _GAP + _BETWEEN)
-            show(left, top + _CAPTION, pair.before)
-            if pair.after is not None:
-                show(left + _CELL + _GAP, top + _CAPTION, pair.after)
-            write(left, top + _CAPTION + _CELL + 0.14, _short(pair.caption), 7, _FAINT)
+        for j, item in enumerate(items):
+            for k, picture in enumerate(item.pictures):
+                left, bottom = _EDGE + j * step + k * (_CELL + _GAP), top + _CAPTION + _CELL
+                box = (left / width, 1 - bottom / height, _CELL / width, _CELL / height)
+                axes = figure.add_axes(box, xticks=[], yticks=[], frame_on=False)
+                axes.imshow(picture, aspect="equal", interpolation="antialiased")
+            caption = _short(item.caption, across * _LONGEST_CAPTION)
+            write(_EDGE + j * step, top + _CAPTION + _CELL + 0.14, caption, 7, _FAINT)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _short(text: str) -> str:
+def _before(source: sources.Source, name: str) -> np.ndarray:
+    """A photograph as it came, decoded no larger than a cell needs."""
+    data = source.read(name)
+    shorter = min(images.image_size(data))
+    reduce = max((f for f in (2, 4, 8) if shorter // f >= _THUMBNAIL), default=1)
+    return cv2.cvtColor(images.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
+
+
+def _short(text: str, longest: int) -> str:
     """The end of a long text: names differ there."""
-    return text if len(text) <= _LONGEST_CAPTION else f"…{text[1 - _LONGEST_CAPTION :]}"
+    return text if len(text) <= longest else f"…{text[1 - longest :]}"

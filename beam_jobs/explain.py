@@ -82,11 +82,12 @@ class ExplainShard(beam.DoFn):
     def _explained(self, shard: manifest.Shard) -> Iterator[tuple[str, np.ndarray, float]]:
         experiment = self._explainer.bundle.experiment
         size, batch_size = experiment.dataset.recipe.size, experiment.evaluation.batch_size
-        examples = heatmap_shards.read_images(self._data_dir / shard.name, size)
-        while batch := list(itertools.islice(examples, batch_size)):
-            maps, scores = self._explainer(np.stack([image for _, image in batch]))
-            for (name, _), heatmap, score in zip(batch, maps, scores, strict=True):
-                yield name, heatmap, float(score)
+        with (self._data_dir / shard.name).open("rb") as stream:
+            examples = records.read_images(stream, size)
+            while batch := list(itertools.islice(examples, batch_size)):
+                maps, scores = self._explainer(np.stack([image for _, image in batch]))
+                for (name, _), heatmap, score in zip(batch, maps, scores, strict=True):
+                    yield name, heatmap, float(score)
 
 
 def explain(

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dr_tfx import records
@@ -51,22 +50,10 @@ def read(file: Path) -> Iterator[tuple[str, np.ndarray, float]]:
             yield example[records.IMAGE_ID].decode(), heatmap.reshape(shape), example[SCORE]
 
 
-def read_images(shard: Path, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Id and uint8 RGB image (size, size, 3) of every record of a data shard."""
-    with shard.open("rb") as stream:
-        for serialized in records.read(stream):
-            example: dict[str, Any] = records.parse(serialized)
-            data = np.frombuffer(example[records.IMAGE_ENCODED], np.uint8)
-            if example[records.IMAGE_FORMAT] == b"raw":
-                image = data.reshape(size, size, 3)
-            else:
-                image = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-            yield example[records.IMAGE_ID].decode(), image
-
-
 def pictures(
     shard: Path, heatmaps: Path, *, wanted: Collection[str], size: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Id -> uint8 image (size, size, 3) and float32 heat map of the wanted examples of a shard."""
-    both = zip(read_images(shard, size), read(heatmaps), strict=True)
-    return {name: (image, map_) for (name, image), (_, map_, _) in both if name in wanted}
+    with shard.open("rb") as stream:
+        both = zip(records.read_images(stream, size), read(heatmaps), strict=True)
+        return {name: (image, map_) for (name, image), (_, map_, _) in both if name in wanted}

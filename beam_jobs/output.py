@@ -53,10 +53,15 @@ def create(path: str) -> Iterator[BinaryIO]:
         raise
 
 
+def write(path: str, data: bytes) -> None:
+    """Writes a file."""
+    with create(path) as stream:
+        stream.write(data)
+
+
 def write_text(path: str, text: str) -> None:
     """Writes a UTF-8 file."""
-    with create(path) as stream:
-        stream.write(text.encode())
+    write(path, text.encode())
 
 
 def read(path: str, *, offset: int = 0, length: int = -1) -> bytes:

@@ -14,7 +14,6 @@ import csv
 import itertools
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -125,7 +124,7 @@ def fill(folder: Path, photographs: list[bytes], count: int) -> None:
         for i, data in zip(range(count), itertools.cycle(photographs)):
             name = f"{i // 2}_{('left', 'right')[i % 2]}"
             (folder / f"{name}.jpeg").write_bytes(data + bytes(i // len(photographs)))
-            table.writerow((name, i % 3 == 0 and 1 or 0))
+            table.writerow((name, (i % 3 == 0 and 1) or 0))
 
 
 def speed(arguments: argparse.Namespace) -> None:

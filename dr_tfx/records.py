@@ -8,7 +8,7 @@ with TensorFlow's own; the bytes are the same.
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import google_crc32c
@@ -96,6 +96,18 @@ def read(stream: BinaryIO) -> Iterator[bytes]:
         if len(record) < length or _masked_crc(record) != crc:
             raise ValueError("A TFRecord is damaged: the file is truncated or was changed.")
         yield record
+
+
+def read_images(stream: BinaryIO, size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Id and uint8 RGB image (size, size, 3) of every example of a shard, in order."""
+    for serialized in read(stream):
+        example: dict[str, Any] = parse(serialized)
+        data = np.frombuffer(example[IMAGE_ENCODED], np.uint8)
+        if example[IMAGE_FORMAT] == b"raw":
+            image = data.reshape(size, size, 3)
+        else:
+            image = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        yield example[IMAGE_ID].decode(), image
 
 
 def _masked_crc(data: bytes) -> bytes:

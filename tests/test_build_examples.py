@@ -108,7 +108,8 @@ def test_manifest_says_what_is_there(raw, built):
     flat = {(s, name): n for s, names in made.counts.items() for name, n in names.items()}
     assert flat == counts and sum(flat.values()) == 40
     assert (built / "rejects.csv").read_text() == "id,path,reason,detail\n"
-    assert set(contents(built)) == {"dataset.json", "rejects.csv", *(s.name for s in made.shards)}
+    beside = {"dataset.json", "rejects.csv", "contact_sheet.png"}
+    assert set(contents(built)) == beside | {s.name for s in made.shards}
 
 
 def test_two_processes_write_the_same_bytes(raw, built, tmp_path):
@@ -314,6 +315,7 @@ def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path)
     assert set(contents(out)) == {
         "dataset.json",
         "rejects.csv",
+        "contact_sheet.png",
         "mine.txt",
         *(s.name for s in made.shards),
     }
