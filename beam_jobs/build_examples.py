@@ -268,6 +268,7 @@ def _finish(
             if sidecar["records"]
         ),
     )
+    output.delete_temporary(output_dir)  # Of workers that were killed and replaced.
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     output.delete_folder(_in_progress(output_dir))
     return result

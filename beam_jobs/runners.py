@@ -19,12 +19,16 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_DASK = "beam_jobs.dask_runner.DaskRunner"
+_DATAFLOW = "beam_jobs.dataflow_runner.DataflowRunner"
 _CLASSES = {  # Where Beam's own short names mean something else, or nothing.
     "": _LOCAL,
     "direct": _LOCAL,
     "directrunner": _LOCAL,
-    "dask": "apache_beam.runners.dask.dask_runner.DaskRunner",
-    "daskrunner": "apache_beam.runners.dask.dask_runner.DaskRunner",
+    "dask": _DASK,
+    "daskrunner": _DASK,
+    "dataflow": _DATAFLOW,
+    "dataflowrunner": _DATAFLOW,
 }
 
 
@@ -72,7 +76,10 @@ def create(options: PipelineOptions) -> PipelineRunner:
     try:
         return create_runner(_CLASSES.get(name.lower(), name))
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"--runner={name} cannot be loaded: {error}.") from error
+        raise ValueError(
+            f"--runner={name} cannot be loaded: {error}. Dask needs pip install 'dr_tfx[dask]', "
+            "Dataflow needs pip install 'dr_tfx[dataflow]'"
+        ) from error
 
 
 def threads_per_worker(options: PipelineOptions) -> int:
