@@ -232,6 +232,18 @@ def _finish(
     plan: build_plan.Plan, shards: dict[str, pd.DataFrame], output_dir: str
 ) -> manifest.Manifest:
     """Accounts for every row and writes the manifest, last."""
+    said = output.sizes(_in_progress(output_dir))
+    missing = [
+        shard
+        for shard in shards
+        if posixpath.basename(write_shard.sidecar_path(output_dir, shard)) not in said
+    ]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(shards)} shards are not written, {missing[0]} among them. Was "
+            "the job not waited for (--no_wait_until_finish, --template_location)? Once it has "
+            "ended, the same command again makes the data set of them"
+        )
     sidecars = {name: _read_sidecar(output_dir, name) for name in shards}
     late = [row for sidecar in sidecars.values() for row in sidecar["rejects"]]
     late_table = pd.DataFrame(late, columns=list(build_plan.REJECT_COLUMNS), dtype=str)

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, WorkerOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, SetupOptions
 from apache_beam.runners.dataflow import dataflow_runner
 from packaging.requirements import Requirement
 
@@ -41,13 +41,13 @@ class DataflowRunner(dataflow_runner.DataflowRunner):
         self, pipeline: beam.Pipeline, options: PipelineOptions, pipeline_proto: None = None
     ) -> dataflow_runner.DataflowPipelineResult:
         """Uploads all that workers need and starts the job."""
-        setup, workers = options.view_as(SetupOptions), options.view_as(WorkerOptions)
+        setup, debug = options.view_as(SetupOptions), options.view_as(DebugOptions)
         # Else Beam also pickles the driver's `__main__`, whose modules no worker has.
         setup.save_main_session = False
-        if workers.number_of_worker_harness_threads is None:
+        if debug.number_of_worker_harness_threads is None:
             # One process a core runs already; Beam would have twelve threads in each, and so
             # twelve shards and their photographs in its memory.
-            workers.number_of_worker_harness_threads = 1
+            debug.number_of_worker_harness_threads = 1
         with tempfile.TemporaryDirectory() as folder:
             package = make_worker_package(Path(folder))
             setup.extra_packages = [*(setup.extra_packages or []), str(package)]
