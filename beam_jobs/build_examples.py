@@ -55,6 +55,7 @@ def build(
       ValueError: unusable input, too many rejects, or `output_dir` was built otherwise.
     """
     options = options or PipelineOptions([])
+    runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
     output_dir = output.absolute(output_dir)
     source = sources.open_source(image_dir)
     plan = build_plan.make_plan(spec, labels=labels, source=source)

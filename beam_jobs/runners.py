@@ -82,6 +82,25 @@ def create(options: PipelineOptions) -> PipelineRunner:
         ) from error
 
 
+def check_folders(options: PipelineOptions, **folders: str) -> None:
+    """Refuses folders that no worker of the runner can see, before anything is paid for.
+
+    Args:
+      options: Beam's.
+      folders: by the name of their flag.
+
+    Raises:
+      ValueError: Dataflow's machines share no disk with this one, and a folder is on it.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    local = [f"--{flag}={path}" for flag, path in folders.items() if "://" not in path]
+    if _CLASSES.get(name.lower()) == _DATAFLOW and local:
+        raise ValueError(
+            f"--runner={name} works on machines that do not see this one's disk, but got "
+            f"{' '.join(local)}; expected gs://BUCKET/FOLDER"
+        )
+
+
 def threads_per_worker(options: PipelineOptions) -> int:
     """How many threads a worker may use: on this machine, its share of the cores; else one.
 

@@ -187,3 +187,19 @@ def test_workers_with_nothing_but_the_package_write_the_same_bytes(
     assert run(store, *COMMAND, *folder).returncode == 0
     local = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert store.contents("data") == local
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*COMMAND, "--labels=labels.csv", "--image_dir=gs://drtfx/raw", "--output_dir=here"],
+        [
+            *(sys.executable, "-m", "beam_jobs.explain_main"),
+            *("--workdir=run", "--data_dir=data", "--output_dir=here"),
+        ],
+    ],
+)
+def test_a_folder_of_this_machine_is_refused_before_any_work(command, store):
+    done = run(store, *command, "--runner=DataflowRunner", "--project=p", "--region=r")
+    assert done.returncode == 1 and "--output_dir=here; expected gs://" in done.stderr
+    assert "Traceback" not in done.stderr
