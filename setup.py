@@ -36,7 +36,10 @@ _EXTRAS = {
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
+    "dask": ["apache-beam[dask]"],  # --runner=DaskRunner
+    "dataflow": ["apache-beam[gcp]"],  # --runner=DataflowRunner, and gs:// with any runner
     "test": [
+        "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",
         "mypy>=2.0,<3",
         "pandas-stubs>=2.2",

@@ -56,6 +56,7 @@ def build(
       ValueError: unusable input, too many rejects, or `output_dir` was built otherwise.
     """
     options = options or PipelineOptions([])
+    runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
     output_dir = output.absolute(output_dir)
     source = sources.open_source(image_dir)
     plan = build_plan.make_plan(spec, labels=labels, source=source)
@@ -237,6 +238,18 @@ def _finish(
     output_dir: str,
 ) -> manifest.Manifest:
     """Accounts for every row and writes the manifest, last."""
+    said = output.sizes(_in_progress(output_dir))
+    missing = [
+        shard
+        for shard in shards
+        if posixpath.basename(write_shard.sidecar_path(output_dir, shard)) not in said
+    ]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(shards)} shards are not written, {missing[0]} among them. Was "
+            "the job not waited for (--no_wait_until_finish, --template_location)? Once it has "
+            "ended, the same command again makes the data set of them"
+        )
     sidecars = {name: _read_sidecar(output_dir, name) for name in shards}
     late = [row for sidecar in sidecars.values() for row in sidecar["rejects"]]
     late_table = pd.DataFrame(late, columns=list(build_plan.REJECT_COLUMNS), dtype=str)
@@ -275,6 +288,7 @@ def _finish(
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
     output.write(posixpath.join(output_dir, CONTACT_SHEET_FILE), sheet)
+    output.delete_temporary(output_dir)  # Of workers that were killed and replaced.
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     output.delete_folder(_in_progress(output_dir))
     return result

@@ -24,11 +24,18 @@ Use four cores (0: all of them). Every flag that is not listed below is Apache B
         --labels=RAW/trainLabels.csv --output_dir=DATA \
         --direct_running_mode=multi_processing --direct_num_workers=4
 
-Use a cluster (`pip install 'apache-beam[dask]'`; DATA must be a folder that all its machines see):
+Use a cluster (`pip install 'dr_tfx[dask]'` on all its machines, which see DATA as this one does):
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
         --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
         --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
+
+Use Google's Dataflow (`pip install 'dr_tfx[dataflow]'` here; its machines get what they need):
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=gs://BUCKET/train \
+        --labels=gs://BUCKET/trainLabels.csv --output_dir=gs://BUCKET/data \
+        --runner=DataflowRunner --project=PROJECT --region=REGION \
+        --temp_location=gs://BUCKET/temp
 
 The last line printed is the folder made.
 """

@@ -15,7 +15,7 @@ Every flag of Apache Beam is taken too. Without one the job runs in this process
     drtfx-explain ... --direct_running_mode=multi_processing --direct_num_workers=0
 
 and on a cluster with --runner=DaskRunner --dask_client_address=HOST:PORT, if its machines see RUN,
-DATA and OUT under the same paths. Every process holds the model once.
+DATA and OUT under the same paths: folders, no gs://. Every process holds the model once.
 """
 
 import sys
@@ -40,6 +40,12 @@ def main(argv: Sequence[str]) -> None:
     """Flags to one call; prints the folder of the results as the last line."""
     try:
         options = runners.options(argv[1:])
+        runners.check_folders(
+            options,
+            workdir=_WORKDIR.value,
+            data_dir=_DATA_DIR.value,
+            output_dir=_OUTPUT_DIR.value,
+        )
         from beam_jobs import explain  # Here: help and wrong flags do not wait for TensorFlow.
 
         explain.explain(

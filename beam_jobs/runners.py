@@ -19,12 +19,16 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_DASK = "beam_jobs.dask_runner.DaskRunner"
+_DATAFLOW = "beam_jobs.dataflow_runner.DataflowRunner"
 _CLASSES = {  # Where Beam's own short names mean something else, or nothing.
     "": _LOCAL,
     "direct": _LOCAL,
     "directrunner": _LOCAL,
-    "dask": "apache_beam.runners.dask.dask_runner.DaskRunner",
-    "daskrunner": "apache_beam.runners.dask.dask_runner.DaskRunner",
+    "dask": _DASK,
+    "daskrunner": _DASK,
+    "dataflow": _DATAFLOW,
+    "dataflowrunner": _DATAFLOW,
 }
 
 
@@ -72,7 +76,29 @@ def create(options: PipelineOptions) -> PipelineRunner:
     try:
         return create_runner(_CLASSES.get(name.lower(), name))
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"--runner={name} cannot be loaded: {error}.") from error
+        raise ValueError(
+            f"--runner={name} cannot be loaded: {error}. Dask needs pip install 'dr_tfx[dask]', "
+            "Dataflow needs pip install 'dr_tfx[dataflow]'"
+        ) from error
+
+
+def check_folders(options: PipelineOptions, **folders: str) -> None:
+    """Refuses folders that no worker of the runner can see, before anything is paid for.
+
+    Args:
+      options: Beam's.
+      folders: by the name of their flag.
+
+    Raises:
+      ValueError: Dataflow's machines share no disk with this one, and a folder is on it.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    local = [f"--{flag}={path}" for flag, path in folders.items() if "://" not in path]
+    if _CLASSES.get(name.lower()) == _DATAFLOW and local:
+        raise ValueError(
+            f"--runner={name} works on machines that do not see this one's disk, but got "
+            f"{' '.join(local)}; expected gs://BUCKET/FOLDER"
+        )
 
 
 def threads_per_worker(options: PipelineOptions) -> int:

@@ -67,7 +67,13 @@ class WriteShard(beam.DoFn):
         cv2.setNumThreads(1)
 
     def process(self, task: Task) -> Iterator[str]:
-        """Reads, preprocesses and writes the rows of a shard, in their order."""
+        """Reads, preprocesses and writes the rows of a shard, in their order.
+
+        Dask tries again whatever a lost worker had finished: a shard with a sidecar is left alone.
+        """
+        if output.exists(sidecar_path(self._output_dir, task.shard)):
+            yield task.shard
+            return
         path = posixpath.join(self._output_dir, task.shard)
         rejects = []
         with (

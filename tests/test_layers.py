@@ -11,6 +11,7 @@ import pytest
 from commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
+BEAM_FLAGS = "direct_|runner|dask_|project|region|temp_location"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -85,7 +86,7 @@ def test_help_teaches_the_command(command, started_by, tmp_path):
     examples = "\n".join(re.findall(rf"{command}(?:.*\\\n)*.*", done.stdout))
     used = set(re.findall(r"--(\w+)", examples)) - {"config"}
     if module.startswith("beam_jobs."):
-        used = {flag for flag in used if not re.match("direct_|runner|dask_", flag)}
+        used = {flag for flag in used if not re.match(BEAM_FLAGS, flag)}
     assert used, examples
     for flag in used:
         assert re.search(rf"^\s+--(\[no\])?{flag}:", done.stdout, re.M), (

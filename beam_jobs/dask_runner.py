@@ -1,0 +1,36 @@
+"""Beam's DaskRunner for few elements of much work each, which leave files behind."""
+
+import contextlib
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.dask import dask_runner
+
+
+class DaskRunner(dask_runner.DaskRunner):
+    """Deals elements out singly, and leaves the cluster when the job ends."""
+
+    def run_pipeline(
+        self, pipeline: beam.Pipeline, options: PipelineOptions
+    ) -> dask_runner.DaskRunnerResult:
+        """Starts the job.
+
+        Beam puts 128 elements into one task of Dask where no flag says otherwise: a whole data set
+        would go to a single worker.
+        """
+        dask_options = options.view_as(dask_runner.DaskOptions)
+        if not (dask_options.npartitions or dask_options.partition_size):
+            dask_options.partition_size = 1
+        started = super().run_pipeline(pipeline, options)
+        return _Result(started.client, started.futures)
+
+
+class _Result(dask_runner.DaskRunnerResult):
+    def wait_until_finish(self, duration: int | None = None) -> str:
+        """Waits for the job, then lets the cluster forget it.
+
+        As long as the client is there, Dask works once more on what it knew only from a worker
+        that dies, be the job finished or failed: files would change after the job's end.
+        """
+        with contextlib.closing(self.client):
+            return super().wait_until_finish(duration)
