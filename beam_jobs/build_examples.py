@@ -30,6 +30,10 @@ CONTACT_SHEET_FILE = "contact_sheet.png"
 
 _LOG = logging.getLogger(__name__)
 _PLAN = "plan.json"
+_INPUTS = {
+    "inputs.labels": "the label CSV's rows are not the same",
+    "inputs.photographs": "the photographs (names or sizes) are not the same",
+}
 _SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
 
 
@@ -67,8 +71,7 @@ def build(
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
         return _load(output_dir)
     _report_rejects(plan.rejects, plan, output_dir)  # Too many already? Then no work is done.
-    shards = plan.shards()
-    tasks = _claim(output_dir, plan, shards)
+    tasks, shards = _claim(output_dir, plan)
     if tasks:
         writer = write_shard.WriteShard(
             spec, source, output_dir, threads=runners.threads_per_worker(options)
@@ -154,8 +157,12 @@ def _finished(output_dir: str, plan: build_plan.Plan) -> bool:
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     before, after = _flat(earlier), _flat(now)
     keys = [key for key in after if key != "fingerprint" and before.get(key) != after[key]]
-    named = [f"{key} was {before.get(key)!r} and is {after[key]!r}" for key in keys]
-    return "; ".join(named) or "the labels or photographs are not the same"
+    named = [
+        _INPUTS.get(key, f"{key} was {before.get(key)!r} and is {after[key]!r}") for key in keys
+    ]
+    return "; ".join(named) or (
+        "the split is not the same (other files are byte-identical, or another scikit-learn)"
+    )
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -170,9 +177,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _claim(
-    output_dir: str, plan: build_plan.Plan, shards: dict[str, pd.DataFrame]
-) -> list[write_shard.Task]:
-    """Notes what is being built, tidies up, and returns the shards that are still to be built."""
+    output_dir: str, plan: build_plan.Plan
+) -> tuple[list[write_shard.Task], dict[str, tuple[str, int]]]:
+    """Notes what is being built and tidies up.
+
+    Returns:
+      The shards that are still to be built, and the split and label of every shard by its name.
+    """
     folder = _in_progress(output_dir)
     output.delete_temporary(output_dir)
     output.delete_temporary(folder)
@@ -180,12 +191,13 @@ def _claim(
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
     output.write_text(_in_progress(output_dir, _PLAN), text)
     written, said = output.sizes(output_dir), output.sizes(folder)
-    tasks, offset = [], 0
+    tasks, shards, offset = [], {}, 0
     with output.create(_in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
-        for name, rows in shards.items():
+        for name, rows in plan.shards():
             lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
             stream.write(lines)
             tasks.append(write_shard.Task(name, offset, len(lines)))
+            shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
             offset += len(lines)
     todo = [task for task in tasks if not _is_done(output_dir, task.shard, written, said)]
     if len(todo) < len(tasks):
@@ -193,7 +205,7 @@ def _claim(
         _LOG.info("resuming: %d of %d shards were finished before", done, len(tasks))
     redo = [write_shard.sidecar_path(output_dir, task.shard) for task in todo]
     output.delete(*(path for path in redo if posixpath.basename(path) in said))
-    return todo
+    return todo, shards
 
 
 def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
@@ -233,7 +245,7 @@ def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: st
 
 def _finish(
     plan: build_plan.Plan,
-    shards: dict[str, pd.DataFrame],
+    shards: dict[str, tuple[str, int]],
     source: sources.Source,
     output_dir: str,
 ) -> manifest.Manifest:
@@ -252,7 +264,7 @@ def _finish(
         )
     sidecars = {name: _read_sidecar(output_dir, name) for name in shards}
     late = [row for sidecar in sidecars.values() for row in sidecar["rejects"]]
-    late_table = pd.DataFrame(late, columns=list(build_plan.REJECT_COLUMNS), dtype=str)
+    late_table = pd.DataFrame(late, columns=list(build_plan.REJECT_COLUMNS), dtype=splits.TEXT)
     rejects = pd.concat([plan.rejects, late_table], ignore_index=True)
     _report_rejects(rejects, plan, output_dir)
     rows = plan.rows[~plan.rows["id"].isin(late_table["id"])]
@@ -274,12 +286,13 @@ def _finish(
         patients=patients,
         shared_patients=shared,
         twins=plan.twins,
-        unlabelled=plan.unlabelled,
+        unlabelled=len(plan.unlabelled),
+        inputs=plan.inputs,
         shards=tuple(
             manifest.Shard(
                 name=name,
-                split=str(shards[name]["split"].iloc[0]),
-                label=int(shards[name]["label"].iloc[0]),
+                split=shards[name][0],
+                label=shards[name][1],
                 **{key: sidecar[key] for key in ("records", "bytes", "sha256")},
             )
             for name, sidecar in sidecars.items()

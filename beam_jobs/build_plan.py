@@ -2,23 +2,28 @@
 
 A `Plan` says which row of the CSV becomes an example of which shard and which rows are rejected
 already, and why. It is a pure function of the settings, the CSV and the list of files; only files
-of equal size are read, to find byte-identical ones.
+of equal size are read, to find byte-identical ones. Ten million rows fit into the memory of a
+notebook: tables hold Arrow's strings and small integers, and nothing is kept a row besides.
 """
 
 import collections
 import dataclasses
+import functools
 import hashlib
-import io
 import json
 import logging
 import posixpath
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 import dr_tfx
 from beam_jobs import output, sources
@@ -32,6 +37,7 @@ LIBRARIES = {
 }  # Whatever decides pixels.
 
 _LOG = logging.getLogger(__name__)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,60 +49,70 @@ class Plan:
     rows: pd.DataFrame  # To be written: id, patient, label, split, name (in source), size (bytes).
     rejects: pd.DataFrame  # REJECT_COLUMNS.
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
-    unlabelled: int  # Photographs that the CSV does not name.
+    unlabelled: pd.Series  # Names of the photographs that the CSV does not name, sorted.
+    inputs: dict[str, str]  # Digests of all rows of the CSV and of all photographs.
 
-    def shards(self) -> dict[str, pd.DataFrame]:
-        """The rows of every shard, by its name."""
+    def shards(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Name and rows of every shard, in order."""
         return splits.shard_rows(self.rows, shard_examples=self.spec.shard_examples)
 
     def contract(self) -> dict[str, Any]:
-        """Settings, versions and a hash of all that decides the output.
+        """Settings, versions, digests of the inputs, and one of all that decides the output.
 
         How many rejects are too many decides no byte: left out, so that a build that failed for
-        its rejects can be resumed with another limit.
+        its rejects can be resumed with another limit. Nor does a photograph without a row, though
+        it is among the inputs: these say what is another, `fingerprint` whether it matters.
         """
         dataset = specs.to_dict(self.spec)
         del dataset["max_reject_rate"]
-        settings = {"dataset": dataset, "libraries": LIBRARIES}
-        columns = self.rows[["id", "patient", "label", "split", "size", "name"]]
-        rejects = self.rejects[["id", "reason"]]
-        whole = {
-            **settings,
-            "rows": columns.to_numpy().tolist(),
-            "rejects": rejects.to_numpy().tolist(),
+        return {
+            "dataset": dataset,
+            "libraries": LIBRARIES,
+            "inputs": self.inputs,
+            "fingerprint": self._fingerprint,
         }
-        text = json.dumps(whole, sort_keys=True)
-        return {**settings, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        dataset = specs.to_dict(self.spec)
+        del dataset["max_reject_rate"]
+        settings = json.dumps([dataset, LIBRARIES], sort_keys=True)
+        rows = self.rows[["id", "patient", "label", "split", "size", "name"]]
+        rejects = self.rejects[["id", "reason"]]
+        return hashlib.sha256(f"{settings}{_digest(rows)}{_digest(rejects)}".encode()).hexdigest()
 
 
 def make_plan(
     spec: specs.DatasetSpec, *, labels: str, source: sources.Source | None, find_twins: bool = True
 ) -> Plan:
-    """Reads the CSV, lists the photographs and decides the split.
+    """Reads the labels, lists the photographs and decides the split.
 
     Args:
       spec: the data set's settings.
-      labels: path of the CSV; any file system that Beam knows.
+      labels: path of the CSV; any file system that Beam knows. Where `source` is an array, it may
+        be an array too: an .npy file of labels in the order of the photographs.
       source: of the photographs. None: every row counts as having one.
-      find_twins: read files of equal size, to keep byte-identical ones in one split.
+      find_twins: read files of equal size, to keep byte-identical ones in one split; not done by
+        the split 'hash', which cannot keep them.
 
     Raises:
       FileNotFoundError: no CSV.
       ValueError: the CSV cannot be used, or no photograph belongs to it, or no row is left.
     """
-    csv = read_labels(labels, spec)
-    rows, rejects = _valid(csv, spec)
+    table = _read_labels(labels, spec, source)
+    rows, rejects = table.rows, table.rejects
     if rows.empty:
         raise ValueError(
-            f"{labels}: none of the {len(csv)} rows can be used: {count_reasons(rejects)}; the "
-            f"first is {rejects['id'].iloc[0]!r}: {rejects['detail'].iloc[0]}"
+            f"{labels}: none of the {len(table.ids)} rows can be used: {count_reasons(rejects)}; "
+            f"the first is {rejects['id'].iloc[0]!r}: {rejects['detail'].iloc[0]}"
         )
-    rows["patient"] = _patients(rows["id"], spec)
-    unlabelled, found = 0, rows.assign(name="", size=0)
+    rows["patient"] = _patients(rows["id"], spec, source)
+    found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
+    unlabelled, inputs = found["name"].iloc[:0], {"labels": table.digest}
     if source is not None:
         photographs = list_photographs(source)
-        unlabelled = int((~photographs["id"].isin(csv["id"])).sum())
-        found, lost = _locate(rows, photographs)
+        inputs["photographs"] = _digest(photographs[["name", "size"]])
+        found, lost, unlabelled = _locate(table, photographs)
         rejects = pd.concat([rejects, lost], ignore_index=True)
         if found.empty:
             raise ValueError(
@@ -104,73 +120,71 @@ def make_plan(
                 f"{photographs['name'].iloc[0]!r}, the CSV {rows['id'].iloc[0]!r}. Does "
                 f"config.dataset.image_column name the right column?"
             )
-    twins = _twins(found, source) if source and find_twins else []
+        del photographs
+    looks = source is not None and find_twins and spec.split.method != "hash"
+    twins = _twins(found, source) if source is not None and looks else []
     # Rows without a photograph take part too: the split is a function of the CSV, so that a
     # photograph found later moves no other.
-    rows["split"] = splits.assign(rows, spec.split, twins)
-    found = found.assign(split=rows["split"])
+    split = splits.assign(rows, spec.split, twins)
+    found = found.assign(split=split[found.index]).reset_index(drop=True)
     plan = Plan(
         spec=spec,
-        csv_rows=len(csv),
+        csv_rows=len(table.ids),
         rows=found,
         rejects=rejects,
         twins=_describe_twins(found, twins),
         unlabelled=unlabelled,
+        inputs=inputs,
     )
     _warn(plan)
     return plan
 
 
-def read_labels(path: str, spec: specs.DatasetSpec) -> pd.DataFrame:
-    """The CSV's rows as text, columns `id` (known extensions stripped) and `text` (the label).
+def list_photographs(source: sources.Source) -> pd.DataFrame:
+    """The photographs of a source, sorted by `name`: their `id` and `size` in bytes, too.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is empty, not a CSV, or lacks a column.
+      ValueError: a name is not UTF-8.
     """
-    if not output.exists(path):
-        raise FileNotFoundError(f"{path} does not exist; --labels names the CSV of labels")
+    listing, sizes = source.names(), []
+
+    def pieces() -> Iterator[list[str]]:
+        while piece := list(islice(listing, splits.CHUNK)):
+            sizes.append(np.array([size for _, size in piece], np.int64))
+            yield [name for name, _ in piece]
+
     try:
-        table = pd.read_csv(
-            io.BytesIO(output.read(path)),
-            encoding="utf-8-sig",
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-        )
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path} is empty; expected a CSV with a header") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a UTF-8 CSV: {error}") from error
-    for setting in ("image_column", "label_column"):
-        column = getattr(spec, setting)
-        if column not in table:
-            raise ValueError(
-                f"{path} has no column {column!r}; it has {', '.join(map(repr, table))}. Set "
-                f"--config.dataset.{setting} to the right one"
-            )
-    if table.empty:
-        raise ValueError(f"{path} has a header but no rows")
-    text = table[[spec.image_column, spec.label_column]].fillna("")
-    text = text.apply(lambda column: column.str.strip())
-    return pd.DataFrame({"id": text.iloc[:, 0].map(_stem), "text": text.iloc[:, 1]})
+        names = splits.text(pieces())
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{source.path('')} has a file {error.object!r}, whose name is not UTF-8: rename it"
+        ) from error
+    order = pc.array_sort_indices(_arrow(names)).to_numpy()
+    names = names.iloc[order].reset_index(drop=True)
+    size = np.concatenate([np.empty(0, np.int64), *sizes])[order]
+    return pd.DataFrame({"name": names, "id": splits.map_text(identify, names), "size": size})
 
 
-def list_photographs(source: sources.Source) -> pd.DataFrame:
-    """The photographs of a source: `id` (name without extension), `name`, `size` in bytes."""
-    table = pd.DataFrame(source.names(), columns=["name", "size"])
-    return table.assign(id=table["name"].map(lambda name: _stem(posixpath.basename(name))))
+def identify(name: str) -> str:
+    """The id of a photograph, from its name or from what a CSV calls it.
+
+    That is the file name without folder and known extension. Unicode is composed (NFC), for
+    macOS decomposes the names of files, and a CSV most often does not.
+    """
+    stem, extension = posixpath.splitext(posixpath.basename(name))
+    known = extension.lower() in images.EXTENSIONS
+    return unicodedata.normalize("NFC", stem if known else stem + extension)
 
 
 def reject(rows: pd.DataFrame, reason: str, detail: str | pd.Series) -> pd.DataFrame:
     """Rows as rejects: REJECT_COLUMNS."""
     columns = {"id": rows["id"], "path": "", "reason": reason, "detail": detail}
-    return pd.DataFrame(columns, index=rows.index, dtype=str)
+    return pd.DataFrame(columns, index=rows.index, dtype=splits.TEXT)
 
 
 def count_labels(rows: pd.DataFrame, names: Iterable[str]) -> dict[str, dict[str, int]]:
     """Split -> name of the label -> rows, zeros included, for the splits that have rows."""
-    counts = rows.groupby(["split", "label"]).size()
+    counts = rows.groupby(["split", "label"], observed=True).size()
     return {
         split: {name: int(counts.get((split, label), 0)) for label, name in enumerate(names)}
         for split in splits.SPLITS
@@ -180,9 +194,12 @@ def count_labels(rows: pd.DataFrame, names: Iterable[str]) -> dict[str, dict[str
 
 def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], int]:
     """Split -> patients, and how many patients are in more than one split."""
-    per_split = rows.groupby("split")["patient"].nunique()
-    patients = {name: int(per_split[name]) for name in splits.SPLITS if name in per_split}
-    return patients, int((rows.groupby("patient")["split"].nunique() > 1).sum())
+    codes, names = pd.factorize(rows["patient"])
+    is_in = np.zeros((len(names), len(splits.SPLITS)), bool)
+    is_in[codes, rows["split"].cat.codes] = True
+    counts = dict(zip(splits.SPLITS, is_in.sum(axis=0).tolist(), strict=True))
+    shared = int((is_in.sum(axis=1) > 1).sum())
+    return {name: count for name, count in counts.items() if count}, shared
 
 
 def count_reasons(rejects: pd.DataFrame) -> dict[str, int]:
@@ -192,14 +209,17 @@ def count_reasons(rejects: pd.DataFrame) -> dict[str, int]:
 
 def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     """The plan in numbers, JSON-ready: what `--plan` prints."""
-    classes = plan.rows.assign(label=np.asarray(task.label_map)[plan.rows["label"]])
+    class_of = np.asarray(task.label_map)
+    classes = plan.rows[["split"]].assign(label=class_of[plan.rows["label"]])
     patients, shared = count_patients(plan.rows)
-    shards = {name: len(rows) for name, rows in plan.shards().items()}
+    shards = {name: len(rows) for name, rows in plan.shards()}
     return {
         "rows": plan.csv_rows,
         "rejected": count_reasons(plan.rejects),
-        "photographs": "found" if plan.rows["name"].all() else "not looked for: no --image_dir",
-        "unlabelled": plan.unlabelled,
+        "photographs": "found"
+        if "photographs" in plan.inputs
+        else "not looked for: no --image_dir",
+        "unlabelled": len(plan.unlabelled),
         "counts": count_labels(plan.rows, plan.spec.label_names),
         "classes": count_labels(classes, task.class_names),
         "patients": patients,
@@ -209,78 +229,280 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     }
 
 
-def _stem(name: str) -> str:
-    stem, extension = posixpath.splitext(name)
-    return stem if extension.lower() in images.EXTENSIONS else name
+@dataclasses.dataclass(frozen=True)
+class _Labels:
+    """What a CSV says."""
+
+    ids: pd.Series  # Of every row.
+    rows: pd.DataFrame  # Those that can be used: `id`, `label`; indexed by their place in `ids`.
+    rejects: pd.DataFrame
+    digest: str  # Of the ids and labels of every row.
 
 
-def _valid(csv: pd.DataFrame, spec: specs.DatasetSpec) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows whose label and id can be used (`id`, `label`), and the others as rejects."""
-    is_integer = csv["text"].str.fullmatch(r"[+-]?[0-9]+").astype(bool)
-    label = csv["text"].where(is_integer, "-1").map(int)
-    known = label.between(0, len(spec.label_names) - 1)
-    rejects = [
-        reject(csv[~is_integer], "label_not_an_integer", "label " + csv["text"].map(repr)),
-        reject(
-            csv[is_integer & ~known],
-            "label_out_of_range",
-            "label " + csv["text"] + f", expected 0 to {len(spec.label_names) - 1}",
-        ),
-    ]
-    rows = csv[known].assign(label=label[known].astype(int))[["id", "label"]]
-    conflicting = rows.groupby("id")["label"].transform("nunique") > 1
-    repeated = rows["id"].duplicated() & ~conflicting
+def _read_labels(path: str, spec: specs.DatasetSpec, source: sources.Source | None) -> _Labels:
+    digest, rejects = hashlib.sha256(), [reject(pd.DataFrame({"id": []}), "", "")]
+    labels: list[np.ndarray] = [np.empty(0, np.int16)]
+
+    def pieces() -> Iterator[list[str]]:
+        for ids, texts in _label_chunks(path, spec, source):
+            digest.update(json.dumps([ids, texts]).encode())
+            piece, bad = _usable(ids, texts, spec)
+            labels.append(piece)
+            rejects.append(bad)
+            yield ids
+
+    ids = splits.text(pieces())
+    label = np.concatenate(labels)
+    if not len(ids):
+        raise ValueError(f"{path} has a header but no rows")
+    rows = pd.DataFrame({"id": ids, "label": label})[label >= 0]
+    again = rows[_repeated(rows["id"])]
+    conflicting = again.groupby("id")["label"].transform("nunique") > 1
+    repeated = again["id"].duplicated() & ~conflicting
     rejects += [
-        reject(rows[conflicting], "duplicate_id", "rows of this id have different labels"),
-        reject(rows[repeated], "duplicate_id", "an earlier row has the same id and label"),
+        reject(again[conflicting], "duplicate_id", "rows of this id have different labels"),
+        reject(again[repeated], "duplicate_id", "an earlier row has the same id and label"),
     ]
-    rows = rows[~conflicting & ~repeated].reset_index(drop=True)
-    return rows, pd.concat(rejects, ignore_index=True)
+    if len(again):
+        rows = rows.drop(again.index[conflicting | repeated])
+    table = pd.concat(rejects, ignore_index=True)
+    return _Labels(ids=ids, rows=rows, rejects=table, digest=digest.hexdigest())
 
 
-def _patients(ids: pd.Series, spec: specs.DatasetSpec) -> pd.Series:
-    if spec.patient_pattern and not any(re.search(spec.patient_pattern, i) for i in ids):
+def _label_chunks(
+    path: str, spec: specs.DatasetSpec, source: sources.Source | None
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Ids and labels as text, some ten thousand rows at a time."""
+    if not path.lower().endswith(".npy"):
+        return _csv_chunks(path, spec)
+    if not isinstance(source, sources.Arrays):
+        raise ValueError(
+            f"{path}: labels in an array belong to photographs in an array: give --npy_images too, "
+            "or a CSV of labels"
+        )
+    return _npy_chunks(path, spec, source)
+
+
+def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str], list[str]]]:
+    """Of a CSV.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is empty, not a CSV, or lacks a column.
+    """
+    for table in _tables(path):
+        for setting in ("image_column", "label_column"):
+            column = getattr(spec, setting)
+            if column in table:
+                continue
+            for separator in ";\t|":
+                if len(table.columns) == 1 and separator in table.columns[0]:
+                    raise ValueError(
+                        f"{path} has one column, {table.columns[0]!r}: its separator seems to be "
+                        f"{separator!r}, expected ','. Save it with commas"
+                    )
+            raise ValueError(
+                f"{path} has no column {column!r}; it has {', '.join(map(repr, table))}. Set "
+                f"--config.dataset.{setting} to the right one"
+            )
+        # A row that is too short lacks its last fields.
+        names, texts = (
+            table[column].fillna("").str.strip().tolist()
+            for column in (spec.image_column, spec.label_column)
+        )
+        yield [identify(name) for name in names], texts
+
+
+def _tables(path: str) -> Iterator[pd.DataFrame]:
+    if not output.exists(path):
+        raise FileNotFoundError(f"{path} does not exist; --labels names the CSV of labels")
+    try:
+        # All columns and not two: rows with too many fields are found only then.
+        with (
+            output.open_file(path) as stream,
+            pd.read_csv(
+                stream,
+                encoding="utf-8-sig",
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                chunksize=splits.CHUNK,
+            ) as tables,
+        ):
+            yield from tables
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty; expected a CSV with a header") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a UTF-8 CSV: {error}") from error
+
+
+def _npy_chunks(
+    path: str, spec: specs.DatasetSpec, source: sources.Arrays
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Of an array (N,), (N, 1) or one-hot (N, labels).
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no such array, or one of another length than that of the photographs.
+    """
+    array, known = sources.load_array(path, "--npy_labels"), len(spec.label_names)
+    width = array.shape[1] if array.ndim == 2 else 1
+    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or width not in (1, known):
+        raise ValueError(
+            f"{path} is an array {array.shape} of {array.dtype}; expected labels (photographs,), "
+            f"(photographs, 1), or one-hot (photographs, {known}) as config.dataset.label_names "
+            "has it, of integers"
+        )
+    if len(array) != source.count():
+        raise ValueError(
+            f"{path} has {len(array)} labels, {source.images_npy} {source.count()} photographs: "
+            "are they of the same split?"
+        )
+    for start in range(0, len(array), splits.CHUNK):
+        piece = np.asarray(array[start : start + splits.CHUNK]).reshape(-1, width)
+        ids = [identify(source.name(start + row)) for row in range(len(piece))]
+        yield ids, [_as_text(row) for row in piece.tolist()]
+
+
+def _as_text(row: list[float]) -> str:
+    """A label, or the place of the only 1 of a one-hot row, as a CSV has it."""
+    if len(row) > 1 and sorted(row) == [0] * (len(row) - 1) + [1]:
+        return str(row.index(1))
+    if len(row) > 1:
+        return str(row)
+    (value,) = row
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def _usable(
+    ids: list[str], texts: list[str], spec: specs.DatasetSpec
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """The labels, int16, -1 where they cannot be used; and these rows as rejects."""
+    known = len(spec.label_names)
+    label_of = {text: int(text) if _INTEGER.fullmatch(text) else None for text in set(texts)}
+    labels = np.full(len(ids), -1, np.int16)
+    rejects: dict[str, list[tuple[str, str]]] = collections.defaultdict(list)
+    for i, text in enumerate(texts):
+        label = label_of[text]
+        if label is None:
+            detail = f"label {text!r}, expected 0 to {known - 1}"
+            rejects["label_not_an_integer"].append((ids[i], detail))
+        elif not 0 <= label < known:
+            detail = f"label {text}, expected 0 to {known - 1}"
+            rejects["label_out_of_range"].append((ids[i], detail))
+        else:
+            labels[i] = label
+    tables = [reject(pd.DataFrame({"id": []}), "", "")]
+    for reason, bad in rejects.items():
+        rows = pd.DataFrame(bad, columns=["id", "detail"])
+        tables.append(reject(rows, reason, rows["detail"]))
+    return labels, pd.concat(tables)
+
+
+def _repeated(ids: pd.Series) -> np.ndarray:
+    """Whether an id is there more than once."""
+    codes, _ = pd.factorize(ids)
+    return np.bincount(codes)[codes] > 1
+
+
+def _patients(ids: pd.Series, spec: specs.DatasetSpec, source: sources.Source | None) -> pd.Series:
+    pattern = spec.patient_pattern
+    if isinstance(source, sources.Arrays):
+        _LOG.warning(
+            "%s: the photographs count as prepared, and config.dataset.recipe is not applied. An "
+            "array does not say whose they are: each counts as its own patient, so that the eyes "
+            "of one may be in several splits",
+            source.path(""),
+        )
+        return ids.copy()
+    search = re.compile(pattern).search
+    if pattern and not any(search(i) for chunk in splits.chunks(ids) for i in chunk):
         _LOG.warning(
             "no id matches config.dataset.patient_pattern %r (first id: %r): every photograph "
             "counts as its own patient",
-            spec.patient_pattern,
+            pattern,
             ids.iloc[0],
         )
-    return splits.patients(ids, spec.patient_pattern)
+    return splits.patients(ids, pattern)
 
 
-def _locate(rows: pd.DataFrame, photographs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows with exactly one photograph, with `name` and `size`, and the others as rejects."""
-    files = photographs.groupby("id")["name"].agg(list)
-    count = rows["id"].map(files.map(len)).fillna(0)
-    ambiguous = rows[count > 1]
-    names = ambiguous["id"].map(lambda i: ", ".join(files[i]))
+def _locate(
+    table: _Labels, photographs: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Which photograph belongs to which row.
+
+    Returns:
+      The rows with exactly one photograph, with `name` and `size`; the others as rejects; and the
+      names of the photographs that belong to no row of the CSV, be it usable or not.
+    """
+    codes, ids = pd.factorize(photographs["id"])
+    count = np.append(np.bincount(codes), 0)  # The last: of the rows without one, whose code is -1.
+    first = np.empty(len(ids), np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    code = pc.index_in(_arrow(table.ids), value_set=_arrow(pd.Series(ids)))
+    code = code.fill_null(-1).to_numpy()
+    is_labelled = np.zeros(len(count), bool)
+    is_labelled[code] = True
+    unlabelled = photographs["name"][~is_labelled[codes]]
+    rows, code = table.rows, code[table.rows.index]
+    ambiguous = code[count[code] > 1]
+    among = np.flatnonzero(np.isin(codes, ambiguous))
+    names: dict[int, list[str]] = collections.defaultdict(list)
+    for place, name in zip(among, photographs["name"].iloc[among], strict=True):
+        names[codes[place]].append(name)
+    details = pd.Series([", ".join(names[i]) for i in ambiguous], rows.index[count[code] > 1])
     rejects = [
-        reject(rows[count == 0], "missing_image", "no file of this name in the folder"),
-        reject(ambiguous, "ambiguous_image", names),
+        reject(rows[count[code] == 0], "missing_image", "no photograph of this name"),
+        reject(rows[count[code] > 1], "ambiguous_image", details),
     ]
-    one = photographs.drop_duplicates("id").set_index("id")
-    found = rows[count == 1]
-    found = found.assign(name=found["id"].map(one["name"]), size=found["id"].map(one["size"]))
-    return found.astype({"size": int}), pd.concat(rejects, ignore_index=True)
+    place = first[code[count[code] == 1]]
+    found = rows[count[code] == 1].assign(
+        name=photographs["name"].iloc[place].array, size=photographs["size"].to_numpy()[place]
+    )
+    return found, pd.concat(rejects, ignore_index=True), unlabelled.reset_index(drop=True)
+
+
+def _arrow(values: pd.Series) -> pa.Array:
+    """The strings of a Series of TEXT, in one piece."""
+    array = pa.array(values.array)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """A hash of all values, in their order."""
+    digest = hashlib.sha256()
+    for piece in zip(*(splits.chunks(table[column]) for column in table), strict=True):
+        digest.update(json.dumps(piece).encode())
+    return digest.hexdigest()
 
 
 def _twins(found: pd.DataFrame, source: sources.Source) -> list[list[str]]:
     """Groups of ids whose files are byte-identical. Only files of equal size are read."""
     candidates = found[(found["size"] > 0) & found["size"].duplicated(keep=False)]
-    same: dict[str, list[str]] = collections.defaultdict(list)
-    for photograph, name in zip(candidates["id"], candidates["name"], strict=True):
-        same[hashlib.sha256(source.read(name)).hexdigest()].append(photograph)
-    return sorted(sorted(group) for group in same.values() if len(group) > 1)
+    digests = np.zeros((len(candidates), 2), np.uint64)
+    for row, name in enumerate(n for chunk in splits.chunks(candidates["name"]) for n in chunk):
+        try:
+            data = source.read(name)
+        except images.RejectedImage:
+            continue  # Has no twin; the build will say why.
+        digests[row] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint64)
+    again = pd.DataFrame(digests).duplicated(keep=False).to_numpy() & digests.any(axis=1)
+    same: dict[bytes, list[str]] = collections.defaultdict(list)
+    for digest, photograph in zip(digests[again], candidates["id"][again], strict=True):
+        same[digest.tobytes()].append(photograph)
+    return sorted(sorted(group) for group in same.values())
 
 
-def _describe_twins(found: pd.DataFrame, twins: list[list[str]]) -> tuple[dict[str, Any], ...]:
-    by_id = found.set_index("id")
+def _describe_twins(
+    found: pd.DataFrame, twins: Sequence[Sequence[str]]
+) -> tuple[dict[str, Any], ...]:
+    is_twin = found["id"].isin([i for group in twins for i in group])
+    by_id = found[is_twin].set_index("id")
     return tuple(
         {
             "ids": group,
-            "labels": by_id.loc[group, "label"].tolist(),
-            "splits": by_id.loc[group, "split"].tolist(),
+            "labels": by_id.loc[list(group), "label"].tolist(),
+            "splits": by_id.loc[list(group), "split"].tolist(),
         }
         for group in twins
     )
@@ -299,5 +521,12 @@ def _warn(plan: Plan) -> None:
     _, shared = count_patients(plan.rows)
     if shared:
         _LOG.warning("%d patients are in more than one split%s", shared, on_purpose)
-    if plan.unlabelled:
-        _LOG.warning("%d photographs have no row in the CSV: not used", plan.unlabelled)
+    if len(plan.unlabelled):
+        _LOG.warning(
+            "%d photographs have no row in the CSV: not used; the first are %s",
+            len(plan.unlabelled),
+            ", ".join(plan.unlabelled.head(3)),
+        )
+    for name in ("validation", "test"):
+        if getattr(plan.spec.split, name) and not (plan.rows["split"] == name).any():
+            _LOG.warning("no photograph is in split %s: there are too few patients", name)

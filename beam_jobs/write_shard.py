@@ -111,7 +111,7 @@ class WriteShard(beam.DoFn):
     def _example(self, row: Row) -> bytes | images.RejectedImage:
         recipe = self._spec.recipe
         try:
-            rgb = images.apply_recipe(self._source.read(row.name), recipe)
+            rgb = self._source.picture(row.name, recipe)
         except images.RejectedImage as error:
             return error
         return records.example(

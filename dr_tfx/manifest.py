@@ -45,6 +45,8 @@ class Manifest:
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
     unlabelled: int  # Photographs in the folder that the CSV does not name.
     shards: tuple[Shard, ...]
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
+    # and that of the photographs' names and sizes: to say what is another in another build.
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

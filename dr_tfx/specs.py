@@ -34,12 +34,18 @@ class Recipe:
 class Split:
     """Who is in train, validation and test.
 
-    `patient` keeps all photographs of one patient in one split. `image` is scikit-learn's
-    `train_test_split` over photographs: it leaks, and is here to reproduce published numbers.
-    Both keep byte-identical files in one split.
+    `patient` keeps all photographs of one patient in one split, stratified. `image` is
+    scikit-learn's `train_test_split` over photographs: it leaks, and is here to reproduce published
+    numbers. Both keep byte-identical files in one split, and both look at all rows: another row
+    moves others.
+
+    `hash` decides by seed and patient alone: all photographs of a patient are in one split, and
+    none ever moves when the data set grows or shrinks. It is not stratified (`strata` does not
+    matter), the fractions hold within sampling error, over patients, and byte-identical files of
+    two patients may be parted.
     """
 
-    method: Literal["patient", "image"] = "patient"
+    method: Literal["patient", "image", "hash"] = "patient"
     validation: float = 0.2  # Fraction of all photographs.
     test: float = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.

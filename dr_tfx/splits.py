@@ -1,18 +1,25 @@
 """Who is in train, validation and test, and which shard an example belongs to.
 
 Everything here is a pure function of the rows and the `Split`: no clock, no process-dependent hash.
+Tables may have tens of millions of rows: strings are Arrow's, whatever has to be done in Python is
+done a chunk at a time, and the rest are arrays of small integers.
 """
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
 from dr_tfx import specs
 
 SPLITS = ("train", "validation", "test")
+TEXT = pd.StringDtype("pyarrow")  # One buffer a column, and no Python object a row.
+CHUNK = 1 << 16  # Rows that are Python objects at the same time.
 
 
 def stable_hash(*parts: object) -> int:
@@ -21,42 +28,101 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def stable_hashes(values: pd.Series, *names: object) -> np.ndarray:
+    """`stable_hash(*names, value)` of every value, uint64."""
+    hashes = np.empty(len(values), np.uint64)
+    start = 0
+    for chunk in chunks(values):
+        hashes[start : start + len(chunk)] = [stable_hash(*names, value) for value in chunk]
+        start += len(chunk)
+    return hashes
+
+
+def chunks(values: pd.Series) -> Iterator[list]:
+    """The values as Python objects, some ten thousand at a time."""
+    for start in range(0, len(values), CHUNK):
+        yield values.iloc[start : start + CHUNK].to_numpy(dtype=object).tolist()
+
+
+def text(pieces: Iterable[list[str]]) -> pd.Series:
+    """Lists of strings one after the other, as a Series of TEXT."""
+    arrays = [pa.array(piece, pa.large_string()) for piece in pieces]
+    # In one piece: Arrow would join the pieces anew for every shard that is taken.
+    joined = pa.chunked_array(arrays, pa.large_string()).combine_chunks()
+    return pd.Series(pd.array(joined, dtype=TEXT))
+
+
+def map_text(function: Callable[[str], str], values: pd.Series) -> pd.Series:
+    """A function of every string, as a Series of TEXT with a new index."""
+    return text([function(value) for value in chunk] for chunk in chunks(values))
+
+
 def patients(ids: pd.Series, pattern: str) -> pd.Series:
     """The patient of each photograph: the pattern's first group, else the photograph's own id."""
     if not pattern:
         return ids.copy()
-    return ids.str.extract(pattern, expand=True).iloc[:, 0].fillna(ids)
+    search = re.compile(pattern).search
+
+    def patient(photograph: str) -> str:
+        found = search(photograph)
+        group = found and found[1]
+        return photograph if group is None else group
+
+    return map_text(patient, ids).set_axis(ids.index)
 
 
 def assign(
-    rows: pd.DataFrame, split: specs.Split, twins: Iterable[Iterable[str]] = ()
+    rows: pd.DataFrame, split: specs.Split, twins: Sequence[Sequence[str]] = ()
 ) -> pd.Series:
     """The split of every row.
 
     Args:
       rows: columns `id` (unique), `patient`, `label`, in the order of the CSV.
       split: method, fractions, strata and seed.
-      twins: groups of ids whose files are byte-identical; kept in one split by both methods.
+      twins: groups of ids whose files are byte-identical; kept in one split by the methods
+        'patient' and 'image'. 'hash' looks at one patient at a time and cannot.
 
     Returns:
-      A Series of "train" | "validation" | "test", aligned with `rows`.
+      A categorical Series of "train" | "validation" | "test", aligned with `rows`.
 
     Raises:
       ValueError: too few photographs or patients to split.
     """
-    strata = np.asarray(split.strata or range(int(rows["label"].max()) + 1))[rows["label"]]
+    if split.method == "hash":
+        codes, names = pd.factorize(rows["patient"])
+        assigned = _by_hash(pd.Series(names), split)[codes]
+        return _as_splits(assigned, rows.index)
+    stratum_of = np.asarray(split.strata or range(int(rows["label"].max()) + 1), np.int16)
+    strata = stratum_of[rows["label"].to_numpy()]
     if split.method == "image":
-        assigned = _hold_out(pd.Series(strata, index=rows.index), split)
-        return _reunite_twins(assigned, rows["id"], strata=strata, twins=twins)
+        assigned = _hold_out(strata, split)
+        _reunite_twins(assigned, rows["id"], strata=strata, twins=twins)
+        return _as_splits(assigned, rows.index)
     groups = _merge_twins(rows, twins)
-    by_group = pd.Series(strata, index=groups.to_numpy()).groupby(level=0, sort=False).max()
-    return groups.map(_hold_out(by_group, split)).set_axis(rows.index)
+    highest = np.full(groups.max() + 1, strata.min())
+    np.maximum.at(highest, groups, strata)
+    return _as_splits(_hold_out(highest, split)[groups], rows.index)
 
 
-def _hold_out(strata: pd.Series, split: specs.Split) -> pd.Series:
-    """Splits the index of `strata`, stratified, by scikit-learn: first test, then validation."""
-    result = pd.Series("train", index=strata.index, name="split")
-    rest = strata
+def _as_splits(codes: npt.NDArray[np.int8], index: pd.Index) -> pd.Series:
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(SPLITS)), index=index, name="split")
+
+
+def _by_hash(patients: pd.Series, split: specs.Split) -> np.ndarray:
+    """The split (its place in SPLITS) of every patient, from nothing but seed and name."""
+    # In [0, 1]; 64 bits rounded to 53, which the published fractions do not notice.
+    place = stable_hashes(patients, "split", split.seed) / 2.0**64
+    held = [place < split.test, place < split.test + split.validation]
+    return np.select(held, [SPLITS.index("test"), SPLITS.index("validation")]).astype(np.int8)
+
+
+def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
+    """The split (its place in SPLITS) of every member of a stratum, stratified by scikit-learn.
+
+    First test is held out, then validation from the rest.
+    """
+    result = np.zeros(len(strata), np.int8)
+    rest = np.arange(len(strata))
     for name, fraction in (
         ("test", split.test),
         ("validation", split.validation / (1 - split.test)),
@@ -69,87 +135,108 @@ def _hold_out(strata: pd.Series, split: specs.Split) -> pd.Series:
                 "add photographs or lower config.dataset.split fractions."
             )
         _, held = train_test_split(
-            rest.index.to_numpy(dtype=object),
+            rest,
             test_size=fraction,
-            stratify=_stratifiable(rest, fraction),
+            stratify=_stratifiable(strata[rest], fraction),
             random_state=split.seed,
         )
-        result.loc[held] = name
-        rest = rest.drop(held)
+        result[held] = SPLITS.index(name)
+        rest = rest[result[rest] == 0]
     return result
 
 
-def _stratifiable(strata: pd.Series, fraction: float) -> pd.Series | None:
+def _stratifiable(strata: np.ndarray, fraction: float) -> np.ndarray | None:
     """`strata` with single members joined to the commonest stratum; None if too few for any."""
-    counts = strata.value_counts()
-    joined = strata.where(strata.map(counts) > 1, counts.index[0])
+    counts = pd.Series(strata).value_counts()
+    single = np.isin(strata, counts.index[counts == 1])
+    joined = np.where(single, counts.index[0], strata)
+    _, members = np.unique(joined, return_counts=True)
     smallest_side = min(fraction, 1 - fraction) * len(strata)
-    enough = joined.nunique() <= int(smallest_side) and joined.value_counts().min() > 1
-    return joined if enough else None
+    return joined if len(members) <= int(smallest_side) and members.min() > 1 else None
 
 
 def _reunite_twins(
-    assigned: pd.Series, ids: pd.Series, *, strata: np.ndarray, twins: Iterable[Iterable[str]]
-) -> pd.Series:
-    """Brings byte-identical files that scikit-learn parted into one split.
+    assigned: np.ndarray, ids: pd.Series, *, strata: np.ndarray, twins: Sequence[Sequence[str]]
+) -> None:
+    """Brings byte-identical files that scikit-learn parted into one split, in place.
 
     Each that moves changes places with the photograph of its stratum in that split whose hash is
     lowest, so that every count stays what it was.
     """
-    result = assigned.copy()
-    index_of = pd.Series(ids.index, index=ids.to_numpy(dtype=object))
-    groups = [[i for i in group if i in index_of.index] for group in twins]
-    free = ids[~ids.isin([i for group in groups for i in group])]
-    order = free.map(lambda i: stable_hash("twin", i)).sort_values().index
-    stratum = pd.Series(strata, index=ids.index)
-    for group in groups:
-        members = [index_of[i] for i in sorted(group)]
-        home = next(s for s in SPLITS if s in set(result[members])) if members else ""
-        for member in (m for m in members if result[m] != home):
-            fits = order[(result[order] == home) & (stratum[order] == stratum[member])]
-            if len(fits):
-                result[fits[0]] = result[member]
-            result[member] = home
-    return result
+    place_of, is_twin = _places(ids, twins)
+    groups = [[place_of[i] for i in sorted(group) if i in place_of] for group in twins]
+    parted = [group for group in groups if len(set(assigned[group])) > 1]
+    if not parted:
+        return
+    free = np.flatnonzero(~is_twin)
+    order = free[np.argsort(stable_hashes(ids.iloc[free], "twin"))]
+    for group in parted:
+        home = assigned[group].min()
+        for member in group:
+            if assigned[member] == home:
+                continue
+            fits = (assigned[order] == home) & (strata[order] == strata[member])
+            if fits.any():
+                assigned[order[fits.argmax()]] = assigned[member]
+            assigned[member] = home
 
 
-def _merge_twins(rows: pd.DataFrame, twins: Iterable[Iterable[str]]) -> pd.Series:
-    """The patient of every row, patients that share a byte-identical file counting as one."""
-    patient_of = dict(zip(rows["id"], rows["patient"], strict=True))
-    leader: dict[str, str] = {}
+def _merge_twins(rows: pd.DataFrame, twins: Sequence[Sequence[str]]) -> np.ndarray:
+    """The patient of every row as 0, 1, ..., in the order in which they are first met.
 
-    def find(patient: str) -> str:
-        while patient in leader:
+    Patients that share a byte-identical file count as one.
+    """
+    codes, _ = pd.factorize(rows["patient"])
+    place_of, _ = _places(rows["id"], twins)
+    if not place_of:
+        return codes
+    leader = np.arange(codes.max() + 1)  # Of a patient: one that was met before, or itself.
+
+    def find(patient: int) -> int:
+        while leader[patient] != patient:
             patient = leader[patient]
         return patient
 
     for group in twins:
-        first, *others = sorted({find(patient_of[i]) for i in group if i in patient_of}) or [""]
-        for other in others:
-            leader[other] = first
-    return rows["patient"].map(find)
+        members = {find(codes[place_of[i]]) for i in group if i in place_of}
+        for member in members:
+            leader[member] = min(members)
+    while (leader[leader] != leader).any():  # Until every patient knows the first of its chain.
+        leader = leader[leader]
+    return np.unique(leader[codes], return_inverse=True)[1]
 
 
-def shard_rows(rows: pd.DataFrame, *, shard_examples: int) -> dict[str, pd.DataFrame]:
-    """Rows by shard name, `<split>-<label>.tfrecord-SSSSS-of-NNNNN`.
+def _places(ids: pd.Series, groups: Sequence[Sequence[str]]) -> tuple[dict[str, int], np.ndarray]:
+    """The row of each id in the groups that has one, and which rows these are."""
+    wanted = ids.isin([i for group in groups for i in group]).to_numpy(dtype=bool)
+    places = np.flatnonzero(wanted)
+    return dict(zip(ids.iloc[places], places.tolist(), strict=True)), wanted
+
+
+def shard_rows(rows: pd.DataFrame, *, shard_examples: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Every shard's name, `<split>-<label>.tfrecord-SSSSS-of-NNNNN`, and its rows, in order.
 
     Within a split and label, rows are dealt by the order of a hash of their id, so that each shard
     is a fair sample, and sorted by id within the shard.
 
     Args:
-      rows: columns `id`, `split`, `label`.
+      rows: columns `id`, `split` (as of `assign`), `label`.
       shard_examples: most rows in a shard.
     """
-    shards = {}
-    order = rows["id"].map(lambda i: stable_hash("shard", i))
-    for name in SPLITS:
-        for label in sorted(rows["label"].unique()):
-            members = rows[(rows["split"] == name) & (rows["label"] == label)]
-            if members.empty:
-                continue
-            members = members.loc[order[members.index].sort_values().index]
-            count = -(-len(members) // shard_examples)
-            for i, part in enumerate(np.array_split(np.arange(len(members)), count)):
-                shard = f"{name}-{label}.tfrecord-{i:05d}-of-{count:05d}"
-                shards[shard] = members.iloc[part].sort_values("id")
-    return shards
+    labels = int(rows["label"].max()) + 1
+    kind = rows["split"].cat.codes.to_numpy().astype(np.int32) * labels + rows["label"].to_numpy()
+    order = np.lexsort([stable_hashes(rows["id"], "shard"), kind])
+    ends = np.cumsum(np.bincount(kind, minlength=len(SPLITS) * labels))
+    for (split, label), members in zip(
+        ((split, label) for split in SPLITS for label in range(labels)),
+        np.split(order, ends[:-1]),
+        strict=True,
+    ):
+        count = -(-len(members) // shard_examples)
+        for i in range(count):
+            # The sizes of np.array_split: as even as can be, the larger ones first.
+            small, larger = divmod(len(members), count)
+            first = i * small + min(i, larger)
+            part = members[first : first + small + (i < larger)]
+            name = f"{split}-{label}.tfrecord-{i:05d}-of-{count:05d}"
+            yield name, rows.iloc[part].sort_values("id")

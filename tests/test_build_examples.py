@@ -306,7 +306,9 @@ def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path)
     with pytest.raises(ValueError, match=r"dataset.recipe.size was 32 and is 48.*--overwrite"):
         build(raw, out, spec=other)
     (copy / "12_left.jpeg").write_bytes(encode(draw(99)))
-    with pytest.raises(ValueError, match="labels or photographs are not the same"):
+    with pytest.raises(
+        ValueError, match=r"otherwise: the photographs \(names or sizes\) are not the same\. Ch"
+    ):
         build(copy, out)
     assert contents(out) == before
     (out / "mine.txt").write_text("kept")

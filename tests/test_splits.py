@@ -93,7 +93,7 @@ def test_no_dependence_on_the_process_hash_seed():
         "from test_splits import *; rows = table(50);"
         "twins = [['1_left', '2_left', '3_right']];"
         "rows['split'] = splits.assign(rows, specs.Split(validation=.3, test=.2), twins);"
-        "shards = splits.shard_rows(rows, shard_examples=7);"
+        "shards = dict(splits.shard_rows(rows, shard_examples=7));"
         "text = ';'.join(f'{k}:{list(v.id)}' for k, v in shards.items());"
         "print(hashlib.sha256(text.encode()).hexdigest())"
     )
@@ -138,7 +138,7 @@ def test_patients(pattern, expected):
 def test_shards_hold_every_row_once_and_no_more_than_allowed():
     rows = table(100)
     rows["split"] = splits.assign(rows, specs.Split(validation=0.3))
-    shards = splits.shard_rows(rows, shard_examples=9)
+    shards = dict(splits.shard_rows(rows, shard_examples=9))
     assert sorted(i for shard in shards.values() for i in shard["id"]) == sorted(rows["id"])
     for name, shard in shards.items():
         split, label = name.split(".")[0].split("-")
