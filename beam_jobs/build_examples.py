@@ -9,6 +9,7 @@ shard, and a sidecar for each finished shard, so that the same command again goe
 others. `dataset.json` is written last: a folder without it is not a data set.
 """
 
+import concurrent.futures
 import errno
 import json
 import logging
@@ -19,17 +20,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import build_plan, contact_sheet, output, progress, runners, sources, write_shard
-from dr_tfx import manifest, specs, splits
+from dr_tfx import images, manifest, specs, splits
 
 REJECTS_FILE = "rejects.csv"
+UNLABELLED_FILE = "unlabelled.csv"
 CONTACT_SHEET_FILE = "contact_sheet.png"
+UNGRADABLE_FILE = "ungradable.png"
 
 _LOG = logging.getLogger(__name__)
 _PLAN = "plan.json"
+_READERS = 16  # Threads that look at what an earlier attempt left; they mostly wait.
+_BESIDE = (REJECTS_FILE, UNLABELLED_FILE, CONTACT_SHEET_FILE, UNGRADABLE_FILE)
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",
     "inputs.photographs": "the photographs (names or sizes) are not the same",
@@ -62,7 +69,7 @@ def build(
     options = options or PipelineOptions([])
     runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
     output_dir = output.absolute(output_dir)
-    source = sources.open_source(image_dir)
+    source = sources.open_source(image_dir, spec.recipe)
     plan = build_plan.make_plan(spec, labels=labels, source=source)
     if overwrite:
         _delete(output_dir)
@@ -71,7 +78,7 @@ def build(
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
         return _load(output_dir)
     _report_rejects(plan.rejects, plan, output_dir)  # Too many already? Then no work is done.
-    tasks, shards = _claim(output_dir, plan)
+    tasks, shards = _claim(output_dir, plan, source)
     if tasks:
         writer = write_shard.WriteShard(
             spec, source, output_dir, threads=runners.threads_per_worker(options)
@@ -110,15 +117,11 @@ def _in_progress(output_dir: str, name: str = "") -> str:
     return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
 
 
-def _read_sidecar(output_dir: str, shard: str) -> dict[str, Any]:
-    return json.loads(output.read(write_shard.sidecar_path(output_dir, shard)))
-
-
 def _delete(output_dir: str) -> None:
     """Deletes what builds made, and nothing else. The manifest first, the claim last."""
     output.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
     output.delete_all(output_dir, _SHARD)
-    for name in (REJECTS_FILE, CONTACT_SHEET_FILE):
+    for name in _BESIDE:
         output.delete_all(output_dir, re.compile(re.escape(name)))
     output.delete_temporary(output_dir)
     output.delete_folder(_in_progress(output_dir))
@@ -177,7 +180,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _claim(
-    output_dir: str, plan: build_plan.Plan
+    output_dir: str, plan: build_plan.Plan, source: sources.Source
 ) -> tuple[list[write_shard.Task], dict[str, tuple[str, int]]]:
     """Notes what is being built and tidies up.
 
@@ -190,7 +193,6 @@ def _claim(
     output.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
     output.write_text(_in_progress(output_dir, _PLAN), text)
-    written, said = output.sizes(output_dir), output.sizes(folder)
     tasks, shards, offset = [], {}, 0
     with output.create(_in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
         for name, rows in plan.shards():
@@ -199,26 +201,43 @@ def _claim(
             tasks.append(write_shard.Task(name, offset, len(lines)))
             shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
             offset += len(lines)
-    todo = [task for task in tasks if not _is_done(output_dir, task.shard, written, said)]
-    if len(todo) < len(tasks):
-        done = len(tasks) - len(todo)
-        _LOG.info("resuming: %d of %d shards were finished before", done, len(tasks))
-    redo = [write_shard.sidecar_path(output_dir, task.shard) for task in todo]
-    output.delete(*(path for path in redo if posixpath.basename(path) in said))
+    done = _done(output_dir, source)
+    todo = [task for task in tasks if task.shard not in done]
+    if done:
+        kept = len(tasks) - len(todo)
+        _LOG.info("resuming: %d of %d shards were finished before", kept, len(tasks))
     return todo, shards
+
+
+def _done(output_dir: str, source: sources.Source) -> set[str]:
+    """The shards that are finished; the sidecars of others are deleted."""
+    written, said = output.sizes(output_dir), output.sizes(_in_progress(output_dir))
+    shards = [shard for name in said if (shard := write_shard.shard_of(name))]
+
+    def is_done(shard: str) -> bool:
+        sidecar = write_shard.read_sidecar(output_dir, shard)
+        if written.get(shard, 0) != sidecar.bytes:
+            return False
+        # What was rejected may have been mended since.
+        return all(_digest(source, name) == digest for _, name, _, _, digest in sidecar.rejects)
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        is_whole = dict(zip(shards, pool.map(is_done, shards), strict=True))
+    damaged = [shard for shard in shards if not is_whole[shard]]
+    output.delete(*(write_shard.sidecar_path(output_dir, shard) for shard in damaged))
+    return set(shards) - set(damaged)
+
+
+def _digest(source: sources.Source, name: str) -> str:
+    try:
+        return write_shard.content_digest(source.read(name))
+    except images.RejectedImage:
+        return ""
 
 
 def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
     columns = rows[["id", "name", "patient", "label"]]
     return map(write_shard.Row._make, columns.itertuples(index=False, name=None))
-
-
-def _is_done(output_dir: str, shard: str, written: dict[str, int], said: dict[str, int]) -> bool:
-    if posixpath.basename(write_shard.sidecar_path(output_dir, shard)) not in said:
-        return False
-    sidecar = _read_sidecar(output_dir, shard)
-    # What was rejected may have been mended.
-    return not sidecar["rejects"] and written.get(shard) == sidecar["bytes"]
 
 
 def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: str) -> None:
@@ -262,19 +281,26 @@ def _finish(
             "the job not waited for (--no_wait_until_finish, --template_location)? Once it has "
             "ended, the same command again makes the data set of them"
         )
-    sidecars = {name: _read_sidecar(output_dir, name) for name in shards}
-    late = [row for sidecar in sidecars.values() for row in sidecar["rejects"]]
-    late_table = pd.DataFrame(late, columns=list(build_plan.REJECT_COLUMNS), dtype=splits.TEXT)
-    rejects = pd.concat([plan.rejects, late_table], ignore_index=True)
+    sidecars, digests = {}, _Digests()
+    for shard in shards:
+        sidecars[shard] = write_shard.read_sidecar(output_dir, shard)
+        digests.take(sidecars[shard])
+    rejects = pd.concat([plan.rejects, _late_rejects(sidecars, source)], ignore_index=True)
     _report_rejects(rejects, plan, output_dir)
-    rows = plan.rows[~plan.rows["id"].isin(late_table["id"])]
+    late = [row[0] for sidecar in sidecars.values() for row in sidecar.rejects]
+    rows = plan.rows[~plan.rows["id"].isin(late)]
     patients, shared = build_plan.count_patients(rows)
-    written = sum(sidecar["records"] for sidecar in sidecars.values())
+    written = sum(sidecar.records for sidecar in sidecars.values())
     if written != len(rows) or written + len(rejects) != plan.csv_rows:
         raise RuntimeError(
             f"{plan.csv_rows} rows, but {written} written and {len(rejects)} rejected: "
             f"were files in {output_dir} changed during the build?"
         )
+    flagged = _flagged(sidecars)
+    twins = plan.twins
+    if plan.spec.split.method == "hash":
+        twins = build_plan.describe_twins(rows, build_plan.group_twins(*digests.table()))
+        build_plan.warn_of_twins(twins)
     result = manifest.Manifest(
         dataset=plan.spec,
         fingerprint=plan.contract()["fingerprint"],
@@ -282,26 +308,82 @@ def _finish(
         rows=plan.csv_rows,
         written=written,
         rejected=build_plan.count_reasons(rejects),
+        ungradable=build_plan.count_reasons(flagged[flagged["fate"] == "kept"]),
         counts=build_plan.count_labels(rows, plan.spec.label_names),
         patients=patients,
         shared_patients=shared,
-        twins=plan.twins,
+        twins=twins,
         unlabelled=len(plan.unlabelled),
         inputs=plan.inputs,
         shards=tuple(
             manifest.Shard(
-                name=name,
-                split=shards[name][0],
-                label=shards[name][1],
-                **{key: sidecar[key] for key in ("records", "bytes", "sha256")},
+                name=shard,
+                split=shards[shard][0],
+                label=shards[shard][1],
+                records=sidecar.records,
+                bytes=sidecar.bytes,
+                sha256=sidecar.sha256,
             )
-            for name, sidecar in sidecars.items()
-            if sidecar["records"]
+            for shard, sidecar in sidecars.items()
+            if sidecar.records
         ),
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
     output.write(posixpath.join(output_dir, CONTACT_SHEET_FILE), sheet)
+    if len(flagged):
+        gallery = contact_sheet.of_ungradable(flagged, source)
+        output.write(posixpath.join(output_dir, UNGRADABLE_FILE), gallery)
+    if len(plan.unlabelled):
+        listed = plan.unlabelled.to_csv(index=False, header=["name"], lineterminator="\n")
+        output.write_text(posixpath.join(output_dir, UNLABELLED_FILE), listed)
     output.delete_temporary(output_dir)  # Of workers that were killed and replaced.
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     output.delete_folder(_in_progress(output_dir))
     return result
+
+
+class _Digests:
+    """Ids and digests of all photographs, in some forty bytes each."""
+
+    def __init__(self) -> None:
+        self._ids: list[pa.Array] = []
+        self._digests = [np.empty((0, 2), np.uint64)]
+
+    def take(self, sidecar: write_shard.Sidecar) -> None:
+        """Moves them here from a sidecar."""
+        if sidecar.digests:
+            ids, digests = zip(*sidecar.digests, strict=True)
+            self._ids.append(pa.array(ids, pa.large_string()))
+            packed = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64)
+            self._digests.append(packed.reshape(-1, 2))
+            sidecar.digests = []
+
+    def table(self) -> tuple[pd.Series, np.ndarray]:
+        """Ids, and digests uint64 (ids, 2)."""
+        ids = pd.array(pa.chunked_array(self._ids, pa.large_string()), dtype=splits.TEXT)
+        return pd.Series(ids), np.concatenate(self._digests)
+
+
+def _late_rejects(sidecars: dict[str, write_shard.Sidecar], source: sources.Source) -> pd.DataFrame:
+    """What the workers rejected: REJECT_COLUMNS."""
+    rows = [
+        (photograph, source.path(name), reason, detail)
+        for sidecar in sidecars.values()
+        for photograph, name, reason, detail, _ in sidecar.rejects
+    ]
+    return pd.DataFrame(rows, columns=list(build_plan.REJECT_COLUMNS), dtype=splits.TEXT)
+
+
+def _flagged(sidecars: dict[str, write_shard.Sidecar]) -> pd.DataFrame:
+    """What the quality gate flagged: id, name, reason and whether it was kept or rejected."""
+    rows = [
+        (photograph, name, f"ungradable:{why}", "kept")
+        for sidecar in sidecars.values()
+        for photograph, name, why in sidecar.ungradable
+    ] + [
+        (photograph, name, reason, "rejected")
+        for sidecar in sidecars.values()
+        for photograph, name, reason, _, _ in sidecar.rejects
+        if reason.startswith("ungradable:")
+    ]
+    return pd.DataFrame(rows, columns=["id", "name", "reason", "fate"], dtype=splits.TEXT)

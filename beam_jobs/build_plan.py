@@ -132,7 +132,7 @@ def make_plan(
         csv_rows=len(table.ids),
         rows=found,
         rejects=rejects,
-        twins=_describe_twins(found, twins),
+        twins=describe_twins(found, twins),
         unlabelled=unlabelled,
         inputs=inputs,
     )
@@ -486,16 +486,22 @@ def _twins(found: pd.DataFrame, source: sources.Source) -> list[list[str]]:
         except images.RejectedImage:
             continue  # Has no twin; the build will say why.
         digests[row] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint64)
+    return group_twins(candidates["id"], digests)
+
+
+def group_twins(ids: pd.Series, digests: np.ndarray) -> list[list[str]]:
+    """Groups of ids with equal digests, uint64 (ids, 2), of which zeros are none."""
     again = pd.DataFrame(digests).duplicated(keep=False).to_numpy() & digests.any(axis=1)
     same: dict[bytes, list[str]] = collections.defaultdict(list)
-    for digest, photograph in zip(digests[again], candidates["id"][again], strict=True):
+    for digest, photograph in zip(digests[again], ids[again], strict=True):
         same[digest.tobytes()].append(photograph)
     return sorted(sorted(group) for group in same.values())
 
 
-def _describe_twins(
+def describe_twins(
     found: pd.DataFrame, twins: Sequence[Sequence[str]]
 ) -> tuple[dict[str, Any], ...]:
+    """Ids, labels and splits of every group, as the manifest has them."""
     is_twin = found["id"].isin([i for group in twins for i in group])
     by_id = found[is_twin].set_index("id")
     return tuple(
@@ -508,6 +514,15 @@ def _describe_twins(
     )
 
 
+def warn_of_twins(twins: Iterable[dict[str, Any]]) -> None:
+    """Names byte-identical files that contradict each other or are on both sides of a split."""
+    for twin in twins:
+        if len(set(twin["labels"])) > 1:
+            _LOG.warning("byte-identical files %(ids)s have different labels %(labels)s", twin)
+        if len(set(twin["splits"])) > 1:
+            _LOG.warning("byte-identical files %(ids)s are in different splits %(splits)s", twin)
+
+
 def _warn(plan: Plan) -> None:
     """Says what a person should look at before believing the figures."""
     on_purpose = (
@@ -515,9 +530,7 @@ def _warn(plan: Plan) -> None:
         if plan.spec.split.method == "image"
         else ""
     )
-    for twin in plan.twins:
-        if len(set(twin["labels"])) > 1:
-            _LOG.warning("byte-identical files %(ids)s have different labels %(labels)s", twin)
+    warn_of_twins(plan.twins)
     _, shared = count_patients(plan.rows)
     if shared:
         _LOG.warning("%d patients are in more than one split%s", shared, on_purpose)

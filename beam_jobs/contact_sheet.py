@@ -65,16 +65,16 @@ def of_ungradable(flagged: pd.DataFrame, source: sources.Source) -> bytes:
     """A PNG with photographs that the quality gate flagged.
 
     Args:
-      flagged: columns `id`, `name`, `why` and `fate` (kept or rejected).
+      flagged: columns `id`, `name`, `reason` and `fate` (kept or rejected).
       source: of the photographs.
     """
     shown = []
-    for (why, fate), rows in flagged.sort_values("id").groupby(["why", "fate"]):
+    for (reason, fate), rows in flagged.sort_values("id").groupby(["reason", "fate"]):
         items = [
             Item((_before(source, name),), i)
             for i, name in rows[["id", "name"]].head(2 * SHOWN).itertuples(index=False)
         ]
-        shown.append((f"{why}, {fate}   ({len(rows):,})", items))
+        shown.append((f"{reason}, {fate}   ({len(rows):,})", items))
     return draw(shown, title="Flagged by the quality gate")
 
 

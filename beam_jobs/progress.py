@@ -1,7 +1,6 @@
 """How far a build is, from what its workers leave in the folder."""
 
 import contextlib
-import json
 import posixpath
 import threading
 from collections.abc import Iterator
@@ -48,6 +47,7 @@ class _Watched:
     """A folder in which shards are being written."""
 
     def __init__(self, output_dir: str):
+        self._output_dir = output_dir
         self._folder = posixpath.join(output_dir, write_shard.PROGRESS)
         self._finished: dict[str, tuple[int, int]] = {}  # Read once each.
 
@@ -57,9 +57,9 @@ class _Watched:
         for name in output.sizes(self._folder):
             if name.endswith(write_shard.LIVE_SUFFIX):
                 running.append(self._live(name))
-            elif write_shard.is_sidecar(name) and name not in self._finished:
-                sidecar = json.loads(output.read(posixpath.join(self._folder, name)))
-                self._finished[name] = sidecar["records"], len(sidecar["rejects"])
+            elif (shard := write_shard.shard_of(name)) and shard not in self._finished:
+                sidecar = write_shard.read_sidecar(self._output_dir, shard)
+                self._finished[shard] = sidecar.records, len(sidecar.rejects)
         written, rejected = zip(*running, *self._finished.values(), strict=True)
         return sum(written), sum(rejected)
 

@@ -6,6 +6,8 @@ photographs is still a small message, and no image passes through a shuffle.
 
 import collections
 import concurrent.futures
+import dataclasses
+import hashlib
 import json
 import posixpath
 import time
@@ -75,7 +77,7 @@ class WriteShard(beam.DoFn):
             yield task.shard
             return
         path = posixpath.join(self._output_dir, task.shard)
-        rejects = []
+        sidecar = Sidecar()
         with (
             _Live(self._output_dir, task.shard) as live,
             concurrent.futures.ThreadPoolExecutor(self._threads) as pool,
@@ -84,23 +86,16 @@ class WriteShard(beam.DoFn):
             writer = records.RecordWriter(stream)
             rows = self._rows(task)
             # Twice the threads: one slow photograph then leaves no thread without work.
-            for row, made in _in_order(pool, self._example, rows, ahead=2 * self._threads):
-                if isinstance(made, images.RejectedImage):
-                    rejects.append((row.id, self._source.path(row.name), made.reason, made.detail))
-                    Metrics.counter("build_examples", f"rejected/{made.reason}").inc()
-                else:
-                    writer.write(made)
-                    Metrics.counter("build_examples", "written").inc()
-                live.say(writer.records, len(rejects))
+            for made in _in_order(pool, self._make, rows, ahead=2 * self._threads):
+                sidecar.add(made)
+                if made.example:
+                    writer.write(made.example)
+                live.say(sidecar)
         if not writer.records:
             output.delete(path)
-        sidecar = {
-            "records": writer.records,
-            "bytes": writer.bytes,
-            "sha256": writer.sha256,
-            "rejects": rejects,
-        }
-        output.write_text(sidecar_path(self._output_dir, task.shard), json.dumps(sidecar))
+        sidecar.bytes, sidecar.sha256 = writer.bytes, writer.sha256
+        text = json.dumps(dataclasses.asdict(sidecar))
+        output.write_text(sidecar_path(self._output_dir, task.shard), text)
         yield task.shard
 
     def _rows(self, task: Task) -> Iterator[Row]:
@@ -108,21 +103,79 @@ class WriteShard(beam.DoFn):
         for line in output.read(path, offset=task.offset, length=task.length).splitlines():
             yield Row(*json.loads(line))
 
-    def _example(self, row: Row) -> bytes | images.RejectedImage:
+    def _make(self, row: Row) -> "_Made":
         recipe = self._spec.recipe
         try:
-            rgb = self._source.picture(row.name, recipe)
+            data = self._source.read(row.name)
         except images.RejectedImage as error:
-            return error
-        return records.example(
+            return _Made(row, reject=error)
+        try:
+            picture = self._source.prepare(data, recipe)
+        except images.RejectedImage as error:
+            return _Made(row, content_digest(data), reject=error)
+        example = records.example(
             {
-                records.IMAGE_ENCODED: records.encode_image(rgb, recipe.encoding),
+                records.IMAGE_ENCODED: records.encode_image(picture.rgb, recipe.encoding),
                 records.IMAGE_FORMAT: recipe.encoding,
                 records.IMAGE_ID: row.id,
                 records.IMAGE_PATIENT: row.patient,
                 records.LABEL_PREFIX + self._spec.label_column: row.label,
             }
         )
+        # A split by hash looks for byte-identical files when all is done, the others before.
+        digest = content_digest(data) if self._spec.split.method == "hash" else ""
+        return _Made(row, digest, example, picture.ungradable)
+
+
+@dataclasses.dataclass
+class _Made:
+    """What became of one photograph."""
+
+    row: Row
+    digest: str = ""
+    example: bytes = b""
+    ungradable: str = ""
+    reject: images.RejectedImage | None = None
+
+
+@dataclasses.dataclass
+class Sidecar:
+    """What a finished shard holds, as a JSON file beside it."""
+
+    records: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    # Id and digest of the records' photographs, where the split is by hash.
+    digests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    # Id, name, reason, detail and digest of photographs that gave no example.
+    rejects: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
+    # Id, name and reason of photographs that were flagged and kept.
+    ungradable: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+
+    def add(self, made: _Made) -> None:
+        """Accounts for one photograph, in Beam's counters too."""
+        row, error = made.row, made.reject
+        if error:
+            self.rejects.append((row.id, row.name, error.reason, error.detail, made.digest))
+            Metrics.counter("build_examples", f"rejected/{error.reason}").inc()
+            return
+        self.records += 1
+        if made.digest:
+            self.digests.append((row.id, made.digest))
+        Metrics.counter("build_examples", "written").inc()
+        if made.ungradable:
+            self.ungradable.append((row.id, row.name, made.ungradable))
+            Metrics.counter("build_examples", f"ungradable:{made.ungradable}").inc()
+
+
+def content_digest(data: bytes) -> str:
+    """128 bits of a photograph's bytes: equal for byte-identical files."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def read_sidecar(output_dir: str, shard: str) -> Sidecar:
+    """The sidecar of a finished shard."""
+    return Sidecar(**json.loads(output.read(sidecar_path(output_dir, shard))))
 
 
 def sidecar_path(output_dir: str, shard: str) -> str:
@@ -130,9 +183,9 @@ def sidecar_path(output_dir: str, shard: str) -> str:
     return posixpath.join(output_dir, PROGRESS, shard + _SIDECAR_SUFFIX)
 
 
-def is_sidecar(name: str) -> bool:
-    """Whether a file in PROGRESS is the sidecar of a shard."""
-    return name.endswith(_SIDECAR_SUFFIX)
+def shard_of(name: str) -> str:
+    """The shard that a file in PROGRESS is the sidecar of; "" for other files."""
+    return name.removesuffix(_SIDECAR_SUFFIX) if name.endswith(_SIDECAR_SUFFIX) else ""
 
 
 class _Live:
@@ -146,10 +199,10 @@ class _Live:
     def __enter__(self) -> "_Live":
         return self
 
-    def say(self, written: int, rejected: int) -> None:
+    def say(self, done: Sidecar) -> None:
         if self._silent or time.monotonic() < self._next:
             return
-        Path(self._path).write_text(f"{written} {rejected}")
+        Path(self._path).write_text(f"{done.records} {len(done.rejects)}")
         self._next = time.monotonic() + _LIVE_SECONDS
 
     def __exit__(self, *_: object) -> None:
@@ -159,18 +212,15 @@ class _Live:
 
 def _in_order(
     pool: concurrent.futures.Executor,
-    function: Callable[[Row], bytes | images.RejectedImage],
+    function: Callable[[Row], _Made],
     rows: Iterable[Row],
     *,
     ahead: int,
-) -> Iterator[tuple[Row, bytes | images.RejectedImage]]:
-    """Rows and what the function makes of them, at most `ahead` of them begun and not yet given."""
+) -> Iterator[_Made]:
+    """What the function makes of every row, at most `ahead` of them begun and not yet given."""
     remaining = iter(rows)
-    begun = collections.deque((row, pool.submit(function, row)) for row in islice(remaining, ahead))
+    begun = collections.deque(pool.submit(function, row) for row in islice(remaining, ahead))
     while begun:
-        row, future = begun.popleft()
-        made = future.result()
-        begun.extend(
-            (following, pool.submit(function, following)) for following in islice(remaining, 1)
-        )
-        yield row, made
+        made = begun.popleft().result()
+        begun.extend(pool.submit(function, row) for row in islice(remaining, 1))
+        yield made

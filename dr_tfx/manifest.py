@@ -39,6 +39,7 @@ class Manifest:
     rows: int  # Of the label CSV; = written + rejected.
     written: int
     rejected: dict[str, int]  # Reason -> rows.
+    ungradable: dict[str, int]  # `ungradable:<why>` -> photographs flagged and kept all the same.
     counts: dict[str, dict[str, int]]  # Split -> label name -> examples.
     patients: dict[str, int]  # Split -> patients.
     shared_patients: int  # Patients with photographs in more than one split.
