@@ -31,12 +31,15 @@ _REQUIRES = [
     "tensorflow>=2.15.1,<2.22",
     "tqdm>=4.66",
 ]
+_DICOM = "pydicom>=3.0"
 _EXTRAS = {
     "addons": [
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
+    "dicom": [_DICOM],
     "test": [
+        _DICOM,
         "import-linter>=2.5",
         "mypy>=2.0,<3",
         "pandas-stubs>=2.2",

@@ -87,7 +87,7 @@ class WriteShard(beam.DoFn):
 
     def _example(self, photograph: str, path: str, patient: str, label: int) -> bytes:
         recipe = self._spec.recipe
-        rgb = images.apply_recipe(build_plan.read_bytes(path), recipe)
+        rgb = images.apply_recipe(build_plan.read_bytes(path), recipe).rgb
         return records.example(
             {
                 records.IMAGE_ENCODED: records.encode_image(rgb, recipe.encoding),

@@ -79,7 +79,7 @@ def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
         assert ids == sorted(ids)
         seen += ids
         for name, example in zip(ids, examples, strict=True):
-            pixels = images.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe)
+            pixels = images.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe).rgb
             assert example == {
                 "image/encoded": pixels.tobytes(),
                 "image/format": b"raw",
@@ -146,7 +146,7 @@ def test_every_row_is_accounted_for(copy, tmp_path):
         ("91_right", "label_out_of_range"): 1,
         ("92_left", "missing_image"): 1,
         ("12_left", "unreadable"): 1,
-        ("13_left", "no_retina"): 1,
+        ("13_left", "ungradable:black"): 1,
         ("14_left", "unreadable"): 1,
         ("15_left", "ambiguous_image"): 1,
     }
@@ -154,7 +154,8 @@ def test_every_row_is_accounted_for(copy, tmp_path):
     table = list(csv.DictReader((tmp_path / "out" / "rejects.csv").open()))
     assert Counter((row["id"], row["reason"]) for row in table) == expected
     assert all(row["detail"] for row in table)
-    assert {r["path"] for r in table if r["reason"] == "no_retina"} == {f"{copy}/13_left.jpeg"}
+    black = {r["path"] for r in table if r["reason"] == "ungradable:black"}
+    assert black == {f"{copy}/13_left.jpeg"}
     assert made.rows == 48 == made.written + len(table)
     assert made.rejected == Counter(reason for _, reason in expected) + Counter({"duplicate_id": 1})
     assert made.unlabelled == 1
