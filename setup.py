@@ -32,14 +32,22 @@ _REQUIRES = [
     "tensorflow>=2.15.1,<2.22",
     "tqdm>=4.66",
 ]
+_DASK = "apache-beam[dask]"  # --runner=DaskRunner
+_DICOM = "pydicom>=3.0"
+_GCP = "apache-beam[gcp]"  # --runner=DataflowRunner, and gs:// with any runner
 _EXTRAS = {
     "addons": [
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
-    "dask": ["apache-beam[dask]"],  # --runner=DaskRunner
-    "dataflow": ["apache-beam[gcp]"],  # --runner=DataflowRunner, and gs:// with any runner
+    "bench": ["psutil>=5.9"],
+    "dask": [_DASK],
+    "dataflow": [_GCP],
+    "dicom": [_DICOM],
     "test": [
+        _DASK,
+        _DICOM,
+        _GCP,
         "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",
         "mypy>=2.0,<3",

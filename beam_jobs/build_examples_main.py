@@ -4,9 +4,11 @@ r"""Makes a data set for training from a folder of photographs and a CSV of thei
         --labels=RAW/trainLabels.csv --output_dir=DATA
 
 The CSV needs a header; config.dataset says which columns name the photograph (with or without
-its extension) and its label (0, 1, ...). DATA receives TFRecord shards, rejects.csv (every row of
-the CSV that gave no example, with the reason) and, last, dataset.json. Stopped half-way? The same
-command again goes on where it was.
+its extension) and its label (0, 1, ...). DATA receives TFRecord shards, contact_sheet.png (a few
+photographs before and after), rejects.csv (every row of the CSV that gave no example, with the
+reason), where there are any unlabelled.csv (photographs without a row) and ungradable.png (what the
+quality gate flagged), and, last, dataset.json. Stopped half-way? The same command again goes on
+where it was.
 
 See what will be made, in a second and without reading a photograph:
 
@@ -18,11 +20,17 @@ Other columns, another size (any setting of the config can be given so):
         --labels=RAW/grades.csv --output_dir=DATA_512 --config.dataset.recipe.size=512 \
         --config.dataset.image_column=id_code --config.dataset.label_column=diagnosis
 
-Use four cores (0: all of them). Every flag that is not listed below is Apache Beam's:
+Photographs in many folders, in an archive left packed, or in arrays that were prepared before:
 
-    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
-        --labels=RAW/trainLabels.csv --output_dir=DATA \
-        --direct_running_mode=multi_processing --direct_num_workers=4
+    drtfx-build-examples ... --image_dir='RAW/*/*.jpeg'
+    drtfx-build-examples ... --image_dir=train.zip
+    drtfx-build-examples --config=configs/reference.py --npy_images=X_train.npy \
+        --npy_labels=y_train.npy --output_dir=DATA
+
+The job uses all cores of this machine. Every flag that is not listed below is Apache Beam's; with
+these it uses four processes instead of threads:
+
+    drtfx-build-examples ... --direct_running_mode=multi_processing --direct_num_workers=4
 
 Use a cluster (`pip install 'dr_tfx[dask]'` on all its machines, which see DATA as this one does):
 
@@ -53,8 +61,12 @@ from beam_jobs import build_examples, build_plan, runners, sources
 from dr_tfx import console, manifest, specs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
-_IMAGE_DIR = flags.DEFINE_string("image_dir", None, "Folder of the photographs; none below it.")
+_IMAGE_DIR = flags.DEFINE_string(
+    "image_dir", None, "Photographs: a folder, a quoted pattern, or a .zip archive."
+)
 _LABELS = flags.DEFINE_string("labels", None, "CSV of the labels.")
+_NPY_IMAGES = flags.DEFINE_string("npy_images", None, "In place of --image_dir: an .npy array.")
+_NPY_LABELS = flags.DEFINE_string("npy_labels", None, "In place of --labels: an .npy array.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the data set.")
 _PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete an earlier build in --output_dir.")
@@ -62,8 +74,12 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete an earlier build in -
 
 def main(argv: Sequence[str]) -> None:
     """Flags to one call; prints a summary and, as the last line, the folder made."""
-    needed = ["config", "labels", *([] if _PLAN.value else ["image_dir", "output_dir"])]
-    missing = [f"--{name}" for name in needed if not flags.FLAGS[name].value]
+    place = _IMAGE_DIR.value or _NPY_IMAGES.value
+    labels = _LABELS.value or _NPY_LABELS.value
+    given = {"config": _CONFIG.value, "labels": labels}
+    if not _PLAN.value:
+        given |= {"image_dir": place, "output_dir": _OUTPUT_DIR.value}
+    missing = [f"--{name}" for name, value in given.items() if not value]
     if missing:
         raise app.UsageError(f"{', '.join(missing)} must be given")
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
@@ -76,16 +92,16 @@ def main(argv: Sequence[str]) -> None:
         if _PLAN.value:
             plan = build_plan.make_plan(
                 experiment.dataset,
-                labels=_LABELS.value,
-                source=sources.open_source(_IMAGE_DIR.value) if _IMAGE_DIR.value else None,
+                labels=labels,
+                source=sources.open_source(place, experiment.dataset.recipe) if place else None,
                 find_twins=False,
             )
             print(json.dumps(build_plan.summary(plan, experiment.task), indent=2))
             return
         made = build_examples.build(
             experiment.dataset,
-            image_dir=_IMAGE_DIR.value,
-            labels=_LABELS.value,
+            image_dir=place,
+            labels=labels,
             output_dir=_OUTPUT_DIR.value,
             overwrite=_OVERWRITE.value,
             options=options,

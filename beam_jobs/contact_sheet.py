@@ -6,14 +6,13 @@ import posixpath
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from beam_jobs import output, sources
-from dr_tfx import images, manifest, records
+from dr_tfx import manifest, records
 
 SHOWN = 4  # Photographs of a label, or of a reason.
 _CELL, _CAPTION, _HEAD, _EDGE, _GAP, _BETWEEN = 1.6, 0.26, 0.5, 0.2, 0.04, 0.2  # Inches.
@@ -111,11 +110,7 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
 
 
 def _before(source: sources.Source, name: str) -> np.ndarray:
-    """A photograph as it came, decoded no larger than a cell needs."""
-    data = source.read(name)
-    shorter = min(images.image_size(data))
-    reduce = max((f for f in (2, 4, 8) if shorter // f >= _THUMBNAIL), default=1)
-    return cv2.cvtColor(images.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
+    return source.thumbnail(source.read(name), _THUMBNAIL)
 
 
 def _short(text: str, longest: int) -> str:

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
@@ -52,28 +53,41 @@ class Source(abc.ABC):
     def path(self, name: str) -> str:
         """Where a person finds it."""
 
-    def picture(self, name: str, recipe: specs.Recipe) -> np.ndarray:
-        """The pixels of one photograph, as an example holds them.
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
+        """A photograph as an example holds it, from what `read` gave.
 
         Raises:
-          RejectedImage: as `read` and `images.apply_recipe`.
-          OSError: as `read`.
+          RejectedImage: as `images.apply_recipe`.
         """
-        return images.apply_recipe(self.read(name), recipe)
+        return images.apply_recipe(data, recipe)
+
+    def thumbnail(self, data: bytes, side: int) -> np.ndarray:
+        """A photograph as it came, from what `read` gave: uint8 RGB, not much larger than `side`.
+
+        Raises:
+          RejectedImage: as `images.decode`.
+        """
+        shorter = min(images.image_size(data))
+        reduce = max((f for f in (2, 4, 8) if shorter // f >= side), default=1)
+        return cv2.cvtColor(images.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
 
 
-def open_source(image_dir: str) -> Source:
-    """The source that `--image_dir` means.
+def open_source(image_dir: str, recipe: specs.Recipe) -> Source:
+    """The source that `--image_dir` or `--npy_images` means.
 
     Args:
       image_dir: a folder; or a pattern such as `raw/*/*.jpeg`; or a `.zip` archive. Each on a disk
-        or wherever Beam can read. What exists is taken as it is: only a name that no file of the
-        disk has, and every name with `*`, `?` or `[` in an object store, is a pattern.
+        or wherever Beam can read. Or an `.npy` file on a disk. What exists is taken as it is: only
+        a name that no file of the disk has, and every name with `*`, `?` or `[` in an object
+        store, is a pattern.
+      recipe: what photographs in an array have to fit.
 
     Raises:
       FileNotFoundError: there is no such folder or archive, or no photograph matches.
       ValueError: it holds no photograph, or the archive cannot be used.
     """
+    if image_dir.lower().endswith(".npy"):
+        return open_arrays(image_dir, recipe)
     place = output.absolute(image_dir)
     is_file = output.exists(place) and (output.is_remote(place) or not Path(place).is_dir())
     if is_file and place.lower().endswith(".zip"):
@@ -221,11 +235,18 @@ class Arrays(Source):
         return f"{Path(self.images_npy).stem}-{row:07d}"
 
     def read(self, name: str) -> bytes:
-        return self._photograph(name).tobytes()
+        return self._array()[int(name.rpartition("-")[2])].tobytes()
 
-    def picture(self, name: str, recipe: specs.Recipe) -> np.ndarray:
-        """The photograph as uint8; `recipe.size` is its size, and no recipe is applied."""
-        photograph = self._photograph(name)
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
+        """The photograph as uint8; no recipe is applied, and nothing is assessed."""
+        return images.Picture(self._pixels(data), "")
+
+    def thumbnail(self, data: bytes, side: int) -> np.ndarray:
+        return self._pixels(data)
+
+    def _pixels(self, data: bytes) -> np.ndarray:
+        array = self._array()
+        photograph = np.frombuffer(data, array.dtype).reshape(array.shape[1:])
         if photograph.dtype == np.uint8:
             return photograph
         low, high = photograph.min(), photograph.max()
@@ -237,9 +258,6 @@ class Arrays(Source):
 
     def path(self, name: str) -> str:
         return f"{self.images_npy}[{int(name.rpartition('-')[2])}]" if name else self.images_npy
-
-    def _photograph(self, name: str) -> np.ndarray:
-        return np.array(self._array()[int(name.rpartition("-")[2])], order="C")
 
     def _array(self) -> np.ndarray:
         return np.load(self.images_npy, mmap_mode="r", allow_pickle=False)

@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     recipe = config.dataset.recipe
     recipe.name, recipe.size, recipe.encoding = "fundus", 224, "raw"
+    recipe.quality_gate = "reject"
 
     split = config.dataset.split
     split.method, split.validation, split.test = "patient", 0.2, 0.0

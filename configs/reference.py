@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     recipe = config.dataset.recipe
     recipe.name, recipe.size, recipe.encoding = "reference", 96, "raw"
-    recipe.clip_limit, recipe.tiles = 2.0, 8
+    recipe.clip_limit, recipe.tiles, recipe.quality_gate = 2.0, 8, "count"
 
     split = config.dataset.split
     split.method, split.validation, split.test, split.seed = "image", 0.2, 0.0, 42

@@ -6,21 +6,33 @@ build job and the scoring of raw photographs call `apply_recipe`, so they cannot
 
 import io
 import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from dr_tfx import specs
+from dr_tfx import quality, specs
 
-EXTENSIONS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp")
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm")
 MAX_PIXELS = 150_000_000  # A decompression bomb is refused by its header, before decoding.
+
+# OpenCV chooses its decoder by the same first bytes as Pillow, so that what has been measured is
+# what is decoded. Other formats would be measured by rules that nobody checked.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+_TILE_SIZE = (322, 323)  # TIFF's tags; a decoder holds a whole tile.
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_STRIP_BYTES = 1 << 18  # Of BGR: with its LAB copy it stays in a core's cache.
+
+# What OpenCV prints about a damaged file, RejectedImage says.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class RejectedImage(ValueError):
@@ -31,33 +43,61 @@ class RejectedImage(ValueError):
         self.reason, self.detail = reason, detail
 
 
-def apply_recipe(data: bytes, recipe: specs.Recipe) -> np.ndarray:
-    """One photograph's bytes as a uint8 RGB array (recipe.size, recipe.size, 3).
+class Picture(NamedTuple):
+    """A photograph as the model sees it, and whether it can be graded."""
+
+    rgb: np.ndarray  # uint8 (size, size, 3).
+    ungradable: str  # "", "black", "blown_out" or "no_retina"; `quality.assess` says how.
+
+
+class _Steps(NamedTuple):
+    """What makes a recipe: how it is decoded, and a pure function of the decoded BGR."""
+
+    reduced: bool  # Decode JPEG at the smallest fraction whose sides are at least the size.
+    make: Callable[[np.ndarray, specs.Recipe], np.ndarray]
+
+
+def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
+    """One photograph's bytes as uint8 RGB (recipe.size, recipe.size, 3).
+
+    The gate decides whether there is a picture, never what its pixels are.
 
     Raises:
-      RejectedImage: `unreadable`, `too_large` or `no_retina`.
+      RejectedImage: `unreadable`, `too_large`, or, where `recipe.quality_gate` is `reject`,
+        `ungradable:black`, `ungradable:blown_out`, `ungradable:no_retina`.
     """
-    return RECIPES[recipe.name](data, recipe)
+    steps = RECIPES[recipe.name]
+    shorter = min(image_size(data)) if steps.reduced else 0
+    reduce = max((f for f in _REDUCED if shorter // f >= recipe.size), default=1)
+    bgr = decode(data, reduce=reduce)
+    ungradable = ""
+    if recipe.quality_gate != "off":
+        assessment = quality.assess(bgr)
+        ungradable = assessment.ungradable
+        if ungradable and recipe.quality_gate == "reject":
+            raise RejectedImage(f"ungradable:{ungradable}", str(assessment))
+    return Picture(steps.make(bgr, recipe), ungradable)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the file's header, without decoding.
+    """Width and height from the file's header, without decoding and before any EXIF orientation.
 
     Raises:
-      RejectedImage: no known image format, or more than MAX_PIXELS.
+      RejectedImage: no known image format, or more than MAX_PIXELS, all frames of a DICOM file
+        together.
     """
     if not data:
         raise RejectedImage("unreadable", "the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of damaged EXIF and the like: `decode` decides.
-            width, height = Image.open(io.BytesIO(data)).size
-    except Image.DecompressionBombError as error:
-        raise RejectedImage("too_large", str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise RejectedImage("unreadable", "not an image of a known format") from error
-    if width * height > MAX_PIXELS:
-        raise RejectedImage("too_large", f"{width}x{height} pixels; at most {MAX_PIXELS}")
+    if _is_dicom(data):
+        header = _read_dicom(data, pixels=False)
+        frames = int(header.get("NumberOfFrames") or 1)
+        width, height, decoded = header.Columns, header.Rows, header.Columns * header.Rows * frames
+    else:
+        width, height, decoded = _measure(data)
+    if decoded > MAX_PIXELS:
+        raise RejectedImage(
+            "too_large", f"{width}x{height}: {decoded} pixels; at most {MAX_PIXELS}"
+        )
     return width, height
 
 
@@ -65,14 +105,19 @@ def decode(data: bytes, *, reduce: int = 1) -> np.ndarray:
     """Decodes any supported file to uint8 BGR (height, width, 3), as `cv2.imread` does.
 
     Args:
-      data: the file's bytes. An EXIF orientation is applied.
+      data: the file's bytes. An EXIF orientation is applied; several pages or frames give the
+        first. DICOM goes through its modality LUT and its VOI window.
       reduce: 1, 2, 4 or 8; JPEG is decoded directly at this fraction of its size (scaled inverse
-        DCT), which is where most of a photograph's time goes.
+        DCT), which is where most of a photograph's time goes. DICOM is not reduced.
 
     Raises:
       RejectedImage: unreadable, truncated or too large.
     """
     image_size(data)
+    if _is_dicom(data):
+        return _decode_dicom(data)
+    if data.startswith(b"\xff\xd8") and not _jpeg_ends(data):
+        raise RejectedImage("unreadable", "truncated: the JPEG file has no end-of-image marker")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduce])
     except cv2.error as error:
@@ -80,6 +125,129 @@ def decode(data: bytes, *, reduce: int = 1) -> np.ndarray:
     if image is None:
         raise RejectedImage("unreadable", "damaged or truncated image data")
     return image
+
+
+def _measure(data: bytes) -> tuple[int, int, int]:
+    """Width, height and the pixels that a decoder has to hold at once."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of damaged EXIF and the like: `decode` decides.
+            header = Image.open(io.BytesIO(data), formats=_FORMATS)
+            tile = [int(getattr(header, "tag_v2", {}).get(tag, 0)) for tag in _TILE_SIZE]
+    except Image.DecompressionBombError as error:
+        raise RejectedImage("too_large", str(error)) from error
+    except Exception as error:  # Damaged headers make Pillow raise nearly anything.
+        raise RejectedImage("unreadable", "not an image of a known format") from error
+    return *header.size, max(header.width * header.height, tile[0] * tile[1])
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether an end-of-image marker follows the first scan's header.
+
+    Without one the file is truncated; libjpeg would fill what is missing with grey. The segments
+    before the scan are skipped by their lengths: a thumbnail in them has such a marker of its own.
+    """
+    at = 2
+    while 0 <= at < len(data) - 3:
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker in (0x00, 0xFF):  # Fill bytes, or garbage between segments.
+            at = data.find(b"\xff", at + 1)
+        elif marker == 0xDA:
+            return data.find(b"\xff\xd9", at) >= 0
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # These stand alone.
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def _read_dicom(data: bytes, *, pixels: bool) -> Any:
+    """The data set of a DICOM file, its header checked; of its pixels no more than their bytes."""
+    try:
+        import pydicom
+    except ImportError as error:
+        detail = "a DICOM file needs pydicom: pip install 'dr_tfx[dicom]'"
+        raise RejectedImage("unreadable", detail) from error
+    if _DEFLATED in data:  # pydicom inflates it in full, whatever comes out.
+        raise RejectedImage("unreadable", "DICOM: deflated files are not supported")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+            kind = dataset.SamplesPerPixel, dataset.BitsAllocated
+            is_supported = kind in ((1, 8), (1, 16), (3, 8), (3, 16))
+            is_empty = dataset.Rows < 1 or dataset.Columns < 1
+    except Exception as error:  # Damaged files make pydicom raise nearly anything.
+        raise RejectedImage("unreadable", f"DICOM: {_in_short(error)}") from error
+    if is_empty or not is_supported:
+        raise RejectedImage(
+            "unreadable", f"DICOM: {kind[0]} samples of {kind[1]} bits, not 1 or 3 of 8 or 16"
+        )
+    return dataset
+
+
+def _decode_dicom(data: bytes) -> np.ndarray:
+    """The first frame as uint8 BGR (height, width, 3)."""
+    dataset = _read_dicom(data, pixels=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _dicom_pixels(dataset)
+    except Exception as error:  # Damaged files make pydicom and its decoders raise nearly anything.
+        raise RejectedImage("unreadable", f"DICOM: {_in_short(error)}") from error
+
+
+def _dicom_pixels(dataset: Any) -> np.ndarray:
+    from pydicom import pixels
+
+    _check_dicom_frame(dataset)
+    values = pixels.pixel_array(dataset, index=0)  # YBR has become RGB.
+    if values.ndim == 3:
+        rgb = (values >> max(0, dataset.BitsStored - 8)).astype(np.uint8)
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    if not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
+        raise ValueError(f"{dataset.PhotometricInterpretation} is not supported")
+    values = pixels.apply_modality_lut(values, dataset)
+    if "VOILUTSequence" in dataset:
+        low, high = 0.0, 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
+    elif "WindowWidth" in dataset:
+        # The window's own function says what is darkest and brightest.
+        low, high = pixels.apply_voi_lut(np.array([-1e9, 1e9]), dataset)
+    elif dataset.BitsStored == 8 and not dataset.PixelRepresentation:
+        low, high = 0.0, 255.0
+    else:  # Without a window, 16 bits may hold a small part of their range: as viewers do.
+        low, high = float(values.min()), float(values.max())
+    values = pixels.apply_voi_lut(values, dataset)
+    grey = np.clip((values - low) * (255 / max(high - low, 1e-9)), 0, 255).round().astype(np.uint8)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        grey = 255 - grey
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+
+
+def _check_dicom_frame(dataset: Any) -> None:
+    """Refuses a compressed frame that is larger than the file's header says: a bomb.
+
+    Raises:
+      ValueError: it is.
+    """
+    from pydicom import encaps, uid
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed or syntax == uid.RLELossless:
+        return
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=frames)
+    size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
+    if size != (dataset.Columns, dataset.Rows):
+        raise ValueError(f"a frame of {size[0]}x{size[1]}, not {dataset.Columns}x{dataset.Rows}")
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def enhance(rgb: np.ndarray, *, clip_limit: float, tiles: int) -> np.ndarray:
@@ -93,42 +261,62 @@ def enhance(rgb: np.ndarray, *, clip_limit: float, tiles: int) -> np.ndarray:
 def retina_box(bgr: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of the lit field on its dark surround, in pixels.
 
-    The field is what is brighter than a tenth of the picture's bright end in its brightest
-    channel; rows and columns with less than 2 % of it lit (dust, captions) are left out.
-
-    Raises:
-      RejectedImage: `no_retina` where less than a tenth of the picture would be kept.
+    The whole picture where the field is less than a tenth of it.
     """
-    brightest = bgr.max(axis=2)
-    threshold = max(12.0, 0.1 * float(np.percentile(brightest, 95)))
-    lit = cv2.medianBlur(brightest, 5) > threshold
-    columns = np.flatnonzero(lit.mean(axis=0) > 0.02)
-    rows = np.flatnonzero(lit.mean(axis=1) > 0.02)
-    if not len(columns) or not len(rows):
-        raise RejectedImage("no_retina", "no lit field on the photograph: black or blank")
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    if (right - left) * (bottom - top) < 0.1 * lit.size:
-        raise RejectedImage("no_retina", f"the lit field is {right - left}x{bottom - top} pixels")
+    lit = quality.lit_field(bgr)[1]
+    left, top, right, bottom = quality.lit_box(lit)
+    if (right - left) * (bottom - top) < quality.MIN_BOX * lit.size:
+        return 0, 0, lit.shape[1], lit.shape[0]
     return left, top, right, bottom
 
 
-def _reference(data: bytes, recipe: specs.Recipe) -> np.ndarray:
-    """The published preprocessing: full-size CLAHE, then bilinear resize, aspect ratio not kept."""
-    rgb = cv2.cvtColor(decode(data), cv2.COLOR_BGR2RGB)
-    enhanced = enhance(rgb, clip_limit=recipe.clip_limit, tiles=recipe.tiles)
-    return cv2.resize(enhanced, (recipe.size, recipe.size), interpolation=cv2.INTER_LINEAR)
+def _reference(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
+    """The published preprocessing: full-size CLAHE, then bilinear resize, aspect ratio not kept.
 
-
-def _fundus(data: bytes, recipe: specs.Recipe) -> np.ndarray:
-    """Reduced decode, crop to the retina, pad to a square, CLAHE, area resize.
-
-    The decode is reduced as far as the shorter side allows while it stays at least
-    `recipe.size`; padding keeps the retina round; area averaging does not alias small lesions.
+    Its bytes, for less: CLAHE needs the lightness of every pixel, but the resize reads four pixels
+    for each it makes, and only their colours are converted back. Overwrites `bgr`.
     """
-    shorter = min(image_size(data))
-    reduce = max((f for f in _REDUCED if shorter // f >= recipe.size), default=1)
-    bgr = decode(data, reduce=reduce)
+    lightness = _lightness(bgr)
+    clahe = cv2.createCLAHE(clipLimit=recipe.clip_limit, tileGridSize=(recipe.tiles,) * 2)
+    lightness = clahe.apply(lightness, lightness)
+    read = np.ix_(*(_bilinear_sources(side, recipe.size) for side in bgr.shape[:2]))
+    pixels = bgr.view("V3")[..., 0]  # NumPy gathers whole pixels faster than their channels.
+    enhanced = lightness[read]
+    samples = pixels[read].view(np.uint8).reshape(*enhanced.shape, 3)
+    lab = cv2.cvtColor(samples, cv2.COLOR_BGR2LAB)
+    lab[..., 0] = enhanced
+    pixels[read] = cv2.cvtColor(lab, cv2.COLOR_LAB2BGR).view("V3")[..., 0]
+    small = cv2.resize(bgr, (recipe.size, recipe.size), interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+
+
+def _lightness(bgr: np.ndarray) -> np.ndarray:
+    """L of 8-bit LAB, uint8 (height, width), in strips of rows: no LAB copy of the whole."""
+    height, width = bgr.shape[:2]
+    lightness = np.empty((height, width), np.uint8)
+    rows = max(1, _STRIP_BYTES // (3 * width))
+    for top in range(0, height, rows):
+        lab = cv2.cvtColor(bgr[top : top + rows], cv2.COLOR_BGR2LAB)
+        cv2.extractChannel(lab, 0, lightness[top : top + rows])
+    return lightness
+
+
+def _bilinear_sources(length: int, size: int) -> np.ndarray:
+    """The indices that a bilinear resize of `length` pixels to `size` reads, and a few more.
+
+    It reads two neighbours of the source's position; its single precision may put this position
+    on either side of a whole number.
+    """
+    position = (np.arange(size) + 0.5) * (length / size) - 0.5
+    first = np.floor(position[:, None] + [-0.01, 0.01]).astype(int)
+    return np.unique(np.clip(np.concatenate([first, first + 1]), 0, length - 1))
+
+
+def _fundus(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
+    """Crop to the retina, pad to a square, CLAHE, area resize.
+
+    Padding keeps the retina round; area averaging does not alias small lesions.
+    """
     left, top, right, bottom = retina_box(bgr)
     rgb = cv2.cvtColor(bgr[top:bottom, left:right], cv2.COLOR_BGR2RGB)
     height, width = rgb.shape[:2]
@@ -152,4 +340,7 @@ def _fundus(data: bytes, recipe: specs.Recipe) -> np.ndarray:
     )
 
 
-RECIPES = {"reference": _reference, "fundus": _fundus}
+RECIPES = {
+    "reference": _Steps(reduced=False, make=_reference),
+    "fundus": _Steps(reduced=True, make=_fundus),
+}

@@ -15,7 +15,11 @@ TABLE_FILE = "predictions.csv"
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """One row of the table: either a probability and a decision, or the reason there is none."""
+    """One row of the table: either a probability and a decision, or the reason there is none.
+
+    A probability may come with a warning: the photograph is `ungradable`, and was scored because
+    the model's recipe only counts such photographs.
+    """
 
     photo: str
     probability: float | None = None  # Of the positive class, mean over the views.
@@ -23,6 +27,7 @@ class Reading:
     threshold: float | None = None  # From this probability on, the positive class.
     figure: str = ""  # File name.
     rejected: str = ""  # Reason.
+    ungradable: str = ""  # "black", "blown_out" or "no_retina".
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
@@ -54,7 +59,7 @@ def read_all(
     names, remaining = _figure_names(paths), iter(paths)
     while batch := list(itertools.islice(remaining, experiment.evaluation.batch_size)):
         prepared = [_prepare(path, experiment.dataset.recipe) for path in batch]
-        usable = [picture for picture in prepared if isinstance(picture, np.ndarray)]
+        usable = [picture.rgb for picture in prepared if not isinstance(picture, str)]
         results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
         if usable:
             results = zip(*explain(np.stack(usable)), strict=True)
@@ -69,8 +74,9 @@ def read_all(
                 decision=explain.decide(float(score)),
                 threshold=explain.threshold,
                 figure=names[path],
+                ungradable=picture.ungradable,
             )
-            explained = figures.Explained(picture, heatmap, _caption(reading))
+            explained = figures.Explained(picture.rgb, heatmap, _caption(reading))
             png = figures.draw([explained], title=path.name)
             (output_dir / reading.figure).write_bytes(png)
             yield reading
@@ -83,7 +89,7 @@ def write_table(readings: Sequence[Reading], output_dir: Path) -> Path:
     return output_dir / TABLE_FILE
 
 
-def _prepare(path: Path, recipe: specs.Recipe) -> np.ndarray | str:
+def _prepare(path: Path, recipe: specs.Recipe) -> images.Picture | str:
     """The photograph as the model sees it, or why there is none."""
     if path.is_dir():
         return "no photographs in this folder"
@@ -101,6 +107,7 @@ def _caption(reading: Reading) -> str:
     return (
         f"{reading.decision}   probability {reading.probability:.3f}   "
         f"threshold {reading.threshold:.2f}"
+        + (f"   ungradable: {reading.ungradable}" if reading.ungradable else "")
     )
 
 

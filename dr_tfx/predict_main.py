@@ -68,7 +68,9 @@ def _result(reading: "photographs.Reading") -> str:
     """What follows the photograph's name in its row."""
     if reading.rejected:
         return f"{'-':>11}  rejected ({reading.rejected})"
-    return f"{reading.probability:11.3f}  {reading.decision} (threshold {reading.threshold:.2f})"
+    warning = f", ungradable: {reading.ungradable}" if reading.ungradable else ""
+    decision = f"{reading.decision} (threshold {reading.threshold:.2f}{warning})"
+    return f"{reading.probability:11.3f}  {decision}"
 
 
 def run() -> None:

@@ -28,6 +28,8 @@ class Recipe:
     clip_limit: float = 2.0  # CLAHE's contrast limit.
     tiles: int = 8  # CLAHE's tiles a side.
     encoding: Literal["raw", "png"] = "raw"  # Both lossless; raw is faster, png smaller.
+    # Photographs without a gradable retina: kept, kept and counted, or rejected.
+    quality_gate: Literal["off", "count", "reject"] = "count"
 
 
 @dataclasses.dataclass(frozen=True)

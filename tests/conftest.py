@@ -44,7 +44,7 @@ def eyepacs_like(**recipe) -> specs.DatasetSpec:
         name="drawn",
         label_names=("no DR", "mild", "moderate"),
         patient_pattern=r"^(.+)_(?:left|right)$",
-        recipe=specs.Recipe(**{"size": 32, **recipe}),
+        recipe=specs.Recipe(**{"size": 32, "quality_gate": "reject", **recipe}),
         split=specs.Split(validation=0.25),
         shard_examples=4,
     )

@@ -46,7 +46,7 @@ def build(raw: Path, output_dir: Path, *, spec: specs.DatasetSpec = SPEC, **kwar
 
 
 def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> build_plan.Plan:
-    source = sources.open_source(str(raw))
+    source = sources.open_source(str(raw), SPEC.recipe)
     return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), source=source)
 
 
@@ -85,7 +85,7 @@ def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
         assert ids == sorted(ids)
         seen += ids
         for name, example in zip(ids, examples, strict=True):
-            pixels = images.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe)
+            pixels = images.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe).rgb
             assert example == {
                 "image/encoded": pixels.tobytes(),
                 "image/format": b"raw",
@@ -153,7 +153,7 @@ def test_every_row_is_accounted_for(copy, tmp_path):
         ("91_right", "label_out_of_range"): 1,
         ("92_left", "missing_image"): 1,
         ("12_left", "unreadable"): 1,
-        ("13_left", "no_retina"): 1,
+        ("13_left", "ungradable:black"): 1,
         ("14_left", "unreadable"): 1,
         ("15_left", "ambiguous_image"): 1,
     }
@@ -161,7 +161,8 @@ def test_every_row_is_accounted_for(copy, tmp_path):
     table = list(csv.DictReader((tmp_path / "out" / "rejects.csv").open()))
     assert Counter((row["id"], row["reason"]) for row in table) == expected
     assert all(row["detail"] for row in table)
-    assert {r["path"] for r in table if r["reason"] == "no_retina"} == {f"{copy}/13_left.jpeg"}
+    black = {r["path"] for r in table if r["reason"] == "ungradable:black"}
+    assert black == {f"{copy}/13_left.jpeg"}
     assert made.rows == 48 == made.written + len(table)
     assert made.rejected == Counter(reason for _, reason in expected) + Counter({"duplicate_id": 1})
     assert made.unlabelled == 1
@@ -281,12 +282,12 @@ def test_bad_labels_are_refused(copy, content, message):
 
 def test_bad_image_folders_are_refused(raw, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist; --image_dir"):
-        sources.open_source(str(tmp_path / "nowhere"))
+        sources.open_source(str(tmp_path / "nowhere"), SPEC.recipe)
     with pytest.raises(ValueError, match="holds no photographs"):
-        sources.open_source(str(tmp_path))
+        sources.open_source(str(tmp_path), SPEC.recipe)
     shutil.copytree(raw, tmp_path / "images")
     with pytest.raises(ValueError, match=f"holds 40: pass --image_dir={tmp_path}/images"):
-        sources.open_source(str(tmp_path) + "/")
+        sources.open_source(str(tmp_path) + "/", SPEC.recipe)
 
 
 def test_finished_data_set_is_left_alone(raw, built, monkeypatch, caplog):

@@ -71,6 +71,7 @@ INVALID = [
     ("evaluation.threshold_grid", (0.1, 0.9), "config.evaluation.threshold_grid has 2 values"),
     ("dataset.recipe.name", "retina", "config.dataset.recipe.name is 'retina'"),
     ("dataset.recipe.encoding", "jpeg", "config.dataset.recipe.encoding is 'jpeg'"),
+    ("dataset.recipe.quality_gate", True, "config.dataset.recipe.quality_gate is True"),
     ("dataset.split.method", "random", "config.dataset.split.method is 'random'"),
     ("task.head", "softmax", "config.task.head is 'softmax'"),
     ("model.batch_norm", "thawed", "config.model.batch_norm is 'thawed'"),
@@ -156,6 +157,7 @@ R1 = {
     "dataset.recipe.size": 96,
     "dataset.recipe.clip_limit": 2.0,
     "dataset.recipe.tiles": 8,
+    "dataset.recipe.quality_gate": "count",
     "dataset.split.method": "image",
     "dataset.split.validation": 0.2,
     "dataset.split.test": 0.0,
@@ -218,6 +220,7 @@ def test_our_recipe_mends_what_r1_breaks():
     ours = specs.from_config(load("dr_binary"))
     assert ours.dataset.split.method == "patient"
     assert ours.dataset.recipe.name == "fundus"
+    assert ours.dataset.recipe.quality_gate == "reject"
     assert ours.model.input_scaling == "backbone"
     assert ours.model.batch_norm == "frozen"
     assert ours.training.select_by == "val_auc"

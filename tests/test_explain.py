@@ -214,8 +214,24 @@ def folder(tmp_path):
     return folder
 
 
+def with_gate(bundle, gate):
+    experiment = bundle.experiment
+    recipe = dataclasses.replace(experiment.dataset.recipe, quality_gate=gate)
+    dataset = dataclasses.replace(experiment.dataset, recipe=recipe)
+    return dataclasses.replace(bundle, experiment=dataclasses.replace(experiment, dataset=dataset))
+
+
+def test_an_ungradable_photograph_is_scored_where_the_recipe_only_counts(made, folder, tmp_path):
+    loaded = models.load_bundle(made[0])
+    black = folder / "black.png"
+    for gate, expected in (("count", "black"), ("off", "")):
+        (reading,) = photographs.read_all(with_gate(loaded, gate), [black], output_dir=tmp_path)
+        assert (reading.rejected, reading.ungradable) == ("", expected)
+        assert 0 <= reading.probability <= 1 and (tmp_path / reading.figure).is_file()
+
+
 def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
-    bundle = models.load_bundle(made[0])
+    bundle = with_gate(models.load_bundle(made[0]), "reject")
     paths = photographs.find([str(folder), str(folder / "b"), str(folder / "empty"), "none.png"])
     readings = list(photographs.read_all(bundle, paths, output_dir=tmp_path / "out"))
     assert [Path(r.photo).name for r in readings] == [
@@ -226,8 +242,9 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
         "empty",
         "none.png",
     ]
+    assert readings[0].rejected.startswith("ungradable:black: brightness 0")
     assert [r.rejected.split(":")[0] for r in readings] == [
-        "no_retina",
+        "ungradable",
         "unreadable",
         "",
         "",
@@ -236,7 +253,9 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
     ]
     left, right = readings[2:4]
     assert (left.figure, right.figure) == ("eye.png", "eye-2.png")
-    rgb = photographs.images.apply_recipe(paths[2].read_bytes(), bundle.experiment.dataset.recipe)
+    rgb = photographs.images.apply_recipe(
+        paths[2].read_bytes(), bundle.experiment.dataset.recipe
+    ).rgb
     score = predict.view_scorer(bundle)(rgb[None]).numpy().mean()
     assert left.probability == pytest.approx(score, abs=1e-6)
     assert left.decision == ("positive" if left.probability >= 0.45 else "negative")
@@ -254,7 +273,8 @@ def test_the_predict_command(made, folder, tmp_path):
     some, none = start(folder, "some"), start("nothing.png", "none")
     printed = some.communicate()[0]
     assert some.returncode == 0 and printed.splitlines()[-1] == str(tmp_path / "some")
-    assert "rejected (no_retina" in printed and "(threshold 0.45)" in printed
+    assert "rejected (unreadable" in printed and "(threshold 0.45)" in printed
+    assert "(threshold 0.45, ungradable: black)" in printed
     assert len(pd.read_csv(tmp_path / "some" / "predictions.csv")) == 3
     assert "no such file" in none.communicate()[0] and none.returncode == 1
 

@@ -17,6 +17,7 @@ MADE = manifest.Manifest(
     rows=4,
     written=3,
     rejected={"unreadable": 1},
+    ungradable={},
     counts={"train": {"a": 1, "b": 1, "c": 0}, "validation": {"a": 0, "b": 0, "c": 1}},
     patients={"train": 2, "validation": 1},
     shared_patients=0,
