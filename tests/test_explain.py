@@ -114,6 +114,18 @@ def test_another_runner_layout_writes_the_same_bytes(made, explained, tmp_path):
     assert contents(run(made, tmp_path, beam_args=threads)) == contents(explained)
 
 
+def test_a_dask_cluster_writes_the_same_bytes(made, explained, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs pip install 'dr_tfx[dask]'")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        address = f"--dask_client_address={cluster.scheduler_address}"
+        beam_args = ["--runner=DaskRunner", address]
+        runners.options(beam_args)  # Which makes Beam know the second.
+        run(made, tmp_path, beam_args=beam_args)
+    assert contents(tmp_path) == contents(explained)
+
+
 def test_a_rerun_does_only_what_is_missing(made, tmp_path):
     run(made, tmp_path)
     before = contents(tmp_path)
