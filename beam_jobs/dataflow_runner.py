@@ -27,6 +27,7 @@ _FILES = (
     "beam_jobs/write_shard.py",
     "dr_tfx/__init__.py",
     "dr_tfx/images.py",
+    "dr_tfx/quality.py",
     "dr_tfx/records.py",
     "dr_tfx/specs.py",
 )
