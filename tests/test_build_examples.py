@@ -233,6 +233,26 @@ def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path)
     }
 
 
+def test_a_refused_folder_says_which_input_is_another(copy, tmp_path):
+    out = tmp_path / "out"
+    padded = (copy / "28_left.jpeg").read_bytes() + bytes(100_000)
+    (copy / "10_left.jpeg").write_bytes(bytes([*padded[:-1], 1]))
+    (copy / "28_left.jpeg").write_bytes(padded)
+    build(copy, out)
+    # Of the same size, but now byte-identical: their patients may not be parted any more.
+    (copy / "10_left.jpeg").write_bytes(padded)
+    with pytest.raises(ValueError, match=r"otherwise: the split is not the same \(other files are"):
+        build(copy, out)
+    (copy / "12_left.jpeg").write_bytes((copy / "12_left.jpeg").read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"otherwise: the photographs \(names or sizes\) are not"):
+        build(copy, out)
+    labels = (copy / "labels.csv").read_text()
+    (copy / "labels.csv").write_text(labels.replace("12_left,0", "12_left,1"))
+    both = "otherwise: the label CSV's rows are not the same; the photographs .* are not the same"
+    with pytest.raises(ValueError, match=both):
+        build(copy, out)
+
+
 def test_finished_data_set_with_a_damaged_shard_is_refused(raw, built, tmp_path):
     out = Path(shutil.copytree(built, tmp_path / "out"))
     next(out.glob("*.tfrecord-*")).unlink()
