@@ -69,7 +69,7 @@ def build(
     options = options or PipelineOptions([])
     runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
     output_dir = output.absolute(output_dir)
-    source = sources.open_source(image_dir, spec.recipe)
+    source = sources.open_photographs(image_dir, spec.recipe)
     plan = build_plan.make_plan(spec, labels=labels, source=source)
     if overwrite:
         _delete(output_dir)

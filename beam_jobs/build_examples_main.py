@@ -89,17 +89,14 @@ def main(argv: Sequence[str]) -> None:
     try:
         options = runners.options(argv[1:])
         experiment = specs.from_config(_CONFIG.value)
+        spec = experiment.dataset
         if _PLAN.value:
-            plan = build_plan.make_plan(
-                experiment.dataset,
-                labels=labels,
-                source=sources.open_source(place, experiment.dataset.recipe) if place else None,
-                find_twins=False,
-            )
+            source = sources.open_photographs(place, spec.recipe) if place else None
+            plan = build_plan.make_plan(spec, labels=labels, source=source, find_twins=False)
             print(json.dumps(build_plan.summary(plan, experiment.task), indent=2))
             return
         made = build_examples.build(
-            experiment.dataset,
+            spec,
             image_dir=place,
             labels=labels,
             output_dir=_OUTPUT_DIR.value,

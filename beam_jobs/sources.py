@@ -72,22 +72,25 @@ class Source(abc.ABC):
         return cv2.cvtColor(images.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
 
 
-def open_source(image_dir: str, recipe: specs.Recipe) -> Source:
-    """The source that `--image_dir` or `--npy_images` means.
+def open_photographs(place: str, recipe: specs.Recipe) -> Source:
+    """The source that `--image_dir` or `--npy_images` means: `open_source` or `open_arrays`."""
+    if place.lower().endswith(".npy"):
+        return open_arrays(place, recipe)
+    return open_source(place)
+
+
+def open_source(image_dir: str) -> Source:
+    """The source that `--image_dir` means.
 
     Args:
       image_dir: a folder; or a pattern such as `raw/*/*.jpeg`; or a `.zip` archive. Each on a disk
-        or wherever Beam can read. Or an `.npy` file on a disk. What exists is taken as it is: only
-        a name that no file of the disk has, and every name with `*`, `?` or `[` in an object
-        store, is a pattern.
-      recipe: what photographs in an array have to fit.
+        or wherever Beam can read. What exists is taken as it is: only a name that no file of the
+        disk has, and every name with `*`, `?` or `[` in an object store, is a pattern.
 
     Raises:
       FileNotFoundError: there is no such folder or archive, or no photograph matches.
       ValueError: it holds no photograph, or the archive cannot be used.
     """
-    if image_dir.lower().endswith(".npy"):
-        return open_arrays(image_dir, recipe)
     place = output.absolute(image_dir)
     is_file = output.exists(place) and (output.is_remote(place) or not Path(place).is_dir())
     if is_file and place.lower().endswith(".zip"):

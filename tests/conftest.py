@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: small drawn photographs, and the real ones where they are."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -62,3 +63,9 @@ def raw(tmp_path_factory) -> Path:
             lines.append(f"{name},{(patient + side) % 3}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture
+def copy(raw, tmp_path) -> Path:
+    """The raw folder, free to be changed."""
+    return Path(shutil.copytree(raw, tmp_path / "raw"))

@@ -165,3 +165,42 @@ def test_the_image_split_reunites_twins_and_keeps_every_count(seed):
     for stratum in ([0], [1, 2]):
         members = rows["label"].isin(stratum)
         assert made[members].value_counts().equals(plain[members].value_counts())
+
+
+def test_by_hash_two_patients_are_where_blake2b_puts_them():
+    # blake2b-64 of split<US>42<US>10 is 3dfc3f15..., which is .242 of 2^64; of ...11, .778.
+    for patient, place in (("10", 0x3DFC3F159ED864EC), ("11", 0xC733019F1AF5857F)):
+        digest = hashlib.blake2b(f"split\x1f42\x1f{patient}".encode(), digest_size=8).digest()
+        assert int.from_bytes(digest, "big") == place
+    rows = pd.DataFrame({"id": ["a", "b"], "patient": ["10", "11"], "label": [0, 1]})
+
+    def made(test: float, validation: float) -> list[str]:
+        split = specs.Split(method="hash", test=test, validation=validation, seed=42)
+        return splits.assign(rows, split).tolist()
+
+    assert made(0.25, 0.1) == ["test", "train"]
+    assert made(0.24, 0.1) == ["validation", "train"]
+    assert made(0.2, 0.6) == ["validation", "validation"]
+    assert made(0.0, 0.24) == ["train", "train"]
+
+
+def test_by_hash_growth_moves_nobody():
+    rows = table(500)
+    split = specs.Split(method="hash", validation=0.2, test=0.1)
+    whole = splits.assign(rows, split)
+    few = rows.sample(frac=0.2, random_state=0)
+    assert splits.assign(few, split).tolist() == whole[few.index].tolist()
+    other = few.assign(label=0)  # Nor do labels matter.
+    assert splits.assign(other, split).tolist() == whole[few.index].tolist()
+    assert (whole.groupby(rows["patient"]).nunique() == 1).all()  # Both eyes together.
+    another_seed = specs.Split(method="hash", validation=0.2, test=0.1, seed=1)
+    assert splits.assign(rows, another_seed).tolist() != whole.tolist()
+
+
+def test_by_hash_the_fractions_hold_within_sampling_error():
+    rows = table(20_000)
+    made = splits.assign(rows, specs.Split(method="hash", validation=0.2, test=0.1))
+    sizes = made.value_counts(normalize=True)
+    for name, fraction in (("train", 0.7), ("validation", 0.2), ("test", 0.1)):
+        error = np.sqrt(fraction * (1 - fraction) / 20_000)
+        assert sizes[name] == pytest.approx(fraction, abs=4 * error)

@@ -1,0 +1,423 @@
+"""The plan: how labels and photographs are read, who is rejected, and what a row costs."""
+
+import csv
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw, encode, eyepacs_like
+
+from beam_jobs import build_plan, sources
+from dr_tfx import specs
+
+ROOT = Path(__file__).parents[1]
+SPEC = eyepacs_like()
+HASHED = dataclasses.replace(SPEC, split=specs.Split(method="hash", validation=0.25))
+FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
+
+
+def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> build_plan.Plan:
+    source = sources.open_source(str(raw))
+    return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), source=source)
+
+
+class Named(sources.Source):
+    """Photographs that have a name and a size, but are nowhere."""
+
+    def __init__(self, names: list[str]):
+        self._names = names
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        for i, name in enumerate(self._names):
+            yield name, 1000 + i
+
+    def read(self, name: str) -> bytes:
+        raise AssertionError(f"{name} was read")
+
+    def path(self, name: str) -> str:
+        return f"nowhere/{name}"
+
+
+def plan_of(
+    folder: Path, text: str, names: list[str], *, spec: specs.DatasetSpec = SPEC, **kwargs
+) -> build_plan.Plan:
+    """The plan of a CSV and of photographs that are only names."""
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    source = Named(names)
+    return build_plan.make_plan(spec, labels=str(folder / "labels.csv"), source=source, **kwargs)
+
+
+def test_split_does_not_depend_on_missing_photographs(copy):
+    before = plan(copy).rows.set_index("id")["split"]
+    (copy / "12_left.jpeg").unlink()
+    after = plan(copy).rows.set_index("id")["split"]
+    assert after.to_dict() == before.drop("12_left").to_dict()
+
+
+@pytest.mark.parametrize("method", ["patient", "image"])
+def test_byte_identical_files_are_found_and_told(copy, method, caplog):
+    shutil.copy(copy / "10_left.jpeg", copy / "29_right.jpeg")  # Labels 0 and 2.
+    shutil.copy(copy / "10_left.jpeg", copy / "20_left.jpeg")  # Label 2.
+    padding = (copy / "10_left.jpeg").stat().st_size - (copy / "11_left.jpeg").stat().st_size
+    if padding > 0:  # Equal size alone makes no twin.
+        (copy / "11_left.jpeg").write_bytes((copy / "11_left.jpeg").read_bytes() + bytes(padding))
+    spec = dataclasses.replace(SPEC, split=specs.Split(method=method, validation=0.4))
+    (twin,) = plan(copy, spec=spec).twins
+    labels = dict(list(csv.reader((copy / "labels.csv").open()))[1:])
+    assert twin["ids"] == ["10_left", "20_left", "29_right"]
+    assert twin["labels"] == [int(labels[i]) for i in twin["ids"]]
+    assert "different labels" in caplog.text
+    assert len(set(twin["splits"])) == 1
+    assert ("leaks on purpose" in caplog.text) == (method == "image")
+
+
+def test_a_pattern_that_matches_nothing_is_told(copy, caplog):
+    made = plan(copy, spec=dataclasses.replace(SPEC, patient_pattern=r"^(\d+)-eye$"))
+    assert "no id matches config.dataset.patient_pattern" in caplog.text
+    assert made.rows["patient"].tolist() == made.rows["id"].tolist()
+
+
+def test_csv_of_another_taste_is_read(copy):
+    text = (copy / "labels.csv").read_text().replace("image,level", "image,eye colour,level")
+    lines = [line.replace(",", ".JPEG, ,", 1) if "_" in line else line for line in text.split("\n")]
+    (copy / "labels.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    made = plan(copy)
+    assert len(made.rows) == 40 and made.rejects.empty
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "does not exist; --labels"),
+        (b"", "is empty"),
+        (b"image,level\n", "header but no rows"),
+        (b"id_code,diagnosis\n1,2\n", "'image'; it has 'id_code', 'diagnosis'.*image_column"),
+        (b"image,grade\n1,2\n", "'level'; it has 'image', 'grade'.*label_column"),
+        (b"image,level\n1,2\n1,2,3,4\n", "cannot be read as a UTF-8 CSV"),
+        (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
+        (b"image;level\n10_left;0\n", "one column, 'image;level': its separator seems to be ';'"),
+        (b"image\tlevel\n10_left\t0\n", "separator seems to be '.t', expected ','"),
+        (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
+        (b"image,level\nother,1\nmore,2\n", "no photograph in .*10_left.jpeg.*'other'"),
+    ],
+)
+def test_bad_labels_are_refused(copy, content, message):
+    (copy / "labels.csv").unlink()
+    if content is not None:
+        (copy / "labels.csv").write_bytes(content)
+    error = FileNotFoundError if content is None else ValueError
+    with pytest.raises(error, match=message):
+        plan(copy)
+
+
+def test_plan_of_eyepacs_has_the_published_numbers(tmp_path):
+    grades = np.repeat(np.arange(5), (25_810, 2_443, 5_292, 873, 708))
+    grades = np.random.default_rng(0).permutation(grades)
+    lines = [f"{i // 2}_{('left', 'right')[i % 2]},{grade}" for i, grade in enumerate(grades)]
+    (tmp_path / "trainLabels.csv").write_text("\n".join(["image,level", *lines]))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "beam_jobs.build_examples_main", "--plan"),
+            *("--config=configs/reference.py", f"--labels={tmp_path / 'trainLabels.csv'}"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["rows"] == 35_126 and printed["rejected"] == {}
+    assert printed["classes"] == {
+        "train": {"normal": 20_647, "abnormal": 7_453},
+        "validation": {"normal": 5_163, "abnormal": 1_863},
+    }
+    totals = [
+        sum(split[name] for split in printed["counts"].values())
+        for name in ("no DR", "mild", "moderate", "severe", "proliferative")
+    ]
+    assert totals == [25_810, 2_443, 5_292, 873, 708]
+    assert sum(printed["shards"]["records"].values()) == 35_126
+    assert printed["shards"]["number"] == len(printed["shards"]["records"])
+    assert max(printed["shards"]["records"].values()) <= 512
+    patients = printed["patients"]
+    assert printed["shared_patients"] == patients["train"] + patients["validation"] - 35_126 // 2
+    assert printed["shared_patients"] > 0 and "leaks on purpose" in done.stderr
+    assert printed["twins"].startswith("not looked for")
+
+
+@pytest.mark.parametrize(
+    "line, name, expected",
+    [
+        ("10_left", "10_left.JPG", "10_left"),
+        ("train/10_left.jpeg", "10_left.jpeg", "10_left"),
+        ("007", "007.png", "007"),
+        ("1e5", "1e5.png", "1e5"),
+        ("v1.2", "v1.2.png", "v1.2"),
+        ('"a, b (1)"', "a, b (1).png", "a, b (1)"),
+        ('"say ""ah"""', 'say "ah".png', 'say "ah"'),
+        ("#3 100%25 [x]", "#3 100%25 [x].png", "#3 100%25 [x]"),
+        ("NA", "NA.png", "NA"),
+        ("Zoe\u0308", "Zo\u00eb.png", "Zo\u00eb"),  # Decomposed in the CSV,
+        ("Zo\u00eb", "Zoe\u0308.png", "Zo\u00eb"),  # or by a Mac's file system.
+    ],
+)
+def test_a_row_finds_its_photograph(tmp_path, line, name, expected):
+    text = f"image,level\n{line},1\nother,0\nthird,0\n"
+    made = plan_of(tmp_path, text, [name, "other.png", "third.png"])
+    assert made.rejects.empty and made.unlabelled.empty
+    assert made.rows["id"].tolist() == [expected, "other", "third"]
+    assert made.rows["name"].tolist() == [name, "other.png", "third.png"]
+    assert made.rows["label"].tolist() == [1, 0, 0]
+
+
+def test_names_of_real_files_are_found(tmp_path):
+    names = ["a b#1.PNG", "50%.png", "[x].png", "Zoe\u0308.png"]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(encode(draw(i), ".png"))
+    ids = [unicodedata.normalize("NFC", Path(name).stem) for name in names]
+    (tmp_path / "labels.csv").write_text("image,level\n" + "".join(f"{i},1\n" for i in ids))
+    made = plan(tmp_path)
+    assert dict(zip(made.rows["id"], made.rows["name"], strict=True)) == dict(
+        zip(ids, names, strict=True)
+    )
+    assert len(made.rows) == 4 and made.rejects.empty
+
+
+def test_rejects_of_every_kind(tmp_path):
+    text = "image,level\na,1\nb,1.0\nc,3\nd,0\ne,1\ne,1\nf,0\nf,1\ng,2\nh,2\nshort\ni,0\n"
+    names = ["a.png", "d.jpeg", "x/d.png", "e.png", "f.png", "g.png", "i.png", "z.png", "y.png"]
+    made = plan_of(tmp_path, text, [*names, "b.png"])
+    expected = {
+        ("b", "label_not_an_integer", "label '1.0', expected 0 to 2"),
+        ("short", "label_not_an_integer", "label '', expected 0 to 2"),
+        ("c", "label_out_of_range", "label 3, expected 0 to 2"),
+        ("d", "ambiguous_image", "d.jpeg, x/d.png"),
+        ("e", "duplicate_id", "an earlier row has the same id and label"),
+        ("f", "duplicate_id", "rows of this id have different labels"),
+        ("h", "missing_image", "no photograph of this name"),
+    }
+    columns = made.rejects[["id", "reason", "detail"]]
+    assert set(columns.itertuples(index=False, name=None)) == expected
+    assert len(made.rejects) == 8 and (made.rejects["path"] == "").all()
+    assert made.rows["id"].tolist() == ["a", "e", "g", "i"]
+    assert made.csv_rows == 12
+    # b and f have a row, though it cannot be used.
+    assert made.unlabelled.tolist() == ["y.png", "z.png"]
+
+
+def test_photographs_without_a_label_are_told(copy, caplog):
+    for name in ("95_left.jpeg", "94_left.jpeg"):
+        (copy / name).write_bytes(encode(draw(99)))
+    made = plan(copy)
+    assert made.unlabelled.tolist() == ["94_left.jpeg", "95_left.jpeg"]
+    assert "2 photographs have no row in the CSV: not used; the first are 94_left" in caplog.text
+
+
+def test_a_missing_photograph_is_no_stray_one(copy):
+    (copy / "12_left.jpeg").rename(copy / "12 left.jpeg")
+    made = plan(copy, spec=FORGIVING)
+    assert made.rejects["id"].tolist() == ["12_left"]
+    assert made.unlabelled.tolist() == ["12 left.jpeg"]
+
+
+def test_the_contract_says_which_input_is_another(copy):
+    before = plan(copy).contract()
+    assert plan(copy).contract() == before
+
+    (copy / "99_left.jpeg").write_bytes(encode(draw(99)))  # Without a row: of no consequence.
+    stray = plan(copy).contract()
+    assert stray["fingerprint"] == before["fingerprint"]
+    (copy / "99_left.jpeg").unlink()
+
+    photograph = copy / "12_left.jpeg"
+    content = photograph.read_bytes()
+    photograph.write_bytes(content + b" ")
+    longer = plan(copy).contract()
+    assert longer["inputs"]["labels"] == before["inputs"]["labels"]
+    assert longer["inputs"]["photographs"] != before["inputs"]["photographs"]
+    assert longer["fingerprint"] != before["fingerprint"]
+    photograph.write_bytes(content)
+
+    labels = (copy / "labels.csv").read_text()
+    (copy / "labels.csv").write_text(labels.replace("12_left,0", "12_left,1"))
+    other = plan(copy).contract()
+    assert other["inputs"]["labels"] != before["inputs"]["labels"]
+    assert other["inputs"]["photographs"] == before["inputs"]["photographs"]
+    assert other["fingerprint"] != before["fingerprint"]
+
+    # Only what the rows say counts, not how the file writes it.
+    (copy / "labels.csv").write_bytes(labels.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert plan(copy).contract() == before
+
+
+def test_the_limit_of_rejects_is_no_part_of_the_contract(copy):
+    assert plan(copy, spec=FORGIVING).contract() == plan(copy).contract()
+
+
+def test_shards_come_one_by_one_and_hold_all_rows(copy):
+    made = plan(copy)
+    shards = made.shards()
+    assert iter(shards) is shards
+    found = [i for _, rows in shards for i in rows["id"]]
+    assert sorted(found) == sorted(made.rows["id"]) and len(found) == 40
+
+
+def test_numbers_are_those_of_a_count_by_hand(tmp_path):
+    text = "image,level\n" + "".join(f"{p}_{e},{p % 3}\n" for p in range(40) for e in "ab")
+    spec = dataclasses.replace(SPEC, patient_pattern=r"^(\d+)_", split=specs.Split(method="image"))
+    made = plan_of(tmp_path, text, [f"{p}_{e}.png" for p in range(40) for e in "ab"], spec=spec)
+    where = {}
+    for patient, name in zip(made.rows["patient"], made.rows["split"], strict=True):
+        where.setdefault(patient, []).append(name)
+    per_split = {
+        name: sum(name in names for names in where.values()) for name in ("train", "validation")
+    }
+    shared = sum(len(set(names)) == 2 for names in where.values())
+    assert shared > 0
+    assert build_plan.count_patients(made.rows) == (per_split, shared)
+    counts = build_plan.count_labels(made.rows, SPEC.label_names)
+    assert [sum(counts[name][label] for name in counts) for label in SPEC.label_names] == [
+        28,
+        26,
+        26,
+    ]
+    assert set(counts) == {"train", "validation"}
+
+
+def test_by_hash_no_photograph_is_read_and_none_moves_when_others_come(copy, caplog):
+    photograph = copy / "10_left.jpeg"
+    shutil.copy(photograph, copy / "29_right.jpeg")
+    before = plan(copy, spec=HASHED)
+    assert before.twins == ()
+    with (copy / "labels.csv").open("a") as stream:
+        for patient in range(30, 60):
+            shutil.copy(photograph, copy / f"{patient}_left.jpeg")
+            stream.write(f"{patient}_left,{patient % 3}\n")
+    after = plan(copy, spec=HASHED).rows.set_index("id")["split"]
+    old = before.rows.set_index("id")["split"]
+    assert after[old.index].tolist() == old.tolist() and len(after) == 70
+    names = [path.name for path in copy.glob("*.jpeg")]
+    text = (copy / "labels.csv").read_text()
+    assert len(plan_of(copy, text, names, spec=HASHED).rows) == 70  # `Named` refuses to be read.
+
+
+def test_a_split_that_stays_empty_is_told(tmp_path, caplog):
+    # blake2b puts patient 10 at .242 and patient 11 at .778, as test_splits has it.
+    spec = dataclasses.replace(HASHED, split=specs.Split(method="hash", validation=0.2))
+    plan_of(
+        tmp_path, "image,level\n10_left,1\n11_left,0\n", ["10_left.png", "11_left.png"], spec=spec
+    )
+    assert "no photograph is in split validation" in caplog.text
+
+
+def test_a_plan_holds_few_bytes_a_row(tmp_path):
+    count = 20_000
+    ids = [f"{100_000 + i // 2}_{('left', 'right')[i % 2]}" for i in range(count)]
+    text = "image,level\n" + "".join(f"{name},{i % 3}\n" for i, name in enumerate(ids))
+    made = plan_of(tmp_path, text, [f"{name}.jpeg" for name in ids], spec=HASHED)
+    assert len(made.rows) == count
+    assert "object" not in set(map(str, made.rows.dtypes))
+    assert made.rows.memory_usage(deep=True).sum() < 100 * count
+
+
+def arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[sources.Arrays, str]:
+    np.save(folder / "X_train.npy", np.zeros((len(labels), size, size, 3), np.uint8))
+    np.save(folder / "Y_train.npy", labels)
+    source = sources.open_arrays(str(folder / "X_train.npy"), SPEC.recipe)
+    return source, str(folder / "Y_train.npy")
+
+
+LABELS = np.arange(30) % 3
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        LABELS.astype(np.uint8)[:, None],
+        LABELS.astype(np.float32),
+        np.eye(3)[LABELS],
+        np.eye(3, dtype=bool)[LABELS],
+    ],
+)
+def test_labels_of_an_array(tmp_path, labels, caplog):
+    source, path = arrays(tmp_path, labels)
+    made = build_plan.make_plan(SPEC, labels=path, source=source, find_twins=False)
+    assert made.rows["label"].tolist() == LABELS.tolist()
+    assert made.rows["id"].tolist()[:2] == ["X_train-0000000", "X_train-0000001"]
+    assert made.rows["patient"].tolist() == made.rows["id"].tolist()
+    assert made.rejects.empty and made.unlabelled.empty
+    assert "recipe is not applied" in caplog.text and "its own patient" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "labels, details",
+    [
+        (np.array([0, 1, 2, 5, -1, 0]), ["label 5, expected 0 to 2", "label -1, expected 0 to 2"]),
+        (np.array([0, 1, 2, 1.5, np.nan, 0]), ["label '1.5'", "label 'nan'"]),
+        (
+            np.r_[np.eye(3), [[0, 0, 0], [1, 1, 0], [0, 0, 1]]],
+            ["[0.0, 0.0, 0.0]", "[1.0, 1.0, 0.0]"],
+        ),
+    ],
+)
+def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, details):
+    source, path = arrays(tmp_path, labels)
+    made = build_plan.make_plan(SPEC, labels=path, source=source, find_twins=False)
+    assert made.rejects["id"].tolist() == ["X_train-0000003", "X_train-0000004"]
+    assert all(d in got for d, got in zip(details, made.rejects["detail"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (np.eye(4)[[0, 1, 2, 3]], r"\(4, 4\) of float64; expected labels .*one-hot .*, 3\)"),
+        (np.array(["a", "b"]), r"of <U1; expected labels"),
+        (np.zeros((2, 3, 1)), r"\(2, 3, 1\)"),
+        (np.array([{}, {}]), "cannot be read as an .npy array: .*Python objects"),
+    ],
+)
+def test_bad_arrays_of_labels_are_refused(tmp_path, labels, message):
+    source, path = arrays(tmp_path, labels)
+    with pytest.raises(ValueError, match=message):
+        build_plan.make_plan(SPEC, labels=path, source=source)
+
+
+def test_an_array_of_labels_belongs_to_one_of_photographs(raw, tmp_path):
+    source, path = arrays(tmp_path, LABELS)
+    np.save(path, LABELS[:7])
+    with pytest.raises(ValueError, match=r"Y_train.npy has 7 labels, .*X_train.npy 30 photogr"):
+        build_plan.make_plan(SPEC, labels=path, source=source)
+    with pytest.raises(ValueError, match="give --npy_images too"):
+        build_plan.make_plan(SPEC, labels=path, source=sources.open_source(str(raw)))
+    with pytest.raises(FileNotFoundError, match="--npy_labels names"):
+        build_plan.make_plan(SPEC, labels=str(tmp_path / "no.npy"), source=source)
+
+
+def test_equal_rows_of_an_array_are_twins(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3)).astype(np.uint8)
+    pictures[7] = pictures[2]
+    np.save(tmp_path / "X.npy", pictures)
+    np.save(tmp_path / "y.npy", LABELS[:12])
+    source = sources.open_arrays(str(tmp_path / "X.npy"), SPEC.recipe)
+    (twin,) = build_plan.make_plan(SPEC, labels=str(tmp_path / "y.npy"), source=source).twins
+    assert twin["ids"] == ["X-0000002", "X-0000007"] and len(set(twin["splits"])) == 1
+
+
+def test_a_photograph_that_cannot_be_read_has_no_twin(copy, monkeypatch):
+    shutil.copy(copy / "10_left.jpeg", copy / "29_right.jpeg")
+    source = sources.open_source(str(copy))
+    listed = list(source.names())
+    (copy / "29_right.jpeg").unlink()
+    monkeypatch.setattr(sources.Folder, "names", lambda _: iter(listed))
+    labels = str(copy / "labels.csv")
+    made = build_plan.make_plan(SPEC, labels=labels, source=source)
+    assert made.twins == () and len(made.rows) == 40
