@@ -118,6 +118,8 @@ def decode(data: bytes, *, reduce: int = 1) -> np.ndarray:
         return _decode_dicom(data)
     if data.startswith(b"\xff\xd8") and not _jpeg_ends(data):
         raise RejectedImage("unreadable", "truncated: the JPEG file has no end-of-image marker")
+    if data.startswith(b"\x89PNG") and not _png_ends(data):
+        raise RejectedImage("unreadable", "truncated: the PNG file has no whole IEND chunk")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduce])
     except cv2.error as error:
@@ -158,6 +160,17 @@ def _jpeg_ends(data: bytes) -> bool:
             at += 2
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    """Whether all chunks up to IEND are there. OpenCV would allocate whatever length one claims."""
+    at = 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")  # Length, name, content, CRC.
+        if end > len(data) or data[at + 4 : at + 8] == b"IEND":
+            return end <= len(data)
+        at = end
     return False
 
 
