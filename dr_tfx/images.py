@@ -329,11 +329,16 @@ def _fundus(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
     """Crop to the retina, pad to a square, CLAHE, area resize.
 
     Padding keeps the retina round; area averaging does not alias small lesions.
+
+    Raises:
+      RejectedImage: `too_large` for a picture so thin that its square has over MAX_PIXELS.
     """
     left, top, right, bottom = retina_box(bgr)
     rgb = cv2.cvtColor(bgr[top:bottom, left:right], cv2.COLOR_BGR2RGB)
     height, width = rgb.shape[:2]
     side = max(height, width)
+    if side * side > MAX_PIXELS:  # A thin picture is small, its square is not.
+        raise RejectedImage("too_large", f"a square for {width}x{height}; at most {MAX_PIXELS}")
     above, before = (side - height) // 2, (side - width) // 2
     square = cv2.copyMakeBorder(
         rgb,

@@ -311,6 +311,13 @@ def test_too_many_pixels_are_refused_by_the_header(make, monkeypatch):
     tracemalloc.stop()
 
 
+def test_a_thin_picture_whose_square_is_huge_is_refused():
+    thin = np.full((48, 16_000, 3), (40, 90, 200), np.uint8)
+    with pytest.raises(images.RejectedImage) as caught:
+        images.apply_recipe(encode(thin), FUNDUS)
+    assert caught.value.reason == "too_large"
+
+
 # Each orientation of EXIF as what has to be done to the stored pixels.
 TURNS = {
     1: lambda a: a,
