@@ -118,6 +118,8 @@ def decode(data: bytes, *, reduce: int = 1) -> np.ndarray:
         return _decode_dicom(data)
     if data.startswith(b"\xff\xd8") and not _jpeg_ends(data):
         raise RejectedImage("unreadable", "truncated: the JPEG file has no end-of-image marker")
+    if data.startswith(b"\x89PNG") and not _png_ends(data):
+        raise RejectedImage("unreadable", "truncated: the PNG file has no whole IEND chunk")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduce])
     except cv2.error as error:
@@ -158,6 +160,17 @@ def _jpeg_ends(data: bytes) -> bool:
             at += 2
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    """Whether all chunks up to IEND are there. OpenCV would allocate whatever length one claims."""
+    at = 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")  # Length, name, content, CRC.
+        if end > len(data) or data[at + 4 : at + 8] == b"IEND":
+            return end <= len(data)
+        at = end
     return False
 
 
@@ -316,11 +329,16 @@ def _fundus(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
     """Crop to the retina, pad to a square, CLAHE, area resize.
 
     Padding keeps the retina round; area averaging does not alias small lesions.
+
+    Raises:
+      RejectedImage: `too_large` for a picture so thin that its square has over MAX_PIXELS.
     """
     left, top, right, bottom = retina_box(bgr)
     rgb = cv2.cvtColor(bgr[top:bottom, left:right], cv2.COLOR_BGR2RGB)
     height, width = rgb.shape[:2]
     side = max(height, width)
+    if side * side > MAX_PIXELS:  # A thin picture is small, its square is not.
+        raise RejectedImage("too_large", f"a square for {width}x{height}; at most {MAX_PIXELS}")
     above, before = (side - height) // 2, (side - width) // 2
     square = cv2.copyMakeBorder(
         rgb,

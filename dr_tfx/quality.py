@@ -7,7 +7,7 @@ untouched originals and on synthetic ones of all grades, the figures are
     figure      real and synthetic   damaged or something else
     brightness  106 to 255           10 at a sixteenth of the exposure, 34 at a fifth
     blown       0 to .03             .6 under a flash, .7 at six times the exposure, 1 for white
-    box, fill   above .61, .78       below .03 under a lens cap; .22 for bright text on black
+    box, fill   above .61, .78       below .03 under a lens cap; .05 for bright text on black
     corners     1                    0 for landscapes, documents, noise, plain grey
     warm        above .84            below .17 for the same
 """

@@ -229,6 +229,14 @@ def test_a_thumbnail_does_not_hide_that_a_jpeg_is_truncated():
         images.decode(whole[:-1])
 
 
+def test_a_chunk_that_claims_gigabytes_is_not_read(monkeypatch):
+    data = bytearray(saved("PNG", "RGB"))
+    data[33:37] = b"\xff\xff\xff\xf0"  # The length of the chunk after IHDR.
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(images.RejectedImage, match="IEND"):
+        images.decode(bytes(data))
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
 def test_what_follows_a_complete_picture_does_not_matter(kind):
     data = saved(kind, "RGB")
@@ -301,6 +309,13 @@ def test_too_many_pixels_are_refused_by_the_header(make, monkeypatch):
     assert caught.value.reason == "too_large"
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
+
+
+def test_a_thin_picture_whose_square_is_huge_is_refused():
+    thin = np.full((48, 16_000, 3), (40, 90, 200), np.uint8)
+    with pytest.raises(images.RejectedImage) as caught:
+        images.apply_recipe(encode(thin), FUNDUS)
+    assert caught.value.reason == "too_large"
 
 
 # Each orientation of EXIF as what has to be done to the stored pixels.
