@@ -38,6 +38,7 @@ LIBRARIES = {
 
 _LOG = logging.getLogger(__name__)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_NO_REJECTS = pd.DataFrame(columns=list(REJECT_COLUMNS), dtype=splits.TEXT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,20 +64,17 @@ class Plan:
         its rejects can be resumed with another limit. Nor does a photograph without a row, though
         it is among the inputs: these say what is another, `fingerprint` whether it matters.
         """
+        return {**self._settings, "inputs": self.inputs, "fingerprint": self._fingerprint}
+
+    @property
+    def _settings(self) -> dict[str, Any]:
         dataset = specs.to_dict(self.spec)
         del dataset["max_reject_rate"]
-        return {
-            "dataset": dataset,
-            "libraries": LIBRARIES,
-            "inputs": self.inputs,
-            "fingerprint": self._fingerprint,
-        }
+        return {"dataset": dataset, "libraries": LIBRARIES}
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        dataset = specs.to_dict(self.spec)
-        del dataset["max_reject_rate"]
-        settings = json.dumps([dataset, LIBRARIES], sort_keys=True)
+        settings = json.dumps(self._settings, sort_keys=True)
         rows = self.rows[["id", "patient", "label", "split", "size", "name"]]
         rejects = self.rejects[["id", "reason"]]
         return hashlib.sha256(f"{settings}{_digest(rows)}{_digest(rejects)}".encode()).hexdigest()
@@ -240,7 +238,7 @@ class _Labels:
 
 
 def _read_labels(path: str, spec: specs.DatasetSpec, source: sources.Source | None) -> _Labels:
-    digest, rejects = hashlib.sha256(), [reject(pd.DataFrame({"id": []}), "", "")]
+    digest, rejects = hashlib.sha256(), [_NO_REJECTS]
     labels: list[np.ndarray] = [np.empty(0, np.int16)]
 
     def pieces() -> Iterator[list[str]]:
@@ -257,14 +255,13 @@ def _read_labels(path: str, spec: specs.DatasetSpec, source: sources.Source | No
         raise ValueError(f"{path} has a header but no rows")
     rows = pd.DataFrame({"id": ids, "label": label})[label >= 0]
     again = rows[_repeated(rows["id"])]
-    conflicting = again.groupby("id")["label"].transform("nunique") > 1
-    repeated = again["id"].duplicated() & ~conflicting
+    conflicting = again.groupby("id")["label"].transform("nunique").to_numpy(dtype=int) > 1
+    repeated = again["id"].duplicated().to_numpy() & ~conflicting
     rejects += [
         reject(again[conflicting], "duplicate_id", "rows of this id have different labels"),
         reject(again[repeated], "duplicate_id", "an earlier row has the same id and label"),
     ]
-    if len(again):
-        rows = rows.drop(again.index[conflicting | repeated])
+    rows = rows.drop(again.index[conflicting | repeated])
     table = pd.concat(rejects, ignore_index=True)
     return _Labels(ids=ids, rows=rows, rejects=table, digest=digest.hexdigest())
 
@@ -392,7 +389,7 @@ def _usable(
             rejects["label_out_of_range"].append((ids[i], detail))
         else:
             labels[i] = label
-    tables = [reject(pd.DataFrame({"id": []}), "", "")]
+    tables = [_NO_REJECTS]
     for reason, bad in rejects.items():
         rows = pd.DataFrame(bad, columns=["id", "detail"])
         tables.append(reject(rows, reason, rows["detail"]))
