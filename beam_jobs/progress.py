@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from beam_jobs import output, write_shard
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ PROGRESS = "_progress"
 ROWS_FILE = "rows.jsonl"
 LIVE_SUFFIX = ".live"  # How far an unfinished shard is: examples and rejects so far.
 _SIDECAR_SUFFIX = ".shard.json"  # What a finished shard holds.
-_LIVE_SECONDS = 0.5
+_LIVE_SECONDS = 0.2
 
 
 class Row(NamedTuple):

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -100,8 +101,9 @@ def test_manifest_says_what_is_there(raw, built):
     assert set(contents(built)) == beside | {s.name for s in made.shards}
 
 
-def test_two_processes_write_the_same_bytes(raw, built, tmp_path):
-    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_processes_write_the_same_bytes(raw, built, tmp_path, workers):
+    flags = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     build(raw, tmp_path / "out", options=PipelineOptions([*flags, "--runner=DirectRunner"]))
     assert contents(tmp_path / "out") == contents(built)
 
@@ -355,3 +357,79 @@ def test_real_photographs_are_all_accounted_for_and_twins_kept_together(config, 
     twins = sorted(group for group in by_hash.values() if len(group) > 1)
     assert [twin["ids"] for twin in made.twins] == twins and len(twins) == 5
     assert all(len(set(twin["splits"])) == 1 for twin in made.twins)
+
+
+def test_arrays_become_the_shards_of_their_photographs(raw, tmp_path):
+    recipe = specs.Recipe(name="reference", size=32)
+    names = sorted(path.stem for path in raw.glob("*.jpeg"))
+    levels = dict(list(csv.reader((raw / "labels.csv").open()))[1:])
+    pixels = [images.apply_recipe((raw / f"{n}.jpeg").read_bytes(), recipe).rgb for n in names]
+    np.save(tmp_path / "X.npy", np.stack(pixels).astype(np.float32) / 255)
+    np.save(tmp_path / "y.npy", np.array([int(levels[name]) for name in names]))
+    arrays = [f"--npy_images={tmp_path / 'X.npy'}", f"--npy_labels={tmp_path / 'y.npy'}"]
+    done = command(*OVERRIDES, *arrays, f"--output_dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    made, seen = manifest.load(tmp_path / "out"), {}
+    for shard in made.shards:
+        with (tmp_path / "out" / shard.name).open("rb") as stream:
+            for record in records.read(stream):
+                example = records.parse(record)
+                seen[example["image/id"].decode()] = example["image/encoded"], shard.label
+    assert seen == {
+        f"X-{row:07d}": (picture.tobytes(), int(levels[name]))
+        for row, (name, picture) in enumerate(zip(names, pixels, strict=True))
+    }
+
+
+@pytest.mark.parametrize("gate", ["count", "reject"])
+def test_what_the_gate_flags_is_counted_and_shown(copy, tmp_path, gate):
+    (copy / "12_left.jpeg").write_bytes(encode(np.zeros((120, 160, 3), np.uint8)))
+    (copy / "13_left.jpeg").write_bytes(encode(np.full((120, 160, 3), 255, np.uint8)))
+    spec = dataclasses.replace(eyepacs_like(quality_gate=gate), max_reject_rate=0.5)
+    made = build(copy, tmp_path / "out", spec=spec)
+    flagged = {"ungradable:black": 1, "ungradable:blown_out": 1}
+    kept = gate == "count"
+    assert (made.ungradable, made.rejected) == ((flagged, {}) if kept else ({}, flagged))
+    assert made.written == (40 if kept else 38)
+    gallery = cv2.imread(str(tmp_path / "out" / "ungradable.png"))
+    assert gallery is not None and (gallery == 0).all(axis=2).any()  # The black photograph.
+
+
+def test_photographs_without_a_row_are_listed(copy, tmp_path):
+    for name in ("stray.tif", "Ärztin 1.png"):
+        (copy / name).write_bytes(encode(draw(1), Path(name).suffix))
+    build(copy, tmp_path / "out")
+    text = (tmp_path / "out" / "unlabelled.csv").read_text(encoding="utf-8")
+    assert text == "name\nstray.tif\nÄrztin 1.png\n"
+
+
+def test_split_by_hash_finds_byte_identical_files_afterwards(copy, tmp_path, caplog):
+    shutil.copy(copy / "10_left.jpeg", copy / "21_right.jpeg")
+    spec = dataclasses.replace(SPEC, split=specs.Split(method="hash", validation=0.4))
+    made = build(copy, tmp_path / "out", spec=spec)
+    (twin,) = made.twins
+    split_of = {
+        record: shard.split
+        for shard in made.shards
+        for record in ids(tmp_path / "out" / shard.name)
+    }
+    assert twin["ids"] == ["10_left", "21_right"]
+    assert twin["splits"] == [split_of["10_left"], split_of["21_right"]]
+    assert ("are in different splits" in caplog.text) == (len(set(twin["splits"])) == 2)
+
+
+def ids(shard: Path) -> list[str]:
+    with shard.open("rb") as stream:
+        return [records.parse(record)["image/id"].decode() for record in records.read(stream)]
+
+
+def test_a_shard_with_rejects_is_finished_too(copy, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    (copy / "12_left.jpeg").write_bytes(b"garbage")
+    spec = dataclasses.replace(SPEC, max_reject_rate=0.5)
+    with monkeypatch.context() as killed:
+        killed.setattr(build_examples, "_finish", lambda *_: None)
+        build(copy, tmp_path / "out", spec=spec)
+    monkeypatch.setattr(build_examples, "_run", lambda *_, **__: pytest.fail("worked"))
+    assert build(copy, tmp_path / "out", spec=spec).rejected == {"unreadable": 1}
+    assert "shards were finished before" in caplog.text

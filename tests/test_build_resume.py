@@ -1,11 +1,14 @@
 """The build job killed, and out of room: nothing half-written looks whole, and it goes on."""
 
+import contextlib
 import os
+import pty
 import random
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -93,6 +96,33 @@ def test_killed_five_times_and_finished_to_the_same_bytes(raw, undisturbed, tmp_
     assert f"{len(kept)} of {PHOTOGRAPHS} shards were finished before" in said
     assert all((out / name).stat().st_ino == inode for name, inode in kept.items())
     assert contents(out) == contents(undisturbed)
+
+
+def test_progress_is_shown_while_a_shard_is_written(raw, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    lines = ["image,level"]
+    for i, path in enumerate(sorted(raw.glob("*.jpeg")) * 4):
+        name = f"{i}_left"
+        # Of different sizes: nobody has to look for twins.
+        (many / f"{name}.jpeg").write_bytes(path.read_bytes() + bytes(i))
+        lines.append(f"{name},0")
+    (many / "labels.csv").write_text("\n".join([*lines, "gone,1"]))
+    words = command(many, tmp_path / "out", "--config.dataset.shard_examples=512")
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 120))
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=end) as job:
+        os.close(end)
+        said = b""
+        with contextlib.suppress(OSError):  # How Linux says that the terminal was closed.
+            while piece := os.read(terminal, 4096):
+                said += piece
+    os.close(terminal)
+    assert job.returncode == 0, said.decode()
+    done = [int(number) for number in re.findall(rb"(\d+)/256 \[", said)]
+    assert done == sorted(done) and done[-1] == 256
+    assert any(0 < number < 192 for number in done)  # 192 is the larger of two shards.
+    assert b"rejected=0" in said and b"photograph/s" in said
 
 
 def test_full_disk_leaves_nothing_that_looks_whole(raw, undisturbed, tmp_path):
