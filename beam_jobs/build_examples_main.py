@@ -35,11 +35,12 @@ The last line printed is the folder made.
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 import pandas as pd
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from beam_jobs import build_examples, build_plan, runners, sources
@@ -55,16 +56,18 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete an earlier build in -
 
 def main(argv: Sequence[str]) -> None:
     """Flags to one call; prints a summary and, as the last line, the folder made."""
-    needed = ["config", "labels", *([] if _PLAN.value else ["image_dir", "output_dir"])]
-    missing = [f"--{name}" for name in needed if not flags.FLAGS[name].value]
-    if missing:
-        raise app.UsageError(f"{', '.join(missing)} must be given")
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # Where a worker fails on this machine, its error is raised here too.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         options = runners.options(argv[1:])
+        needed = ["config", "labels", *([] if _PLAN.value else ["image_dir", "output_dir"])]
+        console.require(*needed, others=argv[1:])
+        if os.path.isdir(_LABELS.value):
+            raise ValueError(
+                f"--labels={_LABELS.value} is a folder; expected the CSV of the labels"
+            )
         experiment = specs.from_config(_CONFIG.value)
         if _PLAN.value:
             plan = build_plan.make_plan(
@@ -99,6 +102,7 @@ def _summary(made: manifest.Manifest) -> str:
     counts = pd.DataFrame(made.counts).T
     counts["photographs"] = counts.sum(axis=1)
     counts["patients"] = pd.Series(made.patients)
+    contradicting = [twin["ids"] for twin in made.twins if len(set(twin["labels"])) > 1]
     rejected = ", ".join(f"{n} {reason}" for reason, n in made.rejected.items()) or "none"
     return "\n".join(
         [
@@ -106,6 +110,10 @@ def _summary(made: manifest.Manifest) -> str:
             f"written: {made.written} of {made.rows} rows; rejected: {rejected}",
             f"byte-identical groups: {len(made.twins)}; patients in more than one split: "
             f"{made.shared_patients}; photographs without a label: {made.unlabelled}",
+            *(
+                f"byte-identical, but of different labels: {', '.join(ids)}"
+                for ids in contradicting
+            ),
         ]
     )
 
