@@ -179,6 +179,15 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
         )
 
 
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, so that two of them can be compared one by one."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        result |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return result
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all: under a temporary name, flushed to disk, then renamed."""
     temporary = path.with_name(f"{path.name}.tmp")

@@ -3,7 +3,6 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +264,8 @@ def _mode(monitor: str) -> str:
 
 def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir: Path) -> None:
     """The config's recipe and labels must be those the data was built with."""
-    wanted = _flat(specs.to_dict(experiment.dataset))
-    have = _flat(specs.to_dict(data.dataset))
+    wanted = manifest.flat(specs.to_dict(experiment.dataset))
+    have = manifest.flat(specs.to_dict(data.dataset))
     different = [
         f"config.dataset.{key}: config {wanted[key]!r}, data {have[key]!r}"
         for key in wanted
@@ -294,7 +293,10 @@ def _check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Man
     claimed = path.read_text(encoding="utf-8")
     if claimed == _claim(experiment, data):
         return
-    theirs, mine = _flat(json.loads(claimed)["experiment"]), _flat(specs.to_dict(experiment))
+    theirs, mine = (
+        manifest.flat(json.loads(claimed)["experiment"]),
+        manifest.flat(specs.to_dict(experiment)),
+    )
     different = [
         f"config.{key}: there {theirs.get(key)!r}, now {value!r}"
         for key, value in mine.items()
@@ -304,12 +306,3 @@ def _check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Man
         f"{workdir} holds a run of another config. {'; '.join(different)}. "
         "Choose another --workdir, or delete this one."
     )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
