@@ -187,12 +187,11 @@ def commands(
     configs/base.py, which holds the defaults of `specs.Experiment`.
     """
     defaults = manifest.flat(specs.to_dict(specs.Experiment()))
-    changed = {
-        key: tuple(value) if isinstance(value, list) else value
+    settings = [
+        f"--config.{key}={_typed(value)}"
         for key, value in manifest.flat(specs.to_dict(experiment)).items()
         if value != defaults[key]
-    }
-    settings = [f"--config.{key}={value}" for key, value in changed.items()]
+    ]
     for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
     folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
     base = "--config=configs/base.py"
@@ -203,6 +202,14 @@ def commands(
         ["drtfx-train", base, *folders, *settings],
         *(["drtfx-evaluate", *folders, f"--split={name}"] for name in splits),
     ]
+
+
+def _typed(value: Any) -> str:
+    """A setting as its flag takes it; names in double quotes, as a shell's quotes are single."""
+    if not isinstance(value, list):
+        return str(value)
+    items = [json.dumps(i, ensure_ascii=False) if isinstance(i, str) else repr(i) for i in value]
+    return f"({', '.join(items)}{',' * (len(items) == 1)})"
 
 
 def _replace(path: Path, content: bytes) -> None:
