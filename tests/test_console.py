@@ -1,11 +1,17 @@
 """What a command says of a command line that cannot be run: one line, and what to do."""
 
+import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 from commands import COMMANDS
+
+from beam_jobs import build_examples_main
+from dr_tfx import manifest
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "--config=configs/dr_binary.py"
@@ -57,3 +63,23 @@ def test_one_line_says_what_is_wrong(command, arguments, expected):
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
     assert expected in lines[-1] and "\\" not in lines[-1]
     assert "Traceback" not in done.stderr and "FATAL" not in done.stderr
+
+
+def test_a_build_prints_labels_in_their_order_and_twins_that_contradict_each_other(tmp_path):
+    names = ("none", "mild", "a lot")
+    spec = dataclasses.replace(datasets.experiment().dataset, label_names=names)
+    made = dataclasses.replace(
+        datasets.write(tmp_path, spec),
+        counts={split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")},
+        patients={"train": 3, "validation": 3, "test": 3},
+        twins=(
+            {"ids": ["n1", "n2"], "labels": [0, 2], "splits": ["train", "train"]},
+            {"ids": ["n3", "n4"], "labels": [1, 1], "splits": ["train", "train"]},
+        ),
+    )
+    read = manifest.from_dict(json.loads(made.to_json()))  # As on a second run.
+    printed = build_examples_main._summary(read)
+    assert printed == build_examples_main._summary(made)
+    header = printed.splitlines()[0]
+    assert header.index("none") < header.index("mild") < header.index("a lot")
+    assert "of different labels: n1, n2" in printed and "n3" not in printed
