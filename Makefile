@@ -1,4 +1,4 @@
-# make demo    the whole line on synthetic photographs, into demo/
+# make demo    the whole line on synthetic photographs, into demo/; replaces that of an earlier run
 # make test    style, types, import rules and the suite
 # Needs Python 3.11, 3.12 or 3.13 and make; no GPU. PYTHON=... chooses another interpreter.
 
@@ -22,6 +22,7 @@ help:
 	@touch $@
 
 demo: .venv
+	@echo 'demo/ is replaced: what an earlier run left there is deleted.'
 	rm -rf demo
 	$(BIN)/drtfx-demo --output_dir=demo
 

@@ -158,7 +158,7 @@ def _finished(output_dir: str, plan: build_plan.Plan) -> bool:
 
 
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
-    before, after = _flat(earlier), _flat(now)
+    before, after = manifest.flat(earlier), manifest.flat(now)
     keys = [key for key in after if key != "fingerprint" and before.get(key) != after[key]]
     named = [
         _INPUTS.get(key, f"{key} was {before.get(key)!r} and is {after[key]!r}") for key in keys
@@ -166,17 +166,6 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     return "; ".join(named) or (
         "the split is not the same (other files are byte-identical, or another scikit-learn)"
     )
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _claim(

@@ -50,11 +50,12 @@ The last line printed is the folder made.
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 import pandas as pd
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from beam_jobs import build_examples, build_plan, runners, sources
@@ -76,18 +77,18 @@ def main(argv: Sequence[str]) -> None:
     """Flags to one call; prints a summary and, as the last line, the folder made."""
     place = _IMAGE_DIR.value or _NPY_IMAGES.value
     labels = _LABELS.value or _NPY_LABELS.value
-    given = {"config": _CONFIG.value, "labels": labels}
-    if not _PLAN.value:
-        given |= {"image_dir": place, "output_dir": _OUTPUT_DIR.value}
-    missing = [f"--{name}" for name, value in given.items() if not value]
-    if missing:
-        raise app.UsageError(f"{', '.join(missing)} must be given")
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # Where a worker fails on this machine, its error is raised here too.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         options = runners.options(argv[1:])
+        needed = ["config", "npy_labels" if _NPY_LABELS.value else "labels"]
+        if not _PLAN.value:
+            needed += ["npy_images" if _NPY_IMAGES.value else "image_dir", "output_dir"]
+        console.require(*needed, others=argv[1:])
+        if os.path.isdir(labels):
+            raise ValueError(f"--labels={labels} is a folder; expected the CSV of the labels")
         experiment = specs.from_config(_CONFIG.value)
         spec = experiment.dataset
         if _PLAN.value:
@@ -119,13 +120,20 @@ def _summary(made: manifest.Manifest) -> str:
     counts = pd.DataFrame(made.counts).T
     counts["photographs"] = counts.sum(axis=1)
     counts["patients"] = pd.Series(made.patients)
+    contradicting = [twin["ids"] for twin in made.twins if len(set(twin["labels"])) > 1]
     rejected = ", ".join(f"{n} {reason}" for reason, n in made.rejected.items()) or "none"
+    kept = ", ".join(f"{n} {reason}" for reason, n in made.ungradable.items()) or "none"
     return "\n".join(
         [
             counts.to_string(),
             f"written: {made.written} of {made.rows} rows; rejected: {rejected}",
+            f"flagged by the quality gate and kept: {kept}",
             f"byte-identical groups: {len(made.twins)}; patients in more than one split: "
             f"{made.shared_patients}; photographs without a label: {made.unlabelled}",
+            *(
+                f"byte-identical, but of different labels: {', '.join(ids)}"
+                for ids in contradicting
+            ),
         ]
     )
 

@@ -102,7 +102,8 @@ def make_plan(
     if rows.empty:
         raise ValueError(
             f"{labels}: none of the {len(table.ids)} rows can be used: {count_reasons(rejects)}; "
-            f"the first is {rejects['id'].iloc[0]!r}: {rejects['detail'].iloc[0]}"
+            f"the first is {rejects['id'].iloc[0]!r}: {rejects['detail'].iloc[0]}. Does "
+            "config.dataset.label_column name the right column?"
         )
     rows["patient"] = _patients(rows["id"], spec, source)
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)

@@ -27,10 +27,10 @@ from absl import flags
 from beam_jobs import runners
 from dr_tfx import console
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")
 _SPLIT = flags.DEFINE_string("split", "validation", "Which part of the data set to explain.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the results.")
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Discard what OUT holds of earlier runs, and start again."
 )
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
     """Flags to one call; prints the folder of the results as the last line."""
     try:
         options = runners.options(argv[1:])
+        console.require("workdir", "data_dir", "output_dir", others=argv[1:])
         runners.check_folders(
             options,
             workdir=_WORKDIR.value,

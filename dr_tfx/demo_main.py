@@ -154,7 +154,7 @@ def _summary(output_dir: Path, *, minutes: float) -> None:
     print(
         f"\nDone in {minutes:.1f} minutes. On {metrics['counts']['images']} validation photographs "
         f"of {metrics['counts']['patients']} synthetic patients: AUC {auc['value']:.3f} "
-        f"({auc['low']:.3f} to {auc['high']:.3f}), sensitivity "
+        f"({auc['low']:.3f}–{auc['high']:.3f}), sensitivity "
         f"{rates['sensitivity']['value']:.1%}, specificity {rates['specificity']['value']:.1%}.\n"
         f"Photographs  {output_dir / 'raw'}\n"
         f"Heat maps    {output_dir / 'explained'}\n"

@@ -9,15 +9,15 @@ split. Figures from a split that took part in a choice say so.
 import json
 import logging
 import os
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dr_tfx import metrics, report, report_figures
-from dr_tfx.summary import checked, summarise
+from dr_tfx import manifest, metrics, report, report_figures, specs
+from dr_tfx.summary import checked, notices, patients_known, summarise
 
 SELECTION_SPLIT = "validation"
 """The split on which checkpoints and thresholds are chosen."""
@@ -37,19 +37,23 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
       The path of report.html.
 
     Raises:
-      ValueError: if no threshold is stored yet, or the split cannot be evaluated.
+      ValueError: if there is no such split, no threshold is stored yet, or the split cannot be
+        evaluated.
       FileNotFoundError: if there is no bundle or no data set.
     """
     from dr_tfx import models, predict  # Here, so that `write` works without TensorFlow.
 
     bundle = models.load_bundle(workdir)
     task, settings = bundle.experiment.task, bundle.experiment.evaluation
+    bundle.manifest.shards_of(split)  # Or says which splits there are.
+    contract = bundle.manifest.to_dict()
     threshold = None if split == SELECTION_SPLIT else _stored(bundle.threshold, workdir, split)
     predictions = checked(predict.predict_split(bundle, data_dir, split))
     if threshold is None:
         pair, rule = (predictions["target"], predictions["score"]), settings.threshold_rule
         threshold = metrics.choose_threshold(*pair, rule=rule, grid=settings.threshold_grid)
     summary = {
+        "notices": notices(contract),
         "schema": 1,
         "selection": selection(
             split,
@@ -67,20 +71,29 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
             threshold=threshold,
             grid=settings.threshold_grid,
             resamples=settings.bootstrap_resamples,
+            patients_known=patients_known(contract),
         ),
     }
     if split == SELECTION_SPLIT:
         models.save_threshold(workdir, threshold, split)
     for alarm in summary["alarms"]:
         _LOG.warning("ALARM: %s", alarm)
+    for notice in summary["notices"]:
+        _LOG.warning("%s", notice)
     history = workdir / "history.csv"
     return write(
         workdir / "evaluation" / split,
         predictions=predictions,
         summary=summary,
         history=pd.read_csv(history) if history.exists() else None,
-        contract=bundle.manifest.to_dict(),
-        commands=_commands(workdir, data_dir, split),
+        contract=contract,
+        training={
+            "best_epoch": bundle.best_epoch,
+            "experiment": specs.to_dict(bundle.experiment),
+            "libraries": bundle.libraries,
+            "precision": bundle.precision,
+        },
+        commands=commands(bundle.experiment, workdir=workdir, data_dir=data_dir, split=split),
     )
 
 
@@ -122,29 +135,36 @@ def write(
     predictions: pd.DataFrame,
     summary: dict[str, Any],
     history: pd.DataFrame | None,
-    contract: dict[str, Any],
-    commands: Sequence[str],
+    contract: Mapping[str, Any],
+    training: Mapping[str, Any],
+    commands: Sequence[Sequence[str]],
 ) -> Path:
     """Writes predictions.csv, metrics.json, the figures and, last, report.html; returns its path.
 
     Args:
       folder: created if need be.
       predictions: as for `summarise`.
-      summary: what `summarise` returned, with schema, selection, split and task.
+      summary: what `summarise` returned, with notices, schema, selection, split and task.
       history: one row an epoch, or None.
       contract: the data set's manifest.
-      commands: what to type to get this report again.
+      training: experiment (as plain types), best_epoch, precision and libraries of the model.
+      commands: what to type to get this report again, word by word.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.html"
     page.unlink(missing_ok=True)
-    _replace(folder / "predictions.csv", predictions.to_csv(index=False).encode())
+    negative, positive = summary["counts"]["per_class"]
+    decision = np.where(
+        predictions["score"] >= summary["selection"]["threshold"], positive, negative
+    )
+    table = predictions.assign(decision=decision)
+    _replace(folder / "predictions.csv", table.to_csv(index=False).encode())
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     _replace(folder / "metrics.json", (text + "\n").encode())
     figures = report_figures.draw_figures(predictions, summary, history)
     for figure in figures:
         _replace(folder / f"{figure.name}.png", figure.light)
-    html = report.render(summary, figures, contract=contract, commands=commands)
+    html = report.render(summary, figures, contract=contract, training=training, commands=commands)
     _replace(page, html.encode())
     return page
 
@@ -158,10 +178,38 @@ def _stored(threshold: float | None, workdir: Path, split: str) -> float:
     return threshold
 
 
-def _commands(workdir: Path, data_dir: Path, split: str) -> list[str]:
+def commands(
+    experiment: specs.Experiment, *, workdir: Path, data_dir: Path, split: str
+) -> list[list[str]]:
+    """What to type, word by word, to get this report again, but for the paths of the photographs.
+
+    The name of the config file is in no bundle; every setting is, so they are given as changes of
+    configs/base.py, which holds the defaults of `specs.Experiment`.
+    """
+    defaults = manifest.flat(specs.to_dict(specs.Experiment()))
+    settings = [
+        f"--config.{key}={_typed(value)}"
+        for key, value in manifest.flat(specs.to_dict(experiment)).items()
+        if value != defaults[key]
+    ]
+    for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
+    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
+    base = "--config=configs/base.py"
+    paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
     splits = [split] if split == SELECTION_SPLIT else [SELECTION_SPLIT, split]
-    flags = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
-    return [shlex.join(["drtfx-evaluate", *flags, f"--split={name}"]) for name in splits]
+    return [
+        ["drtfx-build-examples", base, *paths, *for_data],
+        ["drtfx-train", base, *folders, *settings],
+        *(["drtfx-evaluate", *folders, f"--split={name}"] for name in splits),
+    ]
+
+
+def _typed(value: Any) -> str:
+    """A setting as its flag takes it; names in double quotes, as a shell's quotes are single."""
+    if not isinstance(value, list):
+        return str(value)
+    items = [json.dumps(i, ensure_ascii=False) if isinstance(i, str) else repr(i) for i in value]
+    return f"({', '.join(items)}{',' * (len(items) == 1)})"
 
 
 def _replace(path: Path, content: bytes) -> None:

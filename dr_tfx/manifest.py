@@ -7,11 +7,11 @@ whatever reads data for that bundle compares the two first.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dr_tfx import specs
+from dr_tfx import specs, splits
 
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
@@ -70,7 +70,7 @@ class Manifest:
         """
         shards = [shard for shard in self.shards if shard.split == split]
         if not shards:
-            have = sorted({shard.split for shard in self.shards})
+            have = [name for name in splits.SPLITS if any(s.split == name for s in self.shards)]
             raise ValueError(
                 f"The data set has no examples in split {split!r}; it has {', '.join(have)}. "
                 "config.dataset.split sets what is held out when the data set is built."
@@ -93,7 +93,16 @@ def from_dict(plain: dict[str, Any]) -> Manifest:
     try:
         experiment = specs.from_config({"dataset": plain["dataset"], **_matching_task(plain)})
         shards = tuple(Shard(**shard) for shard in plain["shards"])
-        replaced = {"dataset": experiment.dataset, "shards": shards}
+        names = experiment.dataset.label_names
+        replaced = {  # The file's keys are sorted; whatever is printed has an order of its own.
+            "dataset": experiment.dataset,
+            "shards": shards,
+            "counts": {
+                split: _ordered(counts, names)
+                for split, counts in _ordered(plain["counts"], splits.SPLITS).items()
+            },
+            "patients": _ordered(plain["patients"], splits.SPLITS),
+        }
         return Manifest(**{**plain, **replaced, "twins": tuple(plain["twins"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"The manifest is damaged: {error}. Build the data set again.") from error
@@ -173,6 +182,15 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
         )
 
 
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, so that two of them can be compared one by one."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        result |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return result
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all: under a temporary name, flushed to disk, then renamed."""
     temporary = path.with_name(f"{path.name}.tmp")
@@ -181,6 +199,12 @@ def write_text(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def _ordered(items: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """The same items in this order; any others after them."""
+    known = [key for key in order if key in items]
+    return {key: items[key] for key in [*known, *(key for key in items if key not in known)]}
 
 
 def _matching_task(plain: dict[str, Any]) -> dict[str, Any]:

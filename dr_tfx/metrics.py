@@ -224,6 +224,7 @@ def alarms(
     *,
     class_names: Sequence[str],
     patients: Sequence[int],
+    patients_known: bool = True,
 ) -> list[str]:
     """Plain sentences on what makes the figures worthless or uncertain; none is good news.
 
@@ -232,6 +233,7 @@ def alarms(
       auc: with its interval.
       class_names: of class 0 and 1.
       patients: how many patients have images of each class.
+      patients_known: False where every image counts as a patient of its own.
     """
     counts, rate = np.asarray(confusion), rates(confusion)
     total, found = counts.sum(), []
@@ -258,17 +260,20 @@ def alarms(
         )
     # A bootstrap over a handful of patients can be narrow by accident: count them as well.
     named = zip(class_names, patients, strict=True)
-    small = [f"{n} patients with '{name}' images" for name, n in named if n < _MIN_PATIENTS]
+    of = "patients with " if patients_known else ""
+    small = [f"{n} {of}'{name}' images" for name, n in named if n < _MIN_PATIENTS]
     limits = [("AUC", auc, _MAX_AUC_WIDTH)]
     limits += [(key, rate[key], _MAX_RATE_WIDTH) for key in ("sensitivity", "specificity")]
     small += [f"{name} {_span(e)}" for name, e, limit in limits if e.high - e.low > limit]
     if small:
-        found.append(f"Too few patients to conclude: {'; '.join(small)}.")
+        found.append(
+            f"Too few {'patients' if patients_known else 'images'} to conclude: {'; '.join(small)}."
+        )
     return found
 
 
 def _span(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
 
 
 def _require_both_classes(target: npt.NDArray[Any]) -> None:

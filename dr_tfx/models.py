@@ -154,6 +154,9 @@ class Bundle:
     manifest: manifest.Manifest  # Of the data the model was trained on.
     threshold: float | None  # None until an evaluation has chosen one.
     threshold_split: str | None  # The split it was chosen on.
+    best_epoch: int
+    precision: str
+    libraries: dict[str, str]  # Versions that trained it.
 
 
 def save_bundle(
@@ -199,6 +202,9 @@ def load_bundle(workdir: Path) -> Bundle:
         manifest=manifest.from_dict(content["manifest"]),
         threshold=content["threshold"],
         threshold_split=content["threshold_split"],
+        best_epoch=content["best_epoch"],
+        precision=content["precision"],
+        libraries=content["libraries"],
     )
 
 

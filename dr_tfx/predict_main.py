@@ -11,7 +11,7 @@ same as predictions.csv, and a picture of every photograph with its heat map: wh
 the probability. What cannot be read is listed as rejected with the reason, and the others are
 still read; the exit code is 1 if none could be. The last line printed is OUT.
 
-The results assist; they are no diagnosis.
+Research software, not a medical device: no result is a diagnosis.
 """
 
 import sys

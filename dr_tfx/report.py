@@ -5,14 +5,40 @@ scripts, fonts or addresses: it can be mailed, archived and opened in ten years.
 `report_figures`, are part of it.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import jinja2
 
-from dr_tfx.report_figures import ReportFigure, percent
+from dr_tfx import NOTICE
+from dr_tfx.report_figures import MEASURES, ReportFigure, percent
+
+PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
 
 _SHOWN = 8  # Entries of a list in the data set's contract before it is cut short.
+_COMMAND_WIDTH = 96
+_VIEWS = {
+    "identity": "as it is",
+    "left_right": "mirrored",
+    "up_down": "upside down",
+    "left_right_up_down": "turned by 180°",
+}
+_DATA = {  # Words for what is not said well by the key itself.
+    "dataset.image_column": "Column of the image",
+    "dataset.label_column": "Column of the label",
+    "dataset.label_names": "Labels",
+    "dataset.max_reject_rate": "Most rejects allowed",
+    "dataset.patient_pattern": "Pattern of the patient",
+    "dataset.shard_examples": "Examples a shard, at most",
+    "dataset.split.method": "Split by",
+    "dataset.split.strata": "Strata of the split",
+    "rows": "Rows of the CSV",
+    "shared_patients": "Patients in several splits",
+    "twins": "Byte-identical photographs",
+    "unlabelled": "Photographs without a label",
+}
 
 
 def render(
@@ -20,15 +46,17 @@ def render(
     figures: Sequence[ReportFigure],
     *,
     contract: Mapping[str, Any],
-    commands: Sequence[str],
+    training: Mapping[str, Any],
+    commands: Sequence[Sequence[str]],
 ) -> str:
     """The page, as HTML text; everything that comes from data is escaped.
 
     Args:
-      summary: what `summary.summarise` returned, with schema, selection, split and task.
+      summary: what `summary.summarise` returned, with notices, schema, selection, split and task.
       figures: from `report_figures.draw_figures`.
       contract: the data set's manifest as plain types.
-      commands: shell commands that produce this page again.
+      training: experiment (as plain types), best_epoch, precision and libraries of the model.
+      commands: shell commands that produce this page again, word by word.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dr_tfx"),
@@ -38,12 +66,18 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "interval": _interval, "number": _number}
+    known = summary["counts"]["patients_known"]
     return environment.get_template("report.html.j2").render(
         s=summary,
         tta=summary["scores"]["tta"],
         figures={figure.name: figure for figure in figures},
-        facts=list(_facts(contract)),
-        commands=commands,
+        facts=list(_data_facts(contract, patients_known=known)),
+        training_facts=list(_training_facts(training)),
+        commands=[_shell(words) for words in commands],
+        measures=MEASURES,
+        not_known=PATIENTS_NOT_KNOWN,
+        notice=NOTICE,
+        view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],
     )
 
 
@@ -54,6 +88,64 @@ def _interval(estimate: Mapping[str, Any], scale: float = 100) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _shell(words: Sequence[str]) -> str:
+    """A command as it is typed, in lines that fit the page."""
+    first, *rest = map(shlex.quote, words)
+    lines = [first]
+    for word in rest:
+        if len(lines[-1]) + len(word) < _COMMAND_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
+
+
+def _training_facts(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The model and its training as rows of (name, text)."""
+    model, fit = training["experiment"]["model"], training["experiment"]["training"]
+    weights = {"imagenet": "ImageNet", "none": "none, from scratch"}
+    yield "Backbone", model["backbone"]
+    yield "Weights", weights.get(model["weights"], PurePath(model["weights"]).name)
+    if model["weights"] != "none" or model["from_scratch"] != "whole":
+        layers = model["trainable_layers"]
+        tuned = "all layers" if layers < 0 else f"the last {layers} layers"
+        yield "Trained", f"{tuned}, BatchNorm {model['batch_norm']}"
+    hidden = f"hidden layers {_listed([str(n) for n in model['hidden']])}, " * bool(model["hidden"])
+    yield "Head", f"{hidden}dropout {_listed([str(rate) for rate in model['dropout']])}"
+    focal = f" (gamma {fit['focal_gamma']:g}, alpha {fit['focal_alpha']:g})"
+    yield "Loss", fit["loss"].replace("_", " ") + focal * (fit["loss"] == "focal")
+    yield "Balance", {"oversample": "classes equally often"}.get(fit["balance"], fit["balance"])
+    yield "Epochs", f"best {training['best_epoch']}, at most {fit['epochs']}"
+    yield "Batch size", str(fit["batch_size"])
+    yield "Learning rate", f"{fit['learning_rate']:g} at first, {fit['optimizer'].title()}"
+    changes = {k.replace("_", " "): v for k, v in fit["augmentation"].items() if v}
+    said = [k if v is True else f"{k} {v:g}" for k, v in changes.items()]
+    yield "Augmentation", _listed(said) if said else "none"
+    yield "Seed", str(fit["seed"])
+    yield "Precision", training["precision"].replace("_", " ")
+    yield "Libraries", _listed([f"{k} {v}" for k, v in training["libraries"].items()])
+
+
+def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterator[tuple[str, str]]:
+    """The data set's contract as rows of (name, text), in words."""
+    groups, recipe = len(contract["twins"]), contract["dataset"]["recipe"]
+    said = {
+        "dataset.recipe": _listed([f"{k.replace('_', ' ')} {v}" for k, v in recipe.items()]),
+        "shards": f"{len(contract['shards'])} files",
+        "twins": f"{groups} group{'s' * (groups != 1)}" if groups else "none",
+    }
+    if not patients_known:
+        said["patients"] = PATIENTS_NOT_KNOWN
+        said["dataset.split.method"] = (
+            f"{contract['dataset']['split']['method']}; " + said["patients"]
+        )
+    for name, text in _facts({**contract, "rejected": contract["rejected"] or "none"}):
+        plain = name.removeprefix("dataset.").replace("_", " ")
+        for key, words in (("counts.", "images in "), ("split.", "split, ")):
+            plain = plain.replace(key, words)
+        yield _DATA.get(name, plain[:1].upper() + plain[1:]), said.get(name, text)
 
 
 def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -20,6 +20,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+MEASURES = {
+    "val_auc": "validation AUC",
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+}
+"""Words for the columns of history.csv that can decide something."""
+
 _WIDTH, _DPI = 4.8, 160  # Inches: as wide as a phone, where 10 points stay readable.
 
 
@@ -189,7 +196,7 @@ def _best(history: pd.DataFrame, rule: str) -> str:
     if best is None:
         return "no epoch is marked."
     value = history[rule].iloc[best]
-    return f"best epoch {_epochs(history).iloc[best]:g}, {rule} {value:.4f}."
+    return f"best epoch {_epochs(history).iloc[best]:g}, {MEASURES.get(rule, rule)} {value:.4f}."
 
 
 def _learning_curves(axes: Sequence[Axes], theme: _Theme, history: pd.DataFrame, rule: str) -> None:

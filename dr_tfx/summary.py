@@ -3,10 +3,12 @@
 Keys of metrics.json (sorted; an interval is {value, low, high}, 95 %, null where undefined):
 
     alarms                 sentences; empty when nothing is wrong
-    counts                 images, patients, per_class {name: {images, patients}}, majority_class,
+    counts                 images, patients, patients_known (false: every image counts as its
+                           own), per_class {name: {images, patients}}, majority_class,
                            majority_rate
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
                            name), score, truth, decision
+    notices                sentences on what the data set does not allow to know
     schema                 version of this list
     scores                 'identity' (no test-time augmentation) and 'tta' (mean of all views),
                            each with auc, average_precision and two operating points, 'at_half'
@@ -22,7 +24,7 @@ Keys of metrics.json (sorted; an interval is {value, low, high}, 95 %, null wher
     views                  names of the test-time views; the first is 'identity'
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,7 @@ def summarise(
     grid: tuple[float, float, float],
     resamples: int = 2000,
     seed: int = 0,
+    patients_known: bool = True,
 ) -> dict[str, Any]:
     """Everything that can be said about a binary task's predictions, as plain JSON types.
 
@@ -59,10 +62,11 @@ def summarise(
       grid: (first, last, step) of the threshold table.
       resamples: of the bootstrap over patients.
       seed: of the same.
+      patients_known: whether 'patient' is more than the image's own name.
 
     Returns:
-      The keys listed above, but for those that only the caller knows: schema, selection, split
-      and task.
+      The keys listed above, but for those that only the caller knows: notices, schema, selection,
+      split and task.
 
     Raises:
       ValueError: if columns are missing, scores are not probabilities, ids repeat, or only one
@@ -80,12 +84,13 @@ def summarise(
             "at_half": _point(target, score, threshold=0.5, class_names=class_names),
             "at_threshold": _point(target, score, threshold=threshold, class_names=class_names),
         }
-    counts = _counts(predictions, class_names)
+    counts = _counts(predictions, class_names) | {"patients_known": patients_known}
     found = metrics.alarms(
         scores["tta"]["at_threshold"]["confusion"],
         auc,
         class_names=class_names,
         patients=[counts["per_class"][name]["patients"] for name in class_names],
+        patients_known=patients_known,
     )
     sweep = metrics.threshold_table(target, predictions["score"], metrics.grid_values(grid))
     return {
@@ -97,6 +102,35 @@ def summarise(
         "sweep": sweep.to_dict("records"),
         "views": [c.removeprefix(_VIEW) for c in predictions.columns if c.startswith(_VIEW)],
     }
+
+
+def patients_known(contract: Mapping[str, Any]) -> bool:
+    """Whether some photographs of a data set (its manifest as plain types) share a patient."""
+    patients, shared = sum(contract["patients"].values()), contract["shared_patients"]
+    return bool(shared) or patients != contract["written"]
+
+
+def notices(contract: Mapping[str, Any]) -> list[str]:
+    """Plain sentences on what a data set, its manifest as plain types, does not allow to know."""
+    found = []
+    if not patients_known(contract):
+        found.append(
+            "No photograph shares a patient with another: if the file names should tell the "
+            "patient, set config.dataset.patient_pattern; otherwise the split may part the two "
+            "eyes of one patient."
+        )
+    names = contract["dataset"]["label_names"]
+    contradicting = [
+        ", ".join(f"{i} ({names[n]})" for i, n in zip(twin["ids"], twin["labels"], strict=True))
+        for twin in contract["twins"]
+        if len(set(twin["labels"])) > 1
+    ]
+    if contradicting:
+        found.append(
+            "Byte-identical photographs have different labels, so that one of each group is "
+            f"wrong: {'; '.join(contradicting)}."
+        )
+    return found
 
 
 def checked(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -32,8 +32,7 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
     """
     data = manifest.load(data_dir)
     _check_data(experiment, data, data_dir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    _claim(workdir, experiment, data)
+    _check_claim(workdir, experiment, data)
     if (workdir / models.BUNDLE_FILE).is_file():
         logging.info("%s holds the finished run already; nothing to do.", workdir)
         return workdir
@@ -42,6 +41,9 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
     precision = models.set_precision(experiment.training.precision)
     run = Run(workdir, experiment)
     model = run.restore() or _compiled(experiment)
+    # Only now: a start that failed for its weights leaves the folder free for another setting.
+    workdir.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
     if run.epoch < experiment.training.epochs and not run.stopped:
         with input_pipeline.damage_named(data_dir):
             _fit(model, run, data_dir=data_dir, data=data)
@@ -262,11 +264,13 @@ def _mode(monitor: str) -> str:
 
 def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir: Path) -> None:
     """The config's recipe and labels must be those the data was built with."""
-    wanted, have = specs.to_dict(experiment.dataset), specs.to_dict(data.dataset)
+    wanted = manifest.flat(specs.to_dict(experiment.dataset))
+    have = manifest.flat(specs.to_dict(data.dataset))
     different = [
-        f"config.dataset.{field}: config {wanted[field]!r}, data {have[field]!r}"
-        for field in ("recipe", "label_names", "label_column", "split")
-        if wanted[field] != have[field]
+        f"config.dataset.{key}: config {wanted[key]!r}, data {have[key]!r}"
+        for key in wanted
+        if key.split(".")[0] in ("recipe", "label_names", "label_column", "split")
+        and wanted[key] != have[key]
     ]
     if different:
         raise ValueError(
@@ -275,21 +279,28 @@ def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir:
         )
 
 
-def _claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
-    """Marks WORKDIR as this run's; refuses one that is another's."""
-    mine: dict[str, Any] = {"experiment": specs.to_dict(experiment), "data": data.fingerprint}
+def _claim(experiment: specs.Experiment, data: manifest.Manifest) -> str:
+    """The text of config.json: what WORKDIR is a run of."""
+    mine = {"experiment": specs.to_dict(experiment), "data": data.fingerprint}
+    return json.dumps(mine, indent=2, sort_keys=True) + "\n"
+
+
+def _check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
+    """Refuses a WORKDIR that is another run's."""
     path = workdir / CONFIG_FILE
     if not path.is_file():
-        manifest.write_text(path, json.dumps(mine, indent=2, sort_keys=True) + "\n")
         return
-    theirs = json.loads(path.read_text(encoding="utf-8"))
-    if theirs == mine:
+    claimed = path.read_text(encoding="utf-8")
+    if claimed == _claim(experiment, data):
         return
+    theirs, mine = (
+        manifest.flat(json.loads(claimed)["experiment"]),
+        manifest.flat(specs.to_dict(experiment)),
+    )
     different = [
-        f"config.{group}.{key}: there {theirs['experiment'][group].get(key)!r}, now {value!r}"
-        for group, settings in mine["experiment"].items()
-        for key, value in settings.items()
-        if theirs["experiment"][group].get(key) != value
+        f"config.{key}: there {theirs.get(key)!r}, now {value!r}"
+        for key, value in mine.items()
+        if theirs.get(key) != value
     ] or ["the data set is another"]
     raise ValueError(
         f"{workdir} holds a run of another config. {'; '.join(different)}. "

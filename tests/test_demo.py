@@ -57,11 +57,11 @@ class Line:
         return self.work / "evaluation" / "validation"
 
     def predictions(self) -> pd.DataFrame:
-        return pd.read_csv(
-            self.evaluation / "predictions.csv",
-            dtype={"id": str, "patient": str},
-            float_precision="round_trip",  # A score may be the threshold itself.
-        )
+        table = pd.read_csv(self.evaluation / "predictions.csv", dtype=str)
+        scores = [column for column in table if column.startswith("score")]
+        # Python's float is exact, pandas' own need not be: a score may be the threshold itself.
+        exact = {column: table[column].map(float) for column in scores}
+        return table.assign(**exact).astype({"stratum": int, "target": int})
 
     def metrics(self) -> dict:
         return json.loads((self.evaluation / "metrics.json").read_text())
@@ -170,6 +170,7 @@ def test_metrics_agree_with_a_recount(line):
         for truth in (0, 1)
     ]
     assert point["confusion"] == counted
+    assert predictions["decision"].tolist() == np.where(decided, "abnormal", "normal").tolist()
     assert metrics["counts"]["images"] == len(predictions) == int(np.sum(counted))
     assert metrics["selection"]["optimistic"], "a threshold was chosen on this very split"
 

@@ -43,6 +43,17 @@ def test_round_trip(data_dir):
     assert [path.name for path in data_dir.glob("*.tmp")] == []
 
 
+def test_counts_are_read_in_the_order_of_labels_and_splits(tmp_path):
+    names = ("no DR", "mild", "severe")  # The file's keys are sorted, as no reader wants them.
+    spec = dataclasses.replace(SPEC, label_names=names)
+    counts = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
+    patients = dict.fromkeys(counts, 3)
+    made = dataclasses.replace(MADE, dataset=spec, counts=counts, patients=patients)
+    read = manifest.from_dict(json.loads(made.to_json()))
+    assert list(read.counts) == list(read.patients) == ["train", "validation", "test"]
+    assert [tuple(by_label) for by_label in read.counts.values()] == [names] * 3
+
+
 def test_folder_without_manifest_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="drtfx-build-examples"):
         manifest.load(tmp_path)

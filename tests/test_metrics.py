@@ -177,7 +177,7 @@ def test_youden_survives_a_constant_score():
         ([[600, 135], [65, 200]], (0.2, 0.17, 0.23), (500, 200), "labels reversed"),
         ([[600, 135], [130, 135]], (0.7, 0.68, 0.72), (500, 200), "not clearly above 0.735"),
         ([[30, 5], [3, 12]], (0.9, 0.8, 0.97), (20, 9), "9 patients with 'abnormal' images"),
-        ([[30, 5], [3, 12]], (0.9, 0.8, 0.97), (20, 9), "AUC 0.900 (0.800 to 0.970)"),
+        ([[30, 5], [3, 12]], (0.9, 0.8, 0.97), (20, 9), "AUC 0.900 (0.800–0.970)"),
     ],
 )
 def test_alarms(confusion, auc, patients, words):

@@ -1,5 +1,6 @@
 """From predictions to the page, without a model; and the page as a browser sees it."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -11,21 +12,53 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from absl import flags
+from ml_collections import config_flags
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dr_tfx
-from dr_tfx import evaluate, metrics, report
-from dr_tfx.summary import summarise
+from configs import base
+from dr_tfx import evaluate, manifest, metrics, report, specs
+from dr_tfx.summary import notices, patients_known, summarise
 
 NAMES = ("normal", "abnormal")
 STRATA = ("none", "mild", "moderate", "severe", "proliferative")
 GRID = (0.30, 0.70, 0.01)
-CONTRACT = {
-    "dataset": {"name": "eyes", "recipe": {"name": "fundus", "size": 224}},
-    "counts": {"train": {"0": 10, "1": 4}},
-    "shards": [{"name": "train-0", "sha256": "ab" * 32}] * 3,
-    "twins": [],
-    "source": "/data/<labels>.csv",
+EXPERIMENT = specs.from_config(
+    {
+        "dataset": {"name": "<eyes>", "label_names": STRATA, "split": {"strata": [0, 1, 1, 1, 1]}},
+        "task": {"name": "screening", "class_names": NAMES, "label_map": [0, 1, 1, 1, 1]},
+        "model": {"weights": "/weights/mobile.h5", "hidden": [64], "dropout": [0.5, 0.3]},
+        "training": {"seed": 3, "learning_rate": 5e-4, "augmentation": {"vertical_flip": True}},
+        "evaluation": {
+            "threshold_rule": "accuracy",
+            "threshold_grid": GRID,
+            "bootstrap_resamples": 100,
+        },
+    }
+)
+MANIFEST = manifest.Manifest(
+    dataset=EXPERIMENT.dataset,
+    fingerprint="ab" * 32,
+    libraries={"numpy": "2"},
+    rows=1200,
+    written=1200,
+    rejected={},
+    counts={split: dict.fromkeys(STRATA, 80) for split in ("train", "validation", "test")},
+    patients={"train": 200, "validation": 200, "test": 200},
+    shared_patients=0,
+    twins=(),
+    unlabelled=0,
+    shards=tuple(
+        manifest.Shard(f"{split}-0", split, 0, 400, 9, "ab" * 32)
+        for split in ("train", "validation", "test")
+    ),
+)
+TRAINING = {
+    "best_epoch": 2,
+    "experiment": specs.to_dict(EXPERIMENT),
+    "libraries": {"tensorflow": "2.99"},
+    "precision": "mixed_float16",
 }
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
@@ -83,18 +116,27 @@ def _summary(predictions: pd.DataFrame, **changes) -> dict:
         checkpoint_rule="val_auc",
         shared_patients=0,
     )
-    rest = {"schema": 1, "selection": chosen, "split": "validation", "task": "screening"}
+    rest = {
+        "notices": [],
+        "schema": 1,
+        "selection": chosen,
+        "split": "validation",
+        "task": "screening",
+    }
     return rest | summarise(predictions, **settings)
 
 
-def _write(folder: Path, predictions: pd.DataFrame, summary: dict) -> Path:
+def _write(
+    folder: Path, predictions: pd.DataFrame, summary: dict, data: manifest.Manifest = MANIFEST
+) -> Path:
     return evaluate.write(
         folder,
         predictions=predictions,
         summary=summary,
         history=_history(),
-        contract=CONTRACT,
-        commands=["drtfx-evaluate --workdir=w --data_dir=d --split=validation"],
+        contract=data.to_dict(),
+        training=TRAINING,
+        commands=[["drtfx-evaluate", "--workdir=a folder", "--split=validation"]],
     )
 
 
@@ -157,11 +199,17 @@ def test_the_folder_is_complete_and_the_numbers_survive_json(tmp_path):
     ]
     assert json.loads((tmp_path / "metrics.json").read_text()) == summary
     read = pd.read_csv(tmp_path / "predictions.csv", dtype={"id": str, "patient": str})
-    pd.testing.assert_frame_equal(read, predictions, check_dtype=False)
+    decided = np.where(predictions["score"] >= 0.5, "abnormal", "normal")
+    expected = predictions.assign(decision=decided)
+    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
     html = page.read_text()
-    assert "best epoch 2, val_auc 0.7000" in html
+    assert "best epoch 2, validation AUC 0.7000" in html
     assert "optimistic" in html
-    assert "does not diagnose" in html
+    assert dr_tfx.NOTICE in html
+    assert "drtfx-evaluate &#39;--workdir=a folder&#39; --split=validation" in html
+    for fact in ("mobile.h5", "best 2, at most 30", "0.0005 at first", "mixed float16"):
+        assert fact in html, fact
+    assert not re.search("[‘’]| to 0\\.", html)
 
 
 def test_a_failure_leaves_no_report_from_before(tmp_path, monkeypatch):
@@ -182,7 +230,7 @@ def test_text_from_data_is_escaped(tmp_path):
         tmp_path, predictions, _summary(predictions, class_names=("<b>a", "b&c"))
     ).read_text()
     assert "<script>alert" not in html and "&lt;script&gt;alert" in html
-    assert "<b>a" not in html and "<labels>" not in html
+    assert "<b>a" not in html and "<eyes>" not in html
 
 
 def _stand_ins(monkeypatch, threshold, shared_patients=0):
@@ -190,16 +238,12 @@ def _stand_ins(monkeypatch, threshold, shared_patients=0):
     stored = []
     spec = types.SimpleNamespace
     bundle = spec(
-        experiment=spec(
-            dataset=spec(label_names=STRATA),
-            evaluation=spec(
-                threshold_rule="accuracy", threshold_grid=GRID, bootstrap_resamples=100
-            ),
-            task=spec(name="screening", class_names=NAMES),
-            training=spec(select_by="val_loss"),
-        ),
-        manifest=spec(to_dict=lambda: CONTRACT, shared_patients=shared_patients),
+        experiment=EXPERIMENT,
+        manifest=dataclasses.replace(MANIFEST, shared_patients=shared_patients),
         threshold=threshold,
+        best_epoch=2,
+        libraries={},
+        precision="float32",
     )
     modules = {
         "models": spec(
@@ -261,6 +305,51 @@ def test_another_split_without_a_threshold_says_what_to_do(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="run --split=validation first"):
         evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="test")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_split_that_does_not_exist_is_said_before_the_order_of_splits(tmp_path, monkeypatch):
+    _stand_ins(monkeypatch, threshold=None)
+    with pytest.raises(ValueError, match="in split 'val'; it has train, validation, test"):
+        evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="val")
+
+
+def test_photographs_are_not_passed_off_as_patients(tmp_path):
+    data = dataclasses.replace(MANIFEST, written=600)
+    assert patients_known(MANIFEST.to_dict()) and not notices(MANIFEST.to_dict())
+    assert not patients_known(data.to_dict())
+    predictions = _predictions(patients=20)
+    predictions["patient"] = predictions["id"]
+    summary = _summary(predictions, patients_known=False)
+    assert not any("patients" in alarm for alarm in summary["alarms"])
+    summary["notices"] = notices(data.to_dict())
+    html = _write(tmp_path, predictions, summary, data).read_text()
+    assert f"40 images ({report.PATIENTS_NOT_KNOWN}):" in html
+    assert f"<td>patient; {report.PATIENTS_NOT_KNOWN}</td>" in html
+    assert "set config.dataset.patient_pattern" in html
+    assert "of 40 patients" not in html and "bootstrap over patients" not in html
+
+
+def test_twins_with_contradicting_labels_are_named():
+    twins = (
+        {"ids": ["a", "b"], "labels": [1, 4], "splits": ["train", "train"]},
+        {"ids": ["c", "d"], "labels": [2, 2], "splits": ["train", "train"]},
+    )
+    (notice,) = notices(dataclasses.replace(MANIFEST, twins=twins).to_dict())
+    assert notice.endswith("wrong: a (mild), b (proliferative).")
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, specs.Experiment()])
+def test_the_commands_say_every_setting_of_the_run(experiment):
+    _, train, *_ = evaluate.commands(
+        experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"
+    )
+    holder = flags.FlagValues()
+    assert train.pop(1) == "--config=configs/base.py"
+    config_flags.DEFINE_config_dict("config", base.get_config(), "", holder, sys_argv=train)
+    for name in ("workdir", "data_dir"):
+        flags.DEFINE_string(name, None, "", holder)
+    assert holder(train) == ["drtfx-train"]
+    assert specs.from_config(holder.config) == experiment
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Training: what it leaves behind, refusals, and going on after a kill."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -95,8 +96,28 @@ def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
         train.train(datasets.experiment(epochs=4), data_dir=data_dir, workdir=undisturbed)
 
 
+def test_a_refusal_names_each_setting_alone(undisturbed, data_dir):
+    other = datasets.experiment(augmentation={"horizontal_flip": False, "zoom": 0.5})
+    with pytest.raises(ValueError, match=r"config\. config\.training\.augmentation\.zoom: there 0"):
+        train.train(other, data_dir=data_dir, workdir=undisturbed)
+
+
+def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, monkeypatch):
+    wrong = datasets.experiment()
+    wrong = dataclasses.replace(wrong, model=dataclasses.replace(wrong.model, weights="/nope.h5"))
+    workdir = tmp_path / "run"
+    with pytest.raises(ValueError, match="no such file"):
+        train.train(wrong, data_dir=data_dir, workdir=workdir)
+    monkeypatch.setattr(train, "_fit", lambda *_, **__: pytest.fail("claimed"))
+    with pytest.raises(pytest.fail.Exception, match="claimed"):
+        train.train(datasets.experiment(), data_dir=data_dir, workdir=workdir)
+    assert [path.name for path in workdir.iterdir()] == [train.CONFIG_FILE]
+    with pytest.raises(ValueError, match="holds a run of another config"):
+        train.train(wrong, data_dir=data_dir, workdir=workdir)
+
+
 def test_data_of_another_recipe_is_refused_naming_the_field(data_dir, tmp_path):
-    with pytest.raises(ValueError, match=r"config.dataset.recipe.*'size': 64"):
+    with pytest.raises(ValueError, match=r"config.dataset.recipe.size: config 64, data 32"):
         train.train(datasets.experiment(size=64), data_dir=data_dir, workdir=tmp_path)
 
 
