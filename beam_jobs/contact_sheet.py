@@ -100,7 +100,8 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
             for k, picture in enumerate(item.pictures):
                 left, bottom = _EDGE + j * step + k * (_CELL + _GAP), top + _CAPTION + _CELL
                 box = (left / width, 1 - bottom / height, _CELL / width, _CELL / height)
-                axes = figure.add_axes(box, xticks=[], yticks=[], frame_on=False)
+                axes = figure.add_axes(box, xticks=[], yticks=[])
+                axes.spines[:].set(color=_FAINT, linewidth=0.4)  # White ones are seen, too.
                 axes.imshow(picture, aspect="equal", interpolation="antialiased")
             caption = _short(item.caption, across * _LONGEST_CAPTION)
             write(_EDGE + j * step, top + _CAPTION + _CELL + 0.14, caption, 7, _FAINT)

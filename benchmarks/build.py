@@ -10,6 +10,7 @@ ratios of one run do. Needs `pip install -e '.[bench]'`.
 """
 
 import argparse
+import collections
 import csv
 import itertools
 import json
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,36 @@ def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 1
         return time.perf_counter() - start
 
 
+def plan(labels: str, method: str) -> float:
+    """A plan of a CSV and as many photographs, its shards and its contract. Returns seconds."""
+    from beam_jobs import build_plan, sources
+    from dr_tfx import specs
+
+    class Listing(sources.Source):
+        """Photographs that are only listed; no two of one size."""
+
+        def names(self) -> Iterator[tuple[str, int]]:
+            with open(labels, encoding="utf-8") as stream:
+                next(stream)
+                for size, line in enumerate(stream, start=1):
+                    yield line.partition(",")[0] + ".jpeg", size
+
+        def read(self, name: str) -> bytes:
+            raise NotImplementedError
+
+        def path(self, name: str) -> str:
+            return name
+
+    spec = specs.DatasetSpec(
+        patient_pattern=r"^(.+)_(?:left|right)$", split=specs.Split(method=method)
+    )
+    start = time.perf_counter()
+    made = build_plan.make_plan(spec, labels=labels, source=Listing())
+    collections.deque(made.shards(), maxlen=0)
+    made.contract()
+    return time.perf_counter() - start
+
+
 def in_process(*arguments: object) -> tuple[float, float]:
     """Runs this file's `worker` in a new process: what it returns, and its peak PSS in MiB."""
     command = [sys.executable, __file__, "worker", json.dumps(arguments)]
@@ -117,7 +148,7 @@ def _watch(pid: int, peak: list[float], done: threading.Event) -> None:
 
 
 def fill(folder: Path, photographs: list[bytes], count: int) -> None:
-    """`count` files, no two of one size, so that no time goes into looking for twins; labels."""
+    """`count` files, few of one size, so that little time goes into looking for twins; labels."""
     with (folder / "labels.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(("image", "level"))
@@ -194,6 +225,25 @@ def memory(arguments: argparse.Namespace) -> None:
     print(table.to_string(float_format="{:.0f}".format))
 
 
+def plans(arguments: argparse.Namespace) -> None:
+    """Time and memory of a plan, above those of a plan of a thousand rows."""
+    rows: dict[str, dict[str, float]] = {}
+    for method in ("patient", "hash"):
+        measured = []
+        for count in (1_000, arguments.rows):
+            with tempfile.NamedTemporaryFile("w", suffix=".csv") as stream:
+                stream.write("image,level\n")
+                stream.writelines(
+                    f"{i // 2}_{('left', 'right')[i % 2]},{int(i % 7 == 0)}\n" for i in range(count)
+                )
+                stream.flush()
+                measured.append(in_process("plan", stream.name, method))
+        (_, base), (seconds, peak) = measured
+        rows[method] = {"s": seconds, "peak bytes a row": (peak - base) * 2**20 / arguments.rows}
+    print(f"{arguments.rows:,} rows")
+    print(pd.DataFrame(rows).T.to_string(float_format="{:.0f}".format))
+
+
 def _photograph(width: int, height: int, seed: int) -> bytes:
     """A lit disc with soft texture on black, as a JPEG file."""
     rng = np.random.default_rng(seed)
@@ -218,12 +268,16 @@ def main() -> None:
     one.set_defaults(run=speed)
     two = commands.add_parser("memory")
     two.set_defaults(run=memory)
+    three = commands.add_parser("plan")
+    three.add_argument("--rows", type=int, default=1_000_000)
+    three.set_defaults(run=plans)
     if sys.argv[1:2] == ["worker"]:
         function, *rest = json.loads(sys.argv[2])
         functions: dict[str, Callable[..., float]] = {
             "loop": loop,
             "recipe": recipe,
             "build": build,
+            "plan": plan,
         }
         print(functions[function](*rest))
         return
