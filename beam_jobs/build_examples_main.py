@@ -54,12 +54,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-import pandas as pd
 from absl import flags
 from ml_collections import config_flags
 
 from beam_jobs import build_examples, build_plan, runners, sources
-from dr_tfx import console, manifest, specs
+from dr_tfx import console, specs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
 _IMAGE_DIR = flags.DEFINE_string(
@@ -106,36 +105,13 @@ def main(argv: Sequence[str]) -> None:
         )
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(_summary(made))
+    print(made.describe())
     print(_OUTPUT_DIR.value)
 
 
 def run() -> None:
     """The console script."""
     console.run(main, module=__name__, doc=__doc__, flags_parser=runners.known_flags)
-
-
-def _summary(made: manifest.Manifest) -> str:
-    """What was made, as a small table."""
-    counts = pd.DataFrame(made.counts).T
-    counts["photographs"] = counts.sum(axis=1)
-    counts["patients"] = pd.Series(made.patients)
-    contradicting = [twin["ids"] for twin in made.twins if len(set(twin["labels"])) > 1]
-    rejected = ", ".join(f"{n} {reason}" for reason, n in made.rejected.items()) or "none"
-    kept = ", ".join(f"{n} {reason}" for reason, n in made.ungradable.items()) or "none"
-    return "\n".join(
-        [
-            counts.to_string(),
-            f"written: {made.written} of {made.rows} rows; rejected: {rejected}",
-            f"flagged by the quality gate and kept: {kept}",
-            f"byte-identical groups: {len(made.twins)}; patients in more than one split: "
-            f"{made.shared_patients}; photographs without a label: {made.unlabelled}",
-            *(
-                f"byte-identical, but of different labels: {', '.join(ids)}"
-                for ids in contradicting
-            ),
-        ]
-    )
 
 
 if __name__ == "__main__":

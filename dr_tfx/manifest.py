@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dr_tfx import specs, splits
 
 FILE_NAME = "dataset.json"
@@ -39,16 +41,39 @@ class Manifest:
     rows: int  # Of the label CSV; = written + rejected.
     written: int
     rejected: dict[str, int]  # Reason -> rows.
-    ungradable: dict[str, int]  # `ungradable:<why>` -> photographs flagged and kept all the same.
     counts: dict[str, dict[str, int]]  # Split -> label name -> examples.
     patients: dict[str, int]  # Split -> patients.
     shared_patients: int  # Patients with photographs in more than one split.
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
     unlabelled: int  # Photographs in the folder that the CSV does not name.
     shards: tuple[Shard, ...]
+    # `ungradable:<why>` -> photographs flagged by the quality gate and kept all the same.
+    ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
     # and that of the photographs' names and sizes: to say what is another in another build.
     schema_version: int = SCHEMA_VERSION
+
+    def describe(self) -> str:
+        """What was made, as a small table."""
+        counts = pd.DataFrame(self.counts).T
+        counts["photographs"] = counts.sum(axis=1)
+        counts["patients"] = pd.Series(self.patients)
+        contradicting = [twin["ids"] for twin in self.twins if len(set(twin["labels"])) > 1]
+        rejected = ", ".join(f"{n} {reason}" for reason, n in self.rejected.items()) or "none"
+        kept = ", ".join(f"{n} {reason}" for reason, n in self.ungradable.items()) or "none"
+        return "\n".join(
+            [
+                counts.to_string(),
+                f"written: {self.written} of {self.rows} rows; rejected: {rejected}",
+                f"flagged by the quality gate and kept: {kept}",
+                f"byte-identical groups: {len(self.twins)}; patients in more than one split: "
+                f"{self.shared_patients}; photographs without a label: {self.unlabelled}",
+                *(
+                    f"byte-identical, but of different labels: {', '.join(ids)}"
+                    for ids in contradicting
+                ),
+            ]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready dicts and lists."""

@@ -10,7 +10,6 @@ import datasets
 import pytest
 from commands import COMMANDS
 
-from beam_jobs import build_examples_main
 from dr_tfx import manifest
 
 ROOT = Path(__file__).parent.parent
@@ -78,8 +77,8 @@ def test_a_build_prints_labels_in_their_order_and_twins_that_contradict_each_oth
         ),
     )
     read = manifest.from_dict(json.loads(made.to_json()))  # As on a second run.
-    printed = build_examples_main._summary(read)
-    assert printed == build_examples_main._summary(made)
+    printed = read.describe()
+    assert printed == made.describe()
     header = printed.splitlines()[0]
     assert header.index("none") < header.index("mild") < header.index("a lot")
     assert "of different labels: n1, n2" in printed and "n3" not in printed
