@@ -15,7 +15,7 @@ from dr_tfx import NOTICE, gradcam
 
 COLORMAP = "jet"
 _COLUMNS = ("original", "heat map", "overlay")
-_CELL, _CAPTION, _HEAD, _FOOT, _EDGE, _GAP = 2.3, 0.34, 0.72, 0.62, 0.25, 0.06  # Inches.
+_CELL, _CAPTION, _HEAD, _FOOT, _EDGE, _GAP = 2.3, 0.34, 0.72, 0.82, 0.25, 0.06  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"
 _DPI = 150
 
@@ -66,8 +66,8 @@ def draw(rows: Sequence[Explained], *, title: str) -> bytes:
             axes.imshow(picture, aspect="auto", interpolation="lanczos")
     if not rows:
         write(_EDGE, _HEAD + 0.23, "No examples.", 8.5)
-    write(_EDGE, height - 0.26, NOTICE, 8, _FAINT)
-    _draw_scale(figure, place(lefts[1], height - 0.42, _CELL, 0.09))
+    write(_EDGE, height - 0.16, NOTICE, 8, _FAINT)
+    _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
