@@ -10,12 +10,16 @@ others. `dataset.json` is written last: a folder without it is not a data set.
 """
 
 import concurrent.futures
+import contextlib
 import errno
+import functools
 import json
 import logging
 import os
 import posixpath
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +44,7 @@ _BESIDE = (REJECTS_FILE, UNLABELLED_FILE, CONTACT_SHEET_FILE, UNGRADABLE_FILE)
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",
     "inputs.photographs": "the photographs (names or sizes) are not the same",
+    "inputs.contents": "the contents of the photographs are not the same",
 }
 _SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
 
@@ -71,13 +76,15 @@ def build(
     output_dir = output.absolute(output_dir)
     source = sources.open_photographs(image_dir, spec.recipe)
     plan = build_plan.make_plan(spec, labels=labels, source=source)
+    # Too many already? Then no work is done, and a data set that is there is left as it is.
+    is_there = output.exists(posixpath.join(output_dir, manifest.FILE_NAME))
+    _report_rejects(plan.rejects, plan, output_dir, write=not is_there)
     if overwrite:
         _delete(output_dir)
     if _finished(output_dir, plan):
-        output.delete_folder(_in_progress(output_dir))
+        _forget(output_dir)
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
         return _load(output_dir)
-    _report_rejects(plan.rejects, plan, output_dir)  # Too many already? Then no work is done.
     tasks, shards = _claim(output_dir, plan, source)
     if tasks:
         writer = write_shard.WriteShard(
@@ -97,7 +104,10 @@ def _run(
     # Large shards first: local runners deal them out in turn, and none is left over at the end.
     tasks = sorted(tasks, key=lambda task: -task.length)
     try:
-        with beam.Pipeline(runner=runners.create(options), options=options) as pipeline:
+        with (
+            _watch_workers(),
+            beam.Pipeline(runner=runners.create(options), options=options) as pipeline,
+        ):
             (
                 pipeline
                 | "Shards" >> beam.Create(tasks, reshuffle=False)
@@ -113,6 +123,41 @@ def _run(
         raise
 
 
+@contextlib.contextmanager
+def _watch_workers() -> Iterator[None]:
+    """Ends the body when a worker process of this machine dies; Beam would wait for it for ever.
+
+    Beam notices in a thread of its own, whose exception goes no further.
+
+    Raises:
+      OSError: one did.
+    """
+    died: list[str] = []
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        said = str(arguments.exc_value)
+        if not said.startswith("Worker subprocess exited"):
+            before(arguments)
+        elif not died:
+            died.append(said)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    threading.excepthook = hook if is_main else before
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not died:
+            raise
+        raise OSError(
+            f"a worker was killed, for want of memory perhaps: {died[0]}. What is finished is "
+            "kept: run the same command again, with fewer workers"
+        ) from None
+    finally:
+        threading.excepthook = before
+
+
 def _in_progress(output_dir: str, name: str = "") -> str:
     return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
 
@@ -124,6 +169,12 @@ def _delete(output_dir: str) -> None:
     for name in _BESIDE:
         output.delete_all(output_dir, re.compile(re.escape(name)))
     output.delete_temporary(output_dir)
+    _forget(output_dir)
+
+
+def _forget(output_dir: str) -> None:
+    """Deletes the job's state, the claim last: no sidecar may be taken for another build's."""
+    output.delete_all(_in_progress(output_dir), re.compile(rf"(?!{re.escape(_PLAN)}$).*"))
     output.delete_folder(_in_progress(output_dir))
 
 
@@ -163,9 +214,7 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     named = [
         _INPUTS.get(key, f"{key} was {before.get(key)!r} and is {after[key]!r}") for key in keys
     ]
-    return "; ".join(named) or (
-        "the split is not the same (other files are byte-identical, or another scikit-learn)"
-    )
+    return "; ".join(named) or ("the split is not the same: another version of scikit-learn?")
 
 
 def _claim(
@@ -177,6 +226,8 @@ def _claim(
       The shards that are still to be built, and the split and label of every shard by its name.
     """
     folder = _in_progress(output_dir)
+    if not output.exists(_in_progress(output_dir, _PLAN)):
+        _forget(output_dir)
     output.delete_temporary(output_dir)
     output.delete_temporary(folder)
     output.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
@@ -229,7 +280,9 @@ def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
     return map(write_shard.Row._make, columns.itertuples(index=False, name=None))
 
 
-def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: str) -> None:
+def _report_rejects(
+    rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: str, *, write: bool = True
+) -> None:
     """Writes rejects.csv, and fails if there are too many.
 
     Raises:
@@ -237,17 +290,19 @@ def _report_rejects(rejects: pd.DataFrame, plan: build_plan.Plan, output_dir: st
     """
     path = posixpath.join(output_dir, REJECTS_FILE)
     ordered = rejects.sort_values(["id", "reason"], kind="stable")
-    output.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
+    if write:
+        output.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
     limit = plan.spec.max_reject_rate
     if len(rejects) > limit * plan.csv_rows or len(rejects) == plan.csv_rows:
         counts = ", ".join(
             f"{n} {reason}" for reason, n in rejects["reason"].value_counts().items()
         )
+        listed = f"{path} lists all with the reason. " if write else ""
         raise ValueError(
             f"{len(rejects)} of {plan.csv_rows} rows were rejected, more than "
             f"config.dataset.max_reject_rate={limit} allows: {counts}; the first are "
-            f"{', '.join(ordered['id'].head(5))}. {path} lists all with the reason. Mend them "
-            "and pass --overwrite, or raise the limit and run the same command again"
+            f"{', '.join(ordered['id'].head(5))}. {listed}Mend them and pass --overwrite, or raise "
+            "the limit and run the same command again"
         )
 
 
@@ -271,9 +326,11 @@ def _finish(
             "ended, the same command again makes the data set of them"
         )
     sidecars, digests = {}, _Digests()
-    for shard in shards:
-        sidecars[shard] = write_shard.read_sidecar(output_dir, shard)
-        digests.take(sidecars[shard])
+    read = functools.partial(write_shard.read_sidecar, output_dir)
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        for shard, sidecar in zip(shards, pool.map(read, shards), strict=True):
+            digests.take(sidecar)
+            sidecars[shard] = sidecar
     rejects = pd.concat([plan.rejects, _late_rejects(sidecars, source)], ignore_index=True)
     _report_rejects(rejects, plan, output_dir)
     late = [row[0] for sidecar in sidecars.values() for row in sidecar.rejects]
@@ -327,7 +384,7 @@ def _finish(
         output.write_text(posixpath.join(output_dir, UNLABELLED_FILE), listed)
     output.delete_temporary(output_dir)  # Of workers that were killed and replaced.
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
-    output.delete_folder(_in_progress(output_dir))
+    _forget(output_dir)
     return result
 
 

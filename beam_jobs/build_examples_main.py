@@ -69,7 +69,9 @@ _NPY_IMAGES = flags.DEFINE_string("npy_images", None, "In place of --image_dir: 
 _NPY_LABELS = flags.DEFINE_string("npy_labels", None, "In place of --labels: an .npy array.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the data set.")
 _PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete an earlier build in --output_dir.")
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Delete an earlier build in --output_dir, finished or not."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -86,6 +88,9 @@ def main(argv: Sequence[str]) -> None:
         if not _PLAN.value:
             needed += ["npy_images" if _NPY_IMAGES.value else "image_dir", "output_dir"]
         console.require(*needed, others=argv[1:])
+        for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
+            if flags.FLAGS[one].value and flags.FLAGS[other].value:
+                raise ValueError(f"--{one} and --{other} are both given; expected one of them")
         if os.path.isdir(labels):
             raise ValueError(f"--labels={labels} is a folder; expected the CSV of the labels")
         experiment = specs.from_config(_CONFIG.value)

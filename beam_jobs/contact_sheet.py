@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from beam_jobs import output, sources
-from dr_tfx import manifest, records
+from dr_tfx import images, manifest, records
 
 SHOWN = 4  # Photographs of a label, or of a reason.
 _CELL, _CAPTION, _HEAD, _EDGE, _GAP, _BETWEEN = 1.6, 0.26, 0.5, 0.2, 0.04, 0.2  # Inches.
@@ -111,7 +111,10 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
 
 
 def _before(source: sources.Source, name: str) -> np.ndarray:
-    return source.thumbnail(source.read(name), _THUMBNAIL)
+    try:
+        return source.thumbnail(source.read(name), _THUMBNAIL)
+    except images.RejectedImage:  # Gone since its example was written: no reason to fail.
+        return np.full((1, 1, 3), 128, np.uint8)
 
 
 def _short(text: str, longest: int) -> str:

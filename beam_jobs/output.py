@@ -88,8 +88,13 @@ def sizes(folder: str) -> dict[str, int]:
         return {posixpath.basename(file.path): file.size_in_bytes for file in found.metadata_list}
     if not Path(folder).is_dir():
         return {}
+    found = {}
     with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # Renamed or deleted by a worker just now.
+                if entry.is_file():
+                    found[entry.name] = entry.stat().st_size
+    return found
 
 
 def delete(*paths: str) -> None:

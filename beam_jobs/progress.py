@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from beam_jobs import output, write_shard
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS, _REMOTE_POLL_SECONDS = 0.2, 15.0  # A look into an object store costs money.
 
 
 @contextlib.contextmanager
@@ -21,26 +21,31 @@ def bar(output_dir: str, *, total: int) -> Iterator[None]:
       total: photographs of the whole build.
     """
     watched, stop = _Watched(output_dir), threading.Event()
+    seconds = _REMOTE_POLL_SECONDS if output.is_remote(output_dir) else _POLL_SECONDS
+    with tqdm(total=total, initial=0, unit="photograph", disable=None) as shown:
+        if shown.disable:  # Nobody looks.
+            yield
+            return
+        shown.initial = shown.n = sum(watched.count())
 
-    def poll(shown: tqdm) -> None:
-        written, rejected = watched.count()
-        shown.set_postfix(rejected=rejected, refresh=False)
-        shown.update(max(0, written + rejected - shown.n))
+        def poll() -> None:
+            with contextlib.suppress(OSError):  # The next look will do.
+                written, rejected = watched.count()
+                shown.set_postfix(rejected=rejected, refresh=False)
+                shown.update(max(0, written + rejected - shown.n))
 
-    def watch(shown: tqdm) -> None:
-        while not stop.wait(_POLL_SECONDS):
-            poll(shown)
+        def watch() -> None:
+            while not stop.wait(seconds):
+                poll()
 
-    before = sum(watched.count())
-    with tqdm(total=total, initial=before, unit="photograph", disable=None) as shown:
-        thread = threading.Thread(target=watch, args=(shown,), daemon=True)
+        thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
             yield
         finally:
             stop.set()
             thread.join()
-            poll(shown)
+            poll()
 
 
 class _Watched:

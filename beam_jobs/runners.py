@@ -108,5 +108,8 @@ def threads_per_worker(options: PipelineOptions) -> int:
     """
     if not isinstance(create(options), FnApiRunner):
         return 1
-    cores = os.cpu_count() or 1
+    # Those that this process may use, where the system tells.
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, cores // (options.view_as(DirectOptions).direct_num_workers or cores))

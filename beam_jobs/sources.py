@@ -74,7 +74,7 @@ class Source(abc.ABC):
 
 def open_photographs(place: str, recipe: specs.Recipe) -> Source:
     """The source that `--image_dir` or `--npy_images` means: `open_source` or `open_arrays`."""
-    if place.lower().endswith(".npy"):
+    if place.lower().endswith((".npy", ".npz")):
         return open_arrays(place, recipe)
     return open_source(place)
 

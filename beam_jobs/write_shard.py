@@ -6,6 +6,7 @@ photographs is still a small message, and no image passes through a shuffle.
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -79,6 +80,7 @@ class WriteShard(beam.DoFn):
         path = posixpath.join(self._output_dir, task.shard)
         sidecar = Sidecar()
         with (
+            contextlib.suppress(_NothingToKeep),
             _Live(self._output_dir, task.shard) as live,
             concurrent.futures.ThreadPoolExecutor(self._threads) as pool,
             output.create(path) as stream,
@@ -91,8 +93,10 @@ class WriteShard(beam.DoFn):
                 if made.example:
                     writer.write(made.example)
                 live.say(sidecar)
-        if not writer.records:
-            output.delete(path)
+            if not sidecar.records:
+                raise _NothingToKeep
+        if not sidecar.records:
+            output.delete(path)  # Of an earlier attempt.
         sidecar.bytes, sidecar.sha256 = writer.bytes, writer.sha256
         text = json.dumps(dataclasses.asdict(sidecar))
         output.write_text(sidecar_path(self._output_dir, task.shard), text)
@@ -125,6 +129,10 @@ class WriteShard(beam.DoFn):
         # A split by hash looks for byte-identical files when all is done, the others before.
         digest = content_digest(data) if self._spec.split.method == "hash" else ""
         return _Made(row, digest, example, picture.ungradable)
+
+
+class _NothingToKeep(Exception):
+    """All photographs of a shard were rejected: there is to be no file."""
 
 
 @dataclasses.dataclass

@@ -246,7 +246,7 @@ def test_a_refused_folder_says_which_input_is_another(copy, tmp_path):
     build(copy, out)
     # Of the same size, but now byte-identical: their patients may not be parted any more.
     (copy / "10_left.jpeg").write_bytes(padded)
-    with pytest.raises(ValueError, match=r"otherwise: the split is not the same \(other files are"):
+    with pytest.raises(ValueError, match="otherwise: the contents of the photographs"):
         build(copy, out)
     (copy / "12_left.jpeg").write_bytes((copy / "12_left.jpeg").read_bytes() + b" ")
     with pytest.raises(ValueError, match=r"otherwise: the photographs \(names or sizes\) are not"):
@@ -393,6 +393,55 @@ def test_what_the_gate_flags_is_counted_and_shown(copy, tmp_path, gate):
     assert made.written == (40 if kept else 38)
     gallery = cv2.imread(str(tmp_path / "out" / "ungradable.png"))
     assert gallery is not None and (gallery == 0).all(axis=2).any()  # The black photograph.
+
+
+def test_state_without_its_claim_is_not_trusted(raw, built, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as killed:
+        killed.setattr(build_examples, "_finish", lambda *_: None)
+        build(raw, out)
+    (out / "_progress" / "plan.json").unlink()
+    other = dataclasses.replace(SPEC, recipe=dataclasses.replace(SPEC.recipe, clip_limit=3.0))
+    build(raw, out, spec=other)
+    build(raw, tmp_path / "straight", spec=other)
+    assert contents(out) == contents(tmp_path / "straight") != contents(built)
+
+
+def test_the_claim_is_the_last_of_the_state_to_go(raw, tmp_path, monkeypatch):
+    gone: list[str] = []
+    delete = build_examples.output.delete
+    monkeypatch.setattr(
+        build_examples.output,
+        "delete",
+        lambda *paths: gone.extend(Path(path).name for path in paths) or delete(*paths),
+    )
+    build(raw, tmp_path / "out")
+    gone.clear()
+    build(raw, tmp_path / "out", overwrite=True)
+    deleted = [name for name in gone if not name.endswith((".tmp", ".live"))]
+    assert deleted[0] == "dataset.json" and deleted[-1] == "plan.json"
+
+
+def test_overwrite_deletes_nothing_for_labels_that_cannot_be_used(copy, tmp_path):
+    build(copy, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    lines = (copy / "labels.csv").read_text().splitlines()
+    bad = [line.replace(",", ",x") for line in lines[1:21]]
+    (copy / "labels.csv").write_text("\n".join([lines[0], *bad, *lines[21:]]))
+    with pytest.raises(ValueError, match="20 of 40 rows were rejected"):
+        build(copy, tmp_path / "out", overwrite=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_other_contents_of_the_same_size_are_refused(raw, tmp_path):
+    (tmp_path / "raw").mkdir()
+    for i, path in enumerate(sorted(raw.glob("*.jpeg"))):
+        (tmp_path / "raw" / f"{path.stem}.bmp").write_bytes(encode(draw(i), ".bmp"))
+    shutil.copy(raw / "labels.csv", tmp_path / "raw" / "labels.csv")
+    build(tmp_path / "raw", tmp_path / "out")
+    (tmp_path / "raw" / "12_left.bmp").write_bytes(encode(draw(99), ".bmp"))
+    with pytest.raises(ValueError, match="the contents of the photographs are not the same"):
+        build(tmp_path / "raw", tmp_path / "out")
 
 
 def test_photographs_without_a_row_are_listed(copy, tmp_path):

@@ -98,6 +98,26 @@ def test_killed_five_times_and_finished_to_the_same_bytes(raw, undisturbed, tmp_
     assert contents(out) == contents(undisturbed)
 
 
+def test_a_worker_that_dies_ends_the_job_with_a_word(raw, undisturbed, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        command(raw, out, *TWO), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as job:
+        deadline = time.monotonic() + 120
+        while len(sidecars(out)) < 4:
+            assert time.monotonic() < deadline and job.poll() is None
+            time.sleep(0.002)
+        children = psutil.Process(job.pid).children(recursive=True)
+        workers = [child for child in children if "sdk_worker" in " ".join(child.cmdline())]
+        workers[0].kill()
+        _, said = job.communicate(timeout=120)
+    assert job.returncode == 1
+    assert "error: a worker was killed" in said.splitlines()[-1], said
+    assert "resuming: " in succeed(command(raw, out))
+    assert contents(out) == contents(undisturbed)
+
+
 def test_progress_is_shown_while_a_shard_is_written(raw, tmp_path):
     many = tmp_path / "many"
     many.mkdir()

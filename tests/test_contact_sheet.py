@@ -65,6 +65,13 @@ def test_flagged_photographs_are_shown_by_reason(tmp_path, shown):
     np.testing.assert_array_equal(rows[1][1][0].pictures[0], draw(10)[..., ::-1])
 
 
+def test_a_photograph_that_has_gone_is_no_reason_to_fail(tmp_path, shown):
+    flagged = pd.DataFrame({"id": ["1"], "name": ["1.png"], "reason": ["why"], "fate": ["kept"]})
+    contact_sheet.of_ungradable(flagged, sources.Folder(str(tmp_path)))
+    ((_, ((_, (item,)),)),) = shown
+    assert item.pictures[0].shape == (1, 1, 3)
+
+
 def test_large_photographs_are_not_decoded_in_full(tmp_path):
     (tmp_path / "large.jpeg").write_bytes(encode(draw(0, width=2400, height=1600)))
     source = sources.Folder(str(tmp_path))
