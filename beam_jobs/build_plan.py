@@ -15,7 +15,9 @@ import json
 import logging
 import posixpath
 import re
+import shlex
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -41,6 +43,7 @@ _LOG = logging.getLogger(__name__)
 _READERS = 16  # Threads that read files to compare them; they mostly wait.
 _MANY = 1000  # Files from which on reading them is worth a word.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_ZIPPED = b"PK\3\4"
 _NO_REJECTS = pd.DataFrame(columns=list(REJECT_COLUMNS), dtype=splits.TEXT)
 
 
@@ -324,23 +327,43 @@ def _tables(path: str) -> Iterator[pd.DataFrame]:
     if not output.exists(path):
         raise FileNotFoundError(f"{path} does not exist; --labels names the CSV of labels")
     try:
-        # All columns and not two: rows with too many fields are found only then.
-        with (
-            output.open_file(path) as stream,
-            pd.read_csv(
-                stream,
-                encoding="utf-8-sig",
-                dtype=str,
-                keep_default_na=False,
-                index_col=False,
-                chunksize=splits.CHUNK,
-            ) as tables,
-        ):
-            yield from tables
+        is_zipped = output.read(path, length=len(_ZIPPED)) == _ZIPPED
+        if not is_zipped:
+            yield from _read_tables(path)
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; expected a CSV with a header") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a UTF-8 CSV: {error}") from error
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        why = (
+            "rows have more fields than its header"
+            if isinstance(error, pd.errors.ParserWarning)
+            else getattr(error, "strerror", None) or error  # Without the path.
+        )
+        raise ValueError(f"{path} cannot be read as a UTF-8 CSV: {why}") from error
+    if is_zipped:
+        raise ValueError(f"{path} is a .zip archive; unpack it: unzip {shlex.quote(path)}")
+
+
+def _read_tables(path: str) -> Iterator[pd.DataFrame]:
+    # All columns and not two: rows with too many fields are found only then.
+    with (
+        output.open_file(path) as stream,
+        pd.read_csv(
+            stream,
+            encoding="utf-8-sig",
+            dtype=str,
+            keep_default_na=False,
+            index_col=False,
+            chunksize=splits.CHUNK,
+        ) as tables,
+    ):
+        while True:
+            # Where the first row is longer than the header, fields are lost with a warning only.
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                table = next(tables, None)
+            if table is None:
+                return
+            yield table
 
 
 def _npy_chunks(

@@ -6,12 +6,14 @@ A source travels to the workers, so that it is small, can be pickled and imports
 import abc
 import collections
 import dataclasses
+import errno
 import functools
 import glob
 import os
 import posixpath
 import re
 import shlex
+import struct
 import threading
 import uuid
 import zipfile
@@ -30,6 +32,8 @@ _PATTERN_CHARACTER = re.compile(r"[*?[]")
 _SPLIT_ARCHIVE = re.compile(r"(.+\.zip)\.\d{2,}", re.IGNORECASE)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1  # A bit of a member's flags.
+# What zipfile raises of damaged archives, UnicodeDecodeError and NotImplementedError among them.
+_DAMAGED = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error)
 _OPENING = threading.Lock()
 
 
@@ -46,6 +50,7 @@ class Source(abc.ABC):
 
         Raises:
           RejectedImage: `unreadable`; it is gone, may not be read, or is damaged in its archive.
+            `too_large`: over images.MAX_BYTES, no more of which are read.
           OSError: anything else, which may be the fault of a disk or network and not of the file.
         """
 
@@ -195,14 +200,22 @@ class Archive(Source):
     def read(self, name: str) -> bytes:
         archive, lock = self._open()
         try:
+            member = archive.getinfo(name)
+            _check_bytes(member.file_size)
             with lock:  # Opening counts the readers of the file, which threads must not do at once.
-                stream = archive.open(name)
+                stream = archive.open(member)
             try:
-                return stream.read()
+                # Without a length, 2 GB may be inflated of a member that says to be small.
+                return stream.read(member.file_size + 1)
             finally:
                 with lock:
                     stream.close()
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except images.RejectedImage:  # A ValueError too.
+            raise
+        except (*_DAMAGED, zlib.error, KeyError, OSError) as error:
+            # No place in a file is EINVAL; another OSError may be the fault of the disk.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             raise images.RejectedImage("unreadable", f"damaged in its archive: {error}") from error
 
     def path(self, name: str) -> str:
@@ -328,7 +341,7 @@ def _open_archive(file: str) -> Archive:
     archive = Archive(file)
     try:
         members = list(archive.members())
-    except (zipfile.BadZipFile, EOFError) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{file} is not a whole .zip archive: {error}. Was its download cut short? Fetch it "
             f"again; `unzip -t {shlex.quote(file)}` tells whether it is whole"
@@ -419,9 +432,18 @@ def _matches(pattern: str, *, below: str) -> Iterator[tuple[str, int]]:
 
 def _read(path: str) -> bytes:
     try:
-        return output.read(path)
+        # A read reserves all of its length: on a disk, no more than the file has.
+        size = images.MAX_BYTES if output.is_remote(path) else Path(path).stat().st_size
+        data = output.read(path, length=min(size, images.MAX_BYTES) + 1)
     except (FileNotFoundError, PermissionError) as error:
         raise images.RejectedImage("unreadable", error.strerror or str(error)) from error
+    _check_bytes(len(data))
+    return data
+
+
+def _check_bytes(size: int) -> None:
+    if size > images.MAX_BYTES:
+        raise images.RejectedImage("too_large", f"more than {images.MAX_BYTES} bytes")
 
 
 def _is_photograph(name: str) -> bool:

@@ -17,6 +17,9 @@ from dr_tfx import quality, specs
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm")
 MAX_PIXELS = 150_000_000  # A decompression bomb is refused by its header, before decoding.
+# Of a file, which is read whole: RGBA that is not compressed, of the most pixels. Beyond it is no
+# photograph, but a bomb in an archive or a film under a photograph's name.
+MAX_BYTES = 4 * MAX_PIXELS
 
 # OpenCV chooses its decoder by the same first bytes as Pillow, so that what has been measured is
 # what is decoded. Other formats would be measured by rules that nobody checked.
@@ -90,8 +93,8 @@ def image_size(data: bytes) -> tuple[int, int]:
         raise RejectedImage("unreadable", "the file is empty")
     if _is_dicom(data):
         header = _read_dicom(data, pixels=False)
-        frames = int(header.get("NumberOfFrames") or 1)
-        width, height, decoded = header.Columns, header.Rows, header.Columns * header.Rows * frames
+        width, height = header.Columns, header.Rows
+        decoded = width * height * _frames(header)
     else:
         width, height, decoded = _measure(data)
     if decoded > MAX_PIXELS:
@@ -193,7 +196,7 @@ def _read_dicom(data: bytes, *, pixels: bool) -> Any:
             dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
             kind = dataset.SamplesPerPixel, dataset.BitsAllocated
             is_supported = kind in ((1, 8), (1, 16), (3, 8), (3, 16))
-            is_empty = dataset.Rows < 1 or dataset.Columns < 1
+            is_empty = min(dataset.Rows, dataset.Columns, _frames(dataset)) < 1
     except Exception as error:  # Damaged files make pydicom raise nearly anything.
         raise RejectedImage("unreadable", f"DICOM: {_in_short(error)}") from error
     if is_empty or not is_supported:
@@ -201,6 +204,11 @@ def _read_dicom(data: bytes, *, pixels: bool) -> Any:
             "unreadable", f"DICOM: {kind[0]} samples of {kind[1]} bits, not 1 or 3 of 8 or 16"
         )
     return dataset
+
+
+def _frames(dataset: Any) -> int:
+    """Raises nearly anything where the header is damaged; `_read_dicom` has checked it."""
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _decode_dicom(data: bytes) -> np.ndarray:
@@ -252,8 +260,7 @@ def _check_dicom_frame(dataset: Any) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed or syntax == uid.RLELossless:
         return
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=frames)
+    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset))
     size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
     if size != (dataset.Columns, dataset.Rows):
         raise ValueError(f"a frame of {size[0]}x{size[1]}, not {dataset.Columns}x{dataset.Rows}")

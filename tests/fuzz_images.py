@@ -50,6 +50,7 @@ def seeds() -> list[bytes]:
     grey = rgb[..., 0].astype(np.uint16) * 16
     window = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": 1, "RescaleIntercept": -9}
     made += [dicom(rgb), dicom(grey, **window), dicom(rgb, RLE=True), dicom(rgb, JPEG=made[0])]
+    made += [dicom(rgb, NumberOfFrames=1)]
     return made
 
 

@@ -101,6 +101,12 @@ def test_csv_of_another_taste_is_read(copy):
         (b"id_code,diagnosis\n1,2\n", "'image'; it has 'id_code', 'diagnosis'.*image_column"),
         (b"image,grade\n1,2\n", "'level'; it has 'image', 'grade'.*label_column"),
         (b"image,level\n1,2\n1,2,3,4\n", "cannot be read as a UTF-8 CSV"),
+        (
+            b"image,level\n1,2,3\n1,2\n",
+            "labels.csv cannot .* CSV: rows have more fields",
+        ),
+        (b"image,level\n1,2,\n1,2,\n", "rows have more fields than its header"),
+        (b"PK\3\4\x14\0\xff", r"labels.csv is a .zip archive; unpack it: unzip /.*labels.csv$"),
         (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
         (b"image;level\n10_left;0\n", "one column, 'image;level': its separator seems to be ';'"),
         (b"image\tlevel\n10_left\t0\n", "separator seems to be '.t', expected ','"),
@@ -114,6 +120,13 @@ def test_bad_labels_are_refused(copy, content, message):
         (copy / "labels.csv").write_bytes(content)
     error = FileNotFoundError if content is None else ValueError
     with pytest.raises(error, match=message):
+        plan(copy)
+
+
+def test_labels_that_may_not_be_read_are_named_once(copy):
+    (copy / "labels.csv").unlink()
+    (copy / "labels.csv").mkdir()
+    with pytest.raises(ValueError, match=r"labels.csv cannot be read .*: Is a directory$"):
         plan(copy)
 
 

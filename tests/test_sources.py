@@ -5,6 +5,7 @@ import dataclasses
 import io
 import pickle
 import shutil
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -248,6 +249,80 @@ def test_archives_that_cannot_be_used_are_refused(raw, tmp_path):
         packed.writestr("train.zip", b"")
     with pytest.raises(ValueError, match=r"holds no photographs .*only train.zip.*unpacked"):
         sources.open_source(str(tmp_path / "outer.zip"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{6: 255}, {9: 8, 46: 0xFF}], ids=["version", "name that is not UTF-8"]
+)
+def test_an_archive_with_a_damaged_table_of_contents_is_refused(raw, tmp_path, changes):
+    path = archive(raw, tmp_path / "a.zip")
+    for at, value in changes.items():
+        flagged(path, at=at, value=value)
+    with pytest.raises(ValueError, match=r"a.zip is not a whole .zip archive.*unzip -t"):
+        sources.open_source(str(path))
+
+
+def moved(path: Path) -> None:
+    """The table of contents says to be elsewhere, so that members are before the file's start."""
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06") + 16
+    struct.pack_into("<I", data, end, struct.unpack_from("<I", data, end)[0] + 1_000_000)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change", [moved, lambda path: flagged(path, at=8, value=0x20)], ids=["place", "patch"]
+)
+def test_a_member_that_cannot_be_opened_is_a_reject(raw, tmp_path, change):
+    path = archive(raw, tmp_path / "a.zip")
+    change(path)
+    source = sources.open_source(str(path))
+    with pytest.raises(images.RejectedImage, match="unreadable: damaged in its archive"):
+        source.read("train/10_left.jpeg")
+
+
+def test_a_member_that_is_gone_is_a_reject_and_a_sick_disk_is_not(raw, tmp_path, monkeypatch):
+    source = sources.open_source(str(archive(raw, tmp_path / "a.zip")))
+    with pytest.raises(images.RejectedImage, match="unreadable: .*no item named"):
+        source.read("train/gone.jpeg")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        source.read("train/10_left.jpeg")
+
+
+def test_a_file_of_more_bytes_than_a_photograph_is_refused(tmp_path, bucket, monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    (tmp_path / "raw").mkdir()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        for size in (1000, 1001):
+            packed.writestr(f"{size}.png", bytes(size))
+            (tmp_path / "raw" / f"{size}.png").write_bytes(bytes(size))
+            bucket[f"bucket://b/raw/{size}.png"] = bytes(size)
+    for place in (tmp_path / "raw", tmp_path / "raw" / "*", tmp_path / "a.zip", "bucket://b/raw"):
+        source = sources.open_source(str(place))
+        assert source.read("1000.png") == bytes(1000)
+        with pytest.raises(images.RejectedImage, match="too_large: more than 1000 bytes"):
+            source.read("1001.png")
+
+
+@pytest.mark.parametrize("says, reason", [(30_000_000, "too_large"), (100, "unreadable")])
+def test_a_bomb_in_an_archive_is_not_inflated(tmp_path, monkeypatch, says, reason):
+    monkeypatch.setattr(images, "MAX_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression=zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("x.png", bytes(30_000_000))
+    for at, value in enumerate(struct.pack("<I", says), start=24):
+        flagged(tmp_path / "a.zip", at=at, value=value)
+    source = sources.open_source(str(tmp_path / "a.zip"))
+    tracemalloc.start()
+    with pytest.raises(images.RejectedImage) as caught:
+        source.read("x.png")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert caught.value.reason == reason and peak < 1_000_000
 
 
 @pytest.mark.parametrize("given", ["train.zip.001", "train.zip"])
