@@ -34,8 +34,9 @@ _TILE_SIZE = (322, 323)  # TIFF's tags; a decoder holds a whole tile.
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _STRIP_BYTES = 1 << 18  # Of BGR: with its LAB copy it stays in a core's cache.
 
-# What OpenCV prints about a damaged file, RejectedImage says.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# What OpenCV prints about a damaged file, RejectedImage says. OpenCV 5 has moved the function.
+_SILENT = 0
+(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(_SILENT)
 
 
 class RejectedImage(ValueError):
