@@ -74,7 +74,7 @@ def test_twins_stay_together(seed):
     rows = table(60)
     twins = [["0_left", "17_right"], ["17_left", "33_left", "5_right"], ["unknown", "8_left"]]
     made = splits.assign(rows, specs.Split(validation=0.3, test=0.3, seed=seed), twins)
-    by_patient = made.groupby(rows["patient"]).agg(set)
+    by_patient = made.astype(str).groupby(rows["patient"]).agg(set)
     assert by_patient.map(len).eq(1).all()
     assert len(set.union(*by_patient[["0", "17", "33", "5"]])) == 1
 
