@@ -82,6 +82,7 @@ def build(
     if overwrite:
         _delete(output_dir)
     if _finished(output_dir, plan):
+        _check_unchanged(output_dir, plan, source)
         _forget(output_dir)
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
         return _load(output_dir)
@@ -208,6 +209,22 @@ def _finished(output_dir: str, plan: build_plan.Plan) -> bool:
     return True
 
 
+def _check_unchanged(output_dir: str, plan: build_plan.Plan, source: sources.Source) -> None:
+    """Looks for photographs that were changed since without changing their size.
+
+    Raises:
+      ValueError: one was.
+    """
+    built = output.modified(posixpath.join(output_dir, manifest.FILE_NAME))
+    for chunk in splits.chunks(plan.rows["name"]) if built else ():
+        for name in chunk:
+            if source.modified(name) > built:
+                raise ValueError(
+                    f"{source.path(name)} was changed after {output_dir} was built. Choose "
+                    "another --output_dir, or pass --overwrite to build anew"
+                )
+
+
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     before, after = manifest.flat(earlier), manifest.flat(now)
     keys = [key for key in after if key != "fingerprint" and before.get(key) != after[key]]
@@ -234,14 +251,18 @@ def _claim(
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
     output.write_text(_in_progress(output_dir, _PLAN), text)
     tasks, shards, offset = [], {}, 0
+    changed = set()  # Shards that are older than one of their photographs.
     with output.create(_in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
         for name, rows in plan.shards():
             lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
             stream.write(lines)
             tasks.append(write_shard.Task(name, offset, len(lines)))
             shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
+            built = output.modified(write_shard.sidecar_path(output_dir, name))
+            if built and any(source.modified(photograph) > built for photograph in rows["name"]):
+                changed.add(name)
             offset += len(lines)
-    done = _done(output_dir, source)
+    done = _done(output_dir, source, changed)
     todo = [task for task in tasks if task.shard not in done]
     if done:
         kept = len(tasks) - len(todo)
@@ -249,14 +270,14 @@ def _claim(
     return todo, shards
 
 
-def _done(output_dir: str, source: sources.Source) -> set[str]:
-    """The shards that are finished; the sidecars of others are deleted."""
+def _done(output_dir: str, source: sources.Source, changed: set[str]) -> set[str]:
+    """The shards that are finished and not `changed`; the sidecars of others are deleted."""
     written, said = output.sizes(output_dir), output.sizes(_in_progress(output_dir))
     shards = [shard for name in said if (shard := write_shard.shard_of(name))]
 
     def is_done(shard: str) -> bool:
         sidecar = write_shard.read_sidecar(output_dir, shard)
-        if written.get(shard, 0) != sidecar.bytes:
+        if shard in changed or written.get(shard, 0) != sidecar.bytes:
             return False
         # What was rejected may have been mended since.
         return all(_digest(source, name) == digest for _, name, _, _, digest in sidecar.rejects)

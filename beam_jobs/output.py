@@ -81,6 +81,14 @@ def exists(path: str) -> bool:
     return FileSystems.exists(path) if is_remote(path) else Path(path).exists()
 
 
+def modified(path: str) -> float:
+    """When a file of a disk was last changed, in seconds since 1970; 0 where it is not known."""
+    try:
+        return 0.0 if is_remote(path) else os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def sizes(folder: str) -> dict[str, int]:
     """Name -> bytes of the files in a folder; none where there is no such folder."""
     if is_remote(folder):

@@ -58,6 +58,10 @@ class Source(abc.ABC):
     def path(self, name: str) -> str:
         """Where a person finds it."""
 
+    def modified(self, name: str) -> float:
+        """When a photograph was last changed, in seconds since 1970; 0 where that is not known."""
+        return output.modified(self.path(name))
+
     def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
         """A photograph as an example holds it, from what `read` gave.
 
@@ -221,6 +225,9 @@ class Archive(Source):
     def path(self, name: str) -> str:
         return posixpath.join(self.file, name)
 
+    def modified(self, name: str) -> float:
+        return output.modified(self.file)
+
     def _open(self) -> tuple[zipfile.ZipFile, threading.Lock]:
         with _OPENING:
             return _open_zip(self.file, self.opened, os.getpid())
@@ -252,6 +259,9 @@ class Arrays(Source):
 
     def read(self, name: str) -> bytes:
         return self._array()[int(name.rpartition("-")[2])].tobytes()
+
+    def modified(self, name: str) -> float:
+        return output.modified(self.images_npy)
 
     def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
         """The photograph as uint8; no recipe is applied, and nothing is assessed."""

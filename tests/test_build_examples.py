@@ -444,6 +444,37 @@ def test_other_contents_of_the_same_size_are_refused(raw, tmp_path):
         build(tmp_path / "raw", tmp_path / "out")
 
 
+def other_pixels(photograph: Path, *, seconds_later: float = 60) -> None:
+    """Another photograph of the very same size, as if written a minute from now."""
+    size = photograph.stat().st_size
+    made = next(data for i in range(100, 900) if len(data := encode(draw(i))) <= size)
+    photograph.write_bytes(made + bytes(size - len(made)))
+    later = time.time() + seconds_later
+    os.utime(photograph, (later, later))
+
+
+def test_a_photograph_changed_after_the_build_is_refused_though_its_size_is_the_same(
+    copy, tmp_path
+):
+    build(copy, tmp_path / "out")
+    other_pixels(copy / "12_left.jpeg")
+    with pytest.raises(ValueError, match=r"raw/12_left.jpeg was changed after .*--overwrite"):
+        build(copy, tmp_path / "out")
+
+
+def test_a_photograph_changed_before_a_resume_is_built_again(copy, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    with monkeypatch.context() as killed:
+        killed.setattr(build_examples, "_finish", lambda *_: None)
+        build(copy, tmp_path / "out")
+    shards = len(list((tmp_path / "out").glob("*.tfrecord-*")))
+    other_pixels(copy / "12_left.jpeg")
+    build(copy, tmp_path / "out")
+    assert f"{shards - 1} of {shards} shards were finished before" in caplog.text
+    build(copy, tmp_path / "straight")
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+
+
 def test_photographs_without_a_row_are_listed(copy, tmp_path):
     for name in ("stray.tif", "Ärztin 1.png"):
         (copy / name).write_bytes(encode(draw(1), Path(name).suffix))
