@@ -2,7 +2,8 @@
 
     drtfx-demo --output_dir=DIR
 
-Time: 4 minutes of training on 1,000 photographs and two busy cores; validation AUC .902 (.849-.952).
+Time: 4 minutes of training on 1,000 photographs and two busy cores; validation AUC .902
+(.849-.952).
 """
 
 import ml_collections
