@@ -91,7 +91,7 @@ def build(
         writer = write_shard.WriteShard(
             spec, source, output_dir, threads=runners.threads_per_worker(options)
         )
-        with progress.bar(output_dir, total=len(plan.rows)):
+        with progress.of_build(output_dir, total=len(plan.rows)):
             _run(tasks, writer, options, output_dir)
     return _finish(plan, shards, source, output_dir)
 
