@@ -29,7 +29,16 @@ import pandas as pd
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import build_plan, contact_sheet, output, progress, runners, sources, write_shard
+from beam_jobs import (
+    build_plan,
+    contact_sheet,
+    find_source,
+    output,
+    progress,
+    runners,
+    sources,
+    write_shard,
+)
 from dr_tfx import images, manifest, specs, splits
 
 REJECTS_FILE = "rejects.csv"
@@ -74,7 +83,7 @@ def build(
     options = options or PipelineOptions([])
     runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
     output_dir = output.absolute(output_dir)
-    source = sources.open_photographs(image_dir, spec.recipe)
+    source = find_source.open_photographs(image_dir, spec.recipe)
     plan = build_plan.make_plan(spec, labels=labels, source=source)
     # Too many already? Then no work is done, and a data set that is there is left as it is.
     is_there = output.exists(posixpath.join(output_dir, manifest.FILE_NAME))

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import dr_tfx
-from beam_jobs import output, sources
+from beam_jobs import arrays, output, sources
 from dr_tfx import images, specs, splits
 
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
@@ -285,7 +285,7 @@ def _label_chunks(
     """Ids and labels as text, some ten thousand rows at a time."""
     if not path.lower().endswith((".npy", ".npz")):
         return _csv_chunks(path, spec)
-    if not isinstance(source, sources.Arrays):
+    if not isinstance(source, arrays.Arrays):
         raise ValueError(
             f"{path}: labels in an array belong to photographs in an array: give --npy_images too, "
             "or a CSV of labels"
@@ -367,7 +367,7 @@ def _read_tables(path: str) -> Iterator[pd.DataFrame]:
 
 
 def _npy_chunks(
-    path: str, spec: specs.DatasetSpec, source: sources.Arrays
+    path: str, spec: specs.DatasetSpec, source: arrays.Arrays
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Of an array (N,), (N, 1) or one-hot (N, labels).
 
@@ -375,7 +375,7 @@ def _npy_chunks(
       FileNotFoundError: there is no such file.
       ValueError: it is no such array, or one of another length than that of the photographs.
     """
-    array, known = sources.load_array(path, "--npy_labels"), len(spec.label_names)
+    array, known = arrays.load(path, "--npy_labels"), len(spec.label_names)
     width = array.shape[1] if array.ndim == 2 else 1
     if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or width not in (1, known):
         raise ValueError(
@@ -437,7 +437,7 @@ def _repeated(ids: pd.Series) -> np.ndarray:
 
 def _patients(ids: pd.Series, spec: specs.DatasetSpec, source: sources.Source | None) -> pd.Series:
     pattern = spec.patient_pattern
-    if isinstance(source, sources.Arrays):
+    if isinstance(source, arrays.Arrays):
         _LOG.warning(
             "%s: the photographs count as prepared, and config.dataset.recipe is not applied. An "
             "array does not say whose they are: each counts as its own patient, so that the eyes "

@@ -69,3 +69,13 @@ def raw(tmp_path_factory) -> Path:
 def copy(raw, tmp_path) -> Path:
     """The raw folder, free to be changed."""
     return Path(shutil.copytree(raw, tmp_path / "raw"))
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> dict[str, bytes]:
+    """The objects of `bucket://`, an object store in memory."""
+    from places import Bucket  # And so Beam, which most tests can do without.
+
+    objects: dict[str, bytes] = {}
+    monkeypatch.setattr(Bucket, "objects", objects)
+    return objects

@@ -513,3 +513,17 @@ def test_a_shard_with_rejects_is_finished_too(copy, tmp_path, monkeypatch, caplo
     monkeypatch.setattr(build_examples, "_run", lambda *_, **__: pytest.fail("worked"))
     assert build(copy, tmp_path / "out", spec=spec).rejected == {"unreadable": 1}
     assert "shards were finished before" in caplog.text
+
+
+def test_a_photograph_that_vanishes_during_the_build_is_a_reject(copy, tmp_path, monkeypatch):
+    run = build_examples._run
+
+    def vanish(*args):
+        (copy / "12_left.jpeg").unlink()
+        run(*args)
+
+    monkeypatch.setattr(build_examples, "_run", vanish)
+    made = build(copy, tmp_path / "out", spec=dataclasses.replace(SPEC, max_reject_rate=0.5))
+    assert made.rejected == {"unreadable": 1} and made.written == 39
+    line = (tmp_path / "out" / "rejects.csv").read_text().splitlines()[1]
+    assert line == f"12_left,{copy}/12_left.jpeg,unreadable,No such file or directory"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import draw, encode, eyepacs_like
 
-from beam_jobs import build_plan, sources
+from beam_jobs import arrays, build_plan, find_source, sources
 from dr_tfx import specs
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
 
 
 def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> build_plan.Plan:
-    source = sources.open_source(str(raw))
+    source = find_source.open_source(str(raw))
     return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), source=source)
 
 
@@ -341,10 +341,10 @@ def test_a_plan_holds_few_bytes_a_row(tmp_path):
     assert made.rows.memory_usage(deep=True).sum() < 100 * count
 
 
-def arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[sources.Arrays, str]:
+def in_arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[arrays.Arrays, str]:
     np.save(folder / "X_train.npy", np.zeros((len(labels), size, size, 3), np.uint8))
     np.save(folder / "Y_train.npy", labels)
-    source = sources.open_arrays(str(folder / "X_train.npy"), SPEC.recipe)
+    source = arrays.open_arrays(str(folder / "X_train.npy"), SPEC.recipe)
     return source, str(folder / "Y_train.npy")
 
 
@@ -362,7 +362,7 @@ LABELS = np.arange(30) % 3
     ],
 )
 def test_labels_of_an_array(tmp_path, labels, caplog):
-    source, path = arrays(tmp_path, labels)
+    source, path = in_arrays(tmp_path, labels)
     made = build_plan.make_plan(SPEC, labels=path, source=source, find_twins=False)
     assert made.rows["label"].tolist() == LABELS.tolist()
     assert made.rows["id"].tolist()[:2] == ["X_train-0000000", "X_train-0000001"]
@@ -383,7 +383,7 @@ def test_labels_of_an_array(tmp_path, labels, caplog):
     ],
 )
 def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, details):
-    source, path = arrays(tmp_path, labels)
+    source, path = in_arrays(tmp_path, labels)
     made = build_plan.make_plan(SPEC, labels=path, source=source, find_twins=False)
     assert made.rejects["id"].tolist() == ["X_train-0000003", "X_train-0000004"]
     assert all(d in got for d, got in zip(details, made.rejects["detail"], strict=True))
@@ -399,18 +399,18 @@ def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, d
     ],
 )
 def test_bad_arrays_of_labels_are_refused(tmp_path, labels, message):
-    source, path = arrays(tmp_path, labels)
+    source, path = in_arrays(tmp_path, labels)
     with pytest.raises(ValueError, match=message):
         build_plan.make_plan(SPEC, labels=path, source=source)
 
 
 def test_an_array_of_labels_belongs_to_one_of_photographs(raw, tmp_path):
-    source, path = arrays(tmp_path, LABELS)
+    source, path = in_arrays(tmp_path, LABELS)
     np.save(path, LABELS[:7])
     with pytest.raises(ValueError, match=r"Y_train.npy has 7 labels, .*X_train.npy 30 photogr"):
         build_plan.make_plan(SPEC, labels=path, source=source)
     with pytest.raises(ValueError, match="give --npy_images too"):
-        build_plan.make_plan(SPEC, labels=path, source=sources.open_source(str(raw)))
+        build_plan.make_plan(SPEC, labels=path, source=find_source.open_source(str(raw)))
     with pytest.raises(FileNotFoundError, match="--npy_labels names"):
         build_plan.make_plan(SPEC, labels=str(tmp_path / "no.npy"), source=source)
 
@@ -420,17 +420,29 @@ def test_equal_rows_of_an_array_are_twins(tmp_path):
     pictures[7] = pictures[2]
     np.save(tmp_path / "X.npy", pictures)
     np.save(tmp_path / "y.npy", LABELS[:12])
-    source = sources.open_arrays(str(tmp_path / "X.npy"), SPEC.recipe)
+    source = arrays.open_arrays(str(tmp_path / "X.npy"), SPEC.recipe)
     (twin,) = build_plan.make_plan(SPEC, labels=str(tmp_path / "y.npy"), source=source).twins
     assert twin["ids"] == ["X-0000002", "X-0000007"] and len(set(twin["splits"])) == 1
 
 
 def test_a_photograph_that_cannot_be_read_has_no_twin(copy, monkeypatch):
     shutil.copy(copy / "10_left.jpeg", copy / "29_right.jpeg")
-    source = sources.open_source(str(copy))
+    source = find_source.open_source(str(copy))
     listed = list(source.names())
     (copy / "29_right.jpeg").unlink()
     monkeypatch.setattr(sources.Folder, "names", lambda _: iter(listed))
     labels = str(copy / "labels.csv")
     made = build_plan.make_plan(SPEC, labels=labels, source=source)
     assert made.twins == () and len(made.rows) == 40
+
+
+def test_the_same_id_in_two_folders_of_a_pattern_is_ambiguous(copy):
+    for folder in ("a", "b"):
+        (copy / folder).mkdir()
+        shutil.copy(copy / "10_left.jpeg", copy / folder)
+        shutil.copy(copy / f"1{'0ab'.index(folder)}_right.jpeg", copy / folder)
+    source = find_source.open_source(str(copy / "[ab]" / "*"))
+    made = build_plan.make_plan(SPEC, labels=str(copy / "labels.csv"), source=source)
+    assert made.rows["name"].tolist() == ["a/11_right.jpeg", "b/12_right.jpeg"]
+    (detail,) = made.rejects["detail"][made.rejects["reason"] == "ambiguous_image"]
+    assert detail == "a/10_left.jpeg, b/10_left.jpeg" and len(made.rejects) == 38
