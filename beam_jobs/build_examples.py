@@ -33,10 +33,12 @@ from beam_jobs import (
     build_plan,
     contact_sheet,
     find_source,
+    label_table,
     output,
     progress,
     runners,
     sources,
+    twin_files,
     write_shard,
 )
 from dr_tfx import images, manifest, specs, splits
@@ -375,16 +377,16 @@ def _finish(
     flagged = _flagged(sidecars)
     twins = plan.twins
     if plan.spec.split.method == "hash":
-        twins = build_plan.describe_twins(rows, build_plan.group_twins(*digests.table()))
-        build_plan.warn_of_twins(twins)
+        twins = twin_files.describe(rows, twin_files.group(*digests.table()))
+        twin_files.warn(twins)
     result = manifest.Manifest(
         dataset=plan.spec,
         fingerprint=plan.contract()["fingerprint"],
         libraries=dict(build_plan.LIBRARIES),
         rows=plan.csv_rows,
         written=written,
-        rejected=build_plan.count_reasons(rejects),
-        ungradable=build_plan.count_reasons(flagged[flagged["fate"] == "kept"]),
+        rejected=label_table.count_reasons(rejects),
+        ungradable=label_table.count_reasons(flagged[flagged["fate"] == "kept"]),
         counts=build_plan.count_labels(rows, plan.spec.label_names),
         patients=patients,
         shared_patients=shared,
@@ -447,7 +449,7 @@ def _late_rejects(sidecars: dict[str, write_shard.Sidecar], source: sources.Sour
         for sidecar in sidecars.values()
         for photograph, name, reason, detail, _ in sidecar.rejects
     ]
-    return pd.DataFrame(rows, columns=list(build_plan.REJECT_COLUMNS), dtype=splits.TEXT)
+    return pd.DataFrame(rows, columns=list(label_table.REJECT_COLUMNS), dtype=splits.TEXT)
 
 
 def _flagged(sidecars: dict[str, write_shard.Sidecar]) -> pd.DataFrame:
