@@ -65,6 +65,16 @@ def raw(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def built(raw, tmp_path_factory) -> Path:
+    """The data set of the raw folder, not to be changed."""
+    from builds import build  # And so Beam, which most tests can do without.
+
+    folder = tmp_path_factory.mktemp("built")
+    build(raw, folder)
+    return folder
+
+
 @pytest.fixture
 def copy(raw, tmp_path) -> Path:
     """The raw folder, free to be changed."""
