@@ -63,6 +63,7 @@ def finish(
         unlabelled=len(plan.unlabelled),
         inputs=plan.inputs,
         shards=_shards(shards, sidecars),
+        prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
     output.write(posixpath.join(output_dir, build_folder.CONTACT_SHEET_FILE), sheet)

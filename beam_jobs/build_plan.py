@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 import dr_tfx
 from beam_jobs import arrays, label_table, sources, twin_files
-from dr_tfx import specs, splits
+from dr_tfx import manifest, specs, splits
 
 LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,
@@ -49,6 +49,7 @@ class Plan:
     # Digests of all rows of the CSV, of the photographs' names and sizes, and of the contents of
     # those that share a size.
     inputs: dict[str, str]
+    is_prepared: bool = False  # The pictures are given as they are: no recipe is applied.
 
     def shards(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Name and rows of every shard, in order."""
@@ -67,7 +68,9 @@ class Plan:
     def _settings(self) -> dict[str, Any]:
         dataset = specs.to_dict(self.spec)
         del dataset["max_reject_rate"]
-        return {"dataset": dataset, "libraries": LIBRARIES}
+        # Of arrays alone: other data sets keep the fingerprint that they have.
+        prepared = {"prepared": manifest.ELSEWHERE} if self.is_prepared else {}
+        return {"dataset": dataset, "libraries": LIBRARIES, **prepared}
 
     @functools.cached_property
     def _fingerprint(self) -> str:
@@ -128,6 +131,7 @@ def make_plan(
         twins=twin_files.describe(found, twins),
         unlabelled=unlabelled,
         inputs=inputs,
+        is_prepared=source is not None and source.is_prepared,
     )
     _warn(plan)
     return plan

@@ -35,6 +35,8 @@ def of_labels(
 ) -> bytes:
     """A PNG with a few photographs of every label and what the recipe made of them.
 
+    Pictures that were prepared elsewhere are shown as they were given, once.
+
     Shown are the first of a label's first shard: a fair sample, as shards are dealt by a hash, and
     the same in every build.
 
@@ -44,7 +46,7 @@ def of_labels(
       source: of the photographs.
       folder: where the shards are.
     """
-    shown = []
+    shown, as_given = [], made.prepared == manifest.ELSEWHERE
     for label, label_name in enumerate(made.dataset.label_names):
         shards = [shard for shard in made.shards if shard.label == label]
         if not shards:
@@ -52,12 +54,15 @@ def of_labels(
         with output.open_file(posixpath.join(folder, shards[0].name)) as stream:
             read = records.read_images(stream, made.dataset.recipe.size)
             after = dict(islice(read, SHOWN))
-        named = rows[rows["id"].isin(list(after))].set_index("id")["name"]
-        items = [Item((_before(source, named[i]), after[i]), i) for i in after]
+        if as_given:
+            items = [Item((picture,), i) for i, picture in after.items()]
+        else:
+            named = rows[rows["id"].isin(list(after))].set_index("id")["name"]
+            items = [Item((_before(source, named[i]), after[i]), i) for i in after]
         shown.append((f"{label_name}   ({sum(shard.records for shard in shards):,})", items))
     recipe = made.dataset.recipe
-    title = f"{made.dataset.name}, before and after: {recipe.name}, {recipe.size} pixels"
-    return draw(shown, title=title)
+    how = "as given" if as_given else f"before and after: {recipe.name}"
+    return draw(shown, title=f"{made.dataset.name}, {how}, {recipe.size} pixels")
 
 
 def of_ungradable(flagged: pd.DataFrame, source: sources.Source) -> bytes:

@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ PATTERN_CHARACTER = re.compile(r"[*?[]")
 
 class Source(abc.ABC):
     """A set of photographs, each under a name that is unique in it."""
+
+    is_prepared: ClassVar[bool] = False  # Already: `prepare` applies no recipe and no gate.
 
     @abc.abstractmethod
     def names(self) -> Iterator[tuple[str, int]]:

@@ -17,6 +17,7 @@ from dr_tfx import specs, splits
 
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
+BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # How the pictures were prepared.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Manifest:
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
     # and that of the photographs' names and sizes: to say what is another in another build.
+    # ELSEWHERE: the pictures were given as they are, and neither recipe nor gate was applied.
+    prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
 
     def describe(self) -> str:
@@ -184,6 +187,10 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
     """
     ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
     different = [
+        f"prepared: the model's pictures were prepared {trained_on.prepared}, "
+        f"the data's {given.prepared}"
+    ] * (trained_on.prepared != given.prepared)
+    different += [
         f"dataset.recipe.{key}: the model has {ours['recipe'][key]!r}, "
         f"the data {theirs['recipe'][key]!r}"
         for key in ours["recipe"]

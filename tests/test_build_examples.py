@@ -36,6 +36,7 @@ def command(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
 
 def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
     made = manifest.load(built)
+    assert made.prepared == "by recipe"
     labels = dict(list(csv.reader((raw / "labels.csv").open()))[1:])
     seen = []
     for shard in made.shards:
@@ -147,6 +148,7 @@ def test_arrays_become_the_shards_of_their_photographs(raw, tmp_path):
     done = command(*OVERRIDES, *arrays, f"--output_dir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     made, seen = manifest.load(tmp_path / "out"), {}
+    assert made.prepared == "elsewhere" and made.ungradable == {}
     for shard in made.shards:
         with (tmp_path / "out" / shard.name).open("rb") as stream:
             for record in records.read(stream):

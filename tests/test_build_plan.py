@@ -298,6 +298,10 @@ def test_photographs_of_an_array_are_their_own_patients(tmp_path, caplog):
     assert made.rows["patient"].tolist() == made.rows["id"].tolist()
     assert made.rejects.empty and made.unlabelled.empty
     assert "recipe is not applied" in caplog.text and "its own patient" in caplog.text
+    assert made.is_prepared and made.contract()["prepared"] == "elsewhere"
+    by_recipe = dataclasses.replace(made, is_prepared=False).contract()
+    assert "prepared" not in by_recipe  # Data sets of photographs keep their fingerprint.
+    assert by_recipe["fingerprint"] != made.contract()["fingerprint"]
 
 
 def test_a_csv_of_other_photographs_is_refused(copy):

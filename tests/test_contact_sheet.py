@@ -7,7 +7,7 @@ import pytest
 from builds import SPEC, build
 from conftest import draw, encode
 
-from beam_jobs import contact_sheet, sources
+from beam_jobs import build_examples, contact_sheet, sources
 from dr_tfx import images
 
 
@@ -38,6 +38,23 @@ def test_every_label_is_shown_before_and_after(raw, tmp_path, shown):
             np.testing.assert_array_equal(after, images.apply_recipe(data, SPEC.recipe).rgb)
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             np.testing.assert_array_equal(before, decoded[..., ::-1])
+
+
+def test_arrays_are_shown_as_they_were_given(tmp_path, shown):
+    pictures = np.stack([cv2.resize(draw(i), (32, 32)) for i in range(30)])
+    np.save(tmp_path / "X.npy", pictures)
+    np.save(tmp_path / "y.npy", np.arange(30) % 3)
+    build_examples.build(
+        SPEC,
+        image_dir=str(tmp_path / "X.npy"),
+        labels=str(tmp_path / "y.npy"),
+        output_dir=str(tmp_path / "out"),
+    )
+    ((title, rows),) = shown
+    assert title == "drawn, as given, 32 pixels"
+    for item in (item for _, items in rows for item in items):
+        (picture,) = item.pictures
+        np.testing.assert_array_equal(picture, pictures[int(item.caption[2:])])
 
 
 def test_flagged_photographs_are_shown_by_reason(tmp_path, shown):

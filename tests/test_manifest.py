@@ -43,6 +43,12 @@ def test_round_trip(data_dir):
     assert [path.name for path in data_dir.glob("*.tmp")] == []
 
 
+def test_a_manifest_that_does_not_say_how_it_was_prepared_is_read(data_dir):
+    plain = MADE.to_dict()
+    del plain["prepared"]
+    assert manifest.from_dict(plain) == MADE
+
+
 def test_counts_are_read_in_the_order_of_labels_and_splits(tmp_path):
     names = ("no DR", "mild", "severe")  # The file's keys are sorted, as no reader wants them.
     spec = dataclasses.replace(SPEC, label_names=names)
@@ -112,6 +118,7 @@ def changed(**fields) -> manifest.Manifest:
         (changed(recipe=dataclasses.replace(SPEC.recipe, size=64)), "dataset.recipe.size.*32.*64"),
         (changed(recipe=dataclasses.replace(SPEC.recipe, clip_limit=3.0)), "recipe.clip_limit"),
         (changed(label_names=("a", "b", "d")), "dataset.label_names"),
+        (dataclasses.replace(MADE, prepared="elsewhere"), "prepared by recipe.*elsewhere"),
     ],
 )
 def test_another_contract_is_refused_by_field(other, named):
