@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -37,8 +37,8 @@ def of_labels(
 
     Pictures that were prepared elsewhere are shown as they were given, once.
 
-    Shown are the first of a label's first shard: a fair sample, as shards are dealt by a hash, and
-    the same in every build.
+    Shown are the first of a label's first shard, and of the next where that has too few: a fair
+    sample, as shards are dealt by a hash, and the same in every build.
 
     Args:
       made: the data set.
@@ -51,9 +51,7 @@ def of_labels(
         shards = [shard for shard in made.shards if shard.label == label]
         if not shards:
             continue
-        with output.open_file(posixpath.join(folder, shards[0].name)) as stream:
-            read = records.read_images(stream, made.dataset.recipe.size)
-            after = dict(islice(read, SHOWN))
+        after = dict(islice(_pictures(folder, shards, made.dataset.recipe.size), SHOWN))
         if as_given:
             items = [Item((picture,), i) for i, picture in after.items()]
         else:
@@ -113,6 +111,15 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _pictures(
+    folder: str, shards: Iterable[manifest.Shard], size: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Id and picture of the examples of shards, which are opened one by one as they are needed."""
+    for shard in shards:
+        with output.open_file(posixpath.join(folder, shard.name)) as stream:
+            yield from records.read_images(stream, size)
 
 
 def _before(source: sources.Source, name: str) -> np.ndarray:
