@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_jobs import arrays, output, sources
 from dr_tfx import images, specs, splits
@@ -23,6 +25,7 @@ from dr_tfx import images, specs, splits
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_WHOLE = r"^([+-]?[0-9]+)\.0+$"
 _ZIPPED = b"PK\3\4"
 _NO_REJECTS = pd.DataFrame(columns=list(REJECT_COLUMNS), dtype=splits.TEXT)
 
@@ -146,7 +149,11 @@ def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str],
             table[column].fillna("").str.strip().tolist()
             for column in (spec.image_column, spec.label_column)
         )
-        yield [identify(name) for name in names], texts
+        # `3.0` is what pandas writes of whole numbers where another row has none.
+        whole = pc.replace_substring_regex(
+            pa.array(texts, pa.large_string()), pattern=_WHOLE, replacement=r"\1"
+        )
+        yield [identify(name) for name in names], whole.to_pylist()
 
 
 def _tables(path: str) -> Iterator[pd.DataFrame]:

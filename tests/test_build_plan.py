@@ -141,11 +141,11 @@ def test_names_of_real_files_are_found(tmp_path):
 
 
 def test_rejects_of_every_kind(tmp_path):
-    text = "image,level\na,1\nb,1.0\nc,3\nd,0\ne,1\ne,1\nf,0\nf,1\ng,2\nh,2\nshort\ni,0\n"
+    text = "image,level\na,1\nb,1.5\nc,3\nd,0\ne,1\ne,1\nf,0\nf,1\ng,2\nh,2\nshort\ni,0\n"
     names = ["a.png", "d.jpeg", "x/d.png", "e.png", "f.png", "g.png", "i.png", "z.png", "y.png"]
     made = plan_of(tmp_path, text, [*names, "b.png"])
     expected = {
-        ("b", "label_not_an_integer", "label '1.0', expected 0 to 2"),
+        ("b", "label_not_an_integer", "label '1.5', expected 0 to 2"),
         ("short", "label_not_an_integer", "label '', expected 0 to 2"),
         ("c", "label_out_of_range", "label 3, expected 0 to 2"),
         ("d", "ambiguous_image", "d.jpeg, x/d.png"),

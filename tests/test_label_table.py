@@ -60,6 +60,26 @@ def test_labels_that_may_not_be_read_are_named_once(copy):
         read(copy)
 
 
+@pytest.mark.parametrize("text, label", [("0.0", 0), ("2.000", 2), (" 1.0 ", 1)])
+def test_whole_numbers_may_have_a_point_and_zeros(copy, text, label):
+    plain = (copy / "labels.csv").read_text()
+    (copy / "labels.csv").write_text(f"{plain}a,{label}\n")
+    before = read(copy)
+    (copy / "labels.csv").write_text(f"{plain}a,{text}\n")
+    made = read(copy)
+    assert made.rejects.empty and made.rows["label"].tolist()[-1] == label
+    assert made.digest == before.digest  # The same labels, the same input.
+
+
+@pytest.mark.parametrize("text", ["2.5", "1e0", "1.0e0", "1.", ".0", "1.0.0", "1.0x", "nan", "0x1"])
+def test_other_numbers_are_rejects(copy, text):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(f"a,{text}\n")
+    made = read(copy)
+    assert made.rejects["reason"].tolist() == ["label_not_an_integer"]
+    assert made.rejects["detail"].tolist() == [f"label {text!r}, expected 0 to 2"]
+
+
 def in_arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[arrays.Arrays, str]:
     np.save(folder / "X_train.npy", np.zeros((len(labels), size, size, 3), np.uint8))
     np.save(folder / "Y_train.npy", labels)
