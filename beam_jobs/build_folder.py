@@ -22,10 +22,10 @@ REJECTS_FILE = "rejects.csv"
 UNLABELLED_FILE = "unlabelled.csv"
 CONTACT_SHEET_FILE = "contact_sheet.png"
 UNGRADABLE_FILE = "ungradable.png"
+PLAN_FILE = "plan.json"  # In the folder of the job's state.
 READERS = 16  # Threads that look at what workers left; they mostly wait.
 
 _LOG = logging.getLogger(__name__)
-_PLAN = "plan.json"
 _BESIDE = (REJECTS_FILE, UNLABELLED_FILE, CONTACT_SHEET_FILE, UNGRADABLE_FILE)
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",
@@ -44,7 +44,7 @@ def finished(
       ValueError, FileNotFoundError: another one is, finished or not, or it is damaged.
     """
     last = posixpath.join(output_dir, manifest.FILE_NAME)
-    for path in (last, in_progress(output_dir, _PLAN)):
+    for path in (last, in_progress(output_dir, PLAN_FILE)):
         if not output.exists(path):
             continue
         earlier, now = json.loads(output.read(path)), plan.contract()
@@ -74,13 +74,13 @@ def claim(
       The shards that are still to be built, and the split and label of every shard by its name.
     """
     folder = in_progress(output_dir)
-    if not output.exists(in_progress(output_dir, _PLAN)):
+    if not output.exists(in_progress(output_dir, PLAN_FILE)):
         forget(output_dir)
     output.delete_temporary(output_dir)
     output.delete_temporary(folder)
     output.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
-    output.write_text(in_progress(output_dir, _PLAN), text)
+    output.write_text(in_progress(output_dir, PLAN_FILE), text)
     tasks, shards, offset = [], {}, 0
     changed = set()  # Shards that are older than one of their photographs.
     with output.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
@@ -113,7 +113,7 @@ def delete(output_dir: str) -> None:
 
 def forget(output_dir: str) -> None:
     """Deletes the job's state, the claim last: no sidecar may be taken for another build's."""
-    output.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(_PLAN)}$).*"))
+    output.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(PLAN_FILE)}$).*"))
     output.delete_folder(in_progress(output_dir))
 
 

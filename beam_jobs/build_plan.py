@@ -184,8 +184,29 @@ def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], int]:
     return {name: count for name, count in counts.items() if count}, shared
 
 
+def too_many(rejects: pd.DataFrame, plan: Plan) -> str:
+    """What is to be said of rejects where they are more than the settings allow; else ""."""
+    limit = plan.spec.max_reject_rate
+    if len(rejects) <= limit * plan.csv_rows and len(rejects) < plan.csv_rows:
+        return ""
+    reasons = rejects["reason"].value_counts()
+    counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    first = rejects.sort_values(["id", "reason"], kind="stable")["id"].head(5)
+    return (
+        f"{len(rejects)} of {plan.csv_rows} rows were rejected, more than "
+        f"config.dataset.max_reject_rate={limit} allows: {counts}; the first are "
+        f"{', '.join(name or '(empty)' for name in first)}"
+    )
+
+
 def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
-    """The plan in numbers, JSON-ready: what `--plan` prints."""
+    """The plan in numbers, JSON-ready: what `--plan` prints.
+
+    Warns where the build is certain to be refused for its rejects.
+    """
+    refused = too_many(plan.rejects, plan)
+    if refused:
+        _LOG.warning("the build will be refused: %s", refused)
     class_of = np.asarray(task.label_map)
     classes = plan.rows[["split"]].assign(label=class_of[plan.rows["label"]])
     patients, shared = count_patients(plan.rows)
@@ -193,6 +214,7 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     return {
         "rows": plan.csv_rows,
         "rejected": label_table.count_reasons(plan.rejects),
+        "refused": refused,
         "photographs": "found"
         if "photographs" in plan.inputs
         else "not looked for: no --image_dir",

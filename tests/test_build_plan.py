@@ -19,6 +19,7 @@ from dr_tfx import specs
 ROOT = Path(__file__).parents[1]
 SPEC = eyepacs_like()
 HASHED = dataclasses.replace(SPEC, split=specs.Split(method="hash", validation=0.25))
+TASK = specs.Task(label_map=(0, 1, 1), class_names=("none", "some"))
 FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
 
 
@@ -209,6 +210,20 @@ def test_the_contract_says_which_input_is_another(copy):
 
 def test_the_limit_of_rejects_is_no_part_of_the_contract(copy):
     assert plan(copy, spec=FORGIVING).contract() == plan(copy).contract()
+
+
+@pytest.mark.parametrize("limit, is_refused", [(0.03, True), (0.5, False)])
+def test_a_plan_says_that_its_build_will_be_refused(copy, caplog, limit, is_refused):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(",x\n90_left,x\n")
+    made = plan(copy, spec=dataclasses.replace(SPEC, max_reject_rate=limit))
+    caplog.clear()
+    said = build_plan.summary(made, TASK)["refused"]
+    assert ("max_reject_rate=0.03 allows" in said) == is_refused
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"the build will be refused: {said}"] * is_refused
+    )
+    assert not is_refused or (said.startswith("2 of 42 rows") and "first are (empty), 90_" in said)
 
 
 def test_shards_come_one_by_one_and_hold_all_rows(copy):
