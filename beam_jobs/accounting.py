@@ -66,7 +66,7 @@ def finish(
         prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
-    output.write(posixpath.join(output_dir, build_folder.CONTACT_SHEET_FILE), sheet)
+    output.write(posixpath.join(output_dir, sources.CONTACT_SHEET_FILE), sheet)
     _list_beside(plan, flagged, source, output_dir)
     output.delete_temporary(output_dir)  # Of workers that were killed and replaced.
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
@@ -225,7 +225,7 @@ def _list_beside(
     """Shows what the quality gate flagged and lists what has no row, where there is any."""
     if len(flagged):
         gallery = contact_sheet.of_ungradable(flagged, source)
-        output.write(posixpath.join(output_dir, build_folder.UNGRADABLE_FILE), gallery)
+        output.write(posixpath.join(output_dir, sources.UNGRADABLE_FILE), gallery)
     if len(plan.unlabelled):
         listed = plan.unlabelled.to_csv(index=False, header=["name"], lineterminator="\n")
         output.write_text(posixpath.join(output_dir, build_folder.UNLABELLED_FILE), listed)

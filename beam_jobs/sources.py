@@ -22,6 +22,9 @@ from apache_beam.io.filesystems import FileSystems
 from beam_jobs import output
 from dr_tfx import images, specs
 
+CONTACT_SHEET_FILE = "contact_sheet.png"
+UNGRADABLE_FILE = "ungradable.png"
+_OWN_PICTURES = {CONTACT_SHEET_FILE, UNGRADABLE_FILE}  # Of a data set, and no photographs.
 PATTERN_CHARACTER = re.compile(r"[*?[]")
 
 
@@ -155,5 +158,7 @@ def check_bytes(size: int) -> None:
 def is_photograph(name: str) -> bool:
     """Whether a file's name is that of a photograph; not whether it is one."""
     base = posixpath.basename(name)
+    if base in _OWN_PICTURES:
+        return False
     # macOS puts a file ._x.jpeg, which is none, beside x.jpeg.
     return posixpath.splitext(base)[1].lower() in images.EXTENSIONS and not base.startswith(".")
