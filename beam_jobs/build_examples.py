@@ -57,6 +57,7 @@ def build(
     """
     options = options or PipelineOptions([])
     runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
+    runners.check_dataflow(options, image_dir, labels, output_dir)
     output_dir = output.absolute(output_dir)
     build_folder.check_place(output_dir)
     source = find_source.open_photographs(image_dir, spec.recipe)
