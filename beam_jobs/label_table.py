@@ -78,10 +78,14 @@ def read(path: str, spec: specs.DatasetSpec, source: sources.Source | None) -> L
     rows = rows.drop(again.index[conflicting | repeated])
     table = pd.concat(rejects, ignore_index=True)
     if rows.empty:
+        asked = (
+            "Is it the right array, and does config.dataset.label_names name every label?"
+            if _is_array(path)
+            else "Does config.dataset.label_column name the right column?"
+        )
         raise ValueError(
             f"{path}: none of the {len(ids)} rows can be used: {count_reasons(table)}; the first "
-            f"is {table['id'].iloc[0]!r}: {table['detail'].iloc[0]}. Does "
-            "config.dataset.label_column name the right column?"
+            f"is {table['id'].iloc[0]!r}: {table['detail'].iloc[0]}. {asked}"
         )
     return LabelTable(ids=ids, rows=rows, rejects=table, digest=digest.hexdigest())
 
@@ -112,7 +116,7 @@ def _label_chunks(
     path: str, spec: specs.DatasetSpec, source: sources.Source | None
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Ids and labels as text, some ten thousand rows at a time."""
-    if not path.lower().endswith((".npy", ".npz")):
+    if not _is_array(path):
         return _csv_chunks(path, spec)
     if not isinstance(source, arrays.Arrays):
         raise ValueError(
@@ -120,6 +124,10 @@ def _label_chunks(
             "or a CSV of labels"
         )
     return _npy_chunks(path, spec, source)
+
+
+def _is_array(path: str) -> bool:
+    return path.lower().endswith((".npy", ".npz"))
 
 
 def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str], list[str]]]:
@@ -140,6 +148,13 @@ def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str],
                         f"{path} has one column, {table.columns[0]!r}: its separator seems to be "
                         f"{separator!r}, expected ','. Save it with commas"
                     )
+            if any(_INTEGER.fullmatch(name.strip()) for name in table.columns):  # A label.
+                raise ValueError(
+                    f"{path} has no column {column!r}: its header seems to be missing, for its "
+                    f"first line is {','.join(table.columns)!r}. Put the line "
+                    f"'{spec.image_column},{spec.label_column}', or what the columns are called, "
+                    "before it"
+                )
             raise ValueError(
                 f"{path} has no column {column!r}; it has {', '.join(map(repr, table))}. Set "
                 f"--config.dataset.{setting} to the right one"

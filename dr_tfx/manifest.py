@@ -63,12 +63,11 @@ class Manifest:
         counts["patients"] = pd.Series(self.patients)
         contradicting = [twin["ids"] for twin in self.twins if len(set(twin["labels"])) > 1]
         rejected = ", ".join(f"{n} {reason}" for reason, n in self.rejected.items()) or "none"
-        kept = ", ".join(f"{n} {reason}" for reason, n in self.ungradable.items()) or "none"
         return "\n".join(
             [
                 counts.to_string(),
                 f"written: {self.written} of {self.rows} rows; rejected: {rejected}",
-                f"flagged by the quality gate and kept: {kept}",
+                self._gated(),
                 f"byte-identical groups: {len(self.twins)}; patients in more than one split: "
                 f"{self.shared_patients}; photographs without a label: {self.unlabelled}",
                 *(
@@ -77,6 +76,18 @@ class Manifest:
                 ),
             ]
         )
+
+    def _gated(self) -> str:
+        """What became of what the quality gate flagged."""
+        gate = self.dataset.recipe.quality_gate
+        if self.prepared == ELSEWHERE:
+            return "prepared elsewhere: neither recipe nor quality gate was applied"
+        if gate == "off":
+            return "quality gate: off"
+        of_gate = {why: n for why, n in self.rejected.items() if why.startswith("ungradable:")}
+        flagged, fate = (of_gate, "rejected") if gate == "reject" else (self.ungradable, "kept")
+        listed = ", ".join(f"{n} {why}" for why, n in flagged.items()) or "none"
+        return f"flagged by the quality gate and {fate}: {listed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready dicts and lists."""

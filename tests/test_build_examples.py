@@ -127,6 +127,9 @@ def test_killed_job_goes_on_to_the_same_bytes(raw, tmp_path):
     [
         (["--labels=nowhere.csv", "--plan"], "error: nowhere.csv does not exist"),
         (["--labels=x.csv", "--plan", "--imagedir=y"], "--imagedir=y"),
+        (["--npy_images=x.npy", "--plan"], "error: --npy_labels must be given"),
+        (["--npy_images=x.npy"], "error: --npy_labels, --output_dir must be given"),
+        (["--npy_labels=y.npy"], "error: --npy_images, --output_dir must be given"),
         (["--labels=x.csv"], "--image_dir, --output_dir must be given"),
         (["--labels=x.csv", "--plan", "--config.dataset.shard_examples=0"], "shard_examples"),
     ],

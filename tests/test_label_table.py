@@ -41,6 +41,8 @@ def test_csv_of_another_taste_is_read(copy):
         (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
         (b"image;level\n10_left;0\n", "one column, 'image;level': its separator seems to be ';'"),
         (b"image\tlevel\n10_left\t0\n", "separator seems to be '.t', expected ','"),
+        (b"10_left,0\n10_right,1\n", "no column 'image': its header .* missing.*'10_left,0'"),
+        (b"10_left.jpeg,a,2\n", "Put the line 'image,level', or what the columns are called"),
         (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
     ],
 )
@@ -132,6 +134,7 @@ def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, d
         (np.eye(4)[[0, 1, 2, 3]], r"\(4, 4\) of float64; expected labels .*one-hot .*, 3\)"),
         (np.array(["a", "b"]), r"of <U1; expected labels"),
         (np.zeros((2, 3, 1)), r"\(2, 3, 1\)"),
+        (np.full(3, 7), "none of the 3 rows can be used: .*label_names name every label[?]$"),
         (np.array([{}, {}]), "cannot be read as an .npy array: .*Python objects"),
     ],
 )

@@ -102,6 +102,27 @@ def test_manifest_that_is_no_json_object_is_refused(data_dir, text):
         manifest.load(data_dir)
 
 
+BLACK = {"ungradable:black": 2}
+
+
+@pytest.mark.parametrize(
+    "gate, changes, line",
+    [
+        ("count", {}, "flagged by the quality gate and kept: none"),
+        ("count", {"ungradable": BLACK}, "flagged by the quality gate and kept: 2 ungradable:bl"),
+        ("reject", {"rejected": BLACK}, "flagged by the quality gate and rejected: 2 ungradable:"),
+        ("reject", {}, "flagged by the quality gate and rejected: none"),
+        ("off", {}, "quality gate: off"),
+        ("reject", {"prepared": "elsewhere"}, "prepared elsewhere: neither recipe nor quality"),
+    ],
+)
+def test_the_summary_says_what_became_of_what_the_gate_flagged(gate, changes, line):
+    spec = dataclasses.replace(SPEC, recipe=dataclasses.replace(SPEC.recipe, quality_gate=gate))
+    said = dataclasses.replace(MADE, dataset=spec, **changes).describe().splitlines()
+    assert any(text.startswith(line) for text in said)
+    assert sum("quality gate" in text for text in said) == 1
+
+
 def test_shards_of_a_split():
     assert [shard.label for shard in MADE.shards_of("validation")] == [2]
     with pytest.raises(ValueError, match="no examples in split 'test'; it has train, validation"):
