@@ -46,7 +46,7 @@ def train_dataset(
         for label, shards in streams.items():
             count = sum(shard.records for shard in shards)
             files = [str(data_dir / shard.name) for shard in shards]
-            buffer = math.ceil(training.shuffle_buffer * count / total)
+            buffer = math.ceil(2048 * count / total)
             parts.append(_stream(files, tf.cast(seed[0], tf.int64) + label, min(buffer, count)))
         mixed = tf.data.Dataset.sample_from_datasets(
             parts,
