@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from dr_tfx import heads, manifest, records, specs
+from dr_tfx import augmentation, heads, manifest, records, specs
 
 PARALLEL = tf.data.AUTOTUNE
 
@@ -22,23 +22,26 @@ def train_dataset(
     data: manifest.Manifest,
     experiment: specs.Experiment,
     *,
-    first_epoch: int = 0,
+    first_step: int = 0,
 ) -> tuple[tf.data.Dataset, int]:
-    """Training batches from `first_epoch` on, epoch after epoch.
+    """Endless training batches from the global step `first_step` on.
 
     Oversampling draws every class equally often from one stream per label; a stream is a chain of
     whole shuffled passes, so no example comes twice before all of its label came once. An epoch
     is then (number of classes) x (size of the largest class) examples long.
 
     Returns:
-      Batches of float32 pixels 0..255 (batch, size, size, 3) and float32 targets (batch, units),
-      and the number of batches in an epoch.
+      Batches of a dict: `image` uint8 (batch, size, size, 3), `target` float32 (batch, units),
+      `weight` float32 (batch,), `noise` float32 (batch, augmentation.DRAWS) in [0, 1); and the
+      number of batches in an epoch.
     """
     training = experiment.training
     streams, weights = stratum_weights(data, experiment)
     examples = _epoch_examples(data, experiment)
     head = heads.make(experiment.task, training)
     total = sum(shard.records for shard in data.shards_of("train"))
+    size = training.batch_size
+    steps = math.ceil(examples / size)
 
     def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.random.experimental.stateless_fold_in(tf.constant([training.seed, 0]), epoch)
@@ -54,18 +57,25 @@ def train_dataset(
             seed=tf.cast(seed[1], tf.int64),
             rerandomize_each_iteration=False,  # The seed already differs by epoch.
         )
-        batches = mixed.take(examples).batch(training.batch_size)
-        return batches.enumerate().map(lambda step, batch: (seed, step, batch))
+        first = tf.cast(epoch, tf.int64) * steps
+        return mixed.batch(size, drop_remainder=True).take(steps).enumerate(first)
 
-    def decode(seed: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decode(step: tf.Tensor, batch: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = _parse(batch, data.dataset)
-        step_seed = tf.random.experimental.stateless_fold_in(seed, step)
-        images = augment(parsed["image"], training.augmentation, step_seed)
-        return images, head.encode(parsed["label"])
+        seed = tf.random.experimental.stateless_fold_in(
+            tf.constant([training.seed, 1], tf.int64), step
+        )
+        image = tf.ensure_shape(parsed["image"], (size, *parsed["image"].shape[1:]))
+        return {
+            "image": image,
+            "target": head.encode(parsed["label"]),
+            "weight": tf.ones([size]),
+            "noise": tf.random.stateless_uniform([size, augmentation.DRAWS], seed),
+        }
 
-    epochs = tf.data.Dataset.range(first_epoch, training.epochs)
-    dataset = epochs.flat_map(epoch_dataset).map(decode, PARALLEL, deterministic=True)
-    return dataset.prefetch(2), math.ceil(examples / training.batch_size)
+    epochs = tf.data.Dataset.range(first_step // steps, 2**40)
+    batches = epochs.flat_map(epoch_dataset).skip(first_step % steps)
+    return batches.map(decode, PARALLEL, deterministic=True).prefetch(2), steps
 
 
 def evaluation_dataset(
@@ -190,64 +200,3 @@ def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]
         "id": parsed[records.IMAGE_ID],
         "patient": parsed[records.IMAGE_PATIENT],
     }
-
-
-def augment(images: tf.Tensor, spec: specs.Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    """Randomly flips, turns, zooms and changes contrast and brightness of each image.
-
-    Args:
-      images: uint8 (batch, size, size, 3).
-      spec: what to do and how much; meanings as in Keras' preprocessing layers.
-      seed: int32 (2,); the same seed gives the same changes.
-
-    Returns:
-      float32 pixels 0..255, same shape.
-    """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 6))
-    count = tf.shape(images)[0]
-
-    def uniform(which: int, limit: float) -> tf.Tensor:
-        return tf.random.stateless_uniform([count], seeds[which], -limit, limit)
-
-    if spec.horizontal_flip:
-        images = _flip(images, uniform(0, 1.0) < 0, axis=2)
-    if spec.vertical_flip:
-        images = _flip(images, uniform(1, 1.0) < 0, axis=1)
-    images = tf.cast(images, tf.float32)
-    if spec.rotation or spec.zoom:
-        angle = uniform(2, max(spec.rotation, 1e-9)) * (2 * math.pi)
-        scale = 1 + uniform(3, max(spec.zoom, 1e-9))
-        images = _rotate_and_zoom(images, angle, scale)
-    if spec.contrast:
-        factor = 1 + uniform(4, spec.contrast)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
-        images = tf.clip_by_value((images - mean) * factor + mean, 0, 255)
-    if spec.brightness:
-        factor = 1 + uniform(5, spec.brightness)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        images = tf.clip_by_value(images * factor, 0, 255)
-    return images
-
-
-def _flip(images: tf.Tensor, which: tf.Tensor, *, axis: int) -> tf.Tensor:
-    return tf.where(
-        which[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.reverse(images, [axis]), images
-    )
-
-
-def _rotate_and_zoom(images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """One bilinear resampling about the centre; the border is filled by reflection."""
-    size = tf.shape(images)[1:3]
-    middle = tf.cast(size[0] - 1, tf.float32) / 2
-    cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
-    shift_x = middle - (cos * middle - sin * middle)
-    shift_y = middle - (sin * middle + cos * middle)
-    zero = tf.zeros_like(angle)
-    transforms = tf.stack([cos, -sin, shift_x, sin, cos, shift_y, zero, zero], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=transforms,
-        output_shape=size,
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )
