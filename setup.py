@@ -26,6 +26,7 @@ _REQUIRES = [
     "pandas>=2.2",
     "pillow>=10.1",
     "protobuf>=4.25",
+    "psutil>=5.9",
     "pyarrow>=14.0",  # Beam brings it too.
     "scikit-learn>=1.4",
     "tensorboard>=2.15",

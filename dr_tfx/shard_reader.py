@@ -85,7 +85,7 @@ class ShardReader:
         for row, number in enumerate(numbers.tolist()):
             into, code = batch[row], codes[row]
             image = into if code == _AS_IT_IS else scratch
-            if pixels[row] < 0 or os.preadv(files[row], [image], pixels[row]) < image.nbytes:
+            if pixels[row] < 0 or os.preadv(files[row], [image.data], pixels[row]) < image.nbytes:
                 image[...] = self._read_record(number)
             if code != _AS_IT_IS:
                 cv2.flip(scratch, code, dst=into)
