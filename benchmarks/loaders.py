@@ -81,7 +81,8 @@ def float_tensor(job: Job) -> Batches:
     yield None
     images = tf.constant(np.load(job.path("array") / "images.npy").astype(np.float32))
     classes = tf.constant(job.classes())
-    index = np.concatenate([index for index, _ in _one_epoch(job)])
+    epoch = one_epoch(job.classes(), batch_size=job.batch_size)
+    index = np.concatenate([index for index, _ in epoch])
 
     def gather(chosen: Any) -> Any:
         return _tf_augmented(job, tf.gather(images, chosen)), tf.gather(classes, chosen)
@@ -99,22 +100,24 @@ def byte_array(job: Job) -> Batches:
         yield (augment(batch) if job.augmented else batch.astype(np.float32)), classes
 
 
-def _one_epoch(job: Job) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    classes, rng = job.classes(), np.random.default_rng()
+def one_epoch(classes: np.ndarray, *, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of indices and classes: the rare class is drawn again up to the other's number."""
+    rng = np.random.default_rng()
     by_class = [np.flatnonzero(classes == c) for c in (0, 1)]
     most = max(map(len, by_class))
     index = np.concatenate(
         [c if len(c) == most else rng.choice(c, most, replace=True) for c in by_class]
     )
     rng.shuffle(index)
-    for start in range(0, len(index) - job.batch_size + 1, job.batch_size):
-        chosen = index[start : start + job.batch_size]
+    for start in range(0, len(index) - batch_size + 1, batch_size):
+        chosen = index[start : start + batch_size]
         yield chosen, classes[chosen]
 
 
 def _balanced_indices(job: Job) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    classes = job.classes()
     while True:
-        yield from _one_epoch(job)
+        yield from one_epoch(classes, batch_size=job.batch_size)
 
 
 def augment(images: np.ndarray) -> np.ndarray:
