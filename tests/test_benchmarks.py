@@ -46,7 +46,7 @@ def test_speed_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):
     assert first.startswith("200 examples of 32 px, 1 rounds")
     assert "samples/s" in header and "augmented" in header and "peak MiB" in header
     cells = [re.split(r"\s{2,}", row) for row in rows]
-    assert [row[:2] for row in cells] == [["uint8 in memory", "memory"], ["ours", "stream"]]
+    assert [row[:2] for row in cells] == [["uint8 in memory", "memory"], ["ours", "bounded"]]
     assert all(float(row[2].replace(",", "")) > 0 for row in cells)
     assert not list(tmp_path.iterdir())
 
