@@ -40,7 +40,14 @@ _EXTRAS = {
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
-    "bench": ["psutil>=5.9"],
+    "bench": [  # What benchmarks/ measures itself against, besides psutil.
+        "array_record>=0.8",
+        "grain>=0.2.15",
+        "mosaicml-streaming>=0.13",
+        "psutil>=5.9",
+        "torch>=2.4",
+        "webdataset>=1.0",
+    ],
     "dask": [_DASK],
     # Not among the tests' own: beside TensorFlow 2.15.1 pip does not find versions that fit.
     "dataflow": ["apache-beam[gcp]"],  # --runner=DataflowRunner, and gs:// with any runner
