@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,7 @@ class Run:
     def save(self, model: keras.Model) -> None:
         """Writes the state at `step`, and removes the older ones."""
         variables = _variables(model)
-        arrays: dict[str, Any] = {
-            str(i): np.asarray(variable) for i, variable in enumerate(variables)
-        }
+        arrays: dict[str, Any] = {str(i): variable.numpy() for i, variable in enumerate(variables)}
         if not self.chief:
             return
         # A finished epoch has a name of its own, later than that of a state before its validation.
@@ -195,15 +194,17 @@ def _variables(model: keras.Model) -> list[Any]:
     # Keras 2 keeps the scale of the loss apart from its optimizer's variables, and some
     # optimizers the learning rate, which a callback changes.
     slots += getattr(getattr(optimizer, "_loss_scale", None), "_weights", {}).values()
-    rate = getattr(optimizer, "_learning_rate", None)
+    rate = optimizer.learning_rate
     slots += [rate] if isinstance(rate, tf.Variable) else []
     metrics = [variable for metric in model.metrics for variable in metric.variables]
     return [*model.weights, *slots, *metrics]
 
 
 def _description(variable: Any) -> str:
-    """Shape and dtype. Not the name, which may count the models that a process made before."""
-    return f"{tuple(variable.shape)} {tf.as_dtype(variable.dtype).name}"
+    """Last word of the name, shape and dtype: other words may count models made before."""
+    name = getattr(variable, "path", variable.name)
+    last = re.sub(r"[_\d]*(:\d+)?$", "", name).replace("/", "_").split("_")[-1]
+    return f"{last} {tuple(variable.shape)} {tf.as_dtype(variable.dtype).name}"
 
 
 def _libraries() -> str:

@@ -116,6 +116,31 @@ def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():
     assert models.choose_precision("mixed_bfloat16") == "mixed_bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("device", "capability", "expected"),
+    [
+        ("GPU", (6, 1), "float32"),
+        ("GPU", (7, 0), "mixed_float16"),
+        ("GPU", (8, 0), "mixed_bfloat16"),
+        ("GPU", (9, 0), "mixed_bfloat16"),
+        ("TPU", None, "mixed_bfloat16"),
+        ("CPU", None, "float32"),
+    ],
+)
+def test_precision_auto_is_what_the_first_accelerator_is_fast_at(
+    device, capability, expected, monkeypatch
+):
+    def devices(kind=None):
+        return [device] if kind == device else []
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", devices)
+    monkeypatch.setattr(tf.config, "list_physical_devices", devices)
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
+    assert models.choose_precision("auto") == expected
+    assert models.choose_precision("float32") == "float32"
+
+
 def test_mixed_precision_keeps_weights_and_output_in_float32():
     models.set_precision("mixed_bfloat16")
     try:

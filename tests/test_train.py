@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from dr_tfx import checkpoints, heads, input_pipeline, manifest, models, resources, specs, train
@@ -24,6 +25,8 @@ CODE = (
     "train.train(specs.from_config(json.loads(sys.argv[1])),"
     "            data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))"
 )
+
+BFLOAT16, FLOAT16 = 0.1, 0.02  # Relative differences of a short run from float32's.
 
 
 @pytest.fixture(scope="module")
@@ -204,34 +207,6 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
     assert pd.read_csv(tmp_path / "history.csv")["peak_memory_gb"].tolist() == [7.5]
 
 
-def test_a_state_that_does_not_fit_or_is_damaged_says_so(data_dir, tmp_path, monkeypatch):
-    experiment = datasets.experiment()
-    run = checkpoints.Run(tmp_path, experiment)
-    run.step, run.running, run.precision = 2, {"seconds": 1.0}, "float32"
-    run.save(tiny())
-    again = checkpoints.Run(tmp_path, experiment)
-    assert (again.step, again.precision) == (2, "float32")
-    with pytest.raises(ValueError, match=r"\(3, 2\) float32 there, \(3, 4\) float32 now"):
-        again.restore(tiny(units=4))
-    folder = tmp_path / "checkpoints" / "last" / "step-00000002"
-    whole = (folder / "variables.npz").read_bytes()
-    for damaged in (whole[: len(whole) // 2], whole.replace(b"\x80?", b"\x81?"), b""):
-        (folder / "variables.npz").write_bytes(damaged)
-        with pytest.raises(ValueError, match="step-00000002 cannot be read"):
-            again.restore(tiny())
-    (folder / "state.json").write_text("{")
-    with pytest.raises(ValueError, match="step-00000002 cannot be read"):
-        checkpoints.Run(tmp_path, experiment)
-
-
-def tiny(units=2):
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, "sigmoid")])
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    model.set_weights([np.ones_like(w) for w in model.get_weights()])
-    return model
-
-
 def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
     experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
     monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
@@ -255,3 +230,60 @@ def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
     experiment = datasets.experiment(epochs=4)  # Of 6 steps.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path, profile=True)
     assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
+    losses = {}
+    try:
+        for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+            experiment = datasets.experiment(epochs=1, precision=precision, learning_rate=1e-4)
+            # Dropout draws other numbers in another precision.
+            model = dataclasses.replace(experiment.model, dropout=(0.0,))
+            experiment = dataclasses.replace(experiment, model=model)
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
+            history = pd.read_csv(tmp_path / precision / "history.csv")
+            losses[precision] = history[["loss", "val_loss"]].to_numpy()[0]
+    finally:
+        models.set_precision("float32")
+    # 8 and 11 bits of mantissa, over 50 layers and 6 steps.
+    assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=BFLOAT16)
+    assert losses["mixed_float16"] == pytest.approx(losses["float32"], rel=FLOAT16)
+
+
+def test_gradients_that_underflow_in_float16_are_kept_by_scaling_the_loss():
+    try:
+        models.set_precision("mixed_float16")
+        keras.utils.set_random_seed(1)
+        first = keras.layers.Dense(3, name="first")
+        last = keras.layers.Dense(1, dtype="float32", name="last")
+        model = keras.Sequential([keras.Input((4,)), first, last])
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    finally:
+        models.set_precision("float32")
+    last.set_weights([np.full((3, 1), 1e-9, np.float32), np.zeros(1, np.float32)])
+    pixels, target = tf.ones((2, 4)), tf.ones((2, 1))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(pixels) - target) ** 2)
+    assert not np.any(tape.gradient(loss, first.trainable_weights[0]))  # 1e-9 is 0 in float16.
+    before = first.get_weights()[0]
+    model.optimizer.build(model.trainable_variables)
+    model.train_step((pixels, target))
+    assert "LossScale" in type(model.optimizer).__name__
+    assert np.all(first.get_weights()[0] != before)
+
+
+def test_flags_override_the_config_and_the_ceiling_ends_the_command_in_one_line(data_dir, tmp_path):
+    settings = json.dumps(specs.to_dict(datasets.experiment()))
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        "import json, ml_collections\n"
+        f"get_config = lambda: ml_collections.ConfigDict(json.loads({settings!r}))\n"
+    )
+    flags = [f"--config={config}", f"--data_dir={data_dir}", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "dr_tfx.train_main", *flags, "--max_memory_gb=0.01"]
+    root = Path(__file__).parents[1]
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
+    assert last.startswith("error: The run uses") and "allows 0.01 GB" in last
+    assert not (tmp_path / "run").exists()
