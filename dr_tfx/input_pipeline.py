@@ -37,7 +37,7 @@ def train_dataset(
     training = experiment.training
     streams, weights = stratum_weights(data, experiment)
     examples = _epoch_examples(data, experiment)
-    head = heads.make(experiment.task, training)
+    head = heads.make(experiment.task)
     total = sum(shard.records for shard in data.shards_of("train"))
 
     def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -106,7 +106,7 @@ def validation_dataset(
     data_dir: Path, data: manifest.Manifest, experiment: specs.Experiment
 ) -> tf.data.Dataset:
     """The validation split as (pixels, targets) batches for Keras."""
-    head = heads.make(experiment.task, experiment.training)
+    head = heads.make(experiment.task)
     batch_size = experiment.evaluation.batch_size
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=batch_size)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))

@@ -12,7 +12,7 @@ import pandas as pd
 from absl import logging
 from tqdm import tqdm
 
-from dr_tfx import heads, input_pipeline, manifest, models, specs, splits
+from dr_tfx import input_pipeline, manifest, models, objectives, specs, splits
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
@@ -27,8 +27,8 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
       WORKDIR.
 
     Raises:
-      FileNotFoundError, ValueError: no data set, data of another contract, or a WORKDIR that holds
-        a run of another config.
+      FileNotFoundError, ValueError: no data set, data of another contract, a WORKDIR that holds a
+        run of another config, or a loss, optimizer or metric that cannot be had here.
     """
     data = manifest.load(data_dir)
     _check_data(experiment, data, data_dir)
@@ -37,6 +37,7 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
         logging.info("%s holds the finished run already; nothing to do.", workdir)
         return workdir
 
+    objectives.check(experiment)
     _seed(experiment.training.seed)
     precision = models.set_precision(experiment.training.precision)
     run = Run(workdir, experiment)
@@ -70,9 +71,7 @@ def train(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pat
 
 def _compiled(experiment: specs.Experiment) -> keras.Model:
     model = models.build(experiment)
-    head = heads.make(experiment.task, experiment.training)
-    optimizer = keras.optimizers.Adam(experiment.training.learning_rate)
-    model.compile(optimizer=optimizer, loss=head.loss(), metrics=head.metrics())
+    objectives.compile_model(model, experiment)
     return model
 
 

@@ -128,18 +128,8 @@ def test_mixed_precision_keeps_weights_and_output_in_float32():
         models.set_precision("float32")
 
 
-def test_focal_loss_is_r1s_formula():
-    rng = np.random.default_rng(0)
-    p, y = rng.uniform(0.01, 0.99, 100), rng.integers(0, 2, 100)
-    p_t = np.where(y == 1, p, 1 - p)
-    expected = np.mean(-0.5 * (1 - p_t) ** 1.5 * np.log(p_t))
-    head = heads.make(datasets.experiment().task, specs.Training())
-    found = head.loss()(y[:, None].astype(np.float32), p[:, None].astype(np.float32))
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-
-
 def test_targets_follow_the_label_map():
-    head = heads.make(datasets.experiment().task, specs.Training())
+    head = heads.make(datasets.experiment().task)
     assert head.encode(tf.constant([0, 1, 2, 0])).numpy().tolist() == [[0], [1], [1], [0]]
 
 
