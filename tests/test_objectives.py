@@ -160,6 +160,31 @@ def test_a_compiled_model_with_kappa_reloads_in_a_process_that_trains(tmp_path):
     assert float(done.stdout) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_training_with_kappa_leaves_a_model_that_needs_none_of_it(tmp_path):
+    experiment = datasets.experiment(
+        metrics=["kappa"], optimizer="adamw", loss="cross_entropy", epochs=1
+    )
+    datasets.write(tmp_path / "data", experiment.dataset)
+    work = train.train(experiment, data_dir=tmp_path / "data", workdir=tmp_path / "run")
+    history = pd.read_csv(work / "history.csv")
+    assert history[["kappa", "val_kappa"]].abs().le(1).all(axis=None)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys; sys.modules['dr_tfx'] = None;"  # Importing it fails.
+        "import keras, numpy as np; model = keras.models.load_model(sys.argv[1] + '/model.keras');"
+        "print(*np.asarray(model(np.load(sys.argv[2])))[:, 0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(work), str(tmp_path / "images.npy")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    here = models.load_bundle(work).model(images).numpy()[:, 0]
+    assert np.allclose([float(word) for word in done.stdout.split()], here, atol=1e-5)
+
+
 def test_kappa_survives_its_config():
     again = keras.metrics.deserialize(keras.metrics.serialize(objectives.Kappa(5, name="grades")))
     assert isinstance(again, objectives.Kappa) and (again.classes, again.name) == (5, "grades")
