@@ -57,7 +57,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from beam_jobs import build_examples, build_plan, runners, sources
+from beam_jobs import build_examples, build_plan, find_source, runners
 from dr_tfx import console, specs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
         experiment = specs.from_config(_CONFIG.value)
         spec = experiment.dataset
         if _PLAN.value:
-            source = sources.open_photographs(place, spec.recipe) if place else None
+            source = find_source.open_photographs(place, spec.recipe) if place else None
             plan = build_plan.make_plan(spec, labels=labels, source=source, find_twins=False)
             print(json.dumps(build_plan.summary(plan, experiment.task), indent=2))
             return

@@ -7,18 +7,13 @@ notebook: tables hold Arrow's strings and small integers, and nothing is kept a 
 """
 
 import collections
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
 import logging
-import posixpath
 import re
-import shlex
-import unicodedata
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -29,10 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import dr_tfx
-from beam_jobs import output, sources
-from dr_tfx import images, specs, splits
+from beam_jobs import arrays, label_table, sources, twin_files
+from dr_tfx import specs, splits
 
-REJECT_COLUMNS = ("id", "path", "reason", "detail")
 LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,
     "numpy": np.__version__,
@@ -40,11 +34,6 @@ LIBRARIES = {
 }  # Whatever decides pixels.
 
 _LOG = logging.getLogger(__name__)
-_READERS = 16  # Threads that read files to compare them; they mostly wait.
-_MANY = 1000  # Files from which on reading them is worth a word.
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_ZIPPED = b"PK\3\4"
-_NO_REJECTS = pd.DataFrame(columns=list(REJECT_COLUMNS), dtype=splits.TEXT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +43,7 @@ class Plan:
     spec: specs.DatasetSpec
     csv_rows: int
     rows: pd.DataFrame  # To be written: id, patient, label, split, name (in source), size (bytes).
-    rejects: pd.DataFrame  # REJECT_COLUMNS.
+    rejects: pd.DataFrame  # label_table.REJECT_COLUMNS.
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
     unlabelled: pd.Series  # Names of the photographs that the CSV does not name, sorted.
     # Digests of all rows of the CSV, of the photographs' names and sizes, and of the contents of
@@ -107,14 +96,8 @@ def make_plan(
       FileNotFoundError: no CSV.
       ValueError: the CSV cannot be used, or no photograph belongs to it, or no row is left.
     """
-    table = _read_labels(labels, spec, source)
+    table = label_table.read(labels, spec, source)
     rows, rejects = table.rows, table.rejects
-    if rows.empty:
-        raise ValueError(
-            f"{labels}: none of the {len(table.ids)} rows can be used: {count_reasons(rejects)}; "
-            f"the first is {rejects['id'].iloc[0]!r}: {rejects['detail'].iloc[0]}. Does "
-            "config.dataset.label_column name the right column?"
-        )
     rows["patient"] = _patients(rows["id"], spec, source)
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
     unlabelled, inputs = found["name"].iloc[:0], {"labels": table.digest}
@@ -130,10 +113,9 @@ def make_plan(
                 f"config.dataset.image_column name the right column?"
             )
         del photographs
-    looks = source is not None and find_twins and spec.split.method != "hash"
     twins: list[list[str]] = []
-    if source is not None and looks:
-        twins, inputs["contents"] = _twins(found, source)
+    if source is not None and find_twins and spec.split.method != "hash":
+        twins, inputs["contents"] = twin_files.find(found, source)
     # Rows without a photograph take part too: the split is a function of the CSV, so that a
     # photograph found later moves no other.
     split = splits.assign(rows, spec.split, twins)
@@ -143,7 +125,7 @@ def make_plan(
         csv_rows=len(table.ids),
         rows=found,
         rejects=rejects,
-        twins=describe_twins(found, twins),
+        twins=twin_files.describe(found, twins),
         unlabelled=unlabelled,
         inputs=inputs,
     )
@@ -173,24 +155,9 @@ def list_photographs(source: sources.Source) -> pd.DataFrame:
     order = pc.array_sort_indices(_arrow(names)).to_numpy()
     names = names.iloc[order].reset_index(drop=True)
     size = np.concatenate([np.empty(0, np.int64), *sizes])[order]
-    return pd.DataFrame({"name": names, "id": splits.map_text(identify, names), "size": size})
-
-
-def identify(name: str) -> str:
-    """The id of a photograph, from its name or from what a CSV calls it.
-
-    That is the file name without folder and known extension. Unicode is composed (NFC), for
-    macOS decomposes the names of files, and a CSV most often does not.
-    """
-    stem, extension = posixpath.splitext(posixpath.basename(name))
-    known = extension.lower() in images.EXTENSIONS
-    return unicodedata.normalize("NFC", stem if known else stem + extension)
-
-
-def reject(rows: pd.DataFrame, reason: str, detail: str | pd.Series) -> pd.DataFrame:
-    """Rows as rejects: REJECT_COLUMNS."""
-    columns = {"id": rows["id"], "path": "", "reason": reason, "detail": detail}
-    return pd.DataFrame(columns, index=rows.index, dtype=splits.TEXT)
+    return pd.DataFrame(
+        {"name": names, "id": splits.map_text(label_table.identify, names), "size": size}
+    )
 
 
 def count_labels(rows: pd.DataFrame, names: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -213,11 +180,6 @@ def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], int]:
     return {name: count for name, count in counts.items() if count}, shared
 
 
-def count_reasons(rejects: pd.DataFrame) -> dict[str, int]:
-    """Reason -> rows, by name."""
-    return {str(reason): int(n) for reason, n in rejects.groupby("reason").size().items()}
-
-
 def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     """The plan in numbers, JSON-ready: what `--plan` prints."""
     class_of = np.asarray(task.label_map)
@@ -226,7 +188,7 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     shards = {name: len(rows) for name, rows in plan.shards()}
     return {
         "rows": plan.csv_rows,
-        "rejected": count_reasons(plan.rejects),
+        "rejected": label_table.count_reasons(plan.rejects),
         "photographs": "found"
         if "photographs" in plan.inputs
         else "not looked for: no --image_dir",
@@ -240,204 +202,9 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Labels:
-    """What a CSV says."""
-
-    ids: pd.Series  # Of every row.
-    rows: pd.DataFrame  # Those that can be used: `id`, `label`; indexed by their place in `ids`.
-    rejects: pd.DataFrame
-    digest: str  # Of the ids and labels of every row.
-
-
-def _read_labels(path: str, spec: specs.DatasetSpec, source: sources.Source | None) -> _Labels:
-    digest, rejects = hashlib.sha256(), [_NO_REJECTS]
-    labels: list[np.ndarray] = [np.empty(0, np.int16)]
-
-    def pieces() -> Iterator[list[str]]:
-        for ids, texts in _label_chunks(path, spec, source):
-            digest.update(json.dumps([ids, texts]).encode())
-            piece, bad = _usable(ids, texts, spec)
-            labels.append(piece)
-            rejects.append(bad)
-            yield ids
-
-    ids = splits.text(pieces())
-    label = np.concatenate(labels)
-    if not len(ids):
-        raise ValueError(f"{path} has a header but no rows")
-    rows = pd.DataFrame({"id": ids, "label": label})[label >= 0]
-    again = rows[_repeated(rows["id"])]
-    conflicting = again.groupby("id")["label"].transform("nunique").to_numpy(dtype=int) > 1
-    repeated = again["id"].duplicated().to_numpy() & ~conflicting
-    rejects += [
-        reject(again[conflicting], "duplicate_id", "rows of this id have different labels"),
-        reject(again[repeated], "duplicate_id", "an earlier row has the same id and label"),
-    ]
-    rows = rows.drop(again.index[conflicting | repeated])
-    table = pd.concat(rejects, ignore_index=True)
-    return _Labels(ids=ids, rows=rows, rejects=table, digest=digest.hexdigest())
-
-
-def _label_chunks(
-    path: str, spec: specs.DatasetSpec, source: sources.Source | None
-) -> Iterator[tuple[list[str], list[str]]]:
-    """Ids and labels as text, some ten thousand rows at a time."""
-    if not path.lower().endswith((".npy", ".npz")):
-        return _csv_chunks(path, spec)
-    if not isinstance(source, sources.Arrays):
-        raise ValueError(
-            f"{path}: labels in an array belong to photographs in an array: give --npy_images too, "
-            "or a CSV of labels"
-        )
-    return _npy_chunks(path, spec, source)
-
-
-def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str], list[str]]]:
-    """Of a CSV.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is empty, not a CSV, or lacks a column.
-    """
-    for table in _tables(path):
-        for setting in ("image_column", "label_column"):
-            column = getattr(spec, setting)
-            if column in table:
-                continue
-            for separator in ";\t|":
-                if len(table.columns) == 1 and separator in table.columns[0]:
-                    raise ValueError(
-                        f"{path} has one column, {table.columns[0]!r}: its separator seems to be "
-                        f"{separator!r}, expected ','. Save it with commas"
-                    )
-            raise ValueError(
-                f"{path} has no column {column!r}; it has {', '.join(map(repr, table))}. Set "
-                f"--config.dataset.{setting} to the right one"
-            )
-        # A row that is too short lacks its last fields.
-        names, texts = (
-            table[column].fillna("").str.strip().tolist()
-            for column in (spec.image_column, spec.label_column)
-        )
-        yield [identify(name) for name in names], texts
-
-
-def _tables(path: str) -> Iterator[pd.DataFrame]:
-    if not output.exists(path):
-        raise FileNotFoundError(f"{path} does not exist; --labels names the CSV of labels")
-    try:
-        is_zipped = output.read(path, length=len(_ZIPPED)) == _ZIPPED
-        if not is_zipped:
-            yield from _read_tables(path)
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path} is empty; expected a CSV with a header") from error
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        why = (
-            "rows have more fields than its header"
-            if isinstance(error, pd.errors.ParserWarning)
-            else getattr(error, "strerror", None) or error  # Without the path.
-        )
-        raise ValueError(f"{path} cannot be read as a UTF-8 CSV: {why}") from error
-    if is_zipped:
-        raise ValueError(f"{path} is a .zip archive; unpack it: unzip {shlex.quote(path)}")
-
-
-def _read_tables(path: str) -> Iterator[pd.DataFrame]:
-    # All columns and not two: rows with too many fields are found only then.
-    with (
-        output.open_file(path) as stream,
-        pd.read_csv(
-            stream,
-            encoding="utf-8-sig",
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            chunksize=splits.CHUNK,
-        ) as tables,
-    ):
-        while True:
-            # Where the first row is longer than the header, fields are lost with a warning only.
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                table = next(tables, None)
-            if table is None:
-                return
-            yield table
-
-
-def _npy_chunks(
-    path: str, spec: specs.DatasetSpec, source: sources.Arrays
-) -> Iterator[tuple[list[str], list[str]]]:
-    """Of an array (N,), (N, 1) or one-hot (N, labels).
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no such array, or one of another length than that of the photographs.
-    """
-    array, known = sources.load_array(path, "--npy_labels"), len(spec.label_names)
-    width = array.shape[1] if array.ndim == 2 else 1
-    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or width not in (1, known):
-        raise ValueError(
-            f"{path} is an array {array.shape} of {array.dtype}; expected labels (photographs,), "
-            f"(photographs, 1), or one-hot (photographs, {known}) as config.dataset.label_names "
-            "has it, of integers"
-        )
-    if len(array) != source.count():
-        raise ValueError(
-            f"{path} has {len(array)} labels, {source.images_npy} {source.count()} photographs: "
-            "are they of the same split?"
-        )
-    for start in range(0, len(array), splits.CHUNK):
-        piece = np.asarray(array[start : start + splits.CHUNK]).reshape(-1, width)
-        ids = [identify(source.name(start + row)) for row in range(len(piece))]
-        yield ids, [_as_text(row) for row in piece.tolist()]
-
-
-def _as_text(row: list[float]) -> str:
-    """A label, or the place of the only 1 of a one-hot row, as a CSV has it."""
-    if len(row) > 1 and sorted(row) == [0] * (len(row) - 1) + [1]:
-        return str(row.index(1))
-    if len(row) > 1:
-        return str(row)
-    (value,) = row
-    return str(int(value)) if float(value).is_integer() else str(value)
-
-
-def _usable(
-    ids: list[str], texts: list[str], spec: specs.DatasetSpec
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """The labels, int16, -1 where they cannot be used; and these rows as rejects."""
-    known = len(spec.label_names)
-    label_of = {text: int(text) if _INTEGER.fullmatch(text) else None for text in set(texts)}
-    labels = np.full(len(ids), -1, np.int16)
-    rejects: dict[str, list[tuple[str, str]]] = collections.defaultdict(list)
-    for i, text in enumerate(texts):
-        label = label_of[text]
-        if label is None:
-            detail = f"label {text!r}, expected 0 to {known - 1}"
-            rejects["label_not_an_integer"].append((ids[i], detail))
-        elif not 0 <= label < known:
-            detail = f"label {text}, expected 0 to {known - 1}"
-            rejects["label_out_of_range"].append((ids[i], detail))
-        else:
-            labels[i] = label
-    tables = [_NO_REJECTS]
-    for reason, bad in rejects.items():
-        rows = pd.DataFrame(bad, columns=["id", "detail"])
-        tables.append(reject(rows, reason, rows["detail"]))
-    return labels, pd.concat(tables)
-
-
-def _repeated(ids: pd.Series) -> np.ndarray:
-    """Whether an id is there more than once."""
-    codes, _ = pd.factorize(ids)
-    return np.bincount(codes)[codes] > 1
-
-
 def _patients(ids: pd.Series, spec: specs.DatasetSpec, source: sources.Source | None) -> pd.Series:
     pattern = spec.patient_pattern
-    if isinstance(source, sources.Arrays):
+    if isinstance(source, arrays.Arrays):
         _LOG.warning(
             "%s: the photographs count as prepared, and config.dataset.recipe is not applied. An "
             "array does not say whose they are: each counts as its own patient, so that the eyes "
@@ -457,7 +224,7 @@ def _patients(ids: pd.Series, spec: specs.DatasetSpec, source: sources.Source | 
 
 
 def _locate(
-    table: _Labels, photographs: pd.DataFrame
+    table: label_table.LabelTable, photographs: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     """Which photograph belongs to which row.
 
@@ -482,8 +249,8 @@ def _locate(
         names[codes[place]].append(name)
     details = pd.Series([", ".join(names[i]) for i in ambiguous], rows.index[count[code] > 1])
     rejects = [
-        reject(rows[count[code] == 0], "missing_image", "no photograph of this name"),
-        reject(rows[count[code] > 1], "ambiguous_image", details),
+        label_table.reject(rows[count[code] == 0], "missing_image", "no photograph of this name"),
+        label_table.reject(rows[count[code] > 1], "ambiguous_image", details),
     ]
     place = first[code[count[code] == 1]]
     found = rows[count[code] == 1].assign(
@@ -506,65 +273,6 @@ def _digest(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _twins(found: pd.DataFrame, source: sources.Source) -> tuple[list[list[str]], str]:
-    """Groups of ids whose files are byte-identical, and a digest of all that was read.
-
-    Only files of equal size are read: a twentieth of some ten thousand photographs, but nearly all
-    of some million, or of an array.
-    """
-    candidates = found[(found["size"] > 0) & found["size"].duplicated(keep=False)]
-    if len(candidates) > _MANY:
-        _LOG.info("reading %d files of equal size, to find identical ones", len(candidates))
-
-    def digest(name: str) -> bytes:
-        try:
-            return hashlib.blake2b(source.read(name), digest_size=16).digest()
-        except images.RejectedImage:
-            return bytes(16)  # Has no twin; the build will say why.
-
-    pieces = [np.empty((0, 2), np.uint64)]
-    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        for chunk in splits.chunks(candidates["name"]):
-            read = b"".join(pool.map(digest, chunk))
-            pieces.append(np.frombuffer(read, np.uint64).reshape(-1, 2))
-    digests = np.concatenate(pieces)
-    return group_twins(candidates["id"], digests), hashlib.sha256(digests.tobytes()).hexdigest()
-
-
-def group_twins(ids: pd.Series, digests: np.ndarray) -> list[list[str]]:
-    """Groups of ids with equal digests, uint64 (ids, 2), of which zeros are none."""
-    again = pd.DataFrame(digests).duplicated(keep=False).to_numpy() & digests.any(axis=1)
-    same: dict[bytes, list[str]] = collections.defaultdict(list)
-    for digest, photograph in zip(digests[again], ids[again], strict=True):
-        same[digest.tobytes()].append(photograph)
-    return sorted(sorted(group) for group in same.values())
-
-
-def describe_twins(
-    found: pd.DataFrame, twins: Sequence[Sequence[str]]
-) -> tuple[dict[str, Any], ...]:
-    """Ids, labels and splits of every group, as the manifest has them."""
-    is_twin = found["id"].isin([i for group in twins for i in group])
-    by_id = found[is_twin].set_index("id")
-    return tuple(
-        {
-            "ids": group,
-            "labels": by_id.loc[list(group), "label"].tolist(),
-            "splits": by_id.loc[list(group), "split"].tolist(),
-        }
-        for group in twins
-    )
-
-
-def warn_of_twins(twins: Iterable[dict[str, Any]]) -> None:
-    """Names byte-identical files that contradict each other or are on both sides of a split."""
-    for twin in twins:
-        if len(set(twin["labels"])) > 1:
-            _LOG.warning("byte-identical files %(ids)s have different labels %(labels)s", twin)
-        if len(set(twin["splits"])) > 1:
-            _LOG.warning("byte-identical files %(ids)s are in different splits %(splits)s", twin)
-
-
 def _warn(plan: Plan) -> None:
     """Says what a person should look at before believing the figures."""
     on_purpose = (
@@ -572,7 +280,7 @@ def _warn(plan: Plan) -> None:
         if plan.spec.split.method == "image"
         else ""
     )
-    warn_of_twins(plan.twins)
+    twin_files.warn(plan.twins)
     _, shared = count_patients(plan.rows)
     if shared:
         _LOG.warning("%d patients are in more than one split%s", shared, on_purpose)

@@ -22,6 +22,8 @@ import dr_tfx
 
 _FILES = (
     "beam_jobs/__init__.py",
+    "beam_jobs/archives.py",
+    "beam_jobs/arrays.py",
     "beam_jobs/output.py",
     "beam_jobs/sources.py",
     "beam_jobs/write_shard.py",

@@ -15,7 +15,6 @@ memory does not grow with the data set, and a rerun skips what is finished. OUTP
     gradcam_final.png        the six together
 """
 
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -31,9 +30,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
-from tqdm import tqdm
 
-from beam_jobs import explain_figures, heatmap_shards, runners
+from beam_jobs import explain_figures, heatmap_shards, progress, runners
 from dr_tfx import explainer, manifest, models, records
 
 SOURCE_FILE = "explain.json"
@@ -194,35 +192,18 @@ def _run(
         return
     pipeline = beam.Pipeline(runner=runners.create(options), options=options)
     _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(work)
-    with _progress(output_dir, shards):
+
+    def count() -> tuple[int, dict[str, int]]:
+        return sum(shard.records for shard in shards if _is_done(output_dir, shard)), {}
+
+    total = sum(shard.records for shard in shards)
+    with progress.bar(count, total=total, seconds=0.5, title="explain"):
         try:
             pipeline.run().wait_until_finish()
         except RuntimeError as error:  # How Beam hands on what a worker raised, as text.
             logging.debug("%s", error)
             last = str(error).strip().splitlines()[-1]
             raise ValueError(f"{last} (--verbosity=1 shows where.)") from error
-
-
-@contextlib.contextmanager
-def _progress(output_dir: Path, shards: Sequence[manifest.Shard]) -> Iterator[None]:
-    """A progress bar that looks for finished shards: it works with every runner."""
-    stopped, total = threading.Event(), sum(shard.records for shard in shards)
-
-    def watch() -> None:
-        with tqdm(total=total, desc="explain", unit="photograph", disable=None) as bar:
-            last = False
-            while not last:
-                last = stopped.wait(0.5)
-                done = sum(s.records for s in shards if _is_done(output_dir, s))
-                bar.update(done - bar.n)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        watcher.join()
 
 
 def _is_done(output_dir: Path, shard: manifest.Shard) -> bool:

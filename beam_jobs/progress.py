@@ -1,9 +1,9 @@
-"""How far a build is, from what its workers leave in the folder."""
+"""How far a job is, from what its workers leave in the folder: it works with every runner."""
 
 import contextlib
 import posixpath
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
@@ -13,26 +13,33 @@ _POLL_SECONDS, _REMOTE_POLL_SECONDS = 0.2, 15.0  # A look into an object store c
 
 
 @contextlib.contextmanager
-def bar(output_dir: str, *, total: int) -> Iterator[None]:
-    """Shows photographs done, rejected, a second and the time left while the body runs.
+def bar(
+    count: Callable[[], tuple[int, dict[str, int]]],
+    *,
+    total: int,
+    seconds: float,
+    title: str | None = None,
+) -> Iterator[None]:
+    """Shows photographs done, a second and the time left while the body runs.
 
     Args:
-      output_dir: folder of the shards. What was finished there before does not count as speed.
-      total: photographs of the whole build.
+      count: photographs done, and what else to show; what is done at the start is not speed.
+      total: photographs of the whole job.
+      seconds: between two looks.
+      title: of the bar.
     """
-    watched, stop = _Watched(output_dir), threading.Event()
-    seconds = _REMOTE_POLL_SECONDS if output.is_remote(output_dir) else _POLL_SECONDS
-    with tqdm(total=total, initial=0, unit="photograph", disable=None) as shown:
+    stop = threading.Event()
+    with tqdm(total=total, initial=0, desc=title, unit="photograph", disable=None) as shown:
         if shown.disable:  # Nobody looks.
             yield
             return
-        shown.initial = shown.n = sum(watched.count())
+        shown.initial = shown.n = count()[0]
 
         def poll() -> None:
             with contextlib.suppress(OSError):  # The next look will do.
-                written, rejected = watched.count()
-                shown.set_postfix(rejected=rejected, refresh=False)
-                shown.update(max(0, written + rejected - shown.n))
+                done, beside = count()
+                shown.set_postfix(beside, refresh=False)
+                shown.update(max(0, done - shown.n))
 
         def watch() -> None:
             while not stop.wait(seconds):
@@ -48,6 +55,12 @@ def bar(output_dir: str, *, total: int) -> Iterator[None]:
             poll()
 
 
+def of_build(output_dir: str, *, total: int) -> contextlib.AbstractContextManager[None]:
+    """The bar of a build into this folder, which shows rejects too."""
+    seconds = _REMOTE_POLL_SECONDS if output.is_remote(output_dir) else _POLL_SECONDS
+    return bar(_Watched(output_dir).count, total=total, seconds=seconds)
+
+
 class _Watched:
     """A folder in which shards are being written."""
 
@@ -56,8 +69,8 @@ class _Watched:
         self._folder = posixpath.join(output_dir, write_shard.PROGRESS)
         self._finished: dict[str, tuple[int, int]] = {}  # Read once each.
 
-    def count(self) -> tuple[int, int]:
-        """Examples written and photographs rejected so far."""
+    def count(self) -> tuple[int, dict[str, int]]:
+        """Photographs done so far, and how many of them were rejected."""
         running = [(0, 0)]
         for name in output.sizes(self._folder):
             if name.endswith(write_shard.LIVE_SUFFIX):
@@ -66,10 +79,10 @@ class _Watched:
                 sidecar = write_shard.read_sidecar(self._output_dir, shard)
                 self._finished[shard] = sidecar.records, len(sidecar.rejects)
         written, rejected = zip(*running, *self._finished.values(), strict=True)
-        return sum(written), sum(rejected)
+        return sum(written) + sum(rejected), {"rejected": sum(rejected)}
 
     def _live(self, name: str) -> tuple[int, int]:
-        """Of an unfinished shard; nothing where it has just been finished."""
+        """Examples and rejects of an unfinished shard; nothing where it has just been finished."""
         try:
             written, rejected = output.read(posixpath.join(self._folder, name)).split()
         except (OSError, ValueError):

@@ -80,12 +80,13 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
         _LOG.warning("ALARM: %s", alarm)
     for notice in summary["notices"]:
         _LOG.warning("%s", notice)
-    history = workdir / "history.csv"
+    path = workdir / "history.csv"
+    history = pd.read_csv(path) if path.exists() else None
     return write(
         workdir / "evaluation" / split,
         predictions=predictions,
         summary=summary,
-        history=pd.read_csv(history) if history.exists() else None,
+        history=history,
         contract=contract,
         training={
             "best_epoch": bundle.best_epoch,
@@ -164,7 +165,14 @@ def write(
     figures = report_figures.draw_figures(predictions, summary, history)
     for figure in figures:
         _replace(folder / f"{figure.name}.png", figure.light)
-    html = report.render(summary, figures, contract=contract, training=training, commands=commands)
+    html = report.render(
+        summary,
+        figures,
+        contract=contract,
+        training=training,
+        history=history,
+        commands=commands,
+    )
     _replace(page, html.encode())
     return page
 

@@ -65,7 +65,27 @@ def raw(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def built(raw, tmp_path_factory) -> Path:
+    """The data set of the raw folder, not to be changed."""
+    from builds import build  # And so Beam, which most tests can do without.
+
+    folder = tmp_path_factory.mktemp("built")
+    build(raw, folder)
+    return folder
+
+
 @pytest.fixture
 def copy(raw, tmp_path) -> Path:
     """The raw folder, free to be changed."""
     return Path(shutil.copytree(raw, tmp_path / "raw"))
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> dict[str, bytes]:
+    """The objects of `bucket://`, an object store in memory."""
+    from places import Bucket  # And so Beam, which most tests can do without.
+
+    objects: dict[str, bytes] = {}
+    monkeypatch.setattr(Bucket, "objects", objects)
+    return objects

@@ -1,6 +1,5 @@
-"""The plan: how labels and photographs are read, who is rejected, and what a row costs."""
+"""The plan: which photograph belongs to which row, who is rejected, and what a row costs."""
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import draw, encode, eyepacs_like
 
-from beam_jobs import build_plan, sources
+from beam_jobs import arrays, build_plan, find_source, sources
 from dr_tfx import specs
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +23,7 @@ FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
 
 
 def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> build_plan.Plan:
-    source = sources.open_source(str(raw))
+    source = find_source.open_source(str(raw))
     return build_plan.make_plan(spec, labels=str(raw / "labels.csv"), source=source)
 
 
@@ -61,73 +60,10 @@ def test_split_does_not_depend_on_missing_photographs(copy):
     assert after.to_dict() == before.drop("12_left").to_dict()
 
 
-@pytest.mark.parametrize("method", ["patient", "image"])
-def test_byte_identical_files_are_found_and_told(copy, method, caplog):
-    shutil.copy(copy / "10_left.jpeg", copy / "29_right.jpeg")  # Labels 0 and 2.
-    shutil.copy(copy / "10_left.jpeg", copy / "20_left.jpeg")  # Label 2.
-    padding = (copy / "10_left.jpeg").stat().st_size - (copy / "11_left.jpeg").stat().st_size
-    if padding > 0:  # Equal size alone makes no twin.
-        (copy / "11_left.jpeg").write_bytes((copy / "11_left.jpeg").read_bytes() + bytes(padding))
-    spec = dataclasses.replace(SPEC, split=specs.Split(method=method, validation=0.4))
-    (twin,) = plan(copy, spec=spec).twins
-    labels = dict(list(csv.reader((copy / "labels.csv").open()))[1:])
-    assert twin["ids"] == ["10_left", "20_left", "29_right"]
-    assert twin["labels"] == [int(labels[i]) for i in twin["ids"]]
-    assert "different labels" in caplog.text
-    assert len(set(twin["splits"])) == 1
-    assert ("leaks on purpose" in caplog.text) == (method == "image")
-
-
 def test_a_pattern_that_matches_nothing_is_told(copy, caplog):
     made = plan(copy, spec=dataclasses.replace(SPEC, patient_pattern=r"^(\d+)-eye$"))
     assert "no id matches config.dataset.patient_pattern" in caplog.text
     assert made.rows["patient"].tolist() == made.rows["id"].tolist()
-
-
-def test_csv_of_another_taste_is_read(copy):
-    text = (copy / "labels.csv").read_text().replace("image,level", "image,eye colour,level")
-    lines = [line.replace(",", ".JPEG, ,", 1) if "_" in line else line for line in text.split("\n")]
-    (copy / "labels.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
-    made = plan(copy)
-    assert len(made.rows) == 40 and made.rejects.empty
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (None, "does not exist; --labels"),
-        (b"", "is empty"),
-        (b"image,level\n", "header but no rows"),
-        (b"id_code,diagnosis\n1,2\n", "'image'; it has 'id_code', 'diagnosis'.*image_column"),
-        (b"image,grade\n1,2\n", "'level'; it has 'image', 'grade'.*label_column"),
-        (b"image,level\n1,2\n1,2,3,4\n", "cannot be read as a UTF-8 CSV"),
-        (
-            b"image,level\n1,2,3\n1,2\n",
-            "labels.csv cannot .* CSV: rows have more fields",
-        ),
-        (b"image,level\n1,2,\n1,2,\n", "rows have more fields than its header"),
-        (b"PK\3\4\x14\0\xff", r"labels.csv is a .zip archive; unpack it: unzip /.*labels.csv$"),
-        (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
-        (b"image;level\n10_left;0\n", "one column, 'image;level': its separator seems to be ';'"),
-        (b"image\tlevel\n10_left\t0\n", "separator seems to be '.t', expected ','"),
-        (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
-        (b"image,level\nother,1\nmore,2\n", "no photograph in .*10_left.jpeg.*'other'"),
-    ],
-)
-def test_bad_labels_are_refused(copy, content, message):
-    (copy / "labels.csv").unlink()
-    if content is not None:
-        (copy / "labels.csv").write_bytes(content)
-    error = FileNotFoundError if content is None else ValueError
-    with pytest.raises(error, match=message):
-        plan(copy)
-
-
-def test_labels_that_may_not_be_read_are_named_once(copy):
-    (copy / "labels.csv").unlink()
-    (copy / "labels.csv").mkdir()
-    with pytest.raises(ValueError, match=r"labels.csv cannot be read .*: Is a directory$"):
-        plan(copy)
 
 
 def test_plan_of_eyepacs_has_the_published_numbers(tmp_path):
@@ -341,96 +277,30 @@ def test_a_plan_holds_few_bytes_a_row(tmp_path):
     assert made.rows.memory_usage(deep=True).sum() < 100 * count
 
 
-def arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[sources.Arrays, str]:
-    np.save(folder / "X_train.npy", np.zeros((len(labels), size, size, 3), np.uint8))
-    np.save(folder / "Y_train.npy", labels)
-    source = sources.open_arrays(str(folder / "X_train.npy"), SPEC.recipe)
-    return source, str(folder / "Y_train.npy")
+def test_the_same_id_in_two_folders_of_a_pattern_is_ambiguous(copy):
+    for folder in ("a", "b"):
+        (copy / folder).mkdir()
+        shutil.copy(copy / "10_left.jpeg", copy / folder)
+        shutil.copy(copy / f"1{'0ab'.index(folder)}_right.jpeg", copy / folder)
+    source = find_source.open_source(str(copy / "[ab]" / "*"))
+    made = build_plan.make_plan(SPEC, labels=str(copy / "labels.csv"), source=source)
+    assert made.rows["name"].tolist() == ["a/11_right.jpeg", "b/12_right.jpeg"]
+    (detail,) = made.rejects["detail"][made.rejects["reason"] == "ambiguous_image"]
+    assert detail == "a/10_left.jpeg, b/10_left.jpeg" and len(made.rejects) == 38
 
 
-LABELS = np.arange(30) % 3
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        LABELS,
-        LABELS.astype(np.uint8)[:, None],
-        LABELS.astype(np.float32),
-        np.eye(3)[LABELS],
-        np.eye(3, dtype=bool)[LABELS],
-    ],
-)
-def test_labels_of_an_array(tmp_path, labels, caplog):
-    source, path = arrays(tmp_path, labels)
-    made = build_plan.make_plan(SPEC, labels=path, source=source, find_twins=False)
-    assert made.rows["label"].tolist() == LABELS.tolist()
-    assert made.rows["id"].tolist()[:2] == ["X_train-0000000", "X_train-0000001"]
+def test_photographs_of_an_array_are_their_own_patients(tmp_path, caplog):
+    np.save(tmp_path / "X.npy", np.zeros((30, 32, 32, 3), np.uint8))
+    np.save(tmp_path / "y.npy", np.arange(30) % 3)
+    source = arrays.open_arrays(str(tmp_path / "X.npy"), SPEC.recipe)
+    labels = str(tmp_path / "y.npy")
+    made = build_plan.make_plan(SPEC, labels=labels, source=source, find_twins=False)
     assert made.rows["patient"].tolist() == made.rows["id"].tolist()
     assert made.rejects.empty and made.unlabelled.empty
     assert "recipe is not applied" in caplog.text and "its own patient" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "labels, details",
-    [
-        (np.array([0, 1, 2, 5, -1, 0]), ["label 5, expected 0 to 2", "label -1, expected 0 to 2"]),
-        (np.array([0, 1, 2, 1.5, np.nan, 0]), ["label '1.5'", "label 'nan'"]),
-        (
-            np.r_[np.eye(3), [[0, 0, 0], [1, 1, 0], [0, 0, 1]]],
-            ["[0.0, 0.0, 0.0]", "[1.0, 1.0, 0.0]"],
-        ),
-    ],
-)
-def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, details):
-    source, path = arrays(tmp_path, labels)
-    made = build_plan.make_plan(SPEC, labels=path, source=source, find_twins=False)
-    assert made.rejects["id"].tolist() == ["X_train-0000003", "X_train-0000004"]
-    assert all(d in got for d, got in zip(details, made.rejects["detail"], strict=True))
-
-
-@pytest.mark.parametrize(
-    "labels, message",
-    [
-        (np.eye(4)[[0, 1, 2, 3]], r"\(4, 4\) of float64; expected labels .*one-hot .*, 3\)"),
-        (np.array(["a", "b"]), r"of <U1; expected labels"),
-        (np.zeros((2, 3, 1)), r"\(2, 3, 1\)"),
-        (np.array([{}, {}]), "cannot be read as an .npy array: .*Python objects"),
-    ],
-)
-def test_bad_arrays_of_labels_are_refused(tmp_path, labels, message):
-    source, path = arrays(tmp_path, labels)
-    with pytest.raises(ValueError, match=message):
-        build_plan.make_plan(SPEC, labels=path, source=source)
-
-
-def test_an_array_of_labels_belongs_to_one_of_photographs(raw, tmp_path):
-    source, path = arrays(tmp_path, LABELS)
-    np.save(path, LABELS[:7])
-    with pytest.raises(ValueError, match=r"Y_train.npy has 7 labels, .*X_train.npy 30 photogr"):
-        build_plan.make_plan(SPEC, labels=path, source=source)
-    with pytest.raises(ValueError, match="give --npy_images too"):
-        build_plan.make_plan(SPEC, labels=path, source=sources.open_source(str(raw)))
-    with pytest.raises(FileNotFoundError, match="--npy_labels names"):
-        build_plan.make_plan(SPEC, labels=str(tmp_path / "no.npy"), source=source)
-
-
-def test_equal_rows_of_an_array_are_twins(tmp_path):
-    pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3)).astype(np.uint8)
-    pictures[7] = pictures[2]
-    np.save(tmp_path / "X.npy", pictures)
-    np.save(tmp_path / "y.npy", LABELS[:12])
-    source = sources.open_arrays(str(tmp_path / "X.npy"), SPEC.recipe)
-    (twin,) = build_plan.make_plan(SPEC, labels=str(tmp_path / "y.npy"), source=source).twins
-    assert twin["ids"] == ["X-0000002", "X-0000007"] and len(set(twin["splits"])) == 1
-
-
-def test_a_photograph_that_cannot_be_read_has_no_twin(copy, monkeypatch):
-    shutil.copy(copy / "10_left.jpeg", copy / "29_right.jpeg")
-    source = sources.open_source(str(copy))
-    listed = list(source.names())
-    (copy / "29_right.jpeg").unlink()
-    monkeypatch.setattr(sources.Folder, "names", lambda _: iter(listed))
-    labels = str(copy / "labels.csv")
-    made = build_plan.make_plan(SPEC, labels=labels, source=source)
-    assert made.twins == () and len(made.rows) == 40
+def test_a_csv_of_other_photographs_is_refused(copy):
+    (copy / "labels.csv").write_text("image,level\nother,1\nmore,2\n")
+    with pytest.raises(ValueError, match=r"no photograph in .*10_left.jpeg.*'other'"):
+        plan(copy)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from builds import contents
 from conftest import draw, encode
 
 from dr_tfx import manifest
@@ -34,10 +35,6 @@ def succeed(words: list[str]) -> str:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def sidecars(folder: Path) -> list[Path]:

@@ -4,12 +4,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw, encode, eyepacs_like
+from builds import SPEC, build
+from conftest import draw, encode
 
-from beam_jobs import build_examples, contact_sheet, sources
+from beam_jobs import contact_sheet, sources
 from dr_tfx import images
-
-SPEC = eyepacs_like()
 
 
 @pytest.fixture
@@ -24,9 +23,7 @@ def shown(monkeypatch) -> list:
 
 def test_every_label_is_shown_before_and_after(raw, tmp_path, shown):
     labels = dict(line.split(",") for line in (raw / "labels.csv").read_text().split()[1:])
-    build_examples.build(
-        SPEC, image_dir=str(raw), labels=str(raw / "labels.csv"), output_dir=str(tmp_path / "out")
-    )
+    build(raw, tmp_path / "out")
     ((title, rows),) = shown
     assert "drawn" in title and "fundus" in title
     counts = pd.Series(list(labels.values())).value_counts()

@@ -10,29 +10,15 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from conftest import draw, encode, eyepacs_like
+from builds import SPEC, build, contents
+from conftest import draw, encode
 
-from beam_jobs import build_examples, runners
+from beam_jobs import runners
 
 distributed = pytest.importorskip("distributed", reason="needs pip install 'dr_tfx[dask]'")
 psutil = pytest.importorskip("psutil", reason="needs pip install 'dr_tfx[dask]'")
 
-SPEC = eyepacs_like()
 SECONDS = 60
-
-
-def build(raw: Path, output_dir: Path, *, spec=SPEC, options: PipelineOptions | None = None):
-    return build_examples.build(
-        spec,
-        image_dir=str(raw),
-        labels=str(raw / "labels.csv"),
-        output_dir=str(output_dir),
-        options=options,
-    )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,9 @@ def _history() -> pd.DataFrame:
             "val_loss": [0.3, 0.25, 0.27],
             "auc": [0.6, 0.7, 0.8],
             "val_auc": [0.6, 0.7, 0.69],
-            "seconds": [9, 9, 9],
+            "seconds": [10, 9, 11],
+            "input_wait": [0.03, 0.01, 0.02],
+            "peak_memory_gb": [1.5, 2.25, 2.0],
         }
     )
 
@@ -220,6 +222,18 @@ def test_a_failure_leaves_no_report_from_before(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         _write(tmp_path, predictions, summary)
     assert not page.exists()
+
+
+def test_the_page_says_what_training_cost_and_how_classes_were_balanced(tmp_path):
+    predictions = _predictions()
+    text = re.sub(
+        r"<[^>]+>|\s+", " ", _write(tmp_path, predictions, _summary(predictions)).read_text()
+    )
+    text = re.sub(" +", " ", text)
+    assert "Time an epoch 10 s" in text
+    assert "Waiting for input 2.0 % of that" in text  # (.03 x 10 + .01 x 9 + .02 x 11) / 30
+    assert "Memory 2.25 GB at most" in text
+    assert "Balance classes equally often" in text
 
 
 def test_text_from_data_is_escaped(tmp_path):

@@ -1,0 +1,178 @@
+"""The folder of a build: what is there, whether it may be gone on with, and what is left to do.
+
+`_progress/` holds the job's state: `plan.json` what is being built, `rows.jsonl` the rows of every
+shard, and a sidecar for each finished shard, so that the same command again goes on with the
+others. `dataset.json` is written last: a folder without it is not a data set.
+"""
+
+import concurrent.futures
+import json
+import logging
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from beam_jobs import build_plan, output, sources, write_shard
+from dr_tfx import images, manifest, splits
+
+REJECTS_FILE = "rejects.csv"
+UNLABELLED_FILE = "unlabelled.csv"
+CONTACT_SHEET_FILE = "contact_sheet.png"
+UNGRADABLE_FILE = "ungradable.png"
+READERS = 16  # Threads that look at what workers left; they mostly wait.
+
+_LOG = logging.getLogger(__name__)
+_PLAN = "plan.json"
+_BESIDE = (REJECTS_FILE, UNLABELLED_FILE, CONTACT_SHEET_FILE, UNGRADABLE_FILE)
+_INPUTS = {
+    "inputs.labels": "the label CSV's rows are not the same",
+    "inputs.photographs": "the photographs (names or sizes) are not the same",
+    "inputs.contents": "the contents of the photographs are not the same",
+}
+_SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
+
+
+def finished(
+    output_dir: str, plan: build_plan.Plan, source: sources.Source
+) -> manifest.Manifest | None:
+    """The manifest of the data set, where it is there already.
+
+    Raises:
+      ValueError, FileNotFoundError: another one is, finished or not, or it is damaged.
+    """
+    last = posixpath.join(output_dir, manifest.FILE_NAME)
+    for path in (last, in_progress(output_dir, _PLAN)):
+        if not output.exists(path):
+            continue
+        earlier, now = json.loads(output.read(path)), plan.contract()
+        if earlier["fingerprint"] != now["fingerprint"]:
+            raise ValueError(
+                f"{output_dir} was built otherwise: {_differences(earlier, now)}. Choose another "
+                "--output_dir, or pass --overwrite to delete what is there and build anew"
+            )
+    if not output.exists(last):
+        return None
+    try:
+        made = manifest.parse(
+            output.read(last).decode(), sizes=output.sizes(output_dir), where=output_dir
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{error} Pass --overwrite") from error
+    _check_unchanged(output_dir, plan, source)
+    return made
+
+
+def claim(
+    output_dir: str, plan: build_plan.Plan, source: sources.Source
+) -> tuple[list[write_shard.Task], dict[str, tuple[str, int]]]:
+    """Notes what is being built and tidies up.
+
+    Returns:
+      The shards that are still to be built, and the split and label of every shard by its name.
+    """
+    folder = in_progress(output_dir)
+    if not output.exists(in_progress(output_dir, _PLAN)):
+        forget(output_dir)
+    output.delete_temporary(output_dir)
+    output.delete_temporary(folder)
+    output.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
+    text = json.dumps(plan.contract(), indent=2, sort_keys=True)
+    output.write_text(in_progress(output_dir, _PLAN), text)
+    tasks, shards, offset = [], {}, 0
+    changed = set()  # Shards that are older than one of their photographs.
+    with output.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
+        for name, rows in plan.shards():
+            lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
+            stream.write(lines)
+            tasks.append(write_shard.Task(name, offset, len(lines)))
+            shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
+            built = output.modified(write_shard.sidecar_path(output_dir, name))
+            if built and any(source.modified(photograph) > built for photograph in rows["name"]):
+                changed.add(name)
+            offset += len(lines)
+    done = _done(output_dir, source, changed)
+    todo = [task for task in tasks if task.shard not in done]
+    if done:
+        kept = len(tasks) - len(todo)
+        _LOG.info("resuming: %d of %d shards were finished before", kept, len(tasks))
+    return todo, shards
+
+
+def delete(output_dir: str) -> None:
+    """Deletes what builds made, and nothing else. The manifest first, the claim last."""
+    output.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
+    output.delete_all(output_dir, _SHARD)
+    for name in _BESIDE:
+        output.delete_all(output_dir, re.compile(re.escape(name)))
+    output.delete_temporary(output_dir)
+    forget(output_dir)
+
+
+def forget(output_dir: str) -> None:
+    """Deletes the job's state, the claim last: no sidecar may be taken for another build's."""
+    output.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(_PLAN)}$).*"))
+    output.delete_folder(in_progress(output_dir))
+
+
+def in_progress(output_dir: str, name: str = "") -> str:
+    """The path of a file of the job's state, or of the folder of all."""
+    return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
+
+
+def _check_unchanged(output_dir: str, plan: build_plan.Plan, source: sources.Source) -> None:
+    """Looks for photographs that were changed since without changing their size.
+
+    Raises:
+      ValueError: one was.
+    """
+    built = output.modified(posixpath.join(output_dir, manifest.FILE_NAME))
+    for chunk in splits.chunks(plan.rows["name"]) if built else ():
+        for name in chunk:
+            if source.modified(name) > built:
+                raise ValueError(
+                    f"{source.path(name)} was changed after {output_dir} was built. Choose "
+                    "another --output_dir, or pass --overwrite to build anew"
+                )
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
+    before, after = manifest.flat(earlier), manifest.flat(now)
+    keys = [key for key in after if key != "fingerprint" and before.get(key) != after[key]]
+    named = [
+        _INPUTS.get(key, f"{key} was {before.get(key)!r} and is {after[key]!r}") for key in keys
+    ]
+    return "; ".join(named) or ("the split is not the same: another version of scikit-learn?")
+
+
+def _done(output_dir: str, source: sources.Source, changed: set[str]) -> set[str]:
+    """The shards that are finished and not `changed`; the sidecars of others are deleted."""
+    written, said = output.sizes(output_dir), output.sizes(in_progress(output_dir))
+    shards = [shard for name in said if (shard := write_shard.shard_of(name))]
+
+    def is_done(shard: str) -> bool:
+        sidecar = write_shard.read_sidecar(output_dir, shard)
+        if shard in changed or written.get(shard, 0) != sidecar.bytes:
+            return False
+        # What was rejected may have been mended since.
+        return all(_digest(source, name) == digest for _, name, _, _, digest in sidecar.rejects)
+
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        is_whole = dict(zip(shards, pool.map(is_done, shards), strict=True))
+    damaged = [shard for shard in shards if not is_whole[shard]]
+    output.delete(*(write_shard.sidecar_path(output_dir, shard) for shard in damaged))
+    return set(shards) - set(damaged)
+
+
+def _digest(source: sources.Source, name: str) -> str:
+    try:
+        return write_shard.content_digest(source.read(name))
+    except images.RejectedImage:
+        return ""
+
+
+def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
+    columns = rows[["id", "name", "patient", "label"]]
+    return map(write_shard.Row._make, columns.itertuples(index=False, name=None))
