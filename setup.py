@@ -60,6 +60,7 @@ _EXTRAS = {
         "mypy>=2.0,<3",
         "pandas-stubs>=2.2",
         "pytest>=8.0",
+        "pytest-xdist>=3.6",
         "ruff>=0.17,<0.18",  # Another minor version formats differently.
         "selenium>=4.20",
     ],

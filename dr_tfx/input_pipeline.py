@@ -69,7 +69,7 @@ def train_dataset(
     ends = tf.constant(np.cumsum(mixed.counts), tf.int64)
     labels = tf.constant(mixed.labels, tf.int64)
     weights = tf.constant(training.class_weights or [1.0] * len(task.class_names), tf.float32)
-    head, size = heads.make(task, training), data.dataset.recipe.size
+    head, size = heads.make(task), data.dataset.recipe.size
 
     def read(numbers: np.ndarray, draws: np.ndarray) -> np.ndarray:
         return reader.read(numbers, augmentation.flips(draws, training.augmentation))
@@ -134,7 +134,7 @@ def validation_dataset(
     data_dir: Path, data: manifest.Manifest, experiment: specs.Experiment
 ) -> tf.data.Dataset:
     """The validation split as (pixels, targets) batches for Keras."""
-    head = heads.make(experiment.task, experiment.training)
+    head = heads.make(experiment.task)
     batch_size = experiment.evaluation.batch_size
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=batch_size)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))

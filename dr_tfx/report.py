@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from dr_tfx import NOTICE
+from dr_tfx import NOTICE, specs
 from dr_tfx.report_figures import MEASURES, ReportFigure, percent
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
@@ -119,17 +119,26 @@ def _training_facts(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     hidden = f"hidden layers {_listed([str(n) for n in model['hidden']])}, " * bool(model["hidden"])
     yield "Head", f"{hidden}dropout {_listed([str(rate) for rate in model['dropout']])}"
     focal = f" (gamma {fit['focal_gamma']:g}, alpha {fit['focal_alpha']:g})"
-    yield "Loss", fit["loss"].replace("_", " ") + focal * (fit["loss"] == "focal")
+    yield "Loss", _class_fact(fit, "loss") + focal * (fit["loss"] == "focal")
     yield "Balance", _balance(fit)
     yield "Epochs", f"best {training['best_epoch']}, at most {fit['epochs']}"
     yield "Batch size", str(fit["batch_size"])
-    yield "Learning rate", f"{fit['learning_rate']:g} at first, {fit['optimizer'].title()}"
+    yield "Learning rate", f"{fit['learning_rate']:g} at first, {_class_fact(fit, 'optimizer')}"
     changes = {k.replace("_", " "): v for k, v in fit["augmentation"].items() if v}
     said = [k if v is True else f"{k} {v:g}" for k, v in changes.items()]
     yield "Augmentation", _listed(said) if said else "none"
     yield "Seed", str(fit["seed"])
     yield "Precision", training["precision"].replace("_", " ")
     yield "Libraries", _listed([f"{k} {v}" for k, v in training["libraries"].items()])
+
+
+def _class_fact(fit: Mapping[str, Any], key: str) -> str:
+    """A loss or optimizer in words; one of tensorflow-addons as it is called, with arguments."""
+    name = fit[key]
+    given = fit.get("arguments", {}).get(name.removeprefix(specs.ADDONS), {})
+    said = f" ({_listed([f'{k} {v}' for k, v in given.items()])})" if given else ""
+    plain = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "cross_entropy": "cross entropy"}
+    return plain.get(name, name) + said
 
 
 def _balance(fit: Mapping[str, Any]) -> str:

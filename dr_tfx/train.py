@@ -20,10 +20,10 @@ from dr_tfx import (
     augmentation,
     checkpoints,
     distribution,
-    heads,
     input_pipeline,
     manifest,
     models,
+    objectives,
     resources,
     specs,
     splits,
@@ -51,8 +51,9 @@ def train(
       WORKDIR.
 
     Raises:
-      FileNotFoundError, ValueError: no data set, data of another contract, a WORKDIR that holds
-        a run of another config, or a batch that the devices cannot share.
+      FileNotFoundError, ValueError: no data set, data of another contract, a WORKDIR that holds a
+        run of another config, a batch that the devices cannot share, or a loss, optimizer or metric
+        that cannot be had here.
       resources.MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
     """
     training = experiment.training
@@ -66,6 +67,7 @@ def train(
     if memory.exceeded():
         raise memory.error()
 
+    objectives.check(experiment)
     _seed(training.seed, deterministic=training.deterministic)
     strategy = distribution.strategy(training.batch_size)
     run = checkpoints.Run(workdir, experiment)
@@ -104,11 +106,7 @@ def train(
 
 def _compiled(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
     model = models.build(experiment, load_weights=load_weights)
-    head = heads.make(experiment.task, experiment.training)
-    optimizer = keras.optimizers.Adam(experiment.training.learning_rate)
-    # XLA makes MobileNetV2 on a CPU 5 to 10 times slower (a step with 32 images of 96 px: 0.30 s
-    # against 1.8 s, and 20 s to compile), although it is Keras 3's default.
-    model.compile(optimizer=optimizer, loss=head.loss(), metrics=head.metrics(), jit_compile=False)
+    objectives.compile_model(model, experiment)
     return model
 
 

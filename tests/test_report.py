@@ -352,7 +352,30 @@ def test_twins_with_contradicting_labels_are_named():
     assert notice.endswith("wrong: a (mild), b (proliferative).")
 
 
-@pytest.mark.parametrize("experiment", [EXPERIMENT, specs.Experiment()])
+ADDONS = specs.from_config(
+    {
+        "training": {
+            "loss": "tfa.SigmoidFocalCrossEntropy",
+            "optimizer": "tfa.AdamW",
+            "metrics": ["tfa.CohenKappa"],
+            "arguments": {
+                "SigmoidFocalCrossEntropy": {"alpha": 0.5},
+                "AdamW": {"weight_decay": 1e-4, "exclude_from_weight_decay": ["bias", "gamma"]},
+                "CohenKappa": {"num_classes": 2, "weightage": "quadratic", "regression": False},
+            },
+        }
+    }
+)
+
+
+def test_classes_of_addons_are_named_with_their_arguments():
+    training = {**TRAINING, "experiment": specs.to_dict(ADDONS)}
+    facts = dict(report._training_facts(training))
+    assert facts["Loss"] == "tfa.SigmoidFocalCrossEntropy (alpha 0.5)"
+    assert "at first, tfa.AdamW (weight_decay 0.0001" in facts["Learning rate"]
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, specs.Experiment()])
 def test_the_commands_say_every_setting_of_the_run(experiment):
     _, train, *_ = evaluate.commands(
         experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"

@@ -17,7 +17,16 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from dr_tfx import checkpoints, heads, input_pipeline, manifest, models, resources, specs, train
+from dr_tfx import (
+    checkpoints,
+    input_pipeline,
+    manifest,
+    models,
+    objectives,
+    resources,
+    specs,
+    train,
+)
 
 CODE = (
     "import sys, json; sys.path.insert(0, sys.argv[4]); from pathlib import Path;"
@@ -170,8 +179,7 @@ def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
     history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
     data = manifest.load(data_dir)
     batches = input_pipeline.validation_dataset(data_dir, data, experiment)
-    head = heads.make(experiment.task, experiment.training)
-    bundle.model.compile(loss=head.loss())
+    bundle.model.compile(loss=objectives.loss(experiment))
     loss = bundle.model.evaluate(batches, verbose=0)
     assert loss == pytest.approx(history.min(), rel=1e-3)
     assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
