@@ -120,9 +120,12 @@ def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
     optimizer = model.optimizer
     make = getattr(optimizer, "build", None) or optimizer._create_all_weights
     make(model.trainable_variables)
-    pixels, targets = next(iter(validation))
-    devices = model.distribute_strategy.num_replicas_in_sync
-    model.test_on_batch(pixels[:devices], targets[:devices])
+    batch = next(iter(validation))
+    if hasattr(model, "_symbolic_build"):  # Keras 3, which cannot test a batch with two workers.
+        model._symbolic_build(data_batch=batch)
+    else:
+        devices = model.distribute_strategy.num_replicas_in_sync
+        model.test_on_batch(*(part[:devices] for part in batch))
     model.reset_metrics()
 
 

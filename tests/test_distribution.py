@@ -16,7 +16,9 @@ from dr_tfx import distribution, specs
 CODE = """
 import json, sys
 from pathlib import Path
+import absl.logging
 import tensorflow as tf
+absl.logging.set_verbosity("info")
 cpu = tf.config.list_physical_devices("CPU")[0]
 logical = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1])
 tf.config.set_logical_device_configuration(cpu, logical)
