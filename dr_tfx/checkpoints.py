@@ -95,8 +95,18 @@ class Run:
             variable.assign(value)
         logging.info("Resuming after step %d of %s.", self.step, self.workdir)
 
-    def finish_epoch(self, model: keras.Model, row: dict[str, float], *, stopped: bool) -> None:
-        """Records a finished epoch: best weights first, then the state, then the history."""
+    def finish_epoch(
+        self, model: keras.Model, judge: keras.Model, row: dict[str, float], *, stopped: bool
+    ) -> None:
+        """Records a finished epoch: best weights first, then the state, then the history.
+
+        Args:
+          model: that is trained.
+          judge: has its weights, and can be saved by one worker alone: over several, reading a
+            BatchNorm of Keras 2 takes all.
+          row: of history.csv.
+          stopped: by early stopping.
+        """
         self.stopped = stopped
         self.running = {}
         self.history.append(row)
@@ -107,7 +117,7 @@ class Run:
             self.best_value is None or sign * value > sign * self.best_value
         ):
             self.best_epoch, self.best_value = self.epoch, value
-            self._save_best(model)
+            self._save_best(judge)
         self.save(model)
         self.write_history()
 

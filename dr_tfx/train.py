@@ -178,7 +178,7 @@ def _fit(
             row = {"epoch": run.epoch + 1, **logs, **loop.figures()}
             if run.chief:
                 board.write(row, run.epoch)
-            run.finish_epoch(model, row, stopped=bool(model.stop_training))
+            run.finish_epoch(model, judge, row, stopped=bool(model.stop_training))
             _say(row, training.epochs)
     finally:
         board.close()
