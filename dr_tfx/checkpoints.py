@@ -124,6 +124,8 @@ class Run:
     def save(self, model: keras.Model) -> None:
         """Writes the state at `step`, and removes the older ones."""
         variables = _variables(model)
+        # Of several workers all do this: to look at some of Keras 2's variables takes all of them.
+        descriptions = [_description(variable) for variable in variables]
         arrays: dict[str, Any] = {str(i): variable.numpy() for i, variable in enumerate(variables)}
         if not self.chief:
             return
@@ -140,7 +142,7 @@ class Run:
             stream.flush()
             os.fsync(stream.fileno())
         state = {name: getattr(self, name) for name in _FIELDS}
-        state["variables"] = [_description(variable) for variable in variables]
+        state["variables"] = descriptions
         state["libraries"] = _libraries()
         manifest.write_text(temporary / _STATE, json.dumps(state))
         temporary.rename(final)
