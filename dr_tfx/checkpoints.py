@@ -95,8 +95,18 @@ class Run:
             variable.assign(value)
         logging.info("Resuming after step %d of %s.", self.step, self.workdir)
 
-    def finish_epoch(self, model: keras.Model, row: dict[str, float], *, stopped: bool) -> None:
-        """Records a finished epoch: best weights first, then the state, then the history."""
+    def finish_epoch(
+        self, model: keras.Model, judge: keras.Model, row: dict[str, float], *, stopped: bool
+    ) -> None:
+        """Records a finished epoch: best weights first, then the state, then the history.
+
+        Args:
+          model: that is trained.
+          judge: has its weights, and can be saved by one worker alone: over several, reading a
+            BatchNorm of Keras 2 takes all.
+          row: of history.csv.
+          stopped: by early stopping.
+        """
         self.stopped = stopped
         self.running = {}
         self.history.append(row)
@@ -107,13 +117,15 @@ class Run:
             self.best_value is None or sign * value > sign * self.best_value
         ):
             self.best_epoch, self.best_value = self.epoch, value
-            self._save_best(model)
+            self._save_best(judge)
         self.save(model)
         self.write_history()
 
     def save(self, model: keras.Model) -> None:
         """Writes the state at `step`, and removes the older ones."""
         variables = _variables(model)
+        # Of several workers all do this: to look at some of Keras 2's variables takes all of them.
+        descriptions = [_description(variable) for variable in variables]
         arrays: dict[str, Any] = {str(i): variable.numpy() for i, variable in enumerate(variables)}
         if not self.chief:
             return
@@ -130,7 +142,7 @@ class Run:
             stream.flush()
             os.fsync(stream.fileno())
         state = {name: getattr(self, name) for name in _FIELDS}
-        state["variables"] = [_description(variable) for variable in variables]
+        state["variables"] = descriptions
         state["libraries"] = _libraries()
         manifest.write_text(temporary / _STATE, json.dumps(state))
         temporary.rename(final)

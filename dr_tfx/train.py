@@ -39,7 +39,8 @@ def train(
 
     The same call again resumes after the last saved step, or does nothing when all is done. With
     `training.deterministic` the weights at the end are those of an uninterrupted run, bit for bit,
-    on the same machine.
+    on the same machine. Workers that TF_CONFIG names share every batch; DATA_DIR and WORKDIR have
+    to be the same folders for all of them, and the first one writes.
 
     Args:
       experiment: what to do.
@@ -68,9 +69,9 @@ def train(
         raise memory.error()
 
     objectives.check(experiment)
+    strategy = distribution.strategy(training.batch_size)  # First: workers connect here.
     _seed(training.seed, deterministic=training.deterministic)
-    strategy = distribution.strategy(training.batch_size)
-    run = checkpoints.Run(workdir, experiment)
+    run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
     # `auto` on another device must not change a run that has begun.
     run.precision = models.set_precision(run.precision or training.precision)
     if run.epoch < training.epochs and not run.stopped:
@@ -80,7 +81,8 @@ def train(
         several = strategy.num_replicas_in_sync > 1
         judge = _compiled(experiment, load_weights=False) if several else model
         # Only now: a start that failed for its weights leaves the folder free for another setting.
-        checkpoints.claim(workdir, experiment, data)
+        if run.chief:
+            checkpoints.claim(workdir, experiment, data)
         with input_pipeline.damage_named(data_dir):
             _fit(model, judge, run, memory, data_dir=data_dir, data=data, profile=profile)
     if not run.best_epoch:
@@ -88,6 +90,8 @@ def train(
             f"No epoch gave a finite {training.select_by}: the training diverged. Lower "
             "config.training.learning_rate and choose another --workdir."
         )
+    if not run.chief:
+        return workdir
     run.write_history()
     best = models.build(experiment, load_weights=False)
     best.load_weights(workdir / "checkpoints" / "best.weights.h5")
@@ -118,9 +122,12 @@ def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
     optimizer = model.optimizer
     make = getattr(optimizer, "build", None) or optimizer._create_all_weights
     make(model.trainable_variables)
-    pixels, targets = next(iter(validation))
-    devices = model.distribute_strategy.num_replicas_in_sync
-    model.test_on_batch(pixels[:devices], targets[:devices])
+    batch = next(iter(validation))
+    if hasattr(model, "_symbolic_build"):  # Keras 3, which cannot test a batch with two workers.
+        model._symbolic_build(data_batch=batch)
+    else:
+        devices = model.distribute_strategy.num_replicas_in_sync
+        model.test_on_batch(*(part[:devices] for part in batch))
     model.reset_metrics()
 
 
@@ -137,7 +144,8 @@ def _fit(
     """All epochs that are left, each judged by `judge` with the model's weights."""
     training = run.experiment.training
     validation = input_pipeline.validation_dataset(data_dir, data, run.experiment)
-    with model.distribute_strategy.scope():
+    strategy = model.distribute_strategy
+    with strategy.scope():
         _complete(model, validation)
     run.restore(model)
     batches, steps = input_pipeline.train_dataset(
@@ -146,13 +154,13 @@ def _fit(
     options = tf.data.Options()
     # tf.data sizes its buffers by this; the rest is for the model, which is not there yet.
     options.autotune.ram_budget = int((memory.limit_gb - memory.used_gb) * resources.GB / 4)
-    batches = distribution.distribute(batches.with_options(options), model.distribute_strategy)
+    batches = distribution.distribute(batches.with_options(options), strategy)
     deciding = _deciding(model, training)
     for name, values in run.callbacks.items():
         for attribute, value in values.items():
             setattr(deciding[name], attribute, value)
 
-    board = Board(run.workdir / "tensorboard", run.step if profile else None)
+    board = Board(run.workdir / "tensorboard", run.step if profile and run.chief else None)
     loop = _Loop(model, run, memory, iter(batches), board)
     try:
         while run.epoch < training.epochs and not run.stopped:
@@ -160,13 +168,15 @@ def _fit(
             if judge is not model:
                 judge.set_weights(model.get_weights())
             found = judge.evaluate(validation, return_dict=True, verbose=0)
-            logs |= {f"val_{name}": float(value) for name, value in found.items()}
+            found = {f"val_{name}": float(value) for name, value in found.items()}
+            logs |= found if judge is model else distribution.agreed(strategy, found)
             for callback in deciding.values():
                 callback.on_epoch_end(run.epoch, dict(logs))  # Some add the learning rate to them.
             run.callbacks = {name: _counters(callback) for name, callback in deciding.items()}
             row = {"epoch": run.epoch + 1, **logs, **loop.figures()}
-            board.write(row, run.epoch)
-            run.finish_epoch(model, row, stopped=bool(model.stop_training))
+            if run.chief:
+                board.write(row, run.epoch)
+            run.finish_epoch(model, judge, row, stopped=bool(model.stop_training))
             _say(row, training.epochs)
     finally:
         board.close()
@@ -262,9 +272,13 @@ class _Loop:
         self._run.save(self._model)
 
     def _check_memory(self) -> None:
-        if self._memory.exceeded():
-            self._save()
-            raise self._memory.error(f"The run is saved at step {self._run.step}.")
+        if not self._memory.exceeded():
+            return
+        if distribution.workers() > 1:
+            # Saving takes all workers, of which the others are in the midst of a step.
+            raise self._memory.error("The run goes on after its last checkpoint.")
+        self._save()
+        raise self._memory.error(f"The run is saved at step {self._run.step}.")
 
 
 def _step_function(

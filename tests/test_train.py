@@ -35,7 +35,7 @@ CODE = (
     "            data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))"
 )
 
-BFLOAT16, FLOAT16 = 0.1, 0.02  # Relative differences of a short run from float32's.
+BFLOAT16, FLOAT16 = 0.02, 0.005  # Relative differences of a short run from float32's.
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,17 @@ def start(experiment, data_dir, workdir):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A backbone that is traced in no time: `small`."""
+
+    def backbone(*, include_top, weights, input_tensor):
+        x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(input_tensor)
+        return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+    monkeypatch.setitem(models.BACKBONES, "small", (backbone, 1 / 127.5, -1.0))
 
 
 def exact(**training):
@@ -240,20 +251,21 @@ def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
     assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 
-def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
+def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path, small):
     losses = {}
     try:
         for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
-            experiment = datasets.experiment(epochs=1, precision=precision, learning_rate=1e-4)
+            experiment = datasets.experiment(precision=precision)
             # Dropout draws other numbers in another precision.
-            model = dataclasses.replace(experiment.model, dropout=(0.0,))
+            model = dataclasses.replace(experiment.model, backbone="small", dropout=(0.0,))
             experiment = dataclasses.replace(experiment, model=model)
             train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
             history = pd.read_csv(tmp_path / precision / "history.csv")
-            losses[precision] = history[["loss", "val_loss"]].to_numpy()[0]
+            losses[precision] = history["loss"].to_numpy()
     finally:
         models.set_precision("float32")
-    # 8 and 11 bits of mantissa, over 50 layers and 6 steps.
+    assert losses["float32"][-1] < 0.95 * losses["float32"][0]
+    # 8 and 11 bits of mantissa.
     assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=BFLOAT16)
     assert losses["mixed_float16"] == pytest.approx(losses["float32"], rel=FLOAT16)
 
