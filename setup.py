@@ -40,11 +40,10 @@ _EXTRAS = {
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
-    "bench": [  # What benchmarks/ measures itself against, besides psutil.
+    "bench": [  # What benchmarks/ measures itself against.
         "array_record>=0.8",
         "grain>=0.2.15",
         "mosaicml-streaming>=0.13",
-        "psutil>=5.9",
         "torch>=2.4",
         "webdataset>=1.0",
     ],

@@ -249,9 +249,9 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
     theirs = manifest.flat(json.loads(claimed)["experiment"])
     mine = manifest.flat(json.loads(_claim(experiment, data))["experiment"])
     different = [
-        f"config.{key}: there {theirs.get(key)!r}, now {value!r}"
-        for key, value in mine.items()
-        if theirs.get(key) != value
+        f"config.{key}: there {theirs.get(key)!r}, now {mine.get(key)!r}"
+        for key in {**mine, **theirs}
+        if theirs.get(key) != mine.get(key)
     ] or ["the data set is another"]
     raise ValueError(
         f"{workdir} holds a run of another config. {'; '.join(different)}. "
