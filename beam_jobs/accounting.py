@@ -63,9 +63,10 @@ def finish(
         unlabelled=len(plan.unlabelled),
         inputs=plan.inputs,
         shards=_shards(shards, sidecars),
+        prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
-    output.write(posixpath.join(output_dir, build_folder.CONTACT_SHEET_FILE), sheet)
+    output.write(posixpath.join(output_dir, sources.CONTACT_SHEET_FILE), sheet)
     _list_beside(plan, flagged, source, output_dir)
     output.delete_temporary(output_dir)  # Of workers that were killed and replaced.
     output.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
@@ -85,16 +86,20 @@ def report_rejects(
     ordered = rejects.sort_values(["id", "reason"], kind="stable")
     if write:
         output.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
-    limit = plan.spec.max_reject_rate
-    if len(rejects) > limit * plan.csv_rows or len(rejects) == plan.csv_rows:
-        reasons = rejects["reason"].value_counts()
-        counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-        listed = f"{path} lists all with the reason. " if write else ""
+    if too_many := build_plan.too_many(rejects, plan):
+        listed = f" {path} lists all with the reason." if write else ""
+        # Only what is there of this build is another once its input was mended.
+        is_begun = any(
+            output.exists(file)
+            for file in (
+                posixpath.join(output_dir, manifest.FILE_NAME),
+                build_folder.in_progress(output_dir, build_folder.PLAN_FILE),
+            )
+        )
+        overwrite = " and pass --overwrite" if is_begun else ""
         raise ValueError(
-            f"{len(rejects)} of {plan.csv_rows} rows were rejected, more than "
-            f"config.dataset.max_reject_rate={limit} allows: {counts}; the first are "
-            f"{', '.join(ordered['id'].head(5))}. {listed}Mend them and pass --overwrite, or raise "
-            "the limit and run the same command again"
+            f"{too_many}.{listed} Mend them{overwrite}, or raise the limit and run the same "
+            "command again"
         )
 
 
@@ -220,7 +225,7 @@ def _list_beside(
     """Shows what the quality gate flagged and lists what has no row, where there is any."""
     if len(flagged):
         gallery = contact_sheet.of_ungradable(flagged, source)
-        output.write(posixpath.join(output_dir, build_folder.UNGRADABLE_FILE), gallery)
+        output.write(posixpath.join(output_dir, sources.UNGRADABLE_FILE), gallery)
     if len(plan.unlabelled):
         listed = plan.unlabelled.to_csv(index=False, header=["name"], lineterminator="\n")
         output.write_text(posixpath.join(output_dir, build_folder.UNLABELLED_FILE), listed)

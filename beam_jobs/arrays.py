@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class Arrays(sources.Source):
     """
 
     images_npy: str
+    is_prepared: ClassVar[bool] = True
 
     def names(self) -> Iterator[tuple[str, int]]:
         array = self._array()

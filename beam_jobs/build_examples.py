@@ -52,13 +52,17 @@ def build(
 
     Raises:
       FileNotFoundError: CSV or folder missing, or a finished data set lacks a shard.
-      ValueError: unusable input, too many rejects, or `output_dir` was built otherwise.
+      ValueError: unusable input, too many rejects, or `output_dir` was built otherwise, cannot be
+        written, or holds the photographs.
     """
     options = options or PipelineOptions([])
     runners.check_folders(options, image_dir=image_dir, output_dir=output_dir)
+    runners.check_dataflow(options, image_dir, labels, output_dir)
     output_dir = output.absolute(output_dir)
+    build_folder.check_place(output_dir)
     source = find_source.open_photographs(image_dir, spec.recipe)
     plan = build_plan.make_plan(spec, labels=labels, source=source)
+    build_folder.check_apart(output_dir, plan, source)
     # Too many already? Then no work is done, and a data set that is there is left as it is.
     is_there = output.exists(posixpath.join(output_dir, manifest.FILE_NAME))
     accounting.report_rejects(plan.rejects, plan, output_dir, write=not is_there)

@@ -84,9 +84,11 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         options = runners.options(argv[1:])
-        needed = ["config", "npy_labels" if _NPY_LABELS.value else "labels"]
+        needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
+        needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
+        needed = ["config", "npy_labels" if needs_npy_labels else "labels"]
         if not _PLAN.value:
-            needed += ["npy_images" if _NPY_IMAGES.value else "image_dir", "output_dir"]
+            needed += ["npy_images" if needs_npy_images else "image_dir", "output_dir"]
         console.require(*needed, others=argv[1:])
         for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
             if flags.FLAGS[one].value and flags.FLAGS[other].value:

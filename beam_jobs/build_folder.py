@@ -8,9 +8,11 @@ others. `dataset.json` is written last: a folder without it is not a data set.
 import concurrent.futures
 import json
 import logging
+import os
 import posixpath
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,19 +22,60 @@ from dr_tfx import images, manifest, splits
 
 REJECTS_FILE = "rejects.csv"
 UNLABELLED_FILE = "unlabelled.csv"
-CONTACT_SHEET_FILE = "contact_sheet.png"
-UNGRADABLE_FILE = "ungradable.png"
+PLAN_FILE = "plan.json"  # In the folder of the job's state.
 READERS = 16  # Threads that look at what workers left; they mostly wait.
 
 _LOG = logging.getLogger(__name__)
-_PLAN = "plan.json"
-_BESIDE = (REJECTS_FILE, UNLABELLED_FILE, CONTACT_SHEET_FILE, UNGRADABLE_FILE)
+_BESIDE = (
+    REJECTS_FILE,
+    UNLABELLED_FILE,
+    sources.CONTACT_SHEET_FILE,
+    sources.UNGRADABLE_FILE,
+)
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",
     "inputs.photographs": "the photographs (names or sizes) are not the same",
     "inputs.contents": "the contents of the photographs are not the same",
 }
 _SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
+
+
+def check_place(output_dir: str) -> None:
+    """Refuses a folder that cannot be made or written, before any work; an object store is trusted.
+
+    Raises:
+      ValueError: it is a file or in one, or may not be written.
+    """
+    if output.is_remote(output_dir) or output.exists(f"{output_dir}/{manifest.FILE_NAME}"):
+        return
+    there = next(path for path in (Path(output_dir), *Path(output_dir).parents) if path.exists())
+    why = (
+        f"{there} is a file"
+        if not there.is_dir()
+        else f"{there} may not be written"
+        if not os.access(there, os.W_OK | os.X_OK)
+        else ""
+    )
+    if why:
+        raise ValueError(
+            f"--output_dir={output_dir} cannot be used: {why}. Expected a folder, which is made "
+            "if need be; choose another"
+        )
+
+
+def check_apart(output_dir: str, plan: build_plan.Plan, source: sources.Source) -> None:
+    """Refuses to write among the photographs.
+
+    Raises:
+      ValueError: one of them lies in the very folder.
+    """
+    folder, inside = f"{output_dir}/", source.path("")
+    in_folder = f"{re.escape(folder.removeprefix(inside))}[^/]+"
+    if folder.startswith(inside) and plan.rows["name"].str.fullmatch(in_folder).any():
+        raise ValueError(
+            f"--output_dir={output_dir} is the folder of the photographs; choose another, so that "
+            "what is built is not mixed with them"
+        )
 
 
 def finished(
@@ -44,7 +87,7 @@ def finished(
       ValueError, FileNotFoundError: another one is, finished or not, or it is damaged.
     """
     last = posixpath.join(output_dir, manifest.FILE_NAME)
-    for path in (last, in_progress(output_dir, _PLAN)):
+    for path in (last, in_progress(output_dir, PLAN_FILE)):
         if not output.exists(path):
             continue
         earlier, now = json.loads(output.read(path)), plan.contract()
@@ -74,13 +117,13 @@ def claim(
       The shards that are still to be built, and the split and label of every shard by its name.
     """
     folder = in_progress(output_dir)
-    if not output.exists(in_progress(output_dir, _PLAN)):
+    if not output.exists(in_progress(output_dir, PLAN_FILE)):
         forget(output_dir)
     output.delete_temporary(output_dir)
     output.delete_temporary(folder)
     output.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
-    output.write_text(in_progress(output_dir, _PLAN), text)
+    output.write_text(in_progress(output_dir, PLAN_FILE), text)
     tasks, shards, offset = [], {}, 0
     changed = set()  # Shards that are older than one of their photographs.
     with output.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
@@ -113,7 +156,7 @@ def delete(output_dir: str) -> None:
 
 def forget(output_dir: str) -> None:
     """Deletes the job's state, the claim last: no sidecar may be taken for another build's."""
-    output.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(_PLAN)}$).*"))
+    output.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(PLAN_FILE)}$).*"))
     output.delete_folder(in_progress(output_dir))
 
 

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 import dr_tfx
 from beam_jobs import arrays, label_table, sources, twin_files
-from dr_tfx import specs, splits
+from dr_tfx import manifest, specs, splits
 
 LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,
@@ -49,6 +49,7 @@ class Plan:
     # Digests of all rows of the CSV, of the photographs' names and sizes, and of the contents of
     # those that share a size.
     inputs: dict[str, str]
+    is_prepared: bool = False  # The pictures are given as they are: no recipe is applied.
 
     def shards(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Name and rows of every shard, in order."""
@@ -67,7 +68,9 @@ class Plan:
     def _settings(self) -> dict[str, Any]:
         dataset = specs.to_dict(self.spec)
         del dataset["max_reject_rate"]
-        return {"dataset": dataset, "libraries": LIBRARIES}
+        # Of arrays alone: other data sets keep the fingerprint that they have.
+        prepared = {"prepared": manifest.ELSEWHERE} if self.is_prepared else {}
+        return {"dataset": dataset, "libraries": LIBRARIES, **prepared}
 
     @functools.cached_property
     def _fingerprint(self) -> str:
@@ -128,6 +131,7 @@ def make_plan(
         twins=twin_files.describe(found, twins),
         unlabelled=unlabelled,
         inputs=inputs,
+        is_prepared=source is not None and source.is_prepared,
     )
     _warn(plan)
     return plan
@@ -180,8 +184,29 @@ def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], int]:
     return {name: count for name, count in counts.items() if count}, shared
 
 
+def too_many(rejects: pd.DataFrame, plan: Plan) -> str:
+    """What is to be said of rejects where they are more than the settings allow; else ""."""
+    limit = plan.spec.max_reject_rate
+    if len(rejects) <= limit * plan.csv_rows and len(rejects) < plan.csv_rows:
+        return ""
+    reasons = rejects["reason"].value_counts()
+    counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    first = rejects.sort_values(["id", "reason"], kind="stable")["id"].head(5)
+    return (
+        f"{len(rejects)} of {plan.csv_rows} rows were rejected, more than "
+        f"config.dataset.max_reject_rate={limit} allows: {counts}; the first are "
+        f"{', '.join(name or '(empty)' for name in first)}"
+    )
+
+
 def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
-    """The plan in numbers, JSON-ready: what `--plan` prints."""
+    """The plan in numbers, JSON-ready: what `--plan` prints.
+
+    Warns where the build is certain to be refused for its rejects.
+    """
+    refused = too_many(plan.rejects, plan)
+    if refused:
+        _LOG.warning("the build will be refused: %s", refused)
     class_of = np.asarray(task.label_map)
     classes = plan.rows[["split"]].assign(label=class_of[plan.rows["label"]])
     patients, shared = count_patients(plan.rows)
@@ -189,6 +214,7 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
     return {
         "rows": plan.csv_rows,
         "rejected": label_table.count_reasons(plan.rejects),
+        "refused": refused,
         "photographs": "found"
         if "photographs" in plan.inputs
         else "not looked for: no --image_dir",

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -35,8 +35,10 @@ def of_labels(
 ) -> bytes:
     """A PNG with a few photographs of every label and what the recipe made of them.
 
-    Shown are the first of a label's first shard: a fair sample, as shards are dealt by a hash, and
-    the same in every build.
+    Pictures that were prepared elsewhere are shown as they were given, once.
+
+    Shown are the first of a label's first shard, and of the next where that has too few: a fair
+    sample, as shards are dealt by a hash, and the same in every build.
 
     Args:
       made: the data set.
@@ -44,20 +46,21 @@ def of_labels(
       source: of the photographs.
       folder: where the shards are.
     """
-    shown = []
+    shown, as_given = [], made.prepared == manifest.ELSEWHERE
     for label, label_name in enumerate(made.dataset.label_names):
         shards = [shard for shard in made.shards if shard.label == label]
         if not shards:
             continue
-        with output.open_file(posixpath.join(folder, shards[0].name)) as stream:
-            read = records.read_images(stream, made.dataset.recipe.size)
-            after = dict(islice(read, SHOWN))
-        named = rows[rows["id"].isin(list(after))].set_index("id")["name"]
-        items = [Item((_before(source, named[i]), after[i]), i) for i in after]
+        after = dict(islice(_pictures(folder, shards, made.dataset.recipe.size), SHOWN))
+        if as_given:
+            items = [Item((picture,), i) for i, picture in after.items()]
+        else:
+            named = rows[rows["id"].isin(list(after))].set_index("id")["name"]
+            items = [Item((_before(source, named[i]), after[i]), i) for i in after]
         shown.append((f"{label_name}   ({sum(shard.records for shard in shards):,})", items))
     recipe = made.dataset.recipe
-    title = f"{made.dataset.name}, before and after: {recipe.name}, {recipe.size} pixels"
-    return draw(shown, title=title)
+    how = "as given" if as_given else f"before and after: {recipe.name}"
+    return draw(shown, title=f"{made.dataset.name}, {how}, {recipe.size} pixels")
 
 
 def of_ungradable(flagged: pd.DataFrame, source: sources.Source) -> bytes:
@@ -108,6 +111,15 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _pictures(
+    folder: str, shards: Iterable[manifest.Shard], size: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Id and picture of the examples of shards, which are opened one by one as they are needed."""
+    for shard in shards:
+        with output.open_file(posixpath.join(folder, shard.name)) as stream:
+            yield from records.read_images(stream, size)
 
 
 def _before(source: sources.Source, name: str) -> np.ndarray:

@@ -15,13 +15,24 @@ class DaskRunner(dask_runner.DaskRunner):
     ) -> dask_runner.DaskRunnerResult:
         """Starts the job.
 
+        Raises:
+          OSError: the scheduler cannot be reached.
+
         Beam puts 128 elements into one task of Dask where no flag says otherwise: a whole data set
         would go to a single worker.
         """
         dask_options = options.view_as(dask_runner.DaskOptions)
         if not (dask_options.npartitions or dask_options.partition_size):
             dask_options.partition_size = 1
-        started = super().run_pipeline(pipeline, options)
+        try:
+            started = super().run_pipeline(pipeline, options)
+        except OSError as error:
+            if not dask_options.address:
+                raise
+            raise OSError(
+                f"--dask_client_address={dask_options.address}: no scheduler of Dask can be "
+                f"reached there: {error}. Is `dask scheduler` running, and is this its address?"
+            ) from error
         return _Result(started.client, started.futures)
 
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_jobs import arrays, output, sources
 from dr_tfx import images, specs, splits
@@ -23,6 +25,7 @@ from dr_tfx import images, specs, splits
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_WHOLE = r"^([+-]?[0-9]+)\.0+$"
 _ZIPPED = b"PK\3\4"
 _NO_REJECTS = pd.DataFrame(columns=list(REJECT_COLUMNS), dtype=splits.TEXT)
 
@@ -75,10 +78,14 @@ def read(path: str, spec: specs.DatasetSpec, source: sources.Source | None) -> L
     rows = rows.drop(again.index[conflicting | repeated])
     table = pd.concat(rejects, ignore_index=True)
     if rows.empty:
+        asked = (
+            "Is it the right array, and does config.dataset.label_names name every label?"
+            if _is_array(path)
+            else "Does config.dataset.label_column name the right column?"
+        )
         raise ValueError(
             f"{path}: none of the {len(ids)} rows can be used: {count_reasons(table)}; the first "
-            f"is {table['id'].iloc[0]!r}: {table['detail'].iloc[0]}. Does "
-            "config.dataset.label_column name the right column?"
+            f"is {table['id'].iloc[0]!r}: {table['detail'].iloc[0]}. {asked}"
         )
     return LabelTable(ids=ids, rows=rows, rejects=table, digest=digest.hexdigest())
 
@@ -109,7 +116,7 @@ def _label_chunks(
     path: str, spec: specs.DatasetSpec, source: sources.Source | None
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Ids and labels as text, some ten thousand rows at a time."""
-    if not path.lower().endswith((".npy", ".npz")):
+    if not _is_array(path):
         return _csv_chunks(path, spec)
     if not isinstance(source, arrays.Arrays):
         raise ValueError(
@@ -117,6 +124,10 @@ def _label_chunks(
             "or a CSV of labels"
         )
     return _npy_chunks(path, spec, source)
+
+
+def _is_array(path: str) -> bool:
+    return path.lower().endswith((".npy", ".npz"))
 
 
 def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str], list[str]]]:
@@ -137,6 +148,13 @@ def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str],
                         f"{path} has one column, {table.columns[0]!r}: its separator seems to be "
                         f"{separator!r}, expected ','. Save it with commas"
                     )
+            if any(_INTEGER.fullmatch(name.strip()) for name in table.columns):  # A label.
+                raise ValueError(
+                    f"{path} has no column {column!r}: its header seems to be missing, for its "
+                    f"first line is {','.join(table.columns)!r}. Put the line "
+                    f"'{spec.image_column},{spec.label_column}', or what the columns are called, "
+                    "before it"
+                )
             raise ValueError(
                 f"{path} has no column {column!r}; it has {', '.join(map(repr, table))}. Set "
                 f"--config.dataset.{setting} to the right one"
@@ -146,7 +164,11 @@ def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str],
             table[column].fillna("").str.strip().tolist()
             for column in (spec.image_column, spec.label_column)
         )
-        yield [identify(name) for name in names], texts
+        # `3.0` is what pandas writes of whole numbers where another row has none.
+        whole = pc.replace_substring_regex(
+            pa.array(texts, pa.large_string()), pattern=_WHOLE, replacement=r"\1"
+        )
+        yield [identify(name) for name in names], whole.to_pylist()
 
 
 def _tables(path: str) -> Iterator[pd.DataFrame]:

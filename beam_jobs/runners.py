@@ -14,7 +14,12 @@ import os
 from collections.abc import Sequence
 
 from absl import flags
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
@@ -99,6 +104,43 @@ def check_folders(options: PipelineOptions, **folders: str) -> None:
             f"--runner={name} works on machines that do not see this one's disk, but got "
             f"{' '.join(local)}; expected gs://BUCKET/FOLDER"
         )
+
+
+def check_dataflow(options: PipelineOptions, *paths: str) -> None:
+    """Refuses what Dataflow cannot do without, before anything asks Google for it.
+
+    Beam would look for photographs first; without credentials, for a minute of warnings.
+
+    Args:
+      options: Beam's. Those of another runner are not looked at.
+      paths: of the job, some of them in Google's object store.
+
+    Raises:
+      ValueError: a flag is missing, or this machine has no credentials.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    if _CLASSES.get(name.lower()) != _DATAFLOW:
+        return
+    cloud = options.view_as(GoogleCloudOptions)
+    given = {
+        "project": cloud.project,
+        "region": cloud.region,
+        "temp_location": cloud.temp_location or cloud.staging_location,
+    }
+    if missing := ", ".join(f"--{flag}" for flag, value in given.items() if not value):
+        raise ValueError(f"--runner={name} needs {missing} too; --help has a whole command")
+    # An emulator of the store asks nobody's credentials.
+    if not any(path.startswith("gs://") for path in paths) or "STORAGE_EMULATOR_HOST" in os.environ:
+        return
+    import google.auth.exceptions  # Here: of the extra `dataflow`.
+
+    try:
+        google.auth.default()
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        raise ValueError(
+            f"this machine has no Google credentials for gs://: {str(error).rstrip('.')}. Log in "
+            "with: gcloud auth application-default login"
+        ) from error
 
 
 def threads_per_worker(options: PipelineOptions) -> int:

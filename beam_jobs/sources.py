@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -21,11 +22,16 @@ from apache_beam.io.filesystems import FileSystems
 from beam_jobs import output
 from dr_tfx import images, specs
 
+CONTACT_SHEET_FILE = "contact_sheet.png"
+UNGRADABLE_FILE = "ungradable.png"
+_OWN_PICTURES = {CONTACT_SHEET_FILE, UNGRADABLE_FILE}  # Of a data set, and no photographs.
 PATTERN_CHARACTER = re.compile(r"[*?[]")
 
 
 class Source(abc.ABC):
     """A set of photographs, each under a name that is unique in it."""
+
+    is_prepared: ClassVar[bool] = False  # Already: `prepare` applies no recipe and no gate.
 
     @abc.abstractmethod
     def names(self) -> Iterator[tuple[str, int]]:
@@ -152,5 +158,7 @@ def check_bytes(size: int) -> None:
 def is_photograph(name: str) -> bool:
     """Whether a file's name is that of a photograph; not whether it is one."""
     base = posixpath.basename(name)
+    if base in _OWN_PICTURES:
+        return False
     # macOS puts a file ._x.jpeg, which is none, beside x.jpeg.
     return posixpath.splitext(base)[1].lower() in images.EXTENSIONS and not base.startswith(".")

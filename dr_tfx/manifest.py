@@ -17,6 +17,7 @@ from dr_tfx import specs, splits
 
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
+BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # How the pictures were prepared.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Manifest:
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
     # and that of the photographs' names and sizes: to say what is another in another build.
+    # ELSEWHERE: the pictures were given as they are, and neither recipe nor gate was applied.
+    prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
 
     def describe(self) -> str:
@@ -60,12 +63,11 @@ class Manifest:
         counts["patients"] = pd.Series(self.patients)
         contradicting = [twin["ids"] for twin in self.twins if len(set(twin["labels"])) > 1]
         rejected = ", ".join(f"{n} {reason}" for reason, n in self.rejected.items()) or "none"
-        kept = ", ".join(f"{n} {reason}" for reason, n in self.ungradable.items()) or "none"
         return "\n".join(
             [
                 counts.to_string(),
                 f"written: {self.written} of {self.rows} rows; rejected: {rejected}",
-                f"flagged by the quality gate and kept: {kept}",
+                self._gated(),
                 f"byte-identical groups: {len(self.twins)}; patients in more than one split: "
                 f"{self.shared_patients}; photographs without a label: {self.unlabelled}",
                 *(
@@ -74,6 +76,18 @@ class Manifest:
                 ),
             ]
         )
+
+    def _gated(self) -> str:
+        """What became of what the quality gate flagged."""
+        gate = self.dataset.recipe.quality_gate
+        if self.prepared == ELSEWHERE:
+            return "prepared elsewhere: neither recipe nor quality gate was applied"
+        if gate == "off":
+            return "quality gate: off"
+        of_gate = {why: n for why, n in self.rejected.items() if why.startswith("ungradable:")}
+        flagged, fate = (of_gate, "rejected") if gate == "reject" else (self.ungradable, "kept")
+        listed = ", ".join(f"{n} {why}" for why, n in flagged.items()) or "none"
+        return f"flagged by the quality gate and {fate}: {listed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready dicts and lists."""
@@ -184,6 +198,10 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
     """
     ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
     different = [
+        f"prepared: the model's pictures were prepared {trained_on.prepared}, "
+        f"the data's {given.prepared}"
+    ] * (trained_on.prepared != given.prepared)
+    different += [
         f"dataset.recipe.{key}: the model has {ours['recipe'][key]!r}, "
         f"the data {theirs['recipe'][key]!r}"
         for key in ours["recipe"]

@@ -82,9 +82,10 @@ def _pretrained(spec: specs.Model, size: int) -> keras.Model:
             return constructor(include_top=False, weights="imagenet", input_shape=(size, size, 3))
         except Exception as error:  # Keras raises a bare Exception when a download fails.
             raise ValueError(
-                f"The ImageNet weights of {spec.backbone} could not be downloaded: {error} "
-                "Without network, give a file with --config.model.weights=PATH, or train from "
-                "scratch with --config.model.weights=none."
+                f"The ImageNet weights of {spec.backbone} could not be downloaded: "
+                f"{str(error).rstrip('.')}. Without network, give a file with "
+                "--config.model.weights=PATH, or train from scratch with "
+                "--config.model.weights=none."
             ) from error
     if not Path(spec.weights).is_file():
         raise ValueError(

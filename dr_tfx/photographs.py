@@ -45,7 +45,7 @@ def find(arguments: Sequence[str]) -> list[Path]:
 def read_all(
     bundle: models.Bundle, paths: Sequence[Path], *, output_dir: Path
 ) -> Iterator[Reading]:
-    """Scores photographs and writes one figure for each; yields their rows in order.
+    """Scores photographs and writes one figure for each; gives their rows in order.
 
     No more than one batch of photographs is held at a time.
 
@@ -53,7 +53,21 @@ def read_all(
       bundle: the model.
       paths: files. Those that are missing or give no example are rejected, the others scored.
       output_dir: where the figures go, `<stem>.png`; created if need be.
+
+    Raises:
+      ValueError: at once: what was done to the training pictures is not known.
     """
+    if bundle.manifest.prepared == manifest.ELSEWHERE:
+        raise ValueError(
+            "the model was trained on pictures that were prepared outside of dr_tfx (an .npy "
+            "array): what was done to them is not known and cannot be done to a photograph, so "
+            "that a probability would mean nothing. To read photographs, build the data set from "
+            "the photographs themselves (drtfx-build-examples --image_dir) and train on it"
+        )
+    return _read_all(bundle, paths, output_dir)
+
+
+def _read_all(bundle: models.Bundle, paths: Sequence[Path], output_dir: Path) -> Iterator[Reading]:
     output_dir.mkdir(parents=True, exist_ok=True)
     explain, experiment = explainer.Explainer(bundle), bundle.experiment
     names, remaining = _figure_names(paths), iter(paths)

@@ -4,7 +4,8 @@
     drtfx-predict --workdir=RUN folder/of/photographs --output_dir=OUT
 
 RUN is what training wrote. The photographs need no preparation: what was done to the training
-photographs is done to them. A folder stands for the photographs directly in it.
+photographs is done to them; a model of arrays (--npy_images), of which that is not known, is
+refused. A folder stands for the photographs directly in it.
 
 Prints a table: photograph, probability, decision. OUT (RUN/predictions if not given) receives the
 same as predictions.csv, and a picture of every photograph with its heat map: which places raised
@@ -51,9 +52,10 @@ def main(argv: Sequence[str]) -> None:
                 "drtfx-evaluate --split=validation chooses one.",
                 file=sys.stderr,
             )
+        found = photographs.read_all(bundle, paths, output_dir=output_dir)
         width = max(len("photograph"), *(len(str(path)) for path in paths))
         print(f"{'photograph':<{width}}  probability  decision")
-        for reading in photographs.read_all(bundle, paths, output_dir=output_dir):
+        for reading in found:
             readings.append(reading)
             print(f"{reading.photo:<{width}}  {_result(reading)}", flush=True)
         photographs.write_table(readings, output_dir)

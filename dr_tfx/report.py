@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from dr_tfx import NOTICE, specs
+from dr_tfx import NOTICE, manifest, specs
 from dr_tfx.report_figures import MEASURES, ReportFigure, percent
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
@@ -170,6 +170,8 @@ def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterato
         "shards": f"{len(contract['shards'])} files",
         "twins": f"{groups} group{'s' * (groups != 1)}" if groups else "none",
     }
+    if contract.get("prepared") == manifest.ELSEWHERE:
+        said["dataset.recipe"] = f"none: prepared elsewhere, size {recipe['size']}"
     if not patients_known:
         said["patients"] = PATIENTS_NOT_KNOWN
         said["dataset.split.method"] = (

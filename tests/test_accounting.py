@@ -89,6 +89,7 @@ def test_too_many_rejects_fail_after_the_list_is_written(copy, tmp_path):
     with pytest.raises(ValueError, match=r"2 of 40 .*max_reject_rate=0.02.*2 unreadable") as caught:
         build(copy, tmp_path / "out")
     assert "12_left, 13_right" in str(caught.value)
+    assert "Mend them and pass --overwrite, or" in str(caught.value)
     assert str(tmp_path / "out" / "rejects.csv") in str(caught.value)
     assert len((tmp_path / "out" / "rejects.csv").read_text().splitlines()) == 3
     assert not (tmp_path / "out" / "dataset.json").exists()

@@ -36,6 +36,7 @@ def command(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
 
 def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
     made = manifest.load(built)
+    assert made.prepared == "by recipe"
     labels = dict(list(csv.reader((raw / "labels.csv").open()))[1:])
     seen = []
     for shard in made.shards:
@@ -93,7 +94,7 @@ def test_hopeless_labels_fail_before_any_work(copy, tmp_path, monkeypatch):
     with (copy / "labels.csv").open("a") as stream:
         stream.write("90_left,x\n" * 3)
     monkeypatch.setattr(build_examples, "_run", lambda *_, **__: pytest.fail("worked"))
-    with pytest.raises(ValueError, match="3 label_not_an_integer"):
+    with pytest.raises(ValueError, match="3 label_not_an_integer.* Mend them, or raise"):
         build(copy, tmp_path / "out")
     assert (tmp_path / "out" / "rejects.csv").exists()
 
@@ -126,6 +127,9 @@ def test_killed_job_goes_on_to_the_same_bytes(raw, tmp_path):
     [
         (["--labels=nowhere.csv", "--plan"], "error: nowhere.csv does not exist"),
         (["--labels=x.csv", "--plan", "--imagedir=y"], "--imagedir=y"),
+        (["--npy_images=x.npy", "--plan"], "error: --npy_labels must be given"),
+        (["--npy_images=x.npy"], "error: --npy_labels, --output_dir must be given"),
+        (["--npy_labels=y.npy"], "error: --npy_images, --output_dir must be given"),
         (["--labels=x.csv"], "--image_dir, --output_dir must be given"),
         (["--labels=x.csv", "--plan", "--config.dataset.shard_examples=0"], "shard_examples"),
     ],
@@ -147,6 +151,7 @@ def test_arrays_become_the_shards_of_their_photographs(raw, tmp_path):
     done = command(*OVERRIDES, *arrays, f"--output_dir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     made, seen = manifest.load(tmp_path / "out"), {}
+    assert made.prepared == "elsewhere" and made.ungradable == {}
     for shard in made.shards:
         with (tmp_path / "out" / shard.name).open("rb") as stream:
             for record in records.read(stream):

@@ -68,6 +68,39 @@ def test_a_refused_folder_says_which_input_is_another(copy, tmp_path):
         build(copy, out)
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.jpeg", "/../r*/*.jpeg", "/../**/*.jpeg"])
+def test_nothing_is_built_among_the_photographs(copy, pattern):
+    before = contents(copy)
+    place = {"image_dir": f"{copy}{pattern}", "labels": f"{copy}/labels.csv"}
+    with pytest.raises(ValueError, match=r"--output_dir=.*/raw is the folder of the photographs"):
+        build_examples.build(SPEC, **place, output_dir=str(copy))
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("out", ["raw/out", "."])
+def test_a_contact_sheet_is_no_photograph(copy, tmp_path, out):
+    for _ in range(2):  # The second time, it is there.
+        made = build(copy, tmp_path / out)
+        assert (made.written, made.unlabelled) == (40, 0)
+    place = {"image_dir": f"{tmp_path}/**/*", "labels": f"{copy}/labels.csv"}
+    made = build_examples.build(SPEC, **place, output_dir=f"{tmp_path}/other")
+    assert (made.written, made.unlabelled) == (40, 0)
+
+
+@pytest.mark.parametrize("out, why", [("file", "file is a file"), ("file/data", "file is a file")])
+def test_an_output_folder_that_cannot_be_made_is_refused_by_its_flag(raw, tmp_path, out, why):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=f"--output_dir=.*{out} cannot be used: .*{why}. Exp"):
+        build(raw, tmp_path / out)
+    assert contents(tmp_path) == {"file": b"mine"}
+
+
+def test_an_output_folder_that_may_not_be_written_is_refused(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(ValueError, match="--output_dir=.* may not be written. Expected a folder"):
+        build(raw, tmp_path / "data" / "more")
+
+
 def test_finished_data_set_with_a_damaged_shard_is_refused(raw, built, tmp_path):
     out = Path(shutil.copytree(built, tmp_path / "out"))
     next(out.glob("*.tfrecord-*")).unlink()

@@ -19,6 +19,7 @@ from dr_tfx import specs
 ROOT = Path(__file__).parents[1]
 SPEC = eyepacs_like()
 HASHED = dataclasses.replace(SPEC, split=specs.Split(method="hash", validation=0.25))
+TASK = specs.Task(label_map=(0, 1, 1), class_names=("none", "some"))
 FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
 
 
@@ -141,11 +142,11 @@ def test_names_of_real_files_are_found(tmp_path):
 
 
 def test_rejects_of_every_kind(tmp_path):
-    text = "image,level\na,1\nb,1.0\nc,3\nd,0\ne,1\ne,1\nf,0\nf,1\ng,2\nh,2\nshort\ni,0\n"
+    text = "image,level\na,1\nb,1.5\nc,3\nd,0\ne,1\ne,1\nf,0\nf,1\ng,2\nh,2\nshort\ni,0\n"
     names = ["a.png", "d.jpeg", "x/d.png", "e.png", "f.png", "g.png", "i.png", "z.png", "y.png"]
     made = plan_of(tmp_path, text, [*names, "b.png"])
     expected = {
-        ("b", "label_not_an_integer", "label '1.0', expected 0 to 2"),
+        ("b", "label_not_an_integer", "label '1.5', expected 0 to 2"),
         ("short", "label_not_an_integer", "label '', expected 0 to 2"),
         ("c", "label_out_of_range", "label 3, expected 0 to 2"),
         ("d", "ambiguous_image", "d.jpeg, x/d.png"),
@@ -209,6 +210,20 @@ def test_the_contract_says_which_input_is_another(copy):
 
 def test_the_limit_of_rejects_is_no_part_of_the_contract(copy):
     assert plan(copy, spec=FORGIVING).contract() == plan(copy).contract()
+
+
+@pytest.mark.parametrize("limit, is_refused", [(0.03, True), (0.5, False)])
+def test_a_plan_says_that_its_build_will_be_refused(copy, caplog, limit, is_refused):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(",x\n90_left,x\n")
+    made = plan(copy, spec=dataclasses.replace(SPEC, max_reject_rate=limit))
+    caplog.clear()
+    said = build_plan.summary(made, TASK)["refused"]
+    assert ("max_reject_rate=0.03 allows" in said) == is_refused
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"the build will be refused: {said}"] * is_refused
+    )
+    assert not is_refused or (said.startswith("2 of 42 rows") and "first are (empty), 90_" in said)
 
 
 def test_shards_come_one_by_one_and_hold_all_rows(copy):
@@ -298,6 +313,10 @@ def test_photographs_of_an_array_are_their_own_patients(tmp_path, caplog):
     assert made.rows["patient"].tolist() == made.rows["id"].tolist()
     assert made.rejects.empty and made.unlabelled.empty
     assert "recipe is not applied" in caplog.text and "its own patient" in caplog.text
+    assert made.is_prepared and made.contract()["prepared"] == "elsewhere"
+    by_recipe = dataclasses.replace(made, is_prepared=False).contract()
+    assert "prepared" not in by_recipe  # Data sets of photographs keep their fingerprint.
+    assert by_recipe["fingerprint"] != made.contract()["fingerprint"]
 
 
 def test_a_csv_of_other_photographs_is_refused(copy):

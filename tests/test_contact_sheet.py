@@ -1,5 +1,7 @@
 """The pictures of a data set: the right photographs, and the same bytes every time."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -7,8 +9,8 @@ import pytest
 from builds import SPEC, build
 from conftest import draw, encode
 
-from beam_jobs import contact_sheet, sources
-from dr_tfx import images
+from beam_jobs import build_examples, contact_sheet, output, sources
+from dr_tfx import images, manifest
 
 
 @pytest.fixture
@@ -38,6 +40,42 @@ def test_every_label_is_shown_before_and_after(raw, tmp_path, shown):
             np.testing.assert_array_equal(after, images.apply_recipe(data, SPEC.recipe).rgb)
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             np.testing.assert_array_equal(before, decoded[..., ::-1])
+
+
+def test_a_row_is_filled_from_several_shards_and_from_no_more(raw, tmp_path, shown, monkeypatch):
+    opened, open_file = [], output.open_file
+    build(raw, tmp_path / "out", spec=dataclasses.replace(SPEC, shard_examples=3))
+    made, shown[:] = manifest.load(tmp_path / "out"), []
+    monkeypatch.setattr(output, "open_file", lambda path: opened.append(path) or open_file(path))
+    names = pd.DataFrame({"id": [path.stem for path in raw.glob("*.jpeg")]})
+    names["name"] = names["id"] + ".jpeg"
+    folder = sources.Folder(str(raw))
+    contact_sheet.of_labels(made, names, folder, folder=str(tmp_path / "out"))
+    ((_, rows),) = shown
+    assert [len(items) for _, items in rows] == [contact_sheet.SHOWN] * 3
+    shards = [path for path in opened if "tfrecord" in path]
+    for label in range(3):
+        sizes = [shard.records for shard in made.shards if shard.label == label]
+        needed = next(n for n in range(9) if sum(sizes[:n]) >= contact_sheet.SHOWN)
+        assert needed > 1
+        assert sum(f"-{label}.tfrecord" in path for path in shards) == needed
+
+
+def test_arrays_are_shown_as_they_were_given(tmp_path, shown):
+    pictures = np.stack([cv2.resize(draw(i), (32, 32)) for i in range(30)])
+    np.save(tmp_path / "X.npy", pictures)
+    np.save(tmp_path / "y.npy", np.arange(30) % 3)
+    build_examples.build(
+        SPEC,
+        image_dir=str(tmp_path / "X.npy"),
+        labels=str(tmp_path / "y.npy"),
+        output_dir=str(tmp_path / "out"),
+    )
+    ((title, rows),) = shown
+    assert title == "drawn, as given, 32 pixels"
+    for item in (item for _, items in rows for item in items):
+        (picture,) = item.pictures
+        np.testing.assert_array_equal(picture, pictures[int(item.caption[2:])])
 
 
 def test_flagged_photographs_are_shown_by_reason(tmp_path, shown):

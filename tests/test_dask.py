@@ -125,3 +125,9 @@ def test_a_scheduler_that_is_not_there_is_named():
         beam.Pipeline(runner=runners.create(options), options=options) as pipeline,
     ):
         _ = pipeline | beam.Create([1])
+
+
+def test_a_scheduler_that_is_not_there_is_named_by_its_flag(raw, tmp_path):
+    nobody = ["--dask_client_address=tcp://127.0.0.1:9", "--dask_connection_timeout=1"]
+    with pytest.raises(OSError, match=r"--dask_client_address=tcp://127.0.0.1:9: no scheduler"):
+        build(raw, tmp_path / "out", options=runners.options(["--runner=DaskRunner", *nobody]))

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -202,4 +203,41 @@ def test_workers_with_nothing_but_the_package_write_the_same_bytes(
 def test_a_folder_of_this_machine_is_refused_before_any_work(command, store):
     done = run(store, *command, "--runner=DataflowRunner", "--project=p", "--region=r")
     assert done.returncode == 1 and "--output_dir=here; expected gs://" in done.stderr
+    assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
+
+
+ON_STORE = ["--labels=gs://no/l.csv", "--image_dir=gs://no/raw", "--output_dir=gs://no/data"]
+FLAGS = {"project": "some-project", "region": "europe-west4", "temp_location": "gs://no/temp"}
+
+
+def alone(arguments: list[str], home: Path) -> subprocess.CompletedProcess:
+    """The command on a machine that knows no store, no account and no machine of Google's."""
+    kept = {name: value for name, value in os.environ.items() if "GOOGLE" not in name}
+    kept |= {"HOME": str(home), "CLOUDSDK_CONFIG": str(home), "NO_GCE_CHECK": "True"}
+    kept.pop("STORAGE_EMULATOR_HOST", None)
+    return subprocess.run(
+        [*COMMAND, *ON_STORE, "--runner=DataflowRunner", *arguments],
+        cwd=ROOT,
+        env=kept,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,  # Beam alone asks for a minute.
+    )
+
+
+@pytest.mark.parametrize("missing", [["project"], ["region"], ["temp_location"], list(FLAGS)])
+def test_flags_that_dataflow_needs_are_asked_for_before_the_store(missing, tmp_path):
+    given = [f"--{flag}={value}" for flag, value in FLAGS.items() if flag not in missing]
+    done = alone(given, tmp_path)
+    needed = ", ".join(f"--{flag}" for flag in missing)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: --runner=DataflowRunner needs {needed} too; --help")
+
+
+def test_without_credentials_it_is_said_how_to_log_in(tmp_path):
+    done = alone([f"--{flag}={value}" for flag, value in FLAGS.items()], tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("error: this machine has no Google cred")
+    assert done.stderr.endswith("gcloud auth application-default login\n")
+    assert done.stderr.count("\n") == 1

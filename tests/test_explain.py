@@ -276,6 +276,18 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
     assert table["probability"].isna().tolist() == [True, True, False, False, True, True]
 
 
+def test_a_model_of_pictures_prepared_elsewhere_reads_no_photographs(made, folder, tmp_path):
+    loaded = models.load_bundle(made[0])
+    arrays = dataclasses.replace(loaded.manifest, prepared="elsewhere")
+    with pytest.raises(ValueError, match=r"prepared outside of dr_tfx.*build the data set from"):
+        photographs.read_all(
+            dataclasses.replace(loaded, manifest=arrays),
+            [folder / "eye.png"],
+            output_dir=tmp_path / "out",
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_predict_command(made, folder, tmp_path):
     def start(photographs, out):
         command = [sys.executable, "-m", "dr_tfx.predict_main", f"--workdir={made[0]}"]

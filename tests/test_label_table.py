@@ -41,6 +41,8 @@ def test_csv_of_another_taste_is_read(copy):
         (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
         (b"image;level\n10_left;0\n", "one column, 'image;level': its separator seems to be ';'"),
         (b"image\tlevel\n10_left\t0\n", "separator seems to be '.t', expected ','"),
+        (b"10_left,0\n10_right,1\n", "no column 'image': its header .* missing.*'10_left,0'"),
+        (b"10_left.jpeg,a,2\n", "Put the line 'image,level', or what the columns are called"),
         (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
     ],
 )
@@ -58,6 +60,26 @@ def test_labels_that_may_not_be_read_are_named_once(copy):
     (copy / "labels.csv").mkdir()
     with pytest.raises(ValueError, match=r"labels.csv cannot be read .*: Is a directory$"):
         read(copy)
+
+
+@pytest.mark.parametrize("text, label", [("0.0", 0), ("2.000", 2), (" 1.0 ", 1)])
+def test_whole_numbers_may_have_a_point_and_zeros(copy, text, label):
+    plain = (copy / "labels.csv").read_text()
+    (copy / "labels.csv").write_text(f"{plain}a,{label}\n")
+    before = read(copy)
+    (copy / "labels.csv").write_text(f"{plain}a,{text}\n")
+    made = read(copy)
+    assert made.rejects.empty and made.rows["label"].tolist()[-1] == label
+    assert made.digest == before.digest  # The same labels, the same input.
+
+
+@pytest.mark.parametrize("text", ["2.5", "1e0", "1.0e0", "1.", ".0", "1.0.0", "1.0x", "nan", "0x1"])
+def test_other_numbers_are_rejects(copy, text):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(f"a,{text}\n")
+    made = read(copy)
+    assert made.rejects["reason"].tolist() == ["label_not_an_integer"]
+    assert made.rejects["detail"].tolist() == [f"label {text!r}, expected 0 to 2"]
 
 
 def in_arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[arrays.Arrays, str]:
@@ -112,6 +134,7 @@ def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, d
         (np.eye(4)[[0, 1, 2, 3]], r"\(4, 4\) of float64; expected labels .*one-hot .*, 3\)"),
         (np.array(["a", "b"]), r"of <U1; expected labels"),
         (np.zeros((2, 3, 1)), r"\(2, 3, 1\)"),
+        (np.full(3, 7), "none of the 3 rows can be used: .*label_names name every label[?]$"),
         (np.array([{}, {}]), "cannot be read as an .npy array: .*Python objects"),
     ],
 )

@@ -43,6 +43,12 @@ def test_round_trip(data_dir):
     assert [path.name for path in data_dir.glob("*.tmp")] == []
 
 
+def test_a_manifest_that_does_not_say_how_it_was_prepared_is_read(data_dir):
+    plain = MADE.to_dict()
+    del plain["prepared"]
+    assert manifest.from_dict(plain) == MADE
+
+
 def test_counts_are_read_in_the_order_of_labels_and_splits(tmp_path):
     names = ("no DR", "mild", "severe")  # The file's keys are sorted, as no reader wants them.
     spec = dataclasses.replace(SPEC, label_names=names)
@@ -96,6 +102,27 @@ def test_manifest_that_is_no_json_object_is_refused(data_dir, text):
         manifest.load(data_dir)
 
 
+BLACK = {"ungradable:black": 2}
+
+
+@pytest.mark.parametrize(
+    "gate, changes, line",
+    [
+        ("count", {}, "flagged by the quality gate and kept: none"),
+        ("count", {"ungradable": BLACK}, "flagged by the quality gate and kept: 2 ungradable:bl"),
+        ("reject", {"rejected": BLACK}, "flagged by the quality gate and rejected: 2 ungradable:"),
+        ("reject", {}, "flagged by the quality gate and rejected: none"),
+        ("off", {}, "quality gate: off"),
+        ("reject", {"prepared": "elsewhere"}, "prepared elsewhere: neither recipe nor quality"),
+    ],
+)
+def test_the_summary_says_what_became_of_what_the_gate_flagged(gate, changes, line):
+    spec = dataclasses.replace(SPEC, recipe=dataclasses.replace(SPEC.recipe, quality_gate=gate))
+    said = dataclasses.replace(MADE, dataset=spec, **changes).describe().splitlines()
+    assert any(text.startswith(line) for text in said)
+    assert sum("quality gate" in text for text in said) == 1
+
+
 def test_shards_of_a_split():
     assert [shard.label for shard in MADE.shards_of("validation")] == [2]
     with pytest.raises(ValueError, match="no examples in split 'test'; it has train, validation"):
@@ -112,6 +139,7 @@ def changed(**fields) -> manifest.Manifest:
         (changed(recipe=dataclasses.replace(SPEC.recipe, size=64)), "dataset.recipe.size.*32.*64"),
         (changed(recipe=dataclasses.replace(SPEC.recipe, clip_limit=3.0)), "recipe.clip_limit"),
         (changed(label_names=("a", "b", "d")), "dataset.label_names"),
+        (dataclasses.replace(MADE, prepared="elsewhere"), "prepared by recipe.*elsewhere"),
     ],
 )
 def test_another_contract_is_refused_by_field(other, named):

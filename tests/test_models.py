@@ -110,6 +110,20 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path):
         models.build(changed(weights=str(path)))
 
 
+@pytest.mark.parametrize("said", ["[Errno -3] no such host", "[Errno -3] no such host."])
+def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, said):
+    constructor, *scaling = models.BACKBONES["MobileNetV2"]
+
+    def fails(*, weights, **others):
+        if weights == "imagenet":
+            raise Exception(said)  # As Keras does.
+        return constructor(weights=weights, **others)
+
+    monkeypatch.setitem(models.BACKBONES, "MobileNetV2", (fails, *scaling))
+    with pytest.raises(ValueError, match=r"be downloaded: .* no such host\. Without network, giv"):
+        models.build(changed(weights="imagenet"))
+
+
 def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():
     expected = "float32" if not tf.config.list_physical_devices("GPU") else None
     assert expected is None or models.choose_precision("auto") == expected
