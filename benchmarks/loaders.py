@@ -232,7 +232,7 @@ def _tf_augmented(job: Job, images: Any) -> Any:
 
 
 def ours(job: Job) -> Batches:
-    """`input_pipeline.train_dataset`, and the first step of the training step."""
+    """`input_pipeline.train_batches`, and the first step of the training step."""
     import tensorflow as tf
 
     from dr_tfx import input_pipeline, manifest
@@ -246,7 +246,7 @@ def ours(job: Job) -> Batches:
         augmentation=changes if job.augmented else None,
     )
     data = manifest.load(job.path("records"))
-    batches, _ = input_pipeline.train_dataset(job.path("records"), data, experiment)
+    batches, _ = input_pipeline.train_batches(job.path("records"), data, experiment)
     first = tf.function(_first_of_step(experiment.training.augmentation, job.augmented))
     for batch in batches:
         yield first(batch)

@@ -11,7 +11,7 @@ the rare class drawn again up to 1:1, and the tensor that `model.fit` makes of t
 the first case's size where the machine has the memory, and is otherwise calculated from the largest
 that was run, in proportion to the pixels: `(calculated)`.
 
-`ours` is `input_pipeline.train_dataset` and the first step of the training step, --batches batches
+`ours` is `input_pipeline.train_batches` and the first step of the training step, --batches batches
 of 64. Its shards are as many, and as large, as those of a real data set, but one file of each label
 stands for all: the others are hard links to it, so that 512 px take 2 GB and not 27.
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -57,32 +59,33 @@ def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str,
     return dict(zip(figures, map(float, mean), strict=True))
 
 
-def distribute(batches: tf.data.Dataset, over: tf.distribute.Strategy) -> Any:
-    """An iterable of the same batches, each divided in order among the strategy's devices.
+def distribute(
+    batches: Iterable[dict[str, np.ndarray]], over: tf.distribute.Strategy
+) -> Iterator[Any]:
+    """The same batches as tensors, each divided in order among the strategy's devices.
 
     Every worker makes whole batches and keeps its part, so nothing is seen twice.
 
     Args:
-      batches: dicts of tensors with an equal first dimension.
+      batches: dicts of arrays with an equal first dimension.
       over: what `strategy` gave.
     """
     parts = over.num_replicas_in_sync
-    if parts == 1:
-        return batches
+    for batch in batches:
+        if parts == 1:
+            yield {name: tf.convert_to_tensor(value) for name, value in batch.items()}
+            continue
 
-    def divide(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {k: tf.reshape(v, (parts, -1, *v.shape[1:])) for k, v in batch.items()}
+        def part(
+            context: tf.distribute.experimental.ValueContext, batch: dict = batch
+        ) -> dict[str, tf.Tensor]:
+            which = context.replica_id_in_sync_group
+            return {
+                name: tf.convert_to_tensor(np.split(value, parts)[which])
+                for name, value in batch.items()
+            }
 
-    def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        mine = parts // context.num_input_pipelines
-        first = context.input_pipeline_id * mine
-
-        def of_worker(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return {k: v[first : first + mine] for k, v in divide(batch).items()}
-
-        return batches.map(of_worker).unbatch()
-
-    return over.distribute_datasets_from_function(for_worker)
+        yield over.experimental_distribute_values_from_function(part)
 
 
 def workers() -> int:

@@ -8,10 +8,10 @@ held in memory.
 import collections
 import contextlib
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -36,18 +36,22 @@ class Strata(NamedTuple):
     shares: np.ndarray
 
 
-def train_dataset(
+def train_batches(
     data_dir: Path,
     data: manifest.Manifest,
     experiment: specs.Experiment,
     *,
     first_step: int = 0,
-) -> tuple[tf.data.Dataset, int]:
+) -> tuple[Iterator[dict[str, np.ndarray]], int]:
     """Endless training batches from `first_step` on, counted over all epochs.
 
     There is one stream per label, a chain of whole shuffled passes: no example comes twice before
     all of its label came once. They are mixed in the shares of `strata`. An epoch is as long as the
     class takes that is seen slowest: with two classes at 1:1, two times the larger one.
+
+    The next batches are read by threads of our own while one is used, and not by tf.data: where a
+    data set calls Python, dropping its iterator may wait for ever for a thread that waits for
+    Python.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
@@ -66,29 +70,44 @@ def train_dataset(
     order = sampling.numbers(
         mixed.counts, mixed.shares, examples=steps * batch, seed=training.seed, mix=training.mix
     )
-    ends = tf.constant(np.cumsum(mixed.counts), tf.int64)
-    labels = tf.constant(mixed.labels, tf.int64)
-    weights = tf.constant(training.class_weights or [1.0] * len(task.class_names), tf.float32)
-    head, size = heads.make(task), data.dataset.recipe.size
+    order = order.skip(first_step * batch).batch(batch).prefetch(READERS)
+    ends, labels = np.cumsum(mixed.counts), np.array(mixed.labels)
+    weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
+    targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
+    label_map = np.array(task.label_map)
 
-    def read(numbers: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        return reader.read(numbers, augmentation.flips(draws, training.augmentation))
-
-    def load(step: tf.Tensor, numbers: tf.Tensor) -> dict[str, tf.Tensor]:
-        seed = tf.random.experimental.stateless_fold_in(tf.constant([training.seed, 1]), step)
-        draws = tf.random.stateless_uniform((batch, augmentation.DRAWS), seed)
-        images = tf.numpy_function(read, [numbers, draws], tf.uint8, stateful=False)
-        label = tf.gather(labels, tf.searchsorted(ends, numbers, side="right"))
+    def load(step: int, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        chance = np.random.Generator(np.random.Philox(key=[training.seed, step]))
+        draws = chance.random((batch, augmentation.DRAWS), np.float32)
+        label = labels[np.searchsorted(ends, numbers, side="right")]
         return {
-            "image": tf.ensure_shape(images, (batch, size, size, 3)),
-            "target": head.encode(label),
-            "weight": tf.gather(weights, tf.gather(tf.constant(task.label_map), label)),
+            "image": reader.read(numbers, augmentation.flips(draws, training.augmentation)),
+            "target": targets[label],
+            "weight": weights[label_map[label]],
             "draws": draws,
         }
 
-    batches = order.skip(first_step * batch).batch(batch, drop_remainder=True)
-    batches = batches.enumerate(start=first_step).map(load, READERS, deterministic=True)
-    return batches.prefetch(2), steps
+    size = data.dataset.recipe.size
+    affordable = training.max_memory_gb * 1e9 / 20 / (batch * size**2 * 3)
+    ahead = max(1, min(READERS + 2, int(affordable)))
+    numbered = enumerate(order.as_numpy_iterator(), start=first_step)
+    return _ahead(load, numbered, threads=READERS, ahead=ahead), steps
+
+
+def _ahead(
+    function: Callable[..., Any], items: Iterable[tuple], *, threads: int, ahead: int
+) -> Iterator[Any]:
+    """`function(*item)` of each, in order; `ahead` of them are made while one is used."""
+    pending: collections.deque[Future] = collections.deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, *item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def evaluation_dataset(
@@ -118,15 +137,10 @@ def damage_named(data_dir: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        named = re.search(r"ValueError: (.* is damaged .*--overwrite\.)", error.message)
-        if isinstance(error, tf.errors.InvalidArgumentError) and not named:
-            raise
+    except tf.errors.DataLossError as error:
         raise ValueError(
-            named.group(1)
-            if named
-            else f"A shard in {data_dir} is damaged or was changed after the build: "
-            f"{error.message}. Build the data set again with drtfx-build-examples --overwrite."
+            f"A shard in {data_dir} is damaged or was changed after the build: {error.message}. "
+            "Build the data set again with drtfx-build-examples --overwrite."
         ) from error
 
 

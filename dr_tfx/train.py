@@ -148,20 +148,17 @@ def _fit(
     with strategy.scope():
         _complete(model, validation)
     run.restore(model)
-    batches, steps = input_pipeline.train_dataset(
+    batches, steps = input_pipeline.train_batches(
         data_dir, data, run.experiment, first_step=run.step
     )
-    options = tf.data.Options()
-    # tf.data sizes its buffers by this; the rest is for the model, which is not there yet.
-    options.autotune.ram_budget = int((memory.limit_gb - memory.used_gb) * resources.GB / 4)
-    batches = distribution.distribute(batches.with_options(options), strategy)
     deciding = _deciding(model, training)
     for name, values in run.callbacks.items():
         for attribute, value in values.items():
             setattr(deciding[name], attribute, value)
 
     board = Board(run.workdir / "tensorboard", run.step if profile and run.chief else None)
-    loop = _Loop(model, run, memory, iter(batches), board)
+    divided = distribution.distribute(batches, strategy)
+    loop = _Loop(model, run, memory, divided, board)
     try:
         while run.epoch < training.epochs and not run.stopped:
             logs = loop.steps_until((run.epoch + 1) * steps, steps)
