@@ -1,10 +1,14 @@
 # make demo    the whole line on synthetic photographs, into demo/; replaces that of an earlier run
 # make test    style, types, import rules and the suite
+# make test-addons    the suite beside tensorflow-addons, which takes Python 3.11
 # Needs Python 3.11, 3.12 or 3.13 and make; no GPU. PYTHON=... chooses another interpreter.
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 BIN = .venv/bin
+PYTHON_ADDONS ?= python3.11
+# Two processes, each file's tests in one of them: fixtures of a file are then made once.
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 .PHONY: help .venv demo test test-addons clean
 .DELETE_ON_ERROR:
@@ -31,16 +35,19 @@ test: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST_FLAGS)
 
 # The same suite on TensorFlow 2.15.1, the last one that tensorflow-addons can be imported on.
 .venv-addons/stamp: setup.py
-	python3.11 -m venv .venv-addons
+	@$(PYTHON_ADDONS) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo \
+	  'tensorflow-addons needs Python 3.11, and $(PYTHON_ADDONS) is not one or is not there.' \
+	  'Install it, or try make test-addons PYTHON_ADDONS=...' >&2; exit 1; }
+	$(PYTHON_ADDONS) -m venv .venv-addons
 	.venv-addons/bin/python $(PIP_INSTALL) -e '.[addons,test]'
 	@touch $@
 
 test-addons: .venv-addons/stamp
-	.venv-addons/bin/pytest
+	.venv-addons/bin/pytest $(PYTEST_FLAGS)
 
 clean:
 	rm -rf .venv .venv-addons demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \

@@ -26,6 +26,7 @@ _REQUIRES = [
     "pandas>=2.2",
     "pillow>=10.1",
     "protobuf>=4.25",
+    "psutil>=5.9",
     "pyarrow>=14.0",  # Beam brings it too.
     "scikit-learn>=1.4",
     "tensorboard>=2.15",
@@ -39,7 +40,13 @@ _EXTRAS = {
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
-    "bench": ["psutil>=5.9"],
+    "bench": [  # What benchmarks/ measures itself against.
+        "array_record>=0.8",
+        "grain>=0.2.15",
+        "mosaicml-streaming>=0.13",
+        "torch>=2.4",
+        "webdataset>=1.0",
+    ],
     "dask": [_DASK],
     # Not among the tests' own: beside TensorFlow 2.15.1 pip does not find versions that fit.
     "dataflow": ["apache-beam[gcp]"],  # --runner=DataflowRunner, and gs:// with any runner
@@ -52,6 +59,7 @@ _EXTRAS = {
         "mypy>=2.0,<3",
         "pandas-stubs>=2.2",
         "pytest>=8.0",
+        "pytest-xdist>=3.6",
         "ruff>=0.17,<0.18",  # Another minor version formats differently.
         "selenium>=4.20",
     ],

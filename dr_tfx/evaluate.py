@@ -80,12 +80,13 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
         _LOG.warning("ALARM: %s", alarm)
     for notice in summary["notices"]:
         _LOG.warning("%s", notice)
-    history = workdir / "history.csv"
+    path = workdir / "history.csv"
+    history = pd.read_csv(path) if path.exists() else None
     return write(
         workdir / "evaluation" / split,
         predictions=predictions,
         summary=summary,
-        history=pd.read_csv(history) if history.exists() else None,
+        history=history,
         contract=contract,
         training={
             "best_epoch": bundle.best_epoch,
@@ -164,7 +165,14 @@ def write(
     figures = report_figures.draw_figures(predictions, summary, history)
     for figure in figures:
         _replace(folder / f"{figure.name}.png", figure.light)
-    html = report.render(summary, figures, contract=contract, training=training, commands=commands)
+    html = report.render(
+        summary,
+        figures,
+        contract=contract,
+        training=training,
+        history=history,
+        commands=commands,
+    )
     _replace(page, html.encode())
     return page
 
@@ -186,10 +194,10 @@ def commands(
     The name of the config file is in no bundle; every setting is, so they are given as changes of
     configs/base.py, which holds the defaults of `specs.Experiment`.
     """
-    defaults = manifest.flat(specs.to_dict(specs.Experiment()))
+    defaults = _by_flag(specs.Experiment())
     settings = [
         f"--config.{key}={_typed(value)}"
-        for key, value in manifest.flat(specs.to_dict(experiment)).items()
+        for key, value in _by_flag(experiment).items()
         if value != defaults[key]
     ]
     for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
@@ -204,12 +212,27 @@ def commands(
     ]
 
 
+def _by_flag(experiment: specs.Experiment) -> dict[str, Any]:
+    """Every setting by the dotted name that a flag can set."""
+    settings = specs.to_dict(experiment)
+    arguments = settings["training"].pop("arguments")  # Its keys are none of base.py's: one flag.
+    return {**manifest.flat(settings), "training.arguments": arguments}
+
+
 def _typed(value: Any) -> str:
-    """A setting as its flag takes it; names in double quotes, as a shell's quotes are single."""
-    if not isinstance(value, list):
-        return str(value)
-    items = [json.dumps(i, ensure_ascii=False) if isinstance(i, str) else repr(i) for i in value]
-    return f"({', '.join(items)}{',' * (len(items) == 1)})"
+    """A setting as its flag takes it."""
+    return value if isinstance(value, str) else _literal(value)
+
+
+def _literal(value: Any) -> str:
+    """A Python literal; names in double quotes, as a shell's quotes are single."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"({', '.join(map(_literal, value))}{',' * (len(value) == 1)})"
+    return repr(value)
 
 
 def _replace(path: Path, content: bytes) -> None:

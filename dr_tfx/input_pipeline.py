@@ -1,71 +1,113 @@
-"""Shards to batches: balanced, augmented and bounded for training; in order for evaluation.
+"""Shards to batches: balanced, shuffled as a whole and bounded for training; in order otherwise.
 
-What training sees is a pure function of (seed, epoch, step): every epoch is a data set of its own,
-seeded from those alone, so that a run restarted at an epoch sees what it would have seen.
-Serialized records are shuffled, not images: a record is a quarter of the float32 picture.
+What training sees at a step is a pure function of (seed, step). The order is a sequence of numbers
+(`sampling`), examples are read by number (`shard_reader`), and nothing but the batches in flight is
+held in memory.
 """
 
+import collections
 import contextlib
-import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from dr_tfx import heads, manifest, records, specs
+from dr_tfx import augmentation, heads, manifest, records, sampling, shard_reader, specs
 
 PARALLEL = tf.data.AUTOTUNE
+READERS = min(8, os.cpu_count() or 1)  # Batches that are read at once.
 
 
-def train_dataset(
+class Strata(NamedTuple):
+    """The training split by label.
+
+    Attributes:
+      labels: those that occur.
+      counts: examples of each.
+      shares: float (epochs, labels), what part of an epoch each is; one row for all epochs alike.
+    """
+
+    labels: list[int]
+    counts: list[int]
+    shares: np.ndarray
+
+
+def train_batches(
     data_dir: Path,
     data: manifest.Manifest,
     experiment: specs.Experiment,
     *,
-    first_epoch: int = 0,
-) -> tuple[tf.data.Dataset, int]:
-    """Training batches from `first_epoch` on, epoch after epoch.
+    first_step: int = 0,
+) -> tuple[Iterator[dict[str, np.ndarray]], int]:
+    """Endless training batches from `first_step` on, counted over all epochs.
 
-    Oversampling draws every class equally often from one stream per label; a stream is a chain of
-    whole shuffled passes, so no example comes twice before all of its label came once. An epoch
-    is then (number of classes) x (size of the largest class) examples long.
+    There is one stream per label, a chain of whole shuffled passes: no example comes twice before
+    all of its label came once. They are mixed in the shares of `strata`. An epoch is as long as the
+    class takes that is seen slowest: with two classes at 1:1, two times the larger one.
+
+    The next batches are read by threads of our own while one is used, and not by tf.data: where a
+    data set calls Python, dropping its iterator may wait for ever for a thread that waits for
+    Python.
 
     Returns:
-      Batches of float32 pixels 0..255 (batch, size, size, 3) and float32 targets (batch, units),
-      and the number of batches in an epoch.
+      Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
+      (batch, units); `weight` float32 (batch,), the factor of each loss; `draws` float32
+      (batch, augmentation.DRAWS), for `augmentation.augment`. And the number of batches an epoch.
+
+    Raises:
+      ValueError: a class has no training example, or a shard is damaged.
     """
-    training = experiment.training
-    streams, weights = stratum_weights(data, experiment)
-    examples = _epoch_examples(data, experiment)
-    head = heads.make(experiment.task, training)
-    total = sum(shard.records for shard in data.shards_of("train"))
+    training, task = experiment.training, experiment.task
+    mixed = strata(data, experiment)
+    shards = sorted(data.shards_of("train"), key=lambda shard: shard.label)
+    reader = shard_reader.ShardReader(data_dir, shards, data.dataset.recipe)
+    batch = training.batch_size
+    steps = sampling.steps(sampling.epoch_examples(mixed.counts, mixed.shares[0]), batch)
+    order = sampling.numbers(
+        mixed.counts, mixed.shares, examples=steps * batch, seed=training.seed, mix=training.mix
+    )
+    order = order.skip(first_step * batch).batch(batch).prefetch(READERS)
+    ends, labels = np.cumsum(mixed.counts), np.array(mixed.labels)
+    weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
+    targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
+    label_map = np.array(task.label_map)
 
-    def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = tf.random.experimental.stateless_fold_in(tf.constant([training.seed, 0]), epoch)
-        parts = []
-        for label, shards in streams.items():
-            count = sum(shard.records for shard in shards)
-            files = [str(data_dir / shard.name) for shard in shards]
-            buffer = math.ceil(training.shuffle_buffer * count / total)
-            parts.append(_stream(files, tf.cast(seed[0], tf.int64) + label, min(buffer, count)))
-        mixed = tf.data.Dataset.sample_from_datasets(
-            parts,
-            weights=weights,
-            seed=tf.cast(seed[1], tf.int64),
-            rerandomize_each_iteration=False,  # The seed already differs by epoch.
-        )
-        batches = mixed.take(examples).batch(training.batch_size)
-        return batches.enumerate().map(lambda step, batch: (seed, step, batch))
+    def load(step: int, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        chance = np.random.Generator(np.random.Philox(key=[training.seed, step]))
+        draws = chance.random((batch, augmentation.DRAWS), np.float32)
+        label = labels[np.searchsorted(ends, numbers, side="right")]
+        return {
+            "image": reader.read(numbers, augmentation.flips(draws, training.augmentation)),
+            "target": targets[label],
+            "weight": weights[label_map[label]],
+            "draws": draws,
+        }
 
-    def decode(seed: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        parsed = _parse(batch, data.dataset)
-        step_seed = tf.random.experimental.stateless_fold_in(seed, step)
-        images = augment(parsed["image"], training.augmentation, step_seed)
-        return images, head.encode(parsed["label"])
+    size = data.dataset.recipe.size
+    affordable = training.max_memory_gb * 1e9 / 20 / (batch * size**2 * 3)
+    ahead = max(1, min(READERS + 2, int(affordable)))
+    numbered = enumerate(order.as_numpy_iterator(), start=first_step)
+    return _ahead(load, numbered, threads=READERS, ahead=ahead), steps
 
-    epochs = tf.data.Dataset.range(first_epoch, training.epochs)
-    dataset = epochs.flat_map(epoch_dataset).map(decode, PARALLEL, deterministic=True)
-    return dataset.prefetch(2), math.ceil(examples / training.batch_size)
+
+def _ahead(
+    function: Callable[..., Any], items: Iterable[tuple], *, threads: int, ahead: int
+) -> Iterator[Any]:
+    """`function(*item)` of each, in order; `ahead` of them are made while one is used."""
+    pending: collections.deque[Future] = collections.deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, *item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def evaluation_dataset(
@@ -81,7 +123,7 @@ def evaluation_dataset(
     files = [str(data_dir / shard.name) for shard in shards]
     batches = tf.data.TFRecordDataset(files).batch(batch_size)
     # Declared, so that Keras does not take the end of the split for a mistake.
-    count = math.ceil(sum(shard.records for shard in shards) / batch_size)
+    count = sampling.steps(sum(shard.records for shard in shards), batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return batches.map(lambda b: _parse(b, data.dataset), PARALLEL).prefetch(2)
 
@@ -106,60 +148,45 @@ def validation_dataset(
     data_dir: Path, data: manifest.Manifest, experiment: specs.Experiment
 ) -> tf.data.Dataset:
     """The validation split as (pixels, targets) batches for Keras."""
-    head = heads.make(experiment.task, experiment.training)
+    head = heads.make(experiment.task)
     batch_size = experiment.evaluation.batch_size
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=batch_size)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
 
 
-def stratum_weights(
-    data: manifest.Manifest, experiment: specs.Experiment
-) -> tuple[dict[int, list[manifest.Shard]], list[float]]:
-    """Training shards by label and the share of each label in the stream.
+def strata(data: manifest.Manifest, experiment: specs.Experiment) -> Strata:
+    """What the training split holds of each label, and in which shares it is drawn.
 
     With `balance='oversample'` every class gets the same share, divided among its labels as they
-    occur; otherwise every label keeps its own.
+    occur; with `none` every label keeps its own; `label_weights` overrules both.
 
     Raises:
       ValueError: a class has no training example.
     """
-    streams: dict[int, list[manifest.Shard]] = {}
+    training, task = experiment.training, experiment.task
+    by_label = collections.Counter[int]()
     for shard in data.shards_of("train"):
-        streams.setdefault(shard.label, []).append(shard)
-    counts = {label: sum(s.records for s in shards) for label, shards in streams.items()}
-    by_class = _class_counts(data, experiment)
-    total = sum(counts.values())
-    if experiment.training.balance == "none":
-        return streams, [count / total for count in counts.values()]
-    share = 1 / len(by_class)
-    label_map = experiment.task.label_map
-    return streams, [share * n / by_class[label_map[label]] for label, n in counts.items()]
-
-
-def _class_counts(data: manifest.Manifest, experiment: specs.Experiment) -> list[int]:
-    classes = experiment.task.class_names
-    counts = [0] * len(classes)
-    for shard in data.shards_of("train"):
-        counts[experiment.task.label_map[shard.label]] += shard.records
-    if 0 in counts:
+        by_label[shard.label] += shard.records
+    labels = sorted(by_label)
+    counts = np.array([by_label[label] for label in labels])
+    classes = np.array([task.label_map[label] for label in labels])
+    by_class = np.bincount(classes, counts, minlength=len(task.class_names))
+    if not by_class.all():
         raise ValueError(
-            f"The training split has no example of class {classes[counts.index(0)]!r}; there is "
-            "nothing to learn. Check labels.csv, config.task.label_map and config.dataset.split."
+            f"The training split has no example of class {task.class_names[by_class.argmin()]!r}; "
+            "there is nothing to learn. Check labels.csv, config.task.label_map and "
+            "config.dataset.split."
         )
-    return counts
-
-
-def _epoch_examples(data: manifest.Manifest, experiment: specs.Experiment) -> int:
-    counts = _class_counts(data, experiment)
-    oversampled = experiment.training.balance == "oversample"
-    return len(counts) * max(counts) if oversampled else sum(counts)
-
-
-def _stream(files: list[str], seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
-    """Endless shuffled passes over the serialized records of one label."""
-    order = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=seed)
-    read = order.interleave(tf.data.TFRecordDataset, cycle_length=min(4, len(files)))
-    return read.shuffle(buffer, seed=seed + 1).repeat()
+    natural = counts / counts.sum()
+    first = natural
+    if training.label_weights:
+        first = np.array(training.label_weights)[labels]
+    elif training.balance == "oversample":
+        first = counts / by_class[classes]
+    shares = sampling.shares_by_epoch(
+        first / first.sum(), natural, epochs=training.epochs, fade=training.anneal_epochs
+    )
+    return Strata(labels, counts.tolist(), shares)
 
 
 def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]:
@@ -190,64 +217,3 @@ def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]
         "id": parsed[records.IMAGE_ID],
         "patient": parsed[records.IMAGE_PATIENT],
     }
-
-
-def augment(images: tf.Tensor, spec: specs.Augmentation, seed: tf.Tensor) -> tf.Tensor:
-    """Randomly flips, turns, zooms and changes contrast and brightness of each image.
-
-    Args:
-      images: uint8 (batch, size, size, 3).
-      spec: what to do and how much; meanings as in Keras' preprocessing layers.
-      seed: int32 (2,); the same seed gives the same changes.
-
-    Returns:
-      float32 pixels 0..255, same shape.
-    """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 6))
-    count = tf.shape(images)[0]
-
-    def uniform(which: int, limit: float) -> tf.Tensor:
-        return tf.random.stateless_uniform([count], seeds[which], -limit, limit)
-
-    if spec.horizontal_flip:
-        images = _flip(images, uniform(0, 1.0) < 0, axis=2)
-    if spec.vertical_flip:
-        images = _flip(images, uniform(1, 1.0) < 0, axis=1)
-    images = tf.cast(images, tf.float32)
-    if spec.rotation or spec.zoom:
-        angle = uniform(2, max(spec.rotation, 1e-9)) * (2 * math.pi)
-        scale = 1 + uniform(3, max(spec.zoom, 1e-9))
-        images = _rotate_and_zoom(images, angle, scale)
-    if spec.contrast:
-        factor = 1 + uniform(4, spec.contrast)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
-        images = tf.clip_by_value((images - mean) * factor + mean, 0, 255)
-    if spec.brightness:
-        factor = 1 + uniform(5, spec.brightness)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        images = tf.clip_by_value(images * factor, 0, 255)
-    return images
-
-
-def _flip(images: tf.Tensor, which: tf.Tensor, *, axis: int) -> tf.Tensor:
-    return tf.where(
-        which[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.reverse(images, [axis]), images
-    )
-
-
-def _rotate_and_zoom(images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """One bilinear resampling about the centre; the border is filled by reflection."""
-    size = tf.shape(images)[1:3]
-    middle = tf.cast(size[0] - 1, tf.float32) / 2
-    cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
-    shift_x = middle - (cos * middle - sin * middle)
-    shift_y = middle - (sin * middle + cos * middle)
-    zero = tf.zeros_like(angle)
-    transforms = tf.stack([cos, -sin, shift_x, sin, cos, shift_y, zero, zero], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=transforms,
-        output_shape=size,
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )

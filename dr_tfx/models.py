@@ -50,7 +50,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     if load_weights and spec.weights != "none":
         backbone.set_weights(_pretrained(spec, size).get_weights())
     _set_trainable(backbone, spec)
-    head = heads.make(experiment.task, experiment.training)
+    head = heads.make(experiment.task)
     x = _pool(backbone.output, spec.pooling)
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:

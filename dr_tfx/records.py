@@ -32,6 +32,14 @@ def encode_image(rgb: np.ndarray, encoding: str) -> bytes:
     return data.tobytes()
 
 
+def decode_image(data: bytes, encoding: str, size: int) -> np.ndarray:
+    """The inverse of `encode_image`: uint8 RGB (size, size, 3)."""
+    buffer = np.frombuffer(data, np.uint8)
+    if encoding == "raw":
+        return buffer.reshape(size, size, 3)
+    return cv2.cvtColor(cv2.imdecode(buffer, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
 def example(features: Mapping[str, bytes | str | int | float]) -> bytes:
     """A serialized tf.train.Example, keys in sorted order, one value a feature."""
     message = _EXAMPLE()
@@ -70,7 +78,7 @@ class RecordWriter:
     def write(self, record: bytes) -> None:
         """Appends one record: length, masked CRC32C of it, the data, masked CRC32C of the data."""
         length = struct.pack("<Q", len(record))
-        frame = b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+        frame = b"".join((length, masked_crc(length), record, masked_crc(record)))
         self._stream.write(frame)
         self._digest.update(frame)
         self.records += 1
@@ -90,10 +98,10 @@ def read(stream: BinaryIO) -> Iterator[bytes]:
     """
     while header := stream.read(12):
         length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
-        if length < 0 or _masked_crc(header[:8]) != header[8:]:
+        if length < 0 or masked_crc(header[:8]) != header[8:]:
             raise ValueError("A TFRecord header is damaged: the file is truncated or no TFRecord.")
         record, crc = stream.read(length), stream.read(4)
-        if len(record) < length or _masked_crc(record) != crc:
+        if len(record) < length or masked_crc(record) != crc:
             raise ValueError("A TFRecord is damaged: the file is truncated or was changed.")
         yield record
 
@@ -102,15 +110,12 @@ def read_images(stream: BinaryIO, size: int) -> Iterator[tuple[str, np.ndarray]]
     """Id and uint8 RGB image (size, size, 3) of every example of a shard, in order."""
     for serialized in read(stream):
         example: dict[str, Any] = parse(serialized)
-        data = np.frombuffer(example[IMAGE_ENCODED], np.uint8)
-        if example[IMAGE_FORMAT] == b"raw":
-            image = data.reshape(size, size, 3)
-        else:
-            image = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        image = decode_image(example[IMAGE_ENCODED], example[IMAGE_FORMAT].decode(), size)
         yield example[IMAGE_ID].decode(), image
 
 
-def _masked_crc(data: bytes) -> bytes:
+def masked_crc(data: bytes) -> bytes:
+    """The checksum in a TFRecord's frame: 4 bytes."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 

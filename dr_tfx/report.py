@@ -11,8 +11,10 @@ from pathlib import PurePath
 from typing import Any
 
 import jinja2
+import numpy as np
+import pandas as pd
 
-from dr_tfx import NOTICE, manifest
+from dr_tfx import NOTICE, manifest, specs
 from dr_tfx.report_figures import MEASURES, ReportFigure, percent
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
@@ -47,6 +49,7 @@ def render(
     *,
     contract: Mapping[str, Any],
     training: Mapping[str, Any],
+    history: pd.DataFrame | None,
     commands: Sequence[Sequence[str]],
 ) -> str:
     """The page, as HTML text; everything that comes from data is escaped.
@@ -56,6 +59,7 @@ def render(
       figures: from `report_figures.draw_figures`.
       contract: the data set's manifest as plain types.
       training: experiment (as plain types), best_epoch, precision and libraries of the model.
+      history: one row an epoch, or None.
       commands: shell commands that produce this page again, word by word.
     """
     environment = jinja2.Environment(
@@ -72,7 +76,7 @@ def render(
         tta=summary["scores"]["tta"],
         figures={figure.name: figure for figure in figures},
         facts=list(_data_facts(contract, patients_known=known)),
-        training_facts=list(_training_facts(training)),
+        training_facts=[*_training_facts(training), *_cost_facts(history)],
         commands=[_shell(words) for words in commands],
         measures=MEASURES,
         not_known=PATIENTS_NOT_KNOWN,
@@ -115,17 +119,47 @@ def _training_facts(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     hidden = f"hidden layers {_listed([str(n) for n in model['hidden']])}, " * bool(model["hidden"])
     yield "Head", f"{hidden}dropout {_listed([str(rate) for rate in model['dropout']])}"
     focal = f" (gamma {fit['focal_gamma']:g}, alpha {fit['focal_alpha']:g})"
-    yield "Loss", fit["loss"].replace("_", " ") + focal * (fit["loss"] == "focal")
-    yield "Balance", {"oversample": "classes equally often"}.get(fit["balance"], fit["balance"])
+    yield "Loss", _class_fact(fit, "loss") + focal * (fit["loss"] == "focal")
+    yield "Balance", _balance(fit)
     yield "Epochs", f"best {training['best_epoch']}, at most {fit['epochs']}"
     yield "Batch size", str(fit["batch_size"])
-    yield "Learning rate", f"{fit['learning_rate']:g} at first, {fit['optimizer'].title()}"
+    yield "Learning rate", f"{fit['learning_rate']:g} at first, {_class_fact(fit, 'optimizer')}"
     changes = {k.replace("_", " "): v for k, v in fit["augmentation"].items() if v}
     said = [k if v is True else f"{k} {v:g}" for k, v in changes.items()]
     yield "Augmentation", _listed(said) if said else "none"
     yield "Seed", str(fit["seed"])
     yield "Precision", training["precision"].replace("_", " ")
     yield "Libraries", _listed([f"{k} {v}" for k, v in training["libraries"].items()])
+
+
+def _class_fact(fit: Mapping[str, Any], key: str) -> str:
+    """A loss or optimizer in words; one of tensorflow-addons as it is called, with arguments."""
+    name = fit[key]
+    given = fit.get("arguments", {}).get(name.removeprefix(specs.ADDONS), {})
+    said = f" ({_listed([f'{k} {v}' for k, v in given.items()])})" if given else ""
+    plain = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "cross_entropy": "cross entropy"}
+    return plain.get(name, name) + said
+
+
+def _balance(fit: Mapping[str, Any]) -> str:
+    """How rare classes are made up for, in words."""
+    drawn = {"oversample": "classes equally often", "none": "as they occur"}[fit["balance"]]
+    if fit["label_weights"]:
+        drawn = f"labels {' : '.join(f'{weight:g}' for weight in fit['label_weights'])}"
+    if fit["anneal_epochs"]:
+        drawn += f" at first, as they occur after {fit['anneal_epochs']} epochs"
+    weights = " : ".join(f"{weight:g}" for weight in fit["class_weights"])
+    return drawn + f"; losses weighted {weights}" * bool(weights)
+
+
+def _cost_facts(history: pd.DataFrame | None) -> Iterator[tuple[str, str]]:
+    """What the epochs took of time and memory, as rows of (name, text)."""
+    if history is None or "input_wait" not in history:
+        return
+    yield "Time an epoch", f"{history['seconds'].median():.3g} s"
+    share = np.average(history["input_wait"], weights=history["seconds"])
+    yield "Waiting for input", f"{share:.1%} of that".replace("%", " %")
+    yield "Memory", f"{history['peak_memory_gb'].max():.2f} GB at most"
 
 
 def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
+ADDONS = "tfa."
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
 
 
@@ -116,20 +118,41 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How the model is fitted."""
+    """How the model is fitted.
+
+    `loss`, `optimizer` and `metrics` take a name of ours, or one of tensorflow-addons such as
+    `tfa.SigmoidFocalCrossEntropy`, which needs the extra `addons`; `arguments` holds the latter's
+    keyword arguments by class: `{'SigmoidFocalCrossEntropy': {'gamma': 1.5}}`.
+
+    Three settings correct for rare classes, each by itself: which examples are drawn (`balance`,
+    `label_weights`), what each costs (`class_weights`), and the loss's own `focal_alpha`. Two at
+    once correct twice, which is refused unless `double_correction` says that it is meant.
+    """
 
     seed: int = 0
     epochs: int = 30
-    batch_size: int = 32
+    batch_size: int = 32  # Over all devices.
     learning_rate: float = 1e-3
-    optimizer: Literal["adam"] = "adam"
-    loss: Literal["focal", "cross_entropy"] = "focal"
+    optimizer: str = "adam"  # adam, adamw, sgd, or tfa.<class>.
+    weight_decay: float = 0.004  # Of adamw, decoupled.
+    loss: str = "focal"  # focal, cross_entropy, or tfa.<class>.
     focal_gamma: float = 1.5
     focal_alpha: float = 0.5
+    metrics: tuple[str, ...] = ()  # Besides AUC and accuracy: kappa, or tfa.<class>.
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     balance: Literal["oversample", "none"] = "oversample"  # Oversample: every class equally often.
-    shuffle_buffer: int = 2048  # Serialized examples held in memory, over all strata.
+    label_weights: tuple[
+        float, ...
+    ] = ()  # Share of each label among those drawn, if not balance's.
+    anneal_epochs: int = 0  # The mix goes from the above to the natural one in so many; 0: stays.
+    mix: Literal["random", "exact"] = "random"  # Shares hold by chance, or by count every epoch.
+    class_weights: tuple[float, ...] = ()  # Factor of each class's loss; empty: 1.
+    double_correction: bool = False
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    deterministic: bool = False  # Bit-identical weights from one run to the next; slower.
+    checkpoint_steps: int = 500  # Steps between checkpoints, besides one after every epoch.
+    max_memory_gb: float = 30.0  # Of the whole process tree; the run stops before it is killed.
     select_by: str = "val_auc"  # Column of history.csv that picks the best checkpoint.
     early_stopping_monitor: str = "val_auc"
     early_stopping_patience: int = 10  # Epochs without improvement.
@@ -173,6 +196,7 @@ def from_config(config: Mapping[str, Any]) -> Experiment:
     _check_task(experiment.task, experiment.dataset)
     _check_model(experiment.model)
     _check_training(experiment.training)
+    _check_balance(experiment.training, experiment.task)
     _check_evaluation(experiment.evaluation)
     return experiment
 
@@ -229,11 +253,22 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             _convert(k, v, f"{where}[{i}]")
             for i, (k, v) in enumerate(zip(kinds, items, strict=True))
         )
+    if origin is Mapping:
+        if not hasattr(value, "keys"):
+            raise ConfigError(f"{where} is {value!r}; expected names and values.")
+        return {str(key): _plain(value[key]) for key in value}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}.")
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Nested mappings and sequences as dicts and lists, as JSON gives them back."""
+    if hasattr(value, "keys"):
+        return {str(key): _plain(value[key]) for key in value}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _require(holds: bool, message: str) -> None:
@@ -304,9 +339,27 @@ def _check_model(model: Model) -> None:
 
 def _check_training(training: Training) -> None:
     _require(0 <= training.seed < 2**31, "config.training.seed must be 0 to 2**31 - 1.")
-    for name in ("epochs", "batch_size", "shuffle_buffer", "learning_rate"):
+    names = ("epochs", "batch_size", "learning_rate", "checkpoint_steps", "max_memory_gb")
+    for name in names:
         value = getattr(training, name)
         _require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
+    _check_name("optimizer", training.optimizer, OPTIMIZERS)
+    _check_name("loss", training.loss, LOSSES)
+    for metric in training.metrics:
+        _check_name("metrics", metric, METRICS)
+    named = {training.optimizer, training.loss, *training.metrics}
+    for name, arguments in training.arguments.items():
+        _require(
+            ADDONS + name in named,
+            f"config.training.arguments has {name!r}, but {ADDONS + name} is not among loss, "
+            "optimizer and metrics. (What is not of tensorflow-addons has settings of its own.)",
+        )
+        _require(
+            isinstance(arguments, dict),
+            f"config.training.arguments.{name} is {arguments!r}; expected keyword arguments, for "
+            "example {'num_classes': 2}.",
+        )
+    _require(training.weight_decay >= 0, "config.training.weight_decay must be 0 or more.")
     _require(training.focal_gamma >= 0, "config.training.focal_gamma must be 0 or more.")
     _require(0 < training.focal_alpha < 1, "config.training.focal_alpha must be between 0 and 1.")
     _require(0 < training.plateau_factor < 1, "config.training.plateau_factor: between 0 and 1.")
@@ -320,6 +373,44 @@ def _check_training(training: Training) -> None:
     for name in ("select_by", "early_stopping_monitor", "plateau_monitor"):
         value = getattr(training, name)
         _require(value in monitors, f"config.training.{name} is {value!r}; one of {monitors}.")
+
+
+def _check_name(key: str, name: str, known: tuple[str, ...]) -> None:
+    _require(
+        name in known or (name.startswith(ADDONS) and len(name) > len(ADDONS)),
+        f"config.training.{key} is {name!r}; expected one of {', '.join(known)}, or a class of "
+        "tensorflow-addons such as 'tfa.SigmoidFocalCrossEntropy'.",
+    )
+
+
+def _check_balance(training: Training, task: Task) -> None:
+    labels, classes = len(task.label_map), len(task.class_names)
+    for name, length, what in (
+        ("label_weights", labels, "labels"),
+        ("class_weights", classes, "classes"),
+    ):
+        values = getattr(training, name)
+        _require(
+            not values or (len(values) == length and all(value > 0 for value in values)),
+            f"config.training.{name} is {values}; expected {length} numbers above 0, one for each "
+            f"of the {what}, or () for none.",
+        )
+    _require(training.anneal_epochs >= 0, "config.training.anneal_epochs must be 0 or more.")
+    corrections = [
+        text
+        for holds, text in (
+            (training.balance == "oversample" or training.label_weights, "drawing (balance)"),
+            (len(set(training.class_weights)) > 1, "class_weights"),
+            (training.loss == "focal" and training.focal_alpha != 0.5, "focal_alpha"),
+        )
+        if holds
+    ]
+    _require(
+        len(corrections) < 2 or training.double_correction,
+        f"config.training corrects for rare classes {len(corrections)} times over, by "
+        f"{', '.join(corrections)}. Keep one (balance='none', class_weights=(), focal_alpha=.5 "
+        "switch each off), or set config.training.double_correction=True if it is meant.",
+    )
 
 
 def _check_evaluation(evaluation: Evaluation) -> None:

@@ -1,13 +1,11 @@
 """The training stream: balanced, complete, reproducible; evaluation in order; augmentation."""
 
-import collections
+import itertools
 import math
 
-import cv2
 import datasets
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from dr_tfx import input_pipeline, specs
 
@@ -20,72 +18,111 @@ def folder(tmp_path_factory):
     return path, datasets.write(path, datasets.experiment().dataset)
 
 
-def epochs_seen(folder, *, first_epoch=0, **training):
+def epochs_seen(folder, *, first_step=0, epochs=3, encoding="raw", **training):
     """The numbers of the examples of each epoch, in order, and their targets."""
     path, data = folder
-    experiment = datasets.experiment(**training)
-    stream, steps = input_pipeline.train_dataset(path, data, experiment, first_epoch=first_epoch)
-    numbers, targets = [], []
-    for images, batch_targets in stream:
-        numbers.append(images.numpy()[:, 0, 0, 0].astype(int))
-        targets.append(batch_targets.numpy()[:, 0].astype(int))
-    split = range(0, len(numbers), steps)
-    return (
-        [np.concatenate(numbers[i : i + steps]) for i in split],
-        [np.concatenate(targets[i : i + steps]) for i in split],
-    )
+    experiment = datasets.experiment(epochs=epochs, **training)
+    stream, steps = input_pipeline.train_batches(path, data, experiment, first_step=first_step)
+    batches = list(itertools.islice(stream, epochs * steps - first_step))
+    numbers = np.concatenate([b["image"][:, 0, 0, 0] for b in batches]).astype(int)
+    targets = np.concatenate([b["target"][:, 0] for b in batches]).astype(int)
+    if first_step:
+        return numbers, targets
+    return numbers.reshape(epochs, -1), targets.reshape(epochs, -1)
 
 
 def test_an_epoch_is_two_times_the_majority_and_balanced(folder):
     numbers, targets = epochs_seen(folder, epochs=40)
-    assert [len(epoch) for epoch in numbers] == [48] * 40
-    seen = np.concatenate(numbers)
-    n = len(seen)
-    positives = (seen >= 24).mean()
-    assert abs(positives - 0.5) < 4 * math.sqrt(0.25 / n)
+    assert numbers.shape == (40, 48)
+    positives = (numbers >= 24).mean()
+    assert abs(positives - 0.5) < 4 * math.sqrt(0.25 / numbers.size)
     # Within the positive class the labels keep their 6 : 3.
-    last = (seen >= 30).mean()
-    assert abs(last - 0.5 / 3) < 4 * math.sqrt(1 / 6 * 5 / 6 / n)
-    assert np.array_equal(np.concatenate(targets), (seen >= 24).astype(int))
+    last = (numbers >= 30).mean()
+    assert abs(last - 0.5 / 3) < 4 * math.sqrt(1 / 6 * 5 / 6 / numbers.size)
+    assert np.array_equal(targets, (numbers >= 24).astype(int))
+
+
+def test_an_exact_mix_holds_by_count_in_every_epoch(folder):
+    numbers, _ = epochs_seen(folder, epochs=4, mix="exact")
+    for epoch in numbers:
+        by_label = [(np.isin(epoch, list(members))).sum() for members in STRATA.values()]
+        assert by_label == [24, 16, 8]
+        assert sorted(set(epoch) & set(range(24))) == list(range(24))
+    assert not np.array_equal(numbers[0], numbers[1])
 
 
 def test_without_balance_an_epoch_is_the_training_split(folder):
-    numbers, _ = epochs_seen(folder, balance="none", epochs=2)
-    assert [len(epoch) for epoch in numbers] == [33, 33]
+    numbers, _ = epochs_seen(folder, balance="none", epochs=2, batch_size=11)
+    assert numbers.shape == (2, 33)
+    exact, _ = epochs_seen(folder, balance="none", epochs=2, batch_size=11, mix="exact")
+    assert sorted(exact[0]) == sorted(exact[1]) == list(range(33))
 
 
-def test_no_example_comes_twice_before_all_of_its_label_came_once(folder):
-    numbers, _ = epochs_seen(folder, epochs=3)
-    for epoch in numbers:
-        for members in STRATA.values():
-            of_label = [i for i in epoch if i in members]
-            for start in range(0, len(of_label), len(members)):
-                part = of_label[start : start + len(members)]
-                assert max(collections.Counter(part).values()) == 1
+def test_labels_are_drawn_by_their_weights(folder):
+    numbers, _ = epochs_seen(folder, label_weights=(2.0, 1.0, 1.0), mix="exact", epochs=2)
+    assert [(np.isin(numbers[0], list(m))).mean() for m in STRATA.values()] == [0.5, 0.25, 0.25]
 
 
-def test_the_stream_is_a_function_of_seed_and_epoch(folder):
+def test_the_mix_fades_from_balanced_to_natural(folder):
+    numbers, _ = epochs_seen(folder, epochs=4, anneal_epochs=2, mix="exact")
+    shares = [(epoch >= 24).mean() for epoch in numbers]
+    natural = 9 / 33
+    expected = [0.5, (0.5 + natural) / 2, natural, natural]
+    assert np.allclose(shares, expected, atol=1.5 / 48)
+
+
+@pytest.mark.parametrize("mix", ["random", "exact"])
+def test_no_example_comes_twice_before_all_of_its_label_came_once(folder, mix):
+    seen = epochs_seen(folder, epochs=5, mix=mix)[0].ravel()  # Passes cross the ends of epochs.
+    for members in STRATA.values():
+        of_label = seen[np.isin(seen, list(members))]
+        passes = [
+            of_label[i : i + len(members)].tolist() for i in range(0, len(of_label), len(members))
+        ]
+        assert all(len(set(part)) == len(part) for part in passes)
+        assert len(passes) < 3 or passes[0] != passes[1]
+
+
+def test_the_stream_is_a_function_of_seed_and_step(folder):
     whole, _ = epochs_seen(folder)
     again, _ = epochs_seen(folder)
-    resumed, _ = epochs_seen(folder, first_epoch=2)
     other, _ = epochs_seen(folder, seed=1)
-    assert np.array_equal(np.stack(whole), np.stack(again))
-    assert np.array_equal(whole[2], resumed[0])
+    assert np.array_equal(whole, again)
+    for step in (1, 5, 8):
+        resumed, _ = epochs_seen(folder, first_step=step)
+        assert np.array_equal(whole.ravel()[step * 8 :], resumed)
     assert not np.array_equal(whole[0], whole[1])
     assert not np.array_equal(whole[0], other[0])
 
 
-def test_augmentation_is_reproduced_too(folder):
+def test_draws_are_a_function_of_seed_and_step_too(folder):
     path, data = folder
-    settings = {"rotation": 0.1, "zoom": 0.1, "contrast": 0.1, "brightness": 0.2}
-    experiment = datasets.experiment(augmentation=settings)
+    experiment = datasets.experiment()
 
-    def batches(first_epoch):
-        return input_pipeline.train_dataset(path, data, experiment, first_epoch=first_epoch)[0]
+    def draws(first_step):
+        batches = input_pipeline.train_batches(path, data, experiment, first_step=first_step)[0]
+        return np.concatenate([b["draws"] for b in itertools.islice(batches, 9 - first_step)])
 
-    whole = [images.numpy() for images, _ in batches(0)]
-    resumed = [images.numpy() for images, _ in batches(1)]
-    assert np.array_equal(np.concatenate(whole[6:]), np.concatenate(resumed))
+    whole = draws(0)
+    assert np.array_equal(whole[4 * 8 :], draws(4))
+    assert whole.min() >= 0 and whole.max() < 1 and len(np.unique(whole)) > 0.99 * whole.size
+
+
+def test_a_class_weighs_what_the_config_says(folder):
+    path, data = folder
+    settings = {"class_weights": (1.0, 3.0), "balance": "none"}
+    stream, _ = input_pipeline.train_batches(path, data, datasets.experiment(**settings))
+    for batch in itertools.islice(stream, 6):
+        target, weight = batch["target"][:, 0], batch["weight"]
+        assert np.array_equal(weight, np.where(target == 1, 3, 1))
+
+
+def test_png_shards_give_the_same_batches(folder, tmp_path):
+    experiment = datasets.experiment(encoding="png", size=32)
+    data = datasets.write(tmp_path, experiment.dataset)
+    raw, _ = epochs_seen(folder)
+    png, _ = epochs_seen((tmp_path, data))
+    assert np.array_equal(raw, png)
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
@@ -112,44 +149,16 @@ def test_a_class_without_examples_is_refused(folder):
     plain["dataset"]["label_names"] = ["a", "b", "c", "d"]
     plain["task"]["label_map"] = [0, 0, 0, 1]
     with pytest.raises(ValueError, match="no example of class 'positive'"):
-        input_pipeline.train_dataset(path, data, specs.from_config(plain))
+        input_pipeline.train_batches(path, data, specs.from_config(plain))
 
 
-def photograph(seed=0, size=64):
-    noise = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
-    return cv2.GaussianBlur(noise, (0, 0), 4)
-
-
-def test_flips_are_exact_and_about_half():
-    images = np.stack([photograph()] * 200)
-    spec = specs.Augmentation(horizontal_flip=True, vertical_flip=True)
-    result = input_pipeline.augment(tf.constant(images), spec, tf.constant([3, 4])).numpy()
-    image = images[0].astype(np.float32)
-    kinds = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
-    found = [next(k for k, kind in enumerate(kinds) if np.array_equal(r, kind)) for r in result]
-    assert min(collections.Counter(found).values()) > 25
-
-
-def test_rotation_and_zoom_agree_with_opencv():
-    image, angle, scale = photograph().astype(np.float32), 0.3, 1.1
-    result = input_pipeline._rotate_and_zoom(
-        tf.constant(image[np.newaxis]), tf.constant([angle]), tf.constant([scale])
-    ).numpy()[0]
-    # OpenCV's matrix maps source to target: the inverse turn and scale about the same centre.
-    matrix = cv2.getRotationMatrix2D((31.5, 31.5), math.degrees(angle), 1 / scale)
-    expected = cv2.warpAffine(image, matrix, (64, 64), flags=cv2.INTER_LINEAR)
-    assert np.abs(result - expected)[16:48, 16:48].mean() < 1.0
-
-
-def test_contrast_and_brightness_stay_in_range_and_within_limits():
-    image = photograph().astype(np.float32)
-    batch = tf.constant(np.stack([image] * 50).astype(np.uint8))
-    bright = specs.Augmentation(horizontal_flip=False, brightness=0.2)
-    result = input_pipeline.augment(batch, bright, tf.constant([1, 2])).numpy()
-    ratio = result.mean(axis=(1, 2, 3)) / np.floor(image).mean()
-    assert ratio.min() >= 0.79 and ratio.max() <= 1.21 and ratio.std() > 0.05
-    assert result.min() >= 0 and result.max() <= 255
-    contrast = specs.Augmentation(horizontal_flip=False, contrast=0.3)
-    result = input_pipeline.augment(batch, contrast, tf.constant([1, 2])).numpy()
-    spread = result.std(axis=(1, 2)) / np.floor(image).std(axis=(0, 1))
-    assert spread.min() >= 0.69 and spread.max() <= 1.31 and spread.std() > 0.05
+def test_a_shard_that_was_changed_is_refused_by_name(tmp_path):
+    data = datasets.write(tmp_path, datasets.experiment().dataset)
+    shard = data.shards_of("train")[0]
+    with (tmp_path / shard.name).open("r+b") as stream:
+        stream.seek(200)
+        stream.write(b"x")
+    batches, steps = input_pipeline.train_batches(tmp_path, data, datasets.experiment())
+    named = f"{shard.name} is damaged .* --overwrite"
+    with pytest.raises(ValueError, match=named):
+        list(itertools.islice(batches, steps))

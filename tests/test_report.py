@@ -96,7 +96,9 @@ def _history() -> pd.DataFrame:
             "val_loss": [0.3, 0.25, 0.27],
             "auc": [0.6, 0.7, 0.8],
             "val_auc": [0.6, 0.7, 0.69],
-            "seconds": [9, 9, 9],
+            "seconds": [10, 9, 11],
+            "input_wait": [0.03, 0.01, 0.02],
+            "peak_memory_gb": [1.5, 2.25, 2.0],
         }
     )
 
@@ -222,6 +224,18 @@ def test_a_failure_leaves_no_report_from_before(tmp_path, monkeypatch):
     assert not page.exists()
 
 
+def test_the_page_says_what_training_cost_and_how_classes_were_balanced(tmp_path):
+    predictions = _predictions()
+    text = re.sub(
+        r"<[^>]+>|\s+", " ", _write(tmp_path, predictions, _summary(predictions)).read_text()
+    )
+    text = re.sub(" +", " ", text)
+    assert "Time an epoch 10 s" in text
+    assert "Waiting for input 2.0 % of that" in text  # (.03 x 10 + .01 x 9 + .02 x 11) / 30
+    assert "Memory 2.25 GB at most" in text
+    assert "Balance classes equally often" in text
+
+
 def test_text_from_data_is_escaped(tmp_path):
     predictions = _predictions()
     worst = predictions["score"].where(predictions["target"] == 0).idxmax()
@@ -338,7 +352,30 @@ def test_twins_with_contradicting_labels_are_named():
     assert notice.endswith("wrong: a (mild), b (proliferative).")
 
 
-@pytest.mark.parametrize("experiment", [EXPERIMENT, specs.Experiment()])
+ADDONS = specs.from_config(
+    {
+        "training": {
+            "loss": "tfa.SigmoidFocalCrossEntropy",
+            "optimizer": "tfa.AdamW",
+            "metrics": ["tfa.CohenKappa"],
+            "arguments": {
+                "SigmoidFocalCrossEntropy": {"alpha": 0.5},
+                "AdamW": {"weight_decay": 1e-4, "exclude_from_weight_decay": ["bias", "gamma"]},
+                "CohenKappa": {"num_classes": 2, "weightage": "quadratic", "regression": False},
+            },
+        }
+    }
+)
+
+
+def test_classes_of_addons_are_named_with_their_arguments():
+    training = {**TRAINING, "experiment": specs.to_dict(ADDONS)}
+    facts = dict(report._training_facts(training))
+    assert facts["Loss"] == "tfa.SigmoidFocalCrossEntropy (alpha 0.5)"
+    assert "at first, tfa.AdamW (weight_decay 0.0001" in facts["Learning rate"]
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, specs.Experiment()])
 def test_the_commands_say_every_setting_of_the_run(experiment):
     _, train, *_ = evaluate.commands(
         experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"

@@ -10,11 +10,23 @@ import time
 from pathlib import Path
 
 import datasets
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
 
-from dr_tfx import heads, input_pipeline, manifest, models, specs, train
+from dr_tfx import (
+    checkpoints,
+    input_pipeline,
+    manifest,
+    models,
+    objectives,
+    resources,
+    specs,
+    train,
+)
 
 CODE = (
     "import sys, json; sys.path.insert(0, sys.argv[4]); from pathlib import Path;"
@@ -22,6 +34,8 @@ CODE = (
     "train.train(specs.from_config(json.loads(sys.argv[1])),"
     "            data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))"
 )
+
+BFLOAT16, FLOAT16 = 0.02, 0.005  # Relative differences of a short run from float32's.
 
 
 @pytest.fixture(scope="module")
@@ -42,62 +56,105 @@ def start(experiment, data_dir, workdir):
     )
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """A backbone that is traced in no time: `small`."""
+
+    def backbone(*, include_top, weights, input_tensor):
+        x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(input_tensor)
+        return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+    monkeypatch.setitem(models.BACKBONES, "small", (backbone, 1 / 127.5, -1.0))
+
+
+def exact(**training):
+    """Bit-identical from one run to the next, with everything random that there is."""
+    augmentation = {"horizontal_flip": True, "rotation": 0.1}
+    training = {"checkpoint_steps": 1, "augmentation": augmentation, **training}
+    return datasets.experiment(deterministic=True, **training)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    process = start(datasets.experiment(), data_dir, workdir)
+    process = start(exact(), data_dir, workdir)
     assert process.communicate() and process.returncode == 0
     return workdir
+
+
+def tags(folder):
+    events = event_accumulator.EventAccumulator(str(folder), {"tensors": 0})
+    return set(events.Reload().Tags()["tensors"])
 
 
 def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
     history = pd.read_csv(undisturbed / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
-    assert history[["loss", "val_loss", "val_auc", "learning_rate"]].notna().all(axis=None)
+    figures = ["loss", "val_loss", "val_auc", "learning_rate", "seconds"]
+    assert history[figures].notna().all(axis=None)
+    assert history["input_wait"].between(0, 1).all()
+    assert history["peak_memory_gb"].between(0.1, 10).all()
     bundle = json.loads((undisturbed / "bundle.json").read_text())
     assert bundle["best_epoch"] == history["val_auc"].idxmax() + 1
     assert bundle["precision"] == "float32"
-    assert list((undisturbed / "tensorboard").rglob("events.*"))
+    assert tags(undisturbed / "tensorboard" / "train") >= {
+        *("epoch_loss", "epoch_auc", "epoch_accuracy", "epoch_learning_rate"),
+        *("epoch_input_wait", "epoch_peak_memory_gb"),
+    }
+    validation = tags(undisturbed / "tensorboard" / "validation")
+    assert validation == {"epoch_loss", "epoch_auc", "epoch_accuracy"}
     assert not list(undisturbed.rglob("*tmp*"))
 
 
-def test_after_kill_9_the_same_command_goes_on_to_the_same_history(undisturbed, data_dir, tmp_path):
-    experiment, killed = datasets.experiment(), tmp_path / "run"
-    process = start(experiment, data_dir, killed)
-    state = killed / "checkpoints" / "last"
+def kill_at(process, workdir, step):
+    """SIGKILLs the process group once a state at `step` or later is there."""
+    state = workdir / "checkpoints" / "last"
     deadline = time.monotonic() + 120
-    while not list(state.glob("epoch-0000[12]")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while time.monotonic() < deadline and process.poll() is None:
+        steps = [int(p.name[5:13]) for p in state.glob("step-*") if not p.name.endswith(".tmp")]
+        if max(steps, default=0) >= step:
+            break
+        time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not (killed / "bundle.json").exists()
+
+
+def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupted_run(
+    undisturbed, data_dir, tmp_path
+):
+    experiment, killed = exact(), tmp_path / "run"
+    rng = np.random.default_rng(7)
+    for first, last in ((2, 6), (7, 11), (13, 16)):  # One in each of the three epochs of 6 steps.
+        process = start(experiment, data_dir, killed)
+        kill_at(process, killed, rng.integers(first, last, endpoint=True))
+        assert not (killed / "bundle.json").exists()
 
     process = start(experiment, data_dir, killed)
     _, log = process.communicate()
     assert process.returncode == 0, log.decode()
     assert b"epoch 1/3" not in log and b"epoch 3/3" in log
-    figures = ["epoch", "loss", "val_loss", "val_auc", "learning_rate"]
-    expected = pd.read_csv(undisturbed / "history.csv")[figures]
-    found = pd.read_csv(killed / "history.csv")[figures]
-    assert found["epoch"].tolist() == [1, 2, 3]
-    assert np.allclose(found, expected, rtol=1e-5, atol=1e-7)
+    expected, found = (pd.read_csv(w / "history.csv") for w in (undisturbed, killed))
+    cost = ["seconds", "input_wait", "peak_memory_gb"]
+    pd.testing.assert_frame_equal(
+        found.drop(columns=cost), expected.drop(columns=cost), check_exact=True
+    )
     weights = [models.load_bundle(w).model.get_weights() for w in (killed, undisturbed)]
-    assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*weights, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def test_a_finished_run_is_left_alone(undisturbed, data_dir):
     before = (undisturbed / "model.keras").stat().st_mtime_ns
-    train.train(datasets.experiment(), data_dir=data_dir, workdir=undisturbed)
+    train.train(exact(), data_dir=data_dir, workdir=undisturbed)
     assert (undisturbed / "model.keras").stat().st_mtime_ns == before
 
 
 def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
     with pytest.raises(ValueError, match="config.training.epochs: there 3, now 4"):
-        train.train(datasets.experiment(epochs=4), data_dir=data_dir, workdir=undisturbed)
+        train.train(exact(epochs=4), data_dir=data_dir, workdir=undisturbed)
 
 
 def test_a_refusal_names_each_setting_alone(undisturbed, data_dir):
-    other = datasets.experiment(augmentation={"horizontal_flip": False, "zoom": 0.5})
+    other = exact(augmentation={"horizontal_flip": True, "rotation": 0.1, "zoom": 0.5})
     with pytest.raises(ValueError, match=r"config\. config\.training\.augmentation\.zoom: there 0"):
         train.train(other, data_dir=data_dir, workdir=undisturbed)
 
@@ -111,7 +168,7 @@ def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, 
     monkeypatch.setattr(train, "_fit", lambda *_, **__: pytest.fail("claimed"))
     with pytest.raises(pytest.fail.Exception, match="claimed"):
         train.train(datasets.experiment(), data_dir=data_dir, workdir=workdir)
-    assert [path.name for path in workdir.iterdir()] == [train.CONFIG_FILE]
+    assert [path.name for path in workdir.iterdir()] == [checkpoints.CONFIG_FILE]
     with pytest.raises(ValueError, match="holds a run of another config"):
         train.train(wrong, data_dir=data_dir, workdir=workdir)
 
@@ -133,8 +190,7 @@ def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
     history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
     data = manifest.load(data_dir)
     batches = input_pipeline.validation_dataset(data_dir, data, experiment)
-    head = heads.make(experiment.task, experiment.training)
-    bundle.model.compile(loss=head.loss())
+    bundle.model.compile(loss=objectives.loss(experiment))
     loss = bundle.model.evaluate(batches, verbose=0)
     assert loss == pytest.approx(history.min(), rel=1e-3)
     assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
@@ -144,3 +200,110 @@ def test_a_training_that_diverges_says_so(data_dir, tmp_path):
     experiment = datasets.experiment(learning_rate=1e30, select_by="val_loss", epochs=1)
     with pytest.raises(ValueError, match="diverged"):
         train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+
+
+def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one(
+    data_dir, tmp_path, monkeypatch
+):
+    limited = datasets.experiment(epochs=1, max_memory_gb=7.0)
+    monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
+    before = pytest.raises(resources.MemoryCeilingError, match=r"7\.50 GB .* allows 7 GB")
+    with before:
+        train.train(limited, data_dir=data_dir, workdir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    looks = iter([1.0, 2.0])
+    monkeypatch.setattr(resources, "tree_gb", lambda: next(looks, 7.5))
+    monkeypatch.setattr(resources, "SECONDS", 0.0)
+    message = r"saved at step 1\. Lower config.training.batch_size .* raise --max_memory_gb"
+    with pytest.raises(resources.MemoryCeilingError, match=message):
+        train.train(limited, data_dir=data_dir, workdir=tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints" / "last").iterdir()] == ["step-00000001"]
+
+    monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
+    higher = datasets.experiment(epochs=1, max_memory_gb=8.0, checkpoint_steps=3)
+    train.train(higher, data_dir=data_dir, workdir=tmp_path)
+    assert pd.read_csv(tmp_path / "history.csv")["peak_memory_gb"].tolist() == [7.5]
+
+
+def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
+    experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
+    monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
+    monkeypatch.setattr(train._Loop, "_check_memory", stop_after_two)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+        monkeypatch.undo()
+        train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    finally:
+        models.set_precision("float32")
+    assert models.load_bundle(tmp_path).precision == "mixed_bfloat16"
+
+
+def stop_after_two(loop):
+    if loop._run.step == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
+    experiment = datasets.experiment(epochs=4)  # Of 6 steps.
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path, profile=True)
+    assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path, small):
+    losses = {}
+    try:
+        for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+            experiment = datasets.experiment(precision=precision)
+            # Dropout draws other numbers in another precision.
+            model = dataclasses.replace(experiment.model, backbone="small", dropout=(0.0,))
+            experiment = dataclasses.replace(experiment, model=model)
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
+            history = pd.read_csv(tmp_path / precision / "history.csv")
+            losses[precision] = history["loss"].to_numpy()
+    finally:
+        models.set_precision("float32")
+    assert losses["float32"][-1] < 0.95 * losses["float32"][0]
+    # 8 and 11 bits of mantissa.
+    assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=BFLOAT16)
+    assert losses["mixed_float16"] == pytest.approx(losses["float32"], rel=FLOAT16)
+
+
+def test_gradients_that_underflow_in_float16_are_kept_by_scaling_the_loss():
+    try:
+        models.set_precision("mixed_float16")
+        keras.utils.set_random_seed(1)
+        first = keras.layers.Dense(3, name="first")
+        last = keras.layers.Dense(1, dtype="float32", name="last")
+        model = keras.Sequential([keras.Input((4,)), first, last])
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    finally:
+        models.set_precision("float32")
+    last.set_weights([np.full((3, 1), 1e-9, np.float32), np.zeros(1, np.float32)])
+    pixels, target = tf.ones((2, 4)), tf.ones((2, 1))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(pixels) - target) ** 2)
+    assert not np.any(tape.gradient(loss, first.trainable_weights[0]))  # 1e-9 is 0 in float16.
+    before = first.get_weights()[0]
+    model.optimizer.build(model.trainable_variables)
+    model.train_step((pixels, target))
+    assert "LossScale" in type(model.optimizer).__name__
+    assert np.all(first.get_weights()[0] != before)
+
+
+def test_flags_override_the_config_and_the_ceiling_ends_the_command_in_one_line(data_dir, tmp_path):
+    settings = json.dumps(specs.to_dict(datasets.experiment()))
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        "import json, ml_collections\n"
+        f"get_config = lambda: ml_collections.ConfigDict(json.loads({settings!r}))\n"
+    )
+    flags = [f"--config={config}", f"--data_dir={data_dir}", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "dr_tfx.train_main", *flags, "--max_memory_gb=0.01"]
+    root = Path(__file__).parents[1]
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
+    assert last.startswith("error: The run uses") and "allows 0.01 GB" in last
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,244 @@
+"""Speed and memory of the training input, against what people use, as ratios of one run.
+
+    python benchmarks/input.py speed                       # all contenders, 20,000 of 96 px
+    python benchmarks/input.py speed --contenders='ours,grain' --size=224 --count=4000
+    python benchmarks/input.py encodings                   # raw, PNG or JPEG inside the records?
+
+`speed` makes synthetic examples, writes them in each contender's own format, and counts examples a
+second of endless batches, first without and then with augmentation; `loaders.py` holds what each is
+held to. Every contender runs in a process of its own, in turn, --rounds times, for --seconds a
+column after a second to get going; shown are the medians, and the most memory of the whole process
+tree above what its imports take. A single epoch may be thrice as fast as the next: measure many.
+
+The kinds of the table: `memory` holds all examples in memory; `mapped` maps a file and reads it in
+any order: its pages count as memory, though the system may take them back; `bounded` takes the same
+memory however many examples there are. Ratios are to the fastest bounded peer; one to the fastest
+that maps a file stands below the table.
+
+The files are read many times and stay in the system's cache: a disk's speed is not measured.
+Absolute figures mean little on a shared machine. The peers need `pip install -e '.[bench]'`; one
+that is missing is a row that says so.
+
+`encodings` reads records of raw pixels, of PNG and of JPEG files at three sizes, by our input and
+by tf.data written by hand. JPEG is no encoding of ours: it is lossy, and TensorFlow's decoder and
+OpenCV's give different pixels for the same file.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import loaders
+import numpy as np
+import pandas as pd
+import processes
+
+COLUMNS = ("samples/s", "augmented")  # Without and with augmentation.
+
+
+def write(name: str, job: dict[str, Any]) -> None:
+    """Writes the examples in a contender's own format, unless they are there."""
+    loaders.CONTENDERS[name].write(loaders.Job(**job))
+
+
+def measure(name: str, job: dict[str, Any], seconds: float, columns: int) -> dict[str, Any]:
+    """Examples a second of a contender, and the memory of its imports in MiB."""
+    rates, base = [], None
+    for augmented in (False, True)[:columns]:
+        read = loaders.CONTENDERS[name].read
+        batches = read(loaders.Job(**{**job, "augmented": augmented}))
+        next(batches)
+        base = base or processes.of_tree(os.getpid())
+        _count(batches, min(1.0, seconds))
+        examples, ones, taken = _count(batches, seconds)
+        # Sampling error apart, both classes are equally frequent.
+        if abs(ones / examples - 0.5) > 4 / examples**0.5:
+            sys.exit(f"{name}: {ones} of {examples} examples are of class 1, expected half")
+        rates.append(examples / taken)
+        batches.close()
+    return {"rates": rates, "base": dataclasses.astuple(base)}
+
+
+def _count(batches: loaders.Batches, seconds: float) -> tuple[int, float, float]:
+    """Takes batches for so long: examples, those of class 1, and seconds taken."""
+    start, examples, ones = time.perf_counter(), 0, []
+    for images, classes in batches:
+        if "float32" not in str(images.dtype) or images.ndim != 4:
+            sys.exit(f"a batch is {images.dtype} {images.shape}, expected float32 of 4 dimensions")
+        examples += len(images)
+        ones.append(classes)
+        if time.perf_counter() - start > seconds:
+            break
+    taken = time.perf_counter() - start
+    return examples, sum(float(np.sum(np.asarray(c))) for c in ones), taken
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    """Examples a second, and memory, of every contender."""
+    chosen = arguments.contenders.split(",") if arguments.contenders else loaders.CONTENDERS
+    if unknown := set(chosen) - set(loaders.CONTENDERS):
+        sys.exit(f"--contenders: {sorted(unknown)} are none of {sorted(loaders.CONTENDERS)}")
+    rows: dict[str, Row] = {}
+    for name in chosen:
+        contender = loaders.CONTENDERS[name]
+        for workers in contender.workers:
+            label = f"{name}, {workers} workers" if len(contender.workers) > 1 else name
+            rows[label] = Row(name, contender.kind, workers, ", ".join(contender.missing()))
+    with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
+        job = {"folder": folder, "count": arguments.count, "size": arguments.size}
+        written = set()
+        for row in rows.values():
+            function = loaders.CONTENDERS[row.name].write
+            if not row.missing and function not in written:
+                processes.run(__file__, "write", row.name, job)
+                written.add(function)
+        _rounds(rows, job, arguments)
+    best, mapped = (
+        [
+            max((r.rate(i) for r in rows.values() if r.rates and r.is_peer(kind)), default=np.nan)
+            for i in range(2)
+        ]
+        for kind in ("bounded", "mapped")
+    )
+    table = pd.DataFrame({label: row.figures(best) for label, row in rows.items()}).T
+    print(f"{arguments.count} examples of {arguments.size} px, {arguments.rounds} rounds, ", end="")
+    print(f"{os.cpu_count()} cores")
+    print(table.to_string(na_rep=""))
+    if "ours" in rows and not np.isnan(mapped[0]):
+        ratios = (f"{rows['ours'].rate(i) / mapped[i]:.2f} x" for i in range(2))
+        print("ours against the fastest that maps a file:", ", augmented ".join(ratios))
+
+
+def _rounds(rows: dict[str, "Row"], job: dict[str, Any], arguments: argparse.Namespace) -> None:
+    for _, (label, row) in itertools.product(range(arguments.rounds), rows.items()):
+        if row.missing:
+            continue
+        mine = {**job, "workers": row.workers}
+        result, peak = processes.run(__file__, "measure", row.name, mine, arguments.seconds, 2)
+        row.add(result, peak)
+        print(label, *(f"{rate:.0f}" for rate in result["rates"]), file=sys.stderr)
+
+
+@dataclasses.dataclass
+class Row:
+    """What was measured of one contender with so many workers."""
+
+    name: str
+    kind: str
+    workers: int = 0
+    missing: str = ""
+    rates: list[list[float]] = dataclasses.field(default_factory=list)
+    peak: processes.Memory = dataclasses.field(default_factory=processes.Memory)
+
+    def is_peer(self, kind: str) -> bool:
+        """Whether others are compared with it."""
+        return self.kind == kind and self.name != "ours"
+
+    def add(self, result: dict[str, Any], peak: processes.Memory) -> None:
+        """One round."""
+        self.rates.append(result["rates"])
+        total, files = result["base"]
+        if peak.total - total > self.peak.total:
+            self.peak = processes.Memory(peak.total - total, max(0.0, peak.files - files))
+
+    def rate(self, column: int) -> float:
+        """Median over the rounds."""
+        return statistics.median(rates[column] for rates in self.rates)
+
+    def figures(self, best: list[float]) -> dict[str, str]:
+        """The cells of the table."""
+        if self.missing:
+            return {"kind": self.kind, COLUMNS[0]: f"not installed: {self.missing}"}
+        cells = {"kind": self.kind}
+        for i, column in enumerate(COLUMNS):
+            cells[column] = f"{self.rate(i):,.0f}"
+            cells[f"x peer{', aug.' * i}"] = f"{self.rate(i) / best[i]:.2f}"
+        return {
+            **cells,
+            "peak MiB": f"{self.peak.total:.0f}",
+            "of it files": f"{self.peak.files:.0f}",
+        }
+
+
+def encodings(arguments: argparse.Namespace) -> None:
+    """Raw pixels, PNG and JPEG files inside the records."""
+    table: dict[str, dict[str, str]] = {}
+    for size in map(int, arguments.sizes.split(",")):
+        # As many bytes of pixels at every size.
+        count = max(100, arguments.count * 96**2 // size**2)
+        with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
+            rows = _encodings_of(folder, size, count, arguments)
+        for encoding, (length, rates) in rows.items():
+            table[f"{size} px, {encoding}"] = {
+                "bytes an example": f"{length:,.0f}",
+                **{
+                    f"{name}, samples/s": f"{statistics.median(values):,.0f}" if values else "-"
+                    for name, values in rates.items()
+                },
+            }
+    print(f"{arguments.rounds} rounds, {os.cpu_count()} cores; no augmentation")
+    print(pd.DataFrame(table).T.to_string())
+
+
+def _encodings_of(
+    folder: str, size: int, count: int, arguments: argparse.Namespace
+) -> dict[str, tuple[float, dict[str, list[float]]]]:
+    result: dict[str, tuple[float, dict[str, list[float]]]] = {}
+    jobs = {}
+    for encoding in ("raw", "png", "jpeg"):
+        path = Path(folder) / encoding
+        job = {"folder": str(path), "count": count, "size": size, "encoding": encoding}
+        jobs[encoding] = job
+        path.mkdir()
+        processes.run(__file__, "write", "tf.data by hand", job)
+        shards = path.glob("records/*.tfrecord-*")
+        length = sum(shard.stat().st_size for shard in shards) / count
+        result[encoding] = (length, {"ours": [], "tf.data by hand": []})
+    for _, (encoding, job) in itertools.product(range(arguments.rounds), jobs.items()):
+        for name, rates in result[encoding][1].items():
+            if (name, encoding) == ("ours", "jpeg"):
+                continue
+            measured, _ = processes.run(__file__, "measure", name, job, arguments.seconds, 1)
+            rates.append(measured["rates"][0])
+            print(f"{size} px, {encoding}, {name}: {rates[-1]:.0f}", file=sys.stderr)
+    return result
+
+
+def main() -> None:
+    """One of the benchmarks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("speed")
+    one.add_argument("--size", type=int, default=96, help="Pixels a side.")
+    one.add_argument("--contenders", help=f"Some of: {','.join(loaders.CONTENDERS)}.")
+    one.set_defaults(run=speed)
+    two = commands.add_parser("encodings")
+    two.add_argument("--sizes", default="96,224,512", help="Pixels a side.")
+    two.set_defaults(run=encodings)
+    for command in (one, two):
+        command.add_argument("--count", type=int, default=20_000, help="Examples, at 96 px.")
+        command.add_argument("--rounds", type=int, default=5)
+        command.add_argument("--seconds", type=float, default=10.0, help="Of each measurement.")
+        command.add_argument("--work_dir", help="Where the files are made, and removed after.")
+    if sys.argv[1:2] == ["worker"]:
+        function, *rest = json.loads(sys.argv[2])
+        cv2.setNumThreads(1)
+        print(json.dumps({"write": write, "measure": measure}[function](*rest)))
+        return
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Memory of the training input: examples in memory against ours, as a table.
+
+    python benchmarks/memory.py                            # some minutes, 3 GB of disk
+    python benchmarks/memory.py --train                    # with training steps of MobileNetV2
+    python benchmarks/memory.py --cases='96:2000,96:35000' --batches=200
+
+Every row is a process of its own: the most memory (proportional set size) that it and its children
+take at once, above what `import tensorflow` takes. `in memory` is the published route: a
+fifth of the float32 pictures in an array for validation, the others in a second one, a third with
+the rare class drawn again up to 1:1, and the tensor that `model.fit` makes of that. It is run at
+the first case's size where the machine has the memory, and is otherwise calculated from the largest
+that was run, in proportion to the pixels: `(calculated)`.
+
+`ours` is `input_pipeline.train_batches` and the first step of the training step, --batches batches
+of 64. Its shards are as many, and as large, as those of a real data set, but one file of each label
+stands for all: the others are hard links to it, so that 512 px take 2 GB and not 27.
+
+Below the table is what is promised, and whether it was kept: at most 400 MiB at 96 px, the same
+within 10 % from 2,000 to 350,000 examples, and less than 2 GiB at 512 px. With --train the model,
+its gradients and activations are counted too, and nothing is promised.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import loaders
+import numpy as np
+import pandas as pd
+import processes
+import psutil
+import synthetic_examples
+
+HELD_OUT = 0.2  # Of the published route's photographs; it has them in memory as well.
+CASES = "96:2000,96:35000,96:350000,224:35000,512:35000"
+MIB = 2**20
+
+
+def write(folder: str, size: int, count: int) -> None:
+    """Our shards, most of them hard links."""
+    path = loaders.Job(folder, count, size).path("records")
+    synthetic_examples.write_shards(path, count, size, linked=True)
+
+
+def in_memory(folder: str, size: int, count: int, batches: int, train: bool) -> dict[str, float]:
+    """The published route, in the memory of `import tensorflow`, MiB."""
+    import tensorflow as tf
+
+    base = processes.of_tree(os.getpid()).total
+    # Where the estimate was wrong, this process and no other shall be the one that is killed.
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    held_out = round(HELD_OUT * count)
+    classes = loaders.Job(folder, count - held_out, size).classes()
+    # As `np.load` gives them. Pages that were never written would take no memory.
+    validation = np.full((held_out, size, size, 3), 0.5, np.float32)
+    images = np.full((count - held_out, size, size, 3), 0.5, np.float32)
+    index = np.concatenate([index for index, _ in loaders.one_epoch(classes, batch_size=64)])
+    balanced, targets = images[index], tf.constant(classes[index])
+    tensor = tf.constant(balanced)
+    order = tf.data.Dataset.range(len(index)).shuffle(len(index)).repeat().batch(64)
+    dataset = order.map(lambda i: (tf.gather(tensor, i), tf.gather(targets, i))).prefetch(2)
+    _consume(dataset, size, batches, train)
+    return {"base": base, "examples": len(images) + len(validation)}
+
+
+def ours(folder: str, size: int, count: int, batches: int, train: bool) -> dict[str, float]:
+    """Our input over the shards in `folder`, in the memory of `import tensorflow`, MiB."""
+    import tensorflow  # noqa: F401
+
+    base = processes.of_tree(os.getpid()).total
+    source = loaders.ours(loaders.Job(folder, count, size, augmented=True))
+    next(source)
+    _consume(source, size, batches, train)
+    return {"base": base}
+
+
+def _consume(source: Any, size: int, batches: int, train: bool) -> None:
+    """Takes batches, and makes training steps of them if told to."""
+    step = _training_step(size) if train else None
+    for number, (images, classes) in enumerate(source, start=1):
+        if step:
+            step(images, classes)
+        if number == batches:
+            return
+
+
+def _training_step(size: int) -> Any:
+    import tensorflow as tf
+
+    from dr_tfx import models
+
+    model = models.build(synthetic_examples.experiment(size))
+    optimizer = tf.keras.optimizers.Adam(1e-3)
+    loss = tf.keras.losses.BinaryCrossentropy()
+
+    @tf.function(reduce_retracing=True)
+    def step(images: Any, classes: Any) -> None:
+        target = tf.reshape(tf.cast(classes, tf.float32), (-1, 1))
+        with tf.GradientTape() as tape:
+            value = loss(target, model(images, training=True))
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+
+    return step
+
+
+def peak_of(function: str, arguments: argparse.Namespace, size: int, count: int) -> float:
+    """Most memory of a route above `import tensorflow`, MiB."""
+    with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
+        if function == "ours":
+            # A shard of each label, of 512 examples at most.
+            needed = len(synthetic_examples.EYEPACS) * synthetic_examples.SHARD * size**2 * 3
+            if shutil.disk_usage(folder).free < 2 * needed:
+                sys.exit(f"{folder} lacks {2 * needed / 2**30:.1f} GB: choose another --work_dir")
+            processes.run(__file__, "write", folder, size, count)
+        rest = (folder, size, count, arguments.batches, arguments.train)
+        result, peak = processes.run(__file__, function, *rest)
+    print(f"{function}, {size} px, {count}: {peak.total - result['base']:.0f}", file=sys.stderr)
+    return peak.total - result["base"]
+
+
+def float_mib(size: int, count: int) -> float:
+    """A float32 array of so many pictures."""
+    return count * size**2 * 3 * 4 / MIB
+
+
+def fits(size: int, count: int) -> bool:
+    """Whether the published route has room here: all, a balanced array, and the tensor of it."""
+    copies = 2 * 2 * synthetic_examples.EYEPACS[0] / sum(synthetic_examples.EYEPACS)
+    needed = (1 + (1 - HELD_OUT) * copies) * float_mib(size, count)
+    return needed < 0.7 * psutil.virtual_memory().available / MIB
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """The table, and whether promises were kept."""
+    cases = [tuple(map(int, case.split(":"))) for case in arguments.cases.split(",")]
+    published: dict[tuple[int, int], float] = {}
+    measured: dict[tuple[int, int], float] = {}
+    for size, count in cases:
+        if size == cases[0][0] and fits(size, count):
+            published[size, count] = peak_of("in_memory", arguments, size, count)
+        measured[size, count] = peak_of("ours", arguments, size, count)
+    rows = {}
+    for case in cases:
+        rows["{} px, {:,} examples".format(*case)] = {
+            "float32 array": f"{float_mib(*case):,.0f}",
+            "in memory": _published(case, published),
+            "ours": f"{measured[case]:,.0f}",
+        }
+    what = "training" if arguments.train else "input"
+    print(f"{what}, {arguments.batches} batches of 64: peak MiB above import tensorflow")
+    print(pd.DataFrame(rows).T.to_string())
+    if not arguments.train:
+        _promises(measured)
+
+
+def _published(case: tuple[int, int], published: dict[tuple[int, int], float]) -> str:
+    if case in published:
+        return f"{published[case]:,.0f}"
+    if not published:
+        return "does not fit"
+    largest = max(published, key=lambda c: float_mib(*c))
+    calculated = published[largest] * float_mib(*case) / float_mib(*largest)
+    return f"{calculated:,.0f} (calculated)"
+
+
+def _promises(measured: dict[tuple[int, int], float]) -> None:
+    small = [peak for (size, _), peak in measured.items() if size == 96]
+    large = [peak for (size, _), peak in measured.items() if size == 512]
+    if small:
+        _say(max(small) <= 400, f"96 px: {max(small):.0f} MiB, at most 400")
+    if len(small) > 1:
+        ratio = max(small) / min(small)
+        _say(ratio <= 1.1, f"96 px: the most is {ratio:.2f} x the least, at most 1.10")
+    if large:
+        _say(max(large) < 2048, f"512 px: {max(large):.0f} MiB, less than 2048")
+
+
+def _say(kept: bool, text: str) -> None:
+    print("kept   " if kept else "MISSED ", text)
+
+
+def main() -> None:
+    """The benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", default=CASES, help="Pixels a side and examples of each row.")
+    parser.add_argument("--batches", type=int, default=500, help="Of 64, in each row.")
+    parser.add_argument("--train", action="store_true", help="Training steps of MobileNetV2, too.")
+    parser.add_argument("--work_dir", help="Where the files are made, and removed after.")
+    if sys.argv[1:2] == ["worker"]:
+        function, *rest = json.loads(sys.argv[2])
+        functions = {"write": write, "in_memory": in_memory, "ours": ours}
+        print(json.dumps(functions[function](*rest)))
+        return
+    compare(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

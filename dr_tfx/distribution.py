@@ -1,0 +1,97 @@
+"""Which devices a run is spread over, and how each gets its part of every batch."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+
+def strategy(batch_size: int) -> tf.distribute.Strategy:
+    """The strategy for the accelerators there are.
+
+    Several workers, if TF_CONFIG names them; else mirrored over the machine's accelerators; else
+    the default one. Without a GPU, several logical CPU devices count as accelerators. Has to be
+    called before TensorFlow does anything else: workers connect at its start.
+
+    Args:
+      batch_size: examples of a step, over all devices of all workers.
+
+    Raises:
+      ValueError: the batch cannot be divided among the devices, or TF_CONFIG cannot be read.
+    """
+    if workers() > 1:
+        result = tf.distribute.MultiWorkerMirroredStrategy()
+    else:
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if len(devices) == 1:
+            return tf.distribute.get_strategy()
+        result = tf.distribute.MirroredStrategy([device.name for device in devices])
+    parts = result.num_replicas_in_sync
+    if batch_size % parts:
+        raise ValueError(
+            f"config.training.batch_size is {batch_size}, which {parts} devices cannot share "
+            f"equally. Use a multiple of {parts}, or hide devices with CUDA_VISIBLE_DEVICES."
+        )
+    logging.info("Every batch is divided among %d devices.", parts)
+    return result
+
+
+def is_chief(over: tf.distribute.Strategy) -> bool:
+    """Whether this process writes; of several workers the first one does."""
+    resolver = over.cluster_resolver
+    if resolver is None or resolver.task_type in (None, "chief"):
+        return True
+    return (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in (resolver.cluster_spec().as_dict())
+    )
+
+
+def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str, float]:
+    """The mean over all workers of figures that each has found, so that all decide alike."""
+    found = over.run(lambda: tf.constant(list(figures.values()), tf.float32))
+    mean = over.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None).numpy()
+    return dict(zip(figures, map(float, mean), strict=True))
+
+
+def distribute(
+    batches: Iterable[dict[str, np.ndarray]], over: tf.distribute.Strategy
+) -> Iterator[Any]:
+    """The same batches as tensors, each divided in order among the strategy's devices.
+
+    Every worker makes whole batches and keeps its part, so nothing is seen twice.
+
+    Args:
+      batches: dicts of arrays with an equal first dimension.
+      over: what `strategy` gave.
+    """
+    parts = over.num_replicas_in_sync
+    for batch in batches:
+        if parts == 1:
+            yield {name: tf.convert_to_tensor(value) for name, value in batch.items()}
+            continue
+
+        def part(
+            context: tf.distribute.experimental.ValueContext, batch: dict = batch
+        ) -> dict[str, tf.Tensor]:
+            which = context.replica_id_in_sync_group
+            return {
+                name: tf.convert_to_tensor(np.split(value, parts)[which])
+                for name, value in batch.items()
+            }
+
+        yield over.experimental_distribute_values_from_function(part)
+
+
+def workers() -> int:
+    """How many processes TF_CONFIG names; 0 without it."""
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG", "") or "{}").get("cluster", {})
+        return sum(len(cluster.get(kind, ())) for kind in ("chief", "worker"))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"The environment's TF_CONFIG is no JSON object: {error}.") from error

@@ -1,0 +1,64 @@
+"""Memory of the process tree and its ceiling."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dr_tfx import resources
+
+
+def test_what_this_process_and_its_children_hold_is_counted():
+    before = resources.tree_gb()
+    assert 0.01 < before < 20
+    held = np.ones(200_000_000, np.uint8)
+    after = resources.tree_gb()
+    assert after - before == pytest.approx(0.2, abs=0.02)
+    del held
+    code = "x = b'1' * 200_000_000; print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as child:
+        child.stdout.readline()
+        assert resources.tree_gb() - before == pytest.approx(0.2, abs=0.05)
+        child.communicate(b"\n")
+
+
+def test_it_looks_once_a_second_and_keeps_the_peak(monkeypatch):
+    found = iter([1.0, 3.0, 2.0])
+    monkeypatch.setattr(resources, "tree_gb", lambda: next(found))
+    clock = [0.0]
+    monkeypatch.setattr(resources.time, "monotonic", lambda: clock[0])
+    memory = resources.Memory(2.5)
+    assert not memory.exceeded() and not memory.exceeded()
+    clock[0] = 1.1
+    assert memory.exceeded()
+    clock[0] = 2.2
+    assert not memory.exceeded()
+    assert memory.peak_gb == 3.0
+    memory.restart()
+    assert memory.peak_gb == 2.0
+    assert "uses 2.00 GB" in str(memory.error()) and "--max_memory_gb" in str(memory.error())
+
+
+def test_one_heap_serves_all_threads():
+    code = (
+        "import ctypes, sys, threading, time; from dr_tfx import resources;"
+        "sys.argv[1] == 'one' and resources.one_arena();"
+        "hold = lambda: (bytearray(5000), time.sleep(.3));"
+        "threads = [threading.Thread(target=hold) for _ in range(6)];"
+        "[t.start() for t in threads]; time.sleep(.1);"
+        "ctypes.CDLL(None).malloc_stats()"
+    )
+
+    def heaps(which):
+        command = [sys.executable, "-c", code, which]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr.count(
+            "Arena "
+        )
+
+    try:
+        before = heaps("many")
+    except subprocess.CalledProcessError:
+        pytest.skip("no glibc")
+    assert before > 1 and heaps("one") == 1

@@ -1,0 +1,64 @@
+"""The order of examples: permutations, shares, and independence of where one begins."""
+
+import numpy as np
+import pytest
+
+from dr_tfx import sampling
+
+COUNTS = (5000, 700, 31)
+
+
+def first(count, *, shares, mix="random", examples=10_000, seed=3, skip=0):
+    dataset = sampling.numbers(COUNTS, np.array(shares), examples=examples, seed=seed, mix=mix)
+    return next(iter(dataset.skip(skip).batch(count))).numpy()
+
+
+def test_a_stream_is_made_of_whole_permutations_that_look_random():
+    numbers = first(20_000, shares=[[1.0, 1e-12, 1e-12]])
+    passes = numbers.reshape(4, 5000)
+    assert (np.sort(passes, axis=1) == np.arange(5000)).all()
+    order = np.arange(5000)
+    for one, other in ((passes[0], passes[1]), (passes[0], order), (passes[1], order)):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(5000)
+    steps = np.corrcoef(passes[0][:-1], passes[0][1:])[0, 1]
+    assert abs(steps) < 4 / np.sqrt(5000)
+    # Mean distance of neighbours in a random permutation of n: (n + 1) / 3.
+    assert np.abs(np.diff(passes[0])).mean() == pytest.approx(5001 / 3, rel=0.03)
+
+
+def test_shares_hold_within_sampling_error_and_neighbours_are_independent():
+    numbers = first(30_000, shares=[[0.5, 0.3, 0.2]])
+    stratum = np.searchsorted(np.cumsum(COUNTS), numbers, side="right")
+    found = np.bincount(stratum) / 30_000
+    assert np.abs(found - [0.5, 0.3, 0.2]).max() < 4 * np.sqrt(0.25 / 30_000)
+    pairs = np.corrcoef(stratum[:-1], stratum[1:])[0, 1]
+    assert abs(pairs) < 4 / np.sqrt(30_000)
+
+
+def test_exact_shares_hold_by_count_in_every_epoch_in_another_order():
+    numbers = first(30_000, shares=[[0.5, 0.3, 0.2]], mix="exact")
+    epochs = np.searchsorted(np.cumsum(COUNTS), numbers, side="right").reshape(3, 10_000)
+    assert [np.bincount(epoch).tolist() for epoch in epochs] == [[5000, 3000, 2000]] * 3
+    assert not np.array_equal(epochs[0], epochs[1])
+    first_half = np.bincount(epochs[0][:5000]) / 5000
+    assert np.abs(first_half - [0.5, 0.3, 0.2]).max() < 0.03
+
+
+@pytest.mark.parametrize("mix", ["random", "exact"])
+def test_one_may_begin_anywhere(mix):
+    whole = first(12_000, shares=[[0.5, 0.3, 0.2]], mix=mix)
+    for skip in (1, 4096, 9_999):
+        part = first(1000, shares=[[0.5, 0.3, 0.2]], mix=mix, skip=skip)
+        assert np.array_equal(part, whole[skip : skip + 1000])
+    assert not np.array_equal(whole, first(12_000, shares=[[0.5, 0.3, 0.2]], mix=mix, seed=4))
+
+
+def test_shares_may_change_from_epoch_to_epoch_and_the_last_stays():
+    numbers = first(4000, shares=[[1, 1e-12, 1e-12], [1e-12, 1, 1e-12]], examples=1000)
+    stratum = np.searchsorted(np.cumsum(COUNTS), numbers, side="right").reshape(4, 1000)
+    assert stratum.mean(axis=1).tolist() == [0, 1, 1, 1]
+
+
+def test_length_of_an_epoch():
+    assert sampling.epoch_examples([20_647, 7_453], [0.5, 0.5]) == 41_294  # The published count.
+    assert sampling.epoch_examples([30, 10], [0.75, 0.25]) == 40
