@@ -110,15 +110,23 @@ def _run(
         raise
 
 
+class _WorkerDied(BaseException):
+    """Raised in the main thread. No Exception, so that Beam does not take it for its own."""
+
+
 @contextlib.contextmanager
 def _watch_workers() -> Iterator[None]:
     """Ends the body when a worker process of this machine dies; Beam would wait for it for ever.
 
-    Beam notices in a thread of its own, whose exception goes no further.
+    Beam notices in a thread of its own, whose exception goes no further. A signal takes it to the
+    main thread: not SIGINT, which a shell lets the commands ignore that it starts with `&`.
 
     Raises:
       OSError: one did.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     died: list[str] = []
     before = threading.excepthook
 
@@ -128,18 +136,20 @@ def _watch_workers() -> Iterator[None]:
             before(arguments)
         elif not died:
             died.append(said)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    is_main = threading.current_thread() is threading.main_thread()
-    threading.excepthook = hook if is_main else before
+    def interrupt(*_: object) -> None:
+        raise _WorkerDied
+
+    handler = signal.signal(signal.SIGUSR1, interrupt)
+    threading.excepthook = hook
     try:
         yield
-    except KeyboardInterrupt:
-        if not died:
-            raise
+    except _WorkerDied:
         raise OSError(
             f"a worker was killed, for want of memory perhaps: {died[0]}. What is finished is "
             "kept: run the same command again, with fewer workers"
         ) from None
     finally:
+        signal.signal(signal.SIGUSR1, handler)
         threading.excepthook = before

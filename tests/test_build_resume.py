@@ -21,6 +21,9 @@ from dr_tfx import manifest
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPHS = 64
 
+# As a shell starts what is put in the background with `&`.
+NO_INTERRUPTS = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+
 
 def command(raw: Path, output_dir: Path, *flags: str) -> list[str]:
     return [
@@ -106,7 +109,7 @@ def test_a_worker_that_dies_ends_the_job_with_a_word(raw, undisturbed, tmp_path)
             return False
 
     with subprocess.Popen(
-        command(raw, out, *TWO), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [*NO_INTERRUPTS, *command(raw, out, *TWO)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as job:
         deadline = time.monotonic() + 120
         while len(sidecars(out)) < 4:
