@@ -2,8 +2,7 @@
 
     drtfx-demo --output_dir=DIR
 
-Time: 4 minutes of training on 1,000 photographs and two busy cores; validation AUC .902
-(.849-.952).
+Time: 2 minutes of training on 1,000 photographs and two cores; validation AUC .913 (.855-.959).
 """
 
 import ml_collections
