@@ -1,4 +1,4 @@
-"""Random changes of training images, made on the device that trains.
+"""Random changes of training images, made on the device that trains; mirrored when they are read.
 
 Pictures travel as uint8, a quarter of float32, and chance travels with them: `DRAWS` numbers an
 example, drawn by the input pipeline from (seed, step). So what happens to an example depends on
