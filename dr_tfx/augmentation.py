@@ -1,4 +1,6 @@
-"""Random changes of training images, made on the device that trains; mirrored when they are read.
+"""Random changes of training images, made on the device that trains.
+
+Mirroring alone is done when they are read (`shard_reader`).
 
 Pictures travel as uint8, a quarter of float32, and chance travels with them: `DRAWS` numbers an
 example, drawn by the input pipeline from (seed, step). So what happens to an example depends on
