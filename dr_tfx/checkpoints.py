@@ -18,7 +18,8 @@ from dr_tfx import manifest, specs
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
 # What a run may be continued with in another way than it was begun: none of them changes what is
-# learnt but by rounding, and a run that stopped at its ceiling of memory must be able to go on with a higher one.
+# learnt but by rounding, and a run that stopped at its ceiling of memory must be able to go on with
+# a higher one.
 FREE = ("checkpoint_steps", "deterministic", "max_memory_gb")
 _STATE, _VARIABLES = "state.json", "variables.npz"
 
