@@ -11,7 +11,7 @@ DEFAULT_THRESHOLD = 0.5  # Where no evaluation has chosen one yet.
 class Explainer:
     """The compiled functions of one bundle, built once and used for batches of any size."""
 
-    def __init__(self, bundle: models.Bundle):
+    def __init__(self, bundle: models.Bundle, method: str = "gradcam"):
         self.bundle = bundle
         self._heatmaps = gradcam.GradCam(bundle.model)
         self._view_scores = predict.view_scorer(bundle)
