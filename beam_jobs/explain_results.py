@@ -98,7 +98,12 @@ def _measures(
     paths = [heatmap_shards.measures_path(output_dir, part.name) for part in parts]
     as_text = {"id": str, "patient": str}
     read = [pd.read_csv(path, converters=as_text) for path in paths]
-    table = pd.concat([part for part in read if len(part)], ignore_index=True)
+    table = pd.concat([part for part in read if len(part)] or read, ignore_index=True)
+    if table.empty:
+        raise ValueError(
+            "no photograph that can be used has a lesion in its retina: nothing to measure. Are "
+            "these the masks of these photographs, with 0 where there is no lesion?"
+        )
     manifest.write_text(output_dir / "localization_photographs.csv", table.to_csv(index=False))
     summary = explain_measures.summarise(table, label_names)
     text = json.dumps(summary, indent=2, ensure_ascii=False)
@@ -113,15 +118,16 @@ def _measures(
 
 def _read(parts: Sequence[explain_inputs.Part], output_dir: Path) -> pd.DataFrame:
     """The rows of all parts."""
-    numbers = {"label": "Int64", "target": "Int64", "score": "float64"}
+    numbers = {"label": "Int64", "target": "Int64"}
+    text = dict.fromkeys(set(explain_part.COLUMNS) - {*numbers, "score"}, "str")
     # No id is a number or missing, and no digit of a score is lost.
     return pd.concat(
         pd.read_csv(
             heatmap_shards.index_path(output_dir, part.name),
-            dtype=dict.fromkeys(explain_part.COLUMNS, "str") | numbers,
+            dtype=text | numbers,
+            converters={"score": lambda digits: float(digits or "nan")},
             keep_default_na=False,
             na_values={column: [""] for column in numbers},
-            float_precision="round_trip",
         )
         for part in parts
     )

@@ -58,7 +58,9 @@ class Target:
         if not lesions.any():
             raise ValueError("no pixel of the mask lies in the retina: nothing to point at")
         self._retina, self._lesions, size = retina, lesions, retina.sum()
-        distance = cv2.distanceTransform((~lesions).astype(np.uint8), cv2.DIST_L2, 5)
+        distance = cv2.distanceTransform(
+            (~lesions).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+        )
         self._near = distance <= TOLERANCE * 2 * np.sqrt(size / np.pi)  # A disc's diameter.
         self.area = float(lesions.sum() / size)
         self.hit_chance = float((self._near & retina).sum() / size)
