@@ -28,6 +28,7 @@ def render(
     title: str,
     experiment: specs.Experiment,
     threshold: float,
+    method: str,
     settings: explain_part.Settings,
     is_raw: bool,
     measures: Mapping[str, Any] | None,
@@ -40,6 +41,7 @@ def render(
       title: what was explained, for people.
       experiment: names labels and classes.
       threshold: of the decisions.
+      method: what people call the way the maps were made.
       settings: of the job.
       is_raw: these are raw photographs.
       measures: what `explain_measures.summarise` returned, if there are masks.
@@ -69,7 +71,7 @@ def render(
         labels=experiment.dataset.label_names,
         classes=experiment.task.class_names,
         threshold=threshold,
-        method=settings.methods[0],
+        method=method,
         rejects=rejects.head(_REJECTS_SHOWN).to_dict("records"),
         rejected=len(rejects),
         measures=measures,

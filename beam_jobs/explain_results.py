@@ -58,7 +58,7 @@ def write(
         inputs,
         output_dir=output_dir,
         class_names=experiment.task.class_names,
-        method=settings.methods[0],
+        method=explain_with.title,
         colormap=settings.colormap,
     )
     html = explain_page.render(
@@ -67,6 +67,7 @@ def write(
         title=title,
         experiment=experiment,
         threshold=explain_with.threshold,
+        method=explain_with.title,
         settings=settings,
         is_raw=inputs.is_raw,
         measures=measures,

@@ -29,7 +29,7 @@ class Explained:
     caption: str
 
 
-def draw(rows: Sequence[Explained], *, title: str) -> bytes:
+def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> bytes:
     """A PNG with one row per photograph: the photograph, its heat map and the two overlaid.
 
     The rows may be none; the figure then says so.
@@ -58,8 +58,8 @@ def draw(rows: Sequence[Explained], *, title: str) -> bytes:
         heatmap = gradcam.upsample(row.heatmap, *row.rgb.shape[:2])
         pictures = (
             row.rgb,
-            gradcam.colorize(heatmap, COLORMAP),
-            gradcam.overlay(row.rgb, heatmap, colormap=COLORMAP),
+            gradcam.colorize(heatmap, colormap),
+            gradcam.overlay(row.rgb, heatmap, colormap=colormap),
         )
         for left, picture in zip(lefts, pictures, strict=True):
             axes = place(left, top + _CAPTION, _CELL, _CELL)
@@ -67,15 +67,15 @@ def draw(rows: Sequence[Explained], *, title: str) -> bytes:
     if not rows:
         write(_EDGE, _HEAD + 0.23, "No examples.", 8.5)
     write(_EDGE, height - 0.16, NOTICE, 8, _FAINT)
-    _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09))
+    _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09), colormap)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _draw_scale(figure: Figure, axes: Axes) -> None:
+def _draw_scale(figure: Figure, axes: Axes, colormap: str) -> None:
     """What the colours mean: shares of the map's own maximum, not probabilities."""
-    colours = ScalarMappable(cmap=mpl.colormaps[COLORMAP])
+    colours = ScalarMappable(cmap=mpl.colormaps[colormap])
     bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[])
     bar.outline.set_visible(False)
     for x, side, text in ((0, "left", "no evidence"), (1, "right", "most evidence")):

@@ -20,11 +20,14 @@ class Head:
       units: width of the output layer.
       activation: Keras name of its activation, computed in float32.
       encode: int64 labels (batch,) -> float32 targets (batch, units).
+      explained: float32 output in front of the activation (batch, units) -> float32 (batch,): the
+        score that heat maps explain, larger where the finding is more certain.
     """
 
     units: int
     activation: str
     encode: Callable[[tf.Tensor], tf.Tensor]
+    explained: Callable[[tf.Tensor], tf.Tensor]
 
 
 def make(task: specs.Task) -> Head:
@@ -33,12 +36,13 @@ def make(task: specs.Task) -> Head:
 
 
 def _sigmoid(task: specs.Task) -> Head:
-    """Two classes: the probability of the second."""
+    """Two classes: the probability of the second, of which heat maps explain the logit."""
     label_map = tf.constant(task.label_map, tf.float32)
     return Head(
         units=1,
         activation="sigmoid",
         encode=lambda labels: tf.gather(label_map, labels)[:, tf.newaxis],
+        explained=lambda logits: logits[:, 0],
     )
 
 

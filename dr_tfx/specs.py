@@ -15,6 +15,7 @@ from typing import Any, Literal
 OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
 ADDONS = "tfa."
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
+METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Of heat maps.
 
 
 class ConfigError(ValueError):

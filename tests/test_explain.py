@@ -16,7 +16,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import explain, explain_figures, explain_inputs, heatmap_shards, runners
-from dr_tfx import gradcam, models, photographs, predict, records
+from dr_tfx import explainer, models, photographs, predict, records
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("gradcam_final.png", "gradcam_normal.png", "gradcam_abnormal.png")
@@ -74,7 +74,7 @@ def explained(made, tmp_path_factory):
 def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
     workdir, data_dir, data, _ = made
     bundle = models.load_bundle(workdir)
-    explainer = gradcam.GradCam(bundle.model)
+    explain = explainer.Explainer(bundle)
     index = pd.read_csv(explained / "index.csv", index_col="id")
     seen = 0
     for shard in data.shards_of("validation"):
@@ -83,7 +83,7 @@ def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
         encoded = [np.frombuffer(example[records.IMAGE_ENCODED], np.uint8) for example in examples]
         rgb = np.stack([cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1] for png in encoded])
         scores = predict.view_scorer(bundle)(rgb).numpy().mean(axis=1)
-        expected = zip(explainer(rgb), scores, strict=True)
+        expected = zip(explain(rgb)[0], scores, strict=True)
         rows = heatmap_shards.read(heatmap_shards.path(explained, shard.name))
         for example, (name, heatmap, score), (map_, probability) in zip(
             examples, rows, expected, strict=True

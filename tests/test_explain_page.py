@@ -50,6 +50,7 @@ def render(rows, *, is_raw=False, rejects=(), **changes):
         title="<photographs>",
         experiment=EXPERIMENT,
         threshold=0.5,
+        method="Grad-CAM",
         settings=settings,
         is_raw=is_raw,
         **{"measures": None} | changes,
