@@ -44,7 +44,7 @@ from beam_jobs import (
     progress,
     runners,
 )
-from dr_tfx import figures, localization, manifest, models
+from dr_tfx import figures, localization, manifest, models, specs
 
 SOURCE_FILE = "explain.json"
 
@@ -154,6 +154,11 @@ def _check(request: Request) -> None:
             )
     if request.lesions and not request.masks_dir:
         raise ValueError("--lesions names folders of --masks_dir, which is not given")
+    unknown = [name for name in request.methods if name not in specs.METHODS]
+    if unknown or not request.methods:
+        raise ValueError(
+            f"--method={','.join(request.methods)}: expected some of {', '.join(specs.METHODS)}"
+        )
     if len(request.methods) > 1 and not request.masks_dir:
         raise ValueError(
             f"several methods, {', '.join(request.methods)}, are for comparison with lesion masks: "

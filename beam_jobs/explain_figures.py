@@ -68,7 +68,7 @@ def write(
     for file, (names, explained) in shown.items():
         title = f"{method}: {' and '.join(names)}{'' if is_known else ', as decided'}"
         temporary = output_dir / f"{file}.tmp"
-        temporary.write_bytes(figures.draw(explained, title=title))
+        temporary.write_bytes(figures.draw(explained, title=title, colormap=colormap))
         temporary.replace(output_dir / file)
 
 

@@ -47,7 +47,7 @@ from pathlib import Path
 from absl import app, flags
 
 from beam_jobs import runners
-from dr_tfx import console
+from dr_tfx import console, specs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")
@@ -63,7 +63,11 @@ _OVERLAYS = flags.DEFINE_enum(
     ["full", "small", "none"],
     "Overlays as PNG: at the photograph's size, at the model's, or none.",
 )
-_METHOD = flags.DEFINE_list("method", ["gradcam"], "How maps are made; several to compare them.")
+_METHOD = flags.DEFINE_list(
+    "method",
+    ["gradcam"],
+    f"How maps are made, of {', '.join(specs.METHODS)}; several to compare them.",
+)
 _MASKS_DIR = flags.DEFINE_string(
     "masks_dir", None, "Lesion masks of the raw photographs, in a folder for each kind."
 )

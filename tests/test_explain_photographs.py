@@ -162,6 +162,7 @@ def test_only_what_is_missing_is_done_again(workdir, raw, explained, tmp_path, m
         ({"data_dir": "x"}, "either --data_dir.*got both"),
         ({"image_dir": ""}, "either --data_dir.*got none"),
         ({"lesions": ("MA",)}, "--lesions names folders of --masks_dir"),
+        ({"methods": ("gradcam", "cam")}, "expected some of gradcam, gradcam"),
         ({"methods": ("gradcam", "occlusion")}, "for comparison with lesion masks"),
         ({"masks": "masks", "lesions": ("MA",)}, "no folder MA; it has EX, OD"),
         ({"masks": "."}, "has no mask of any of the 8 photographs"),
@@ -201,13 +202,18 @@ def test_photographs_of_one_name_are_told_apart(workdir, raw, tmp_path):
 
 @pytest.fixture(scope="module")
 def measured(workdir, raw, tmp_path_factory):
-    return run(workdir, raw, tmp_path_factory.mktemp("out"), masks_dir=raw / "masks")
+    methods = ("gradcam", "hirescam")
+    return run(
+        workdir, raw, tmp_path_factory.mktemp("out"), masks_dir=raw / "masks", methods=methods
+    )
 
 
 def test_measures_are_those_of_the_maps_on_the_photographs(workdir, raw, measured):
     table = pd.read_csv(measured / "localization_photographs.csv", dtype={"patient": str})
     assert table["id"].unique().tolist() == NAMES[:-1]  # The last has no lesion: OD is none.
     assert set(table["lesion"]) == {"EX", explain_measures.ANY}
+    assert table["method"].value_counts().to_dict() == {"gradcam": 10, "hirescam": 10}
+    table = table[table["method"] == "gradcam"]
     assert table["patient"].tolist() == [name[0] for name in table["id"]]
     row = table[(table["id"] == "2_left") & (table["lesion"] == "EX")].iloc[0]
     photograph = cv2.imread(str(raw / "2_left.png"))
@@ -230,10 +236,12 @@ def test_measures_are_those_of_the_maps_on_the_photographs(workdir, raw, measure
 
 def test_too_few_patients_are_said_to_be_too_few(measured):
     summary = json.loads((measured / "localization.json").read_text())
-    (verdict,) = summary["verdicts"]
+    verdict, other = summary["verdicts"]
+    assert (verdict["method"], other["method"]) == ("gradcam", "hirescam")
     assert verdict["alarm"] and verdict["text"].startswith("3 patients with lesions are too few")
     assert verdict["text"] in (measured / "index.html").read_text()
-    rows = {(row["by"], row["name"]): row["photographs"] for row in summary["rows"]}
+    of_first = [row for row in summary["rows"] if row["method"] == "gradcam"]
+    rows = {(row["by"], row["name"]): row["photographs"] for row in of_first}
     assert rows == {
         ("all", explain_measures.ANY): 5,
         ("lesion", "EX"): 5,
@@ -242,7 +250,7 @@ def test_too_few_patients_are_said_to_be_too_few(measured):
         ("grade", "c"): 1,
     }
     flat = pd.read_csv(measured / "localization.csv")
-    assert len(flat) == 5 and {"hit", "hit_low", "energy_gain_high"} < set(flat.columns)
+    assert len(flat) == 10 and {"hit", "hit_low", "energy_gain_high"} < set(flat.columns)
 
 
 def table(*, hit, hit_other, energy, insertion, deletion, photographs=40):
