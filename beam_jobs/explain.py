@@ -189,6 +189,12 @@ def _given(request: Request, bundle: models.Bundle, *, threads: int) -> _Given:
         photographs, spec, labels=request.labels, by_name=request.masks_dir is not None
     )
     inputs = explain_inputs.Photographs(photographs, spec.recipe, threads)
+    paths = (Path(inputs.path(item)) for part in parts for item in part.items)
+    if any(path.is_relative_to(request.output_dir) for path in paths):
+        raise ValueError(
+            f"--output_dir={request.output_dir} holds photographs of --image_dir; choose another, "
+            "so that overlays are never taken for photographs"
+        )
     return _Given(inputs, parts, digests, request.image_dir)
 
 

@@ -184,6 +184,14 @@ def test_what_cannot_be_done_is_refused_before_any_work(workdir, raw, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_is_written_among_the_photographs(workdir, raw):
+    before = contents(raw)
+    for output_dir in (raw, raw.parent):
+        with pytest.raises(ValueError, match="holds photographs of --image_dir"):
+            run(workdir, raw, output_dir)
+    assert contents(raw) == before
+
+
 def test_photographs_of_one_name_are_told_apart(workdir, raw, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
