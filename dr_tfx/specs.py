@@ -15,7 +15,14 @@ from typing import Any, Literal
 OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
 ADDONS = "tfa."
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
-METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Of heat maps.
+METHODS = (
+    "gradcam",
+    "gradcam++",
+    "hirescam",
+    "occlusion",
+)  # Of heat maps; the first is the default.
+# Of their figures, as matplotlib calls them; perceptually uniform but for the published recipe's.
+COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
 
 
 class ConfigError(ValueError):
