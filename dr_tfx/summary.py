@@ -1,26 +1,42 @@
 """Predictions -> figures of merit: a pure function of a table, and the list of what it gives.
 
-Keys of metrics.json (sorted; an interval is {value, low, high}, 95 %, null where undefined):
+Keys of metrics.json (sorted). An interval is {value, low, high}, 95 %; each is null where it is
+undefined. A point is what one threshold decides: {threshold, confusion [[TN, FP], [FN, TP]],
+majority_rate, classes {name or mean: {precision, recall, f1-score, support}}, rates {accuracy,
+balanced_accuracy, f1, kappa, lr_negative, lr_positive, mcc, npv, ppv, sensitivity, specificity:
+intervals}}.
 
     alarms                 sentences; empty when nothing is wrong
+    calibration            temperature, fitted_on (a split), binning, notes, and 'before' and 'after'
+                           the temperature: brier (interval), log_loss, ece, ece_if_calibrated (what
+                           a calibrated model would show on these images by chance), mean_score,
+                           bins [{low, high, images, mean_score, rate (interval)}]
     counts                 images, patients, patients_known (false: every image counts as its
                            own), per_class {name: {images, patients}}, majority_class,
                            majority_rate
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
                            name), score, truth, decision
     notices                sentences on what the data set does not allow to know
+    patients               null unless some patients have several images: patients, majority_class,
+                           majority_rate, images_per_patient {count: patients}, and 'max' and
+                           'mean' of a patient's scores, each with auc, average_precision
+                           (intervals) and at_threshold (a point); class 1 if any image is
+    referral               what is left when the most uncertain images are referred: fraction,
+                           images, majority_rate, and accuracy, sensitivity, specificity (intervals)
     schema                 version of this list
     scores                 'identity' (no test-time augmentation) and 'tta' (mean of all views),
-                           each with auc, average_precision and two operating points, 'at_half'
-                           and 'at_threshold': threshold, confusion [[TN, FP], [FN, TP]], rates
-                           {accuracy, npv, ppv, sensitivity, specificity}, classes {name or mean:
-                           {precision, recall, f1-score, support}}
-    selection              threshold, threshold_rule, checkpoint_rule (column of history.csv),
-                           chosen_on (the split of both choices), optimistic, notes
+                           each with auc, average_precision (intervals), the points 'at_half' and
+                           'at_threshold' and 'operating_points', points that also have name, rule,
+                           bound and description
+    selection              threshold, threshold_rule, threshold_description, checkpoint_rule (column
+                           of history.csv), chosen_on (the split of all choices), optimistic, notes
     split, task            what was evaluated
     strata                 stratum, name, class, images, correct (count), rate (interval): the
                            sensitivity of each stratum of class 1, the specificity of class 0
     sweep                  threshold, accuracy, balanced_accuracy, sensitivity, specificity
+    tta_effect             null with one view: threshold, and differences {auc, average_precision,
+                           accuracy, balanced_accuracy, sensitivity, specificity: intervals} of
+                           'tta' minus 'identity' on the same images
     views                  names of the test-time views; the first is 'identity'
 """
 
