@@ -44,7 +44,7 @@ from beam_jobs import (
     progress,
     runners,
 )
-from dr_tfx import figures, localization, manifest, models, specs
+from dr_tfx import localization, manifest, models, specs
 
 SOURCE_FILE = "explain.json"
 
@@ -59,8 +59,8 @@ class Request:
     split: str = "validation"
     image_dir: str = ""  # photographs: what `find_source.open_source` takes,
     labels: str = ""  # and a CSV of their labels, if there is one.
-    methods: tuple[str, ...] = ("gradcam",)  # The first makes the maps; all are measured.
-    colormap: str = figures.COLORMAP
+    methods: tuple[str, ...] = specs.METHODS[:1]  # The first makes the maps; all are measured.
+    colormap: str = specs.COLORMAPS[0]
     overlays: str = "full"  # One of explain_part.OVERLAYS.
     masks_dir: Path | None = None  # Lesion masks of the photographs, one folder a kind;
     lesions: tuple[str, ...] = ()  # those that count. None: every folder but OD.

@@ -65,8 +65,11 @@ _OVERLAYS = flags.DEFINE_enum(
 )
 _METHOD = flags.DEFINE_list(
     "method",
-    ["gradcam"],
+    list(specs.METHODS[:1]),
     f"How maps are made, of {', '.join(specs.METHODS)}; several to compare them.",
+)
+_COLORMAP = flags.DEFINE_enum(
+    "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of overlays and figures."
 )
 _MASKS_DIR = flags.DEFINE_string(
     "masks_dir", None, "Lesion masks of the raw photographs, in a folder for each kind."
@@ -101,6 +104,7 @@ def main(argv: Sequence[str]) -> None:
             image_dir=_IMAGE_DIR.value,
             labels=_LABELS.value,
             methods=tuple(_METHOD.value),
+            colormap=_COLORMAP.value,
             overlays=_OVERLAYS.value,
             masks_dir=Path(_MASKS_DIR.value).absolute() if _MASKS_DIR.value else None,
             lesions=tuple(_LESIONS.value),

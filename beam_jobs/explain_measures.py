@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs import explain_inputs, label_table
-from dr_tfx import explainer, localization, metrics, perturbation, predict, quality, splits
+from dr_tfx import (
+    explainer,
+    intervals,
+    localization,
+    metrics,
+    perturbation,
+    predict,
+    quality,
+    splits,
+)
 
 ANY = "any lesion"
 COLUMNS = (
@@ -33,6 +42,7 @@ _PAIRS = {  # What is gained -> what is better if larger, and what it is compare
     "deletion_gain": ("deletion_random", "deletion"),
 }
 _MEANS = COLUMNS[6:]
+_UNKNOWN = metrics.Estimate(float("nan"), float("nan"), float("nan"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,12 +211,17 @@ def flat(summary: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
-    """Name -> mean with its interval over patients; of the hit rate, Wilson's."""
-    patients = part["patient"]
-    found = {"hit": metrics.wilson(int(part["hit"].sum()), len(part))}
-    found |= {key: localization.mean_interval(part[key], patients) for key in _MEANS}
-    for key, (better, than) in _PAIRS.items():
-        found[key] = localization.mean_interval(part[better] - part[than], patients)
+    """Name -> mean over photographs, with its interval over patients."""
+    values = {key: part[key] for key in _MEANS}
+    values |= {key: part[better] - part[than] for key, (better, than) in _PAIRS.items()}
+    bootstrap = intervals.PatientBootstrap(part["patient"])
+    found = {"hit": bootstrap.proportion(part["hit"] > 0, np.ones(len(part), bool))}
+    for key, column in values.items():
+        known = column.notna()
+        of_known = bootstrap
+        if not known.all():  # A photograph alone has no other's map to compare with.
+            of_known = intervals.PatientBootstrap(part["patient"][known])
+        found[key] = of_known.mean(column[known]) if known.any() else _UNKNOWN
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from dr_tfx import gradcam, heads, models, predict
+from dr_tfx import gradcam, heads, models, predict, specs
 
 DEFAULT_THRESHOLD = 0.5  # Where no evaluation has chosen one yet.
 
@@ -14,32 +14,54 @@ DEFAULT_THRESHOLD = 0.5  # Where no evaluation has chosen one yet.
 class Explainer:
     """The compiled functions of one bundle, built once and used for batches of any size."""
 
-    def __init__(self, bundle: models.Bundle, method: str = "gradcam"):
-        """Prepares one method of `gradcam.METHODS`.
+    def __init__(
+        self, bundle: models.Bundle, method: str = specs.METHODS[0], *, average_views: bool = False
+    ):
+        """Prepares the maps and the scores of a bundle.
+
+        Args:
+          bundle: the model.
+          method: of the heat maps, a name in `gradcam.METHODS`.
+          average_views: whether maps are means over the views of test-time augmentation, as the
+            scores are, rather than of the image as it is.
 
         Raises:
           ValueError: no such method, or a model without a convolution that can be reached.
         """
-        self.bundle = bundle
+        self.bundle, self._average_views = bundle, average_views
         head = heads.make(bundle.experiment.task)
         self._heatmaps = gradcam.HeatMaps(bundle.model, explained=head.explained, method=method)
-        self._other_views = _scorer_of_other_views(bundle)
+        self._other_scores = _scorer_of_other_views(bundle)
         self.title = self._heatmaps.title  # How a figure calls the method.
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Explains a batch of uint8 RGB images (n, size, size, 3).
 
         Returns:
-          Heat maps float32 (n, h, w), 0 to 1, of the images as they are, and scores float64 (n,),
-          the mean probability over the views of test-time augmentation. The first view, the images
-          as they are, takes no pass of its own.
+          Heat maps float32 (n, h, w), 0 to 1, and scores float64 (n,), one probability of those of
+          all views. A view that has a map takes no second pass for its score.
         """
-        maps, output = self._heatmaps(images)
-        scores = output.astype(np.float64)
-        if self._other_views:
-            others = self._other_views(tf.convert_to_tensor(images)).numpy()
-            scores = np.concatenate([scores, others], axis=1)
-        return maps, scores.mean(axis=1)
+        if self._average_views:
+            maps, scores = self._over_views(images)
+        else:
+            maps, scores = self._heatmaps(images)
+            if self._other_scores:
+                others = self._other_scores(tf.convert_to_tensor(images)).numpy()
+                scores = np.concatenate([scores, others], axis=1)
+        how = self.bundle.experiment.evaluation.combine
+        return maps, predict.combine(scores.astype(np.float64), how)
+
+    def _over_views(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Maps of all views, each turned back, averaged and scaled anew; scores (n, views)."""
+        pixels = tf.cast(images, tf.float32)
+        total, scores = 0.0, []
+        for name in self.bundle.experiment.evaluation.views:
+            view = predict.VIEWS[name]
+            maps, output = self._heatmaps(view.apply(pixels))
+            total = total + view.undo(maps)
+            scores.append(output)
+        highest = tf.reduce_max(total, axis=(1, 2), keepdims=True)
+        return tf.math.divide_no_nan(total, highest).numpy(), np.concatenate(scores, axis=1)
 
     @property
     def threshold(self) -> float:

@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from dr_tfx import NOTICE, gradcam
+from dr_tfx import NOTICE, gradcam, specs
 
-COLORMAP = "jet"
+COLORMAP = specs.COLORMAPS[0]
 _COLUMNS = ("original", "heat map", "overlay")
 _CELL, _CAPTION, _HEAD, _FOOT, _EDGE, _GAP = 2.3, 0.34, 0.72, 0.82, 0.25, 0.06  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"

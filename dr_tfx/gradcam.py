@@ -26,7 +26,10 @@ import matplotlib as mpl
 import numpy as np
 import tensorflow as tf
 
+from dr_tfx import specs
+
 _GRID = 16  # Squares a side that occlusion hides in turn; each as large as two by two of them.
+_OPACITY = 0.6  # Of an overlay's colours where the map is highest: lesions show through.
 
 
 class HeatMaps:
@@ -250,30 +253,31 @@ def upsample(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def colorize(heatmap: np.ndarray, colormap: str = "jet") -> np.ndarray:
+def colorize(heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
     """A heat map (h, w), 0 to 1, in colours of matplotlib's 256: uint8 RGB (h, w, 3)."""
-    levels = (255 * heatmap).astype(np.uint8)
-    return np.asarray(mpl.colormaps[colormap](levels, bytes=True))[..., :3]
+    colours = np.asarray(mpl.colormaps[colormap](np.arange(256), bytes=True))[:, :3]
+    return cv2.applyColorMap((255 * heatmap).astype(np.uint8), colours[:, np.newaxis])
 
 
-def overlay(
-    rgb: np.ndarray, heatmap: np.ndarray, *, alpha: float = 0.4, colormap: str = "jet"
-) -> np.ndarray:
+def overlay(rgb: np.ndarray, heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
     """The heat map's colours laid over the photograph.
 
-    alpha * colours + photograph, stretched to 0..255, as https://keras.io/examples/vision/grad_cam
-    does it.
+    The more opaque, the higher the map: where nothing raises the score, the photograph is as it
+    was. But `jet` is the published recipe's, of 0.4 * colours + photograph, stretched to 0..255, as
+    https://keras.io/examples/vision/grad_cam does it; it tints and darkens all of the photograph.
 
     Args:
       rgb: uint8 (height, width, 3).
       heatmap: float32 (h, w), 0 to 1, of any size.
-      alpha: weight of the colours.
-      colormap: a name in `matplotlib.colormaps`.
+      colormap: a name in `specs.COLORMAPS`, or another of matplotlib's.
 
     Returns:
       uint8 RGB (height, width, 3).
     """
-    colours = colorize(upsample(heatmap, *rgb.shape[:2]), colormap)
-    mixed = alpha * colours.astype(np.float32) + rgb
+    heatmap = upsample(heatmap, *rgb.shape[:2])
+    colours = colorize(heatmap, colormap)
+    if colormap != "jet":
+        return cv2.blendLinear(rgb, colours, 1 - _OPACITY * heatmap, _OPACITY * heatmap)
+    mixed = 0.4 * colours.astype(np.float32) + rgb
     mixed -= mixed.min()
     return (255 * mixed / max(mixed.max(), 1.0)).astype(np.uint8)

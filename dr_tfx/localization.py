@@ -1,4 +1,4 @@
-"""Whether heat maps point at lesions: measures against masks, and their intervals. No model.
+"""Whether heat maps point at lesions: measures against masks. No model.
 
 All of them compare with chance inside the retina. The black surround is no place where anything
 could point by accident, and counting it would make any map that lies on the retina look good.
@@ -21,10 +21,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from dr_tfx import images, metrics
+from dr_tfx import images
 
 TOLERANCE = 0.03  # Of the retina's width: Zhang's 15 pixels on pictures of 500.
 NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: the optic disc.
@@ -163,29 +161,3 @@ def read_masks(paths: Mapping[str, Path], *, like: tuple[int, int]) -> dict[str,
                 "of the photograph's shape"
             )
     return masks
-
-
-def mean_interval(
-    values: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0
-) -> metrics.Estimate:
-    """A mean over photographs with a percentile bootstrap interval over patients, 95 %.
-
-    Patients are drawn with replacement, each with all of its photographs (Field and Welsh 2007,
-    JRSS B 69:369).
-
-    Args:
-      values: (n,); NaN where there is none, which is left out.
-      patients: (n,) any labels.
-      resamples: how many times to draw.
-      seed: the same seed gives the same interval.
-    """
-    series = np.asarray(values, np.float64)
-    known = ~np.isnan(series)
-    if not known.any():
-        return metrics.Estimate(float("nan"), float("nan"), float("nan"))
-    cluster, names = pd.factorize(np.asarray(patients)[known])
-    sums, sizes = np.bincount(cluster, series[known]), np.bincount(cluster)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    low, high = np.quantile((drawn @ sums) / (drawn @ sizes), [0.025, 0.975])
-    return metrics.Estimate(float(series[known].mean()), float(low), float(high))

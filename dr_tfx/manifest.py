@@ -190,11 +190,11 @@ def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
     return manifest
 
 
-def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) -> None:
-    """Refuses data that a model was not made for.
+def check_same_recipe(trained_on: Manifest, given: Manifest, *, where: str) -> None:
+    """Refuses pictures that a model was not made for.
 
     Raises:
-      ValueError: names every field of recipe or labels that differs; or the rows are others.
+      ValueError: names every field of recipe or labels that differs.
     """
     ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
     different = [
@@ -217,6 +217,15 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
             f"{where} was built for another model. {'; '.join(different)}. "
             "Build the data with the model's config, or train on this data."
         )
+
+
+def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) -> None:
+    """Refuses data that a model was not made for, or not trained on.
+
+    Raises:
+      ValueError: names every field of recipe or labels that differs; or the rows are others.
+    """
+    check_same_recipe(trained_on, given, where=where)
     if trained_on.fingerprint != given.fingerprint:
         raise ValueError(
             f"{where} is not the data set that the model was trained on: its rows or its split "

@@ -43,7 +43,12 @@ def find(arguments: Sequence[str]) -> list[Path]:
 
 
 def read_all(
-    bundle: models.Bundle, paths: Sequence[Path], *, output_dir: Path
+    bundle: models.Bundle,
+    paths: Sequence[Path],
+    *,
+    output_dir: Path,
+    method: str = specs.METHODS[0],
+    colormap: str = specs.COLORMAPS[0],
 ) -> Iterator[Reading]:
     """Scores photographs and writes one figure for each; gives their rows in order.
 
@@ -53,6 +58,8 @@ def read_all(
       bundle: the model.
       paths: files. Those that are missing or give no example are rejected, the others scored.
       output_dir: where the figures go, `<stem>.png`; created if need be.
+      method: of the heat maps, a name in `specs.METHODS`.
+      colormap: of the figures, a name in `specs.COLORMAPS`.
 
     Raises:
       ValueError: at once: what was done to the training pictures is not known.
@@ -64,12 +71,15 @@ def read_all(
             "that a probability would mean nothing. To read photographs, build the data set from "
             "the photographs themselves (drtfx-build-examples --image_dir) and train on it"
         )
-    return _read_all(bundle, paths, output_dir)
+    explain = explainer.Explainer(bundle, method=method)
+    return _read_all(explain, paths, output_dir, colormap)
 
 
-def _read_all(bundle: models.Bundle, paths: Sequence[Path], output_dir: Path) -> Iterator[Reading]:
+def _read_all(
+    explain: explainer.Explainer, paths: Sequence[Path], output_dir: Path, colormap: str
+) -> Iterator[Reading]:
     output_dir.mkdir(parents=True, exist_ok=True)
-    explain, experiment = explainer.Explainer(bundle), bundle.experiment
+    experiment = explain.bundle.experiment
     names, remaining = _figure_names(paths), iter(paths)
     while batch := list(itertools.islice(remaining, experiment.evaluation.batch_size)):
         prepared = [_prepare(path, experiment.dataset.recipe) for path in batch]
@@ -91,7 +101,8 @@ def _read_all(bundle: models.Bundle, paths: Sequence[Path], output_dir: Path) ->
                 ungradable=picture.ungradable,
             )
             explained = figures.Explained(picture.rgb, heatmap, _caption(reading))
-            png = figures.draw([explained], title=path.name)
+            title = f"{path.name}   {explain.title}"
+            png = figures.draw([explained], title=title, colormap=colormap)
             (output_dir / reading.figure).write_bytes(png)
             yield reading
 

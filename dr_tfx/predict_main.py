@@ -8,9 +8,15 @@ photographs is done to them; a model of arrays (--npy_images), of which that is 
 refused. A folder stands for the photographs directly in it.
 
 Prints a table: photograph, probability, decision. OUT (RUN/predictions if not given) receives the
-same as predictions.csv, and a picture of every photograph with its heat map: which places raised
-the probability. What cannot be read is listed as rejected with the reason, and the others are
-still read; the exit code is 1 if none could be. The last line printed is OUT.
+same as predictions.csv, and a picture of every photograph: the original, the heat map of which
+places raised the probability, and the two overlaid. What cannot be read is listed as rejected with
+the reason, and the others are still read; the exit code is 1 if none could be. The last line
+printed is OUT.
+
+--method chooses how heat maps are made: gradcam (the published recipe's), gradcam++, hirescam, or
+occlusion, which hides one square of the photograph after the other and takes some hundred times as
+long. --colormap=jet draws them as the published recipe does; the default is read more reliably,
+also by people who do not see all colours.
 
 Research software, not a medical device: no result is a diagnosis.
 """
@@ -22,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags
 
-from dr_tfx import console
+from dr_tfx import console, specs
 
 if TYPE_CHECKING:
     from dr_tfx import photographs
@@ -30,6 +36,12 @@ if TYPE_CHECKING:
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for the results; WORKDIR/predictions if not given."
+)
+_METHOD = flags.DEFINE_enum(
+    "method", specs.METHODS[0], specs.METHODS, "How the heat maps are made."
+)
+_COLORMAP = flags.DEFINE_enum(
+    "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of the heat maps."
 )
 
 
@@ -52,7 +64,13 @@ def main(argv: Sequence[str]) -> None:
                 "drtfx-evaluate --split=validation chooses one.",
                 file=sys.stderr,
             )
-        found = photographs.read_all(bundle, paths, output_dir=output_dir)
+        found = photographs.read_all(
+            bundle,
+            paths,
+            output_dir=output_dir,
+            method=_METHOD.value,
+            colormap=_COLORMAP.value,
+        )
         width = max(len("photograph"), *(len(str(path)) for path in paths))
         print(f"{'photograph':<{width}}  probability  decision")
         for reading in found:

@@ -86,8 +86,8 @@ def render(
 
 
 def _interval(estimate: Mapping[str, Any], scale: float = 100) -> str:
-    digits = 1 if scale == 100 else 3
-    return "–".join(f"{scale * estimate[end]:.{digits}f}" for end in ("low", "high"))
+    digits, ends = 1 if scale == 100 else 3, (estimate["low"], estimate["high"])
+    return "–".join("?" if end is None else f"{scale * end:.{digits}f}" for end in ends)
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -117,7 +117,7 @@ def _words(summary: Mapping[str, Any]) -> dict[str, str]:
     return {
         "roc": f"ROC curve with area {tta['auc']['value']:.3f}; {at}: {pair}.",
         "precision_recall": f"Precision-recall curve with average precision "
-        f"{tta['average_precision']:.3f}; {at}: recall {rates['sensitivity']}, precision "
+        f"{tta['average_precision']['value']:.3f}; {at}: recall {rates['sensitivity']}, precision "
         f"{rates['ppv']}.",
         "confusion": f"Confusion matrix {at}: of '{negative}', {cleared} correct and {alarmed} "
         f"false alarms; of '{positive}', {missed} missed and {found} found.",
@@ -234,7 +234,7 @@ def _precision_recall(
     rates = tta["at_threshold"]["rates"]
     share = predictions["target"].mean()
     axis.axhline(share, color=theme.soft, lw=1, ls="--", label=f"guessing {share:.3f}")
-    label = f"average precision {tta['average_precision']:.3f}"
+    label = f"average precision {tta['average_precision']['value']:.3f}"
     axis.plot(recall, precision, color=theme.first, drawstyle="steps-post", label=label)
     chosen = (rates["sensitivity"]["value"], rates["ppv"]["value"])
     labels = ("recall (sensitivity)", "precision (PPV)")

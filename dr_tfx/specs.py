@@ -14,8 +14,23 @@ from typing import Any, Literal
 
 OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
 ADDONS = "tfa."
-VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
-METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Of heat maps.
+VIEWS = (
+    "identity",
+    "left_right",
+    "up_down",
+    "left_right_up_down",
+    "brighter",
+    "rotate_90",
+    "rotate_180",
+    "rotate_270",
+    "rotate_10",
+    "rotate_350",
+    "zoom_in",
+    "zoom_out",
+)
+METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Of heat maps; the first by default.
+# Of their figures, as matplotlib calls them; perceptually uniform but for the published recipe's.
+COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
 
 
 class ConfigError(ValueError):
@@ -167,10 +182,16 @@ class Evaluation:
     """How the model is scored."""
 
     views: tuple[str, ...] = ("identity",)  # Test-time augmentation; some of VIEWS.
+    combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.
     batch_size: int = 64
-    threshold_rule: Literal["accuracy", "youden"] = "youden"
+    # The operating point that decides; `min_*` is the one with the first bound of that setting.
+    threshold_rule: Literal["accuracy", "youden", "min_sensitivity", "min_specificity"] = "youden"
     threshold_grid: tuple[float, float, float] = (0.01, 0.99, 0.01)  # First, last, step; for
-    # `accuracy` and the sweep. `youden` chooses among the midpoints between all scores.
+    # `accuracy` and the sweep. The other rules choose among the midpoints between all scores.
+    # Further points, reported beside it: the highest specificity at a sensitivity of at least so
+    # much, and the reverse. The defaults are what IDx-DR was cleared with (Abramoff et al. 2018).
+    min_sensitivity: tuple[float, ...] = (0.872,)
+    min_specificity: tuple[float, ...] = (0.907,)
     bootstrap_resamples: int = 2000
 
 
@@ -420,6 +441,16 @@ def _check_evaluation(evaluation: Evaluation) -> None:
         0 < first <= last < 1 and step > 0,
         "config.evaluation.threshold_grid is (first, last, step) with 0 < first <= last < 1.",
     )
+    for name in ("min_sensitivity", "min_specificity"):
+        bounds = getattr(evaluation, name)
+        _require(
+            all(0 < bound <= 1 for bound in bounds) and len(set(bounds)) == len(bounds),
+            f"config.evaluation.{name} is {bounds}; expected shares in (0, 1], each once.",
+        )
+        _require(
+            bool(bounds) or evaluation.threshold_rule != name,
+            f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is empty.",
+        )
     _require(
         "identity" in evaluation.views[:1],
         "config.evaluation.views must begin with 'identity', the photograph as it is.",
@@ -427,6 +458,11 @@ def _check_evaluation(evaluation: Evaluation) -> None:
     _require(
         set(evaluation.views) <= set(VIEWS) and len(set(evaluation.views)) == len(evaluation.views),
         f"config.evaluation.views is {evaluation.views}; expected some of {VIEWS}, each once.",
+    )
+    _require(
+        not {"rotate_180", "left_right_up_down"} <= set(evaluation.views),
+        "config.evaluation.views has rotate_180 and left_right_up_down, which are the same view: "
+        "it would count twice. Leave one out.",
     )
     _require(evaluation.batch_size > 0, "config.evaluation.batch_size must be above 0.")
     _require(

@@ -15,7 +15,7 @@ from conftest import draw
 from test_explain import contents, make_bundle
 
 from beam_jobs import explain, explain_inputs, explain_measures, heatmap_shards
-from dr_tfx import explainer, gradcam, images, localization, models
+from dr_tfx import explainer, gradcam, images, localization, models, specs
 
 NAMES = [f"{patient}_{eye}" for patient in (1, 2, 3) for eye in ("left", "right")]
 SIZE = 32
@@ -114,11 +114,11 @@ def test_overlays_have_the_size_of_the_photograph(workdir, raw, explained):
     placed = np.zeros((120 + 2 * side, 230 + 2 * side), np.float32)
     placed[side + y : 2 * side + y, side + x : 2 * side + x] = cv2.resize(heatmap, (side, side))
     placed = placed[side : side + 120, side : side + 230]
-    expected = gradcam.overlay(photograph[..., ::-1], placed, colormap=explain.figures.COLORMAP)
+    expected = gradcam.overlay(photograph[..., ::-1], placed, colormap=specs.COLORMAPS[0])
     # The box was found at half the size: its edge, where colours jump, may be a pixel off.
     different = np.abs(expected.astype(int) - overlay[..., ::-1]).max(axis=2) > 10
     assert different.mean() < 0.04
-    wrong = gradcam.overlay(photograph[..., ::-1], heatmap, colormap=explain.figures.COLORMAP)
+    wrong = gradcam.overlay(photograph[..., ::-1], heatmap, colormap=specs.COLORMAPS[0])
     assert (np.abs(wrong.astype(int) - overlay[..., ::-1]).max(axis=2) > 10).mean() > 0.2
 
 

@@ -242,11 +242,13 @@ def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
         assert np.allclose([float(v) for v in line.split()], here, atol=1e-5)
 
 
-def test_the_threshold_is_kept_in_the_bundle(bundle_dir):
+def test_what_was_fitted_is_kept_in_the_bundle(bundle_dir):
     assert models.load_bundle(bundle_dir).threshold is None
-    models.save_threshold(bundle_dir, 0.37, "validation")
+    fitted = datasets.fitted(1 / 3)
+    models.save_fitted(bundle_dir, fitted)
     bundle = models.load_bundle(bundle_dir)
-    assert (bundle.threshold, bundle.threshold_split) == (0.37, "validation")
+    assert bundle.fitted == fitted
+    assert bundle.threshold == 1 / 3
 
 
 def test_a_folder_without_bundle_is_refused(tmp_path):
@@ -263,25 +265,6 @@ def test_scores_of_a_split_are_those_of_its_arrays(bundle_dir):
     images = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(33, 44)])
     scores = predict.view_scorer(bundle)(tf.constant(images)).numpy()
     assert np.allclose(scores.mean(axis=1), frame["score"], atol=1e-6)
-
-
-def test_views_are_r1s_five():
-    rng = np.random.default_rng(2)
-    x = rng.uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    expected = {
-        "identity": x,
-        "left_right": x[:, :, ::-1],
-        "up_down": x[:, ::-1],
-        "left_right_up_down": x[:, ::-1, ::-1],
-        "brighter": np.clip(x / 255 * 1.1, 0, 1) * 255,
-    }
-    assert set(predict.VIEWS) == set(expected)
-    for name, view in predict.VIEWS.items():
-        assert np.allclose(view(tf.constant(x)), expected[name], atol=1e-3), name
-
-
-def test_every_view_that_a_config_may_name_is_there():
-    assert tuple(predict.VIEWS) == specs.VIEWS
 
 
 def test_a_damaged_shard_is_refused_with_a_way_out(bundle_dir, tmp_path):
