@@ -34,7 +34,7 @@ def workdir(tmp_path_factory):
     experiment = dataclasses.replace(experiment, dataset=dataset, evaluation=evaluation)
     data = datasets.write(base / "data", experiment.dataset)
     folder = make_bundle(base / "run", experiment, data)
-    models.save_threshold(folder, 0.5, "validation")
+    models.save_fitted(folder, datasets.fitted(0.5))
     return folder
 
 
