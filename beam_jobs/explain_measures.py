@@ -196,6 +196,9 @@ def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]
             | {key: estimate.to_dict() for key, estimate in found.items()}
             for (by, name, part), found in zip(groups, figures, strict=True)
         ]
+    # The methods beside each other, and not each with all of its rows.
+    order = list(dict.fromkeys((row["by"], row["name"]) for row in rows))
+    rows.sort(key=lambda row: order.index((row["by"], row["name"])))
     settings = {
         "tolerance": localization.TOLERANCE,
         "steps": perturbation.STEPS,

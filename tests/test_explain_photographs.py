@@ -258,6 +258,7 @@ def test_too_few_patients_are_said_to_be_too_few(measured):
         ("grade", "c"): 1,
     }
     flat = pd.read_csv(measured / "localization.csv")
+    assert flat["method"].tolist() == ["gradcam", "hirescam"] * 5
     assert len(flat) == 10 and {"hit", "hit_low", "energy_gain_high"} < set(flat.columns)
 
 
