@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import conftest
 import datasets
 import keras
 import numpy as np
 import pytest
 
-from dr_tfx import explainer, gradcam, heads, models, predict
+from dr_tfx import explainer, gradcam, heads, models, photographs, predict
 
 SIZE = 16
 VIEWS = ("identity", "left_right", "rotate_90", "brighter")
@@ -76,3 +77,18 @@ def test_maps_of_views_are_turned_back_and_averaged(bundle, images, plain):
 def test_every_method_has_a_title(bundle):
     titles = [explainer.Explainer(bundle, method).title for method in gradcam.METHODS]
     assert titles == ["Grad-CAM", "Grad-CAM++", "HiResCAM", "Occlusion"]
+
+
+def test_photographs_are_drawn_by_the_method_and_in_the_colours_asked_for(bundle, tmp_path):
+    """The command's two flags, as `photographs.read_all` gets them."""
+    (tmp_path / "eye.jpeg").write_bytes(conftest.encode(conftest.draw(3)))
+    written = []
+    for settings in ({}, {"method": "occlusion"}, {"colormap": "jet"}):
+        (reading,) = photographs.read_all(
+            bundle, [tmp_path / "eye.jpeg"], output_dir=tmp_path, **settings
+        )
+        assert not reading.rejected
+        written.append((tmp_path / reading.figure).read_bytes())
+    assert len(set(written)) == 3
+    with pytest.raises(ValueError, match="'gradcan'; expected one of"):
+        photographs.read_all(bundle, [], output_dir=tmp_path, method="gradcan")
