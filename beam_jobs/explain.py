@@ -1,156 +1,201 @@
-"""Heat maps of one split of a data set, as a Beam job.
+"""Heat maps of one split of a data set, or of raw photographs, as a Beam job.
 
-    shards of the split -> Reshuffle -> ExplainShard: one shard in, one shard of heat maps out
+    parts -> Reshuffle -> ExplainPart: one part in, its heat maps, overlays and rows out
 
-The shard is the unit of work, as in the build job: nothing but shard names passes between workers,
-memory does not grow with the data set, and a rerun skips what is finished. OUTPUT_DIR receives
+The part, a shard of the split or some photographs, is the unit of work, as in the build job:
+nothing but names passes between workers, memory does not grow with the data set, and a rerun skips
+what is finished. OUTPUT_DIR receives
 
     explain.json             what the folder is made from; written first, compared by a rerun
-    heatmaps-<shard>         TFRecords: image/id, heatmap/values (float32 bytes), heatmap/height,
+    heatmaps-<part>          TFRecords: image/id, heatmap/values (float32 bytes), heatmap/height,
                              heatmap/width, score
-    heatmaps-<shard>.csv     the shard's rows of the index; written last: the shard is finished
-    index.csv                id, label, target, score, decision, shard; sorted by id
+    overlays/<part>/<id>.png the heat map over the photograph; of raw ones at their full size, and
+                             thumbnails/<part>/<id>.png at the model's
+    localization-<part>.csv  measures against lesion masks, where there are any
+    heatmaps-<part>.csv      the part's rows of the index; written last: the part is finished
+    index.csv                id, label, target, score, decision, shard, overlay; sorted by id; of
+                             raw photographs also photograph and ungradable
+    rejects.csv              id, photograph, reason, detail of raw photographs that cannot be read
+    localization.json, .csv  the measures, averaged, and localization_photographs.csv, each
     gradcam_normal.png       three photographs of the negative class
     gradcam_abnormal.png     three of the positive class
     gradcam_final.png        the six together
+    index.html               all of it to look at
 """
 
-import functools
+import dataclasses
 import hashlib
-import itertools
 import json
-import os
-import threading
-from collections.abc import Iterator, Sequence
+import shutil
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
-import pandas as pd
 from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import explain_figures, heatmap_shards, progress, runners
-from dr_tfx import explainer, manifest, models, records
+from beam_jobs import (
+    explain_inputs,
+    explain_measures,
+    explain_part,
+    explain_results,
+    find_source,
+    heatmap_shards,
+    progress,
+    runners,
+)
+from dr_tfx import localization, manifest, models, specs
 
 SOURCE_FILE = "explain.json"
-INDEX_FILE = "index.csv"
-_COLUMNS = ["id", "label", "target", "score", "decision", "shard"]
-_LOADING = threading.Lock()
 
 
-class ExplainShard(beam.DoFn):
-    """Writes the heat maps and the index rows of one shard; yields the number of records."""
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to explain, how, and where to. Workers must see all folders under the same paths."""
 
-    def __init__(self, *, workdir: Path, version: str, data_dir: Path, output_dir: Path):
-        self._workdir, self._version = workdir, version
-        self._data_dir, self._output_dir = data_dir, output_dir
-
-    def setup(self) -> None:
-        self._explainer = load(self._workdir, self._version)
-
-    def process(self, shard: manifest.Shard) -> Iterator[int]:
-        target = self._explainer.bundle.experiment.task.label_map[shard.label]
-        final = heatmap_shards.path(self._output_dir, shard.name)
-        temporary = final.with_name(f"{final.name}.tmp")
-        rows = []
-        with temporary.open("wb") as stream:
-            writer = records.RecordWriter(stream)
-            try:
-                for name, heatmap, score in self._explained(shard):
-                    writer.write(heatmap_shards.record(name, heatmap, score))
-                    rows.append((name, shard.label, target, score, shard.name))
-            except ValueError as error:
-                raise ValueError(f"{self._data_dir / shard.name}: {error}") from error
-            stream.flush()
-            os.fsync(stream.fileno())
-        if len(rows) != shard.records:
-            raise ValueError(
-                f"{self._data_dir / shard.name} has {len(rows)} records; "
-                f"{manifest.FILE_NAME} says {shard.records}. Build the data set again."
-            )
-        temporary.replace(final)
-        index = pd.DataFrame(rows, columns=["id", "label", "target", "score", "shard"])
-        manifest.write_text(
-            heatmap_shards.index_path(self._output_dir, shard.name), index.to_csv(index=False)
-        )
-        yield len(rows)
-
-    def _explained(self, shard: manifest.Shard) -> Iterator[tuple[str, np.ndarray, float]]:
-        experiment = self._explainer.bundle.experiment
-        size, batch_size = experiment.dataset.recipe.size, experiment.evaluation.batch_size
-        with (self._data_dir / shard.name).open("rb") as stream:
-            examples = records.read_images(stream, size)
-            while batch := list(itertools.islice(examples, batch_size)):
-                maps, scores = self._explainer(np.stack([image for _, image in batch]))
-                for (name, _), heatmap, score in zip(batch, maps, scores, strict=True):
-                    yield name, heatmap, float(score)
+    workdir: Path  # A trained bundle.
+    output_dir: Path  # Created if need be; what an interrupted run left there is taken up.
+    data_dir: Path | None = None  # A data set of the same recipe and labels; or else
+    split: str = "validation"
+    image_dir: str = ""  # photographs: what `find_source.open_source` takes,
+    labels: str = ""  # and a CSV of their labels, if there is one.
+    methods: tuple[str, ...] = specs.METHODS[:1]  # The first makes the maps; all are measured.
+    colormap: str = specs.COLORMAPS[0]
+    overlays: str = "full"  # One of explain_part.OVERLAYS.
+    masks_dir: Path | None = None  # Lesion masks of the photographs, one folder a kind;
+    lesions: tuple[str, ...] = ()  # those that count. None: every folder but OD.
+    overwrite: bool = False  # Discard what earlier runs left, and start again.
 
 
-def explain(
-    *,
-    workdir: Path,
-    data_dir: Path,
-    split: str,
-    output_dir: Path,
-    options: PipelineOptions,
-    overwrite: bool = False,
-) -> Path:
-    """Explains every example of a split; see the module's text. Returns `output_dir`.
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """What there is to explain."""
+
+    inputs: explain_inputs.Inputs
+    parts: list[explain_inputs.Part]
+    source: dict[str, Any]  # What tells it from anything else, for SOURCE_FILE.
+    name: str  # For people.
+
+
+def explain(request: Request, options: PipelineOptions) -> Path:
+    """Explains every photograph; see the module's text. Returns the folder.
 
     Args:
-      workdir: a trained bundle.
-      data_dir: a data set of the same recipe and labels.
-      split: which part of it.
-      output_dir: created if need be. What an interrupted run left there is taken up.
-      options: Beam's; workers must see all three folders under the same paths.
-      overwrite: discard what `output_dir` holds of earlier runs, and start again.
+      request: what.
+      options: Beam's.
 
     Raises:
-      FileNotFoundError: no bundle or no data set.
-      ValueError: data and bundle do not fit, a shard is damaged, or `output_dir` holds something
-        else and `overwrite` is not set.
+      FileNotFoundError: no bundle, no data set or no photographs.
+      ValueError: data and bundle do not fit, a shard or mask is damaged, no photograph can be used,
+        or the folder holds something else and `overwrite` is not set.
     """
-    data = manifest.load(data_dir)
+    _check(request)
+    workdir, output_dir = request.workdir, request.output_dir
     model_hash = _sha256(workdir / models.MODEL_FILE)
     version = f"{model_hash} {_sha256(workdir / models.BUNDLE_FILE)}"
-    loaded = load(workdir, version)
-    bundle = loaded.bundle
-    manifest.check_same_contract(bundle.manifest, data, where=str(data_dir))
-    shards = data.shards_of(split)
-    views = list(bundle.experiment.evaluation.views)
-    source = {"model": model_hash, "views": views, "data": data.fingerprint, "split": split}
-    _claim(output_dir, source, overwrite=overwrite)
-    work = ExplainShard(workdir=workdir, version=version, data_dir=data_dir, output_dir=output_dir)
-    _run([s for s in shards if not _is_done(output_dir, s)], work, options, output_dir)
+    explain_with = explain_part.load(workdir, version, request.methods)[request.methods[0]]
+    bundle, threads = explain_with.bundle, runners.threads_per_worker(options)
+    given = _given(request, bundle, threads=threads)
+    masks = None
+    if request.masks_dir:
+        kinds = localization.kinds(request.masks_dir, request.lesions)
+        masks = explain_measures.Masks(request.masks_dir, kinds)
+        explain_measures.check_names(masks, given.parts)
+    settings = explain_part.Settings(
+        workdir=workdir,
+        version=version,
+        methods=request.methods,
+        overlays=request.overlays,
+        colormap=request.colormap,
+        masks=masks,
+        threads=threads,
+    )
+    source = given.source | {
+        "model": model_hash,
+        "views": list(bundle.experiment.evaluation.views),
+        "methods": list(request.methods),
+        "overlays": request.overlays,
+        "colormap": request.colormap,
+        "masks": masks and explain_measures.digest(masks),
+    }
+    _claim(output_dir, source, overwrite=request.overwrite)
+    _run(given, explain_part.ExplainPart(settings, given.inputs, output_dir), options, output_dir)
     if bundle.threshold is None:
-        logging.warning("%s has no threshold yet: decisions at %s.", workdir, loaded.threshold)
-    index = _read_index(output_dir, shards)
-    index["decision"] = index["score"].map(loaded.decide)
-    index = index[_COLUMNS].sort_values("id", kind="stable", ignore_index=True)
-    manifest.write_text(output_dir / INDEX_FILE, index.to_csv(index=False))
-    explain_figures.write(
-        index, data_dir=data_dir, output_dir=output_dir, experiment=bundle.experiment
+        logging.warning(
+            "%s has no threshold yet: decisions at %s.", workdir, explain_with.threshold
+        )
+    explain_results.write(
+        given.parts,
+        given.inputs,
+        settings,
+        explain_with,
+        title=given.name,
+        output_dir=output_dir,
     )
     return output_dir
 
 
-def load(workdir: Path, version: str) -> explainer.Explainer:
-    """The bundle's explainer, loaded once per process however many workers run in it.
+def _check(request: Request) -> None:
+    """Refuses what contradicts itself, before any work.
 
-    Args:
-      workdir: the bundle's folder.
-      version: any text that changes with the bundle, so that an old one is not taken for it.
+    Raises:
+      ValueError: it does.
     """
-    with _LOADING:
-        return _load(workdir, version)
+    if (request.data_dir is None) == (not request.image_dir):
+        raise ValueError(
+            "expected either --data_dir, a data set, or --image_dir, raw photographs; got "
+            f"{'none' if request.data_dir is None else 'both'}"
+        )
+    for flag, value in (("labels", request.labels), ("masks_dir", request.masks_dir)):
+        if value and not request.image_dir:
+            raise ValueError(
+                f"--{flag} goes with --image_dir: a data set has labels already, and does not say "
+                "where in a photograph its pictures lie, so that no mask can be laid on them"
+            )
+    if request.lesions and not request.masks_dir:
+        raise ValueError("--lesions names folders of --masks_dir, which is not given")
+    unknown = [name for name in request.methods if name not in specs.METHODS]
+    if unknown or not request.methods:
+        raise ValueError(
+            f"--method={','.join(request.methods)}: expected some of {', '.join(specs.METHODS)}"
+        )
+    if len(request.methods) > 1 and not request.masks_dir:
+        raise ValueError(
+            f"several methods, {', '.join(request.methods)}, are for comparison with lesion masks: "
+            "give --masks_dir too, or one --method"
+        )
 
 
-@functools.lru_cache(maxsize=1)
-def _load(workdir: Path, version: str) -> explainer.Explainer:
-    del version  # Part of the cache's key.
-    return explainer.Explainer(models.load_bundle(workdir))
+def _given(request: Request, bundle: models.Bundle, *, threads: int) -> _Given:
+    spec = bundle.experiment.dataset
+    if request.data_dir:
+        data = manifest.load(request.data_dir)
+        manifest.check_same_contract(bundle.manifest, data, where=str(request.data_dir))
+        parts = explain_inputs.parts_of_split(data, request.split)
+        return _Given(
+            explain_inputs.Shards(request.data_dir, spec.recipe.size),
+            parts,
+            {"data": data.fingerprint, "split": request.split},
+            f"{spec.name}, {request.split}",
+        )
+    if bundle.manifest.prepared == manifest.ELSEWHERE:
+        raise ValueError(
+            "the model was trained on pictures that were prepared outside of dr_tfx (an .npy "
+            "array): what was done to them cannot be done to a photograph. Explain a split of its "
+            "data set, --data_dir"
+        )
+    photographs = find_source.open_source(request.image_dir)
+    parts, digests = explain_inputs.parts_of_source(
+        photographs, spec, labels=request.labels, by_name=request.masks_dir is not None
+    )
+    inputs = explain_inputs.Photographs(photographs, spec.recipe, threads)
+    paths = (Path(inputs.path(item)) for part in parts for item in part.items)
+    if any(path.is_relative_to(request.output_dir) for path in paths):
+        raise ValueError(
+            f"--output_dir={request.output_dir} holds photographs of --image_dir; choose another, "
+            "so that overlays are never taken for photographs"
+        )
+    return _Given(inputs, parts, digests, request.image_dir)
 
 
 def _sha256(path: Path) -> str:
@@ -166,13 +211,16 @@ def _claim(output_dir: Path, source: dict[str, Any], *, overwrite: bool) -> None
     """Notes what the folder is made from, after making sure that it holds nothing else."""
     output_dir.mkdir(parents=True, exist_ok=True)
     path = output_dir / SOURCE_FILE
-    if overwrite:
-        for pattern in (SOURCE_FILE, "heatmaps-*", "gradcam_*.png", INDEX_FILE):
+    if overwrite and path.is_file():
+        for folder in (heatmap_shards.OVERLAYS, heatmap_shards.THUMBNAILS):
+            shutil.rmtree(output_dir / folder, ignore_errors=True)
+        for pattern in ("heatmaps-*", "localization*", *explain_results.FILES):
             for old in output_dir.glob(pattern):
                 old.unlink()
+        path.unlink()
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        different = [key for key in source if found.get(key) != source[key]]
+        different = [key for key in {**source, **found} if found.get(key) != source.get(key)]
         if different:
             raise ValueError(
                 f"{output_dir} holds heat maps of something else: {', '.join(different)} "
@@ -183,20 +231,22 @@ def _claim(output_dir: Path, source: dict[str, Any], *, overwrite: bool) -> None
 
 
 def _run(
-    shards: Sequence[manifest.Shard],
-    work: ExplainShard,
+    given: _Given,
+    work: explain_part.ExplainPart,
     options: PipelineOptions,
     output_dir: Path,
 ) -> None:
-    if not shards:
+    parts = [part for part in given.parts if not heatmap_shards.is_done(output_dir, part.name)]
+    if not parts:
         return
     pipeline = beam.Pipeline(runner=runners.create(options), options=options)
-    _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(work)
+    _ = pipeline | beam.Create(parts) | beam.Reshuffle() | beam.ParDo(work)
 
     def count() -> tuple[int, dict[str, int]]:
-        return sum(shard.records for shard in shards if _is_done(output_dir, shard)), {}
+        done = (p.records for p in given.parts if heatmap_shards.is_done(output_dir, p.name))
+        return sum(done), {}
 
-    total = sum(shard.records for shard in shards)
+    total = sum(part.records for part in given.parts)
     with progress.bar(count, total=total, seconds=0.5, title="explain"):
         try:
             pipeline.run().wait_until_finish()
@@ -204,14 +254,3 @@ def _run(
             logging.debug("%s", error)
             last = str(error).strip().splitlines()[-1]
             raise ValueError(f"{last} (--verbosity=1 shows where.)") from error
-
-
-def _is_done(output_dir: Path, shard: manifest.Shard) -> bool:
-    made = (heatmap_shards.path, heatmap_shards.index_path)
-    return all(where(output_dir, shard.name).is_file() for where in made)
-
-
-def _read_index(output_dir: Path, shards: Sequence[manifest.Shard]) -> pd.DataFrame:
-    exactly = {"id": str, "score": float}  # No id is a number or missing, no digit is lost.
-    paths = [heatmap_shards.index_path(output_dir, shard.name) for shard in shards]
-    return pd.concat([pd.read_csv(path, converters=exactly) for path in paths])

@@ -8,50 +8,67 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from beam_jobs import heatmap_shards
-from dr_tfx import figures, specs
+from beam_jobs import explain_inputs, heatmap_shards
+from dr_tfx import figures
 
 _SHOWN = 3  # Photographs of each class.
 
 
 def write(
-    index: pd.DataFrame, *, data_dir: Path, output_dir: Path, experiment: specs.Experiment
+    index: pd.DataFrame,
+    parts: Sequence[explain_inputs.Part],
+    inputs: explain_inputs.Inputs,
+    *,
+    output_dir: Path,
+    class_names: Sequence[str],
+    method: str,
+    colormap: str,
 ) -> None:
     """Writes gradcam_normal.png, gradcam_abnormal.png and gradcam_final.png, the two together.
 
     Shown are those of each class whose ids have the smallest SHA-256: chosen without looking at
-    the scores, so that errors appear as often as they occur, and the same in every run.
+    the scores, so that errors appear as often as they occur, and the same in every run. The class
+    is the truth, or the decision where no photograph's label is known.
 
     Args:
-      index: one row an example: id, target, score, decision, shard.
-      data_dir: where the photographs are.
+      index: one row a photograph: id, target, score, decision, shard.
+      parts: of the job.
+      inputs: give the photographs.
       output_dir: where the heat maps are, and the figures go.
-      experiment: names the classes and the size.
+      class_names: of class 0 and 1.
+      method: how the maps were made, for the titles.
+      colormap: of the figures.
     """
-    names = experiment.task.class_names
-    chosen = [choose(index[index["target"] == target]) for target in (0, 1)]
-    pictures: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for shard, rows in pd.concat(chosen).groupby("shard"):
-        pictures |= heatmap_shards.pictures(
-            data_dir / str(shard),
-            heatmap_shards.path(output_dir, str(shard)),
-            wanted=set(rows["id"]),
-            size=experiment.dataset.recipe.size,
-        )
-    negative, positive = (
-        [
-            figures.Explained(*pictures[row["id"]], _caption(row, names))
-            for row in rows.to_dict("records")
+    is_known = index["target"].notna().any()
+    classes = index["target"] if is_known else index["decision"].map(list(class_names).index)
+    negative, positive = (choose(index[classes == target]) for target in (0, 1))
+    chosen = pd.concat([negative, positive])
+    pictures: dict[str, np.ndarray] = {}
+    heatmaps: dict[str, np.ndarray] = {}
+    for part in parts:
+        if wanted := set(chosen[chosen["shard"] == part.name]["id"]):
+            pictures |= {
+                seen.item.id: seen.picture.rgb
+                for seen in inputs.pictures(part.only(wanted))
+                if isinstance(seen, explain_inputs.Seen) and seen.item.id in wanted
+            }
+            heatmaps |= heatmap_shards.heatmaps(output_dir, part.name, wanted=wanted)
+
+    def rows(of: pd.DataFrame) -> list[figures.Explained]:
+        return [
+            figures.Explained(pictures[row["id"]], heatmaps[row["id"]], _caption(row, class_names))
+            for row in of.to_dict("records")
         ]
-        for rows in chosen
-    )
-    for file, title, shown in (
-        ("gradcam_normal.png", f"Grad-CAM: {names[0]}", negative),
-        ("gradcam_abnormal.png", f"Grad-CAM: {names[1]}", positive),
-        ("gradcam_final.png", f"Grad-CAM: {names[0]} and {names[1]}", negative + positive),
-    ):
+
+    shown = {
+        "gradcam_normal.png": ([class_names[0]], rows(negative)),
+        "gradcam_abnormal.png": ([class_names[1]], rows(positive)),
+        "gradcam_final.png": (class_names, rows(negative) + rows(positive)),
+    }
+    for file, (names, explained) in shown.items():
+        title = f"{method}: {' and '.join(names)}{'' if is_known else ', as decided'}"
         temporary = output_dir / f"{file}.tmp"
-        temporary.write_bytes(figures.draw(shown, title=title))
+        temporary.write_bytes(figures.draw(explained, title=title, colormap=colormap))
         temporary.replace(output_dir / file)
 
 
@@ -62,7 +79,5 @@ def choose(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _caption(row: Mapping[Hashable, Any], names: Sequence[str]) -> str:
-    return (
-        f"{row['id']}   truth {names[row['target']]}   score {row['score']:.3f}   "
-        f"decision {row['decision']}"
-    )
+    truth = "not known" if pd.isna(row["target"]) else names[row["target"]]
+    return f"{row['id']}   truth {truth}   score {row['score']:.3f}   decision {row['decision']}"

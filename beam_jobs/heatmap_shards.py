@@ -1,6 +1,7 @@
-"""The files of heat maps beside a data set's shards: one of heat maps and one of index rows each.
+"""The files of the explain job: for every part, its heat maps, rows, measures and overlays.
 
-A heat map shard is a TFRecord with the examples of its data shard in the same order.
+A part is a shard of a data set, or some raw photographs; its heat maps are a TFRecord with its
+examples in the same order, those that were rejected left out.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,16 +15,37 @@ from dr_tfx import records
 VALUES = "heatmap/values"  # bytes: little-endian float32 in C order
 HEIGHT, WIDTH = "heatmap/height", "heatmap/width"  # int64
 SCORE = "score"  # float: mean probability of the positive class over the views
+OVERLAYS, THUMBNAILS = "overlays", "thumbnails"  # Folders.
 
 
-def path(output_dir: Path, shard: str) -> Path:
-    """Where the heat maps of a data shard are."""
-    return output_dir / f"heatmaps-{shard}"
+def path(output_dir: Path, part: str) -> Path:
+    """Where the heat maps of a part are."""
+    return output_dir / f"heatmaps-{part}"
 
 
-def index_path(output_dir: Path, shard: str) -> Path:
-    """Where a data shard's rows of the index are; the shard is finished when this file exists."""
-    return output_dir / f"heatmaps-{shard}.csv"
+def index_path(output_dir: Path, part: str) -> Path:
+    """Where a part's rows of the index are; the part is finished when this file exists."""
+    return output_dir / f"heatmaps-{part}.csv"
+
+
+def measures_path(output_dir: Path, part: str) -> Path:
+    """Where a part's rows of the table of measures are."""
+    return output_dir / f"localization-{part}.csv"
+
+
+def is_done(output_dir: Path, part: str) -> bool:
+    """Whether a part is finished."""
+    return all(where(output_dir, part).is_file() for where in (path, index_path))
+
+
+def overlay(part: str, name: str) -> str:
+    """The overlay of a photograph, within the folder. A subfolder a part keeps folders small."""
+    return f"{OVERLAYS}/{part}/{name}.png"
+
+
+def thumbnail(part: str, name: str) -> str:
+    """The small overlay of a photograph whose overlay is large, within the folder."""
+    return f"{THUMBNAILS}/{part}/{name}.png"
 
 
 def record(name: str, heatmap: np.ndarray, score: float) -> bytes:
@@ -50,10 +72,7 @@ def read(file: Path) -> Iterator[tuple[str, np.ndarray, float]]:
             yield example[records.IMAGE_ID].decode(), heatmap.reshape(shape), example[SCORE]
 
 
-def pictures(
-    shard: Path, heatmaps: Path, *, wanted: Collection[str], size: int
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Id -> uint8 image (size, size, 3) and float32 heat map of the wanted examples of a shard."""
-    with shard.open("rb") as stream:
-        both = zip(records.read_images(stream, size), read(heatmaps), strict=True)
-        return {name: (image, map_) for (name, image), (_, map_, _) in both if name in wanted}
+def heatmaps(output_dir: Path, part: str, *, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    """Id -> float32 heat map of the wanted photographs of a part."""
+    found = read(path(output_dir, part))
+    return {name: heatmap for name, heatmap, _ in found if name in wanted}

@@ -47,18 +47,32 @@ class RejectedImage(ValueError):
         self.reason, self.detail = reason, detail
 
 
+class Box(NamedTuple):
+    """A rectangle of a photograph, in shares of its width and height, EXIF orientation applied.
+
+    As shares it holds at any scale the photograph is decoded at. Ends below 0 or above 1 are
+    padding.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+
 class Picture(NamedTuple):
-    """A photograph as the model sees it, and whether it can be graded."""
+    """A photograph as the model sees it, whether it can be graded, and which part of it that is."""
 
     rgb: np.ndarray  # uint8 (size, size, 3).
     ungradable: str  # "", "black", "blown_out" or "no_retina"; `quality.assess` says how.
+    box: Box = Box()  # What `rgb` shows of the photograph.
 
 
 class _Steps(NamedTuple):
     """What makes a recipe: how it is decoded, and a pure function of the decoded BGR."""
 
     reduced: bool  # Decode JPEG at the smallest fraction whose sides are at least the size.
-    make: Callable[[np.ndarray, specs.Recipe], np.ndarray]
+    make: Callable[[np.ndarray, specs.Recipe], tuple[np.ndarray, Box]]
 
 
 def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
@@ -80,7 +94,8 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
         ungradable = assessment.ungradable
         if ungradable and recipe.quality_gate == "reject":
             raise RejectedImage(f"ungradable:{ungradable}", str(assessment))
-    return Picture(steps.make(bgr, recipe), ungradable)
+    rgb, box = steps.make(bgr, recipe)
+    return Picture(rgb, ungradable, box)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -291,7 +306,7 @@ def retina_box(bgr: np.ndarray) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _reference(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
+def _reference(bgr: np.ndarray, recipe: specs.Recipe) -> tuple[np.ndarray, Box]:
     """The published preprocessing: full-size CLAHE, then bilinear resize, aspect ratio not kept.
 
     Its bytes, for less: CLAHE needs the lightness of every pixel, but the resize reads four pixels
@@ -308,7 +323,7 @@ def _reference(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
     lab[..., 0] = enhanced
     pixels[read] = cv2.cvtColor(lab, cv2.COLOR_LAB2BGR).view("V3")[..., 0]
     small = cv2.resize(bgr, (recipe.size, recipe.size), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2RGB), Box()
 
 
 def _lightness(bgr: np.ndarray) -> np.ndarray:
@@ -333,7 +348,7 @@ def _bilinear_sources(length: int, size: int) -> np.ndarray:
     return np.unique(np.clip(np.concatenate([first, first + 1]), 0, length - 1))
 
 
-def _fundus(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
+def _fundus(bgr: np.ndarray, recipe: specs.Recipe) -> tuple[np.ndarray, Box]:
     """Crop to the retina, pad to a square, CLAHE, area resize.
 
     Padding keeps the retina round; area averaging does not alias small lesions.
@@ -359,10 +374,15 @@ def _fundus(bgr: np.ndarray, recipe: specs.Recipe) -> np.ndarray:
     )
     enhanced = enhance(square, clip_limit=recipe.clip_limit, tiles=recipe.tiles)
     shrinks = side >= recipe.size
-    return cv2.resize(
+    small = cv2.resize(
         enhanced,
         (recipe.size, recipe.size),
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+    )
+    x, y = left - before, top - above  # Of the square's corner.
+    whole_height, whole_width = bgr.shape[:2]
+    return small, Box(
+        x / whole_width, y / whole_height, (x + side) / whole_width, (y + side) / whole_height
     )
 
 

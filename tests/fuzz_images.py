@@ -121,7 +121,7 @@ def main(seed: int, cases: int) -> None:
         data = damage(intact[case % len(intact)], intact, rng)
         recipe = recipes[rng.integers(0, len(recipes))]
         try:
-            rgb, why = images.apply_recipe(data, recipe)
+            rgb, why, _ = images.apply_recipe(data, recipe)
             assert (rgb.shape, rgb.dtype) == ((recipe.size, recipe.size, 3), np.uint8), case
             assert isinstance(why, str), case
             counts["accepted"] += 1

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import explain, explain_figures, heatmap_shards, runners
+from beam_jobs import explain, explain_figures, explain_inputs, heatmap_shards, runners
 from dr_tfx import explainer, models, photographs, predict, records
 
 ROOT = Path(__file__).parent.parent
@@ -57,13 +57,13 @@ def made(tmp_path_factory):
 
 def run(made, output_dir, *, beam_args=(), **changes):
     arguments = {"workdir": made[0], "data_dir": made[1], "split": "validation"} | changes
-    return explain.explain(
-        output_dir=output_dir, options=PipelineOptions(list(beam_args)), **arguments
-    )
+    request = explain.Request(output_dir=output_dir, **arguments)
+    return explain.explain(request, PipelineOptions(list(beam_args)))
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,20 @@ def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
 
 def test_the_index_is_sorted_and_the_figures_are_there(explained):
     index = pd.read_csv(explained / "index.csv")
-    assert list(index.columns) == ["id", "label", "target", "score", "decision", "shard"]
+    assert " ".join(index.columns) == "id label target score decision shard overlay"
     assert index["id"].is_monotonic_increasing
     heights = [cv2.imread(str(explained / name)).shape[0] for name in FIGURES]
     assert heights[0] > 1.7 * heights[1] and heights[1] == heights[2]
-    assert not list(explained.glob("*.tmp"))
+    assert not list(explained.rglob("*.tmp"))
+
+
+def test_overlays_have_the_size_of_what_is_stored(made, explained):
+    index = pd.read_csv(explained / "index.csv")
+    assert index["overlay"].nunique() == len(index)
+    for row in index.itertuples():
+        assert row.overlay == f"overlays/{row.shard}/{row.id}.png"
+        assert cv2.imread(str(explained / row.overlay)).shape == (32, 32, 3)
+    assert len(list(explained.rglob("*.png"))) == len(index) + len(FIGURES)
 
 
 def test_another_runner_layout_writes_the_same_bytes(made, explained, tmp_path):
@@ -167,14 +176,22 @@ def test_the_photographs_shown_do_not_depend_on_scores(made, explained, tmp_path
     copy = shutil.copytree(explained, tmp_path / "copy")
     shown = {}
 
-    def draw(rows, *, title):
+    def draw(rows, *, title, colormap):
         shown[title] = [row.caption for row in rows]
         return b""
 
     monkeypatch.setattr(explain_figures.figures, "draw", draw)
     index = pd.read_csv(explained / "index.csv")
     index = index[(index["target"] == 0) | (index["id"] == index[index["target"] == 1]["id"].min())]
-    explain_figures.write(index, data_dir=made[1], output_dir=copy, experiment=made[3])
+    explain_figures.write(
+        index,
+        explain_inputs.parts_of_split(made[2], "validation"),
+        explain_inputs.Shards(made[1], 32),
+        output_dir=copy,
+        class_names=made[3].task.class_names,
+        method="Grad-CAM",
+        colormap="jet",
+    )
     negative = index[index["target"] == 0]["id"]
     expected = sorted(negative, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:3]
     assert [caption.split()[0] for caption in shown["Grad-CAM: negative"]] == expected

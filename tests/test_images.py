@@ -331,13 +331,18 @@ TURNS = {
 }
 
 
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """The same file with an EXIF orientation."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
 @pytest.mark.parametrize("orientation", TURNS)
 def test_orientation_of_the_camera_is_applied(orientation):
     """Also where the decode is reduced, and before either recipe."""
     data = encode(draw(8, width=320, height=200, center=(80, 100), radius=70))
-    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
-    tagged = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    tagged = with_orientation(data, orientation)
     for reduce in (1, 2, 4, 8):
         expected = TURNS[orientation](images.decode(data, reduce=reduce))
         np.testing.assert_array_equal(images.decode(tagged, reduce=reduce), expected)
@@ -346,6 +351,27 @@ def test_orientation_of_the_camera_is_applied(orientation):
         recipe = specs.Recipe(name="reference", size=size)
         made, expected = (images.apply_recipe(d, recipe).rgb for d in (tagged, turned))
         np.testing.assert_array_equal(made, expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("radius", [150, 300])  # The larger is cut off above and below.
+@pytest.mark.parametrize("name", images.RECIPES)
+def test_a_picture_tells_where_in_the_photograph_it_lies(name, radius, orientation):
+    """A spot is found at the same place, also where the decode is reduced and rounds a side."""
+    image = np.zeros((483, 645, 3), np.uint8)
+    cv2.circle(image, (350, 240), radius, (30, 40, 200), -1)
+    cv2.circle(image, (290, 180), 12, (30, 250, 30), -1)
+    data = with_orientation(encode(image), orientation)
+
+    def spot(bgr: np.ndarray) -> np.ndarray:
+        """Its centre, x and y, in shares of the picture."""
+        ys, xs = np.nonzero(bgr[..., 1] > 140)
+        return np.array([(xs.mean() + 0.5) / bgr.shape[1], (ys.mean() + 0.5) / bgr.shape[0]])
+
+    made = images.apply_recipe(data, specs.Recipe(name=name, size=100))
+    left, top, right, bottom = made.box
+    found = (left, top) + spot(made.rgb) * (right - left, bottom - top)
+    np.testing.assert_allclose(found, spot(images.decode(data)), atol=0.004)
 
 
 def dicom(pixels: np.ndarray, *, syntax: str = "1.2.840.10008.1.2.1", **elements) -> bytes:

@@ -1,0 +1,263 @@
+"""Measures the heat maps of photographs that have lesion masks, and says what follows.
+
+Workers measure one photograph after the other and leave a table beside the heat maps; the driver
+averages them by method, kind of lesion and grade.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from beam_jobs import explain_inputs, label_table
+from dr_tfx import (
+    explainer,
+    intervals,
+    localization,
+    metrics,
+    perturbation,
+    predict,
+    quality,
+    splits,
+)
+
+ANY = "any lesion"
+COLUMNS = (
+    *("id", "patient", "label", "method", "lesion"),
+    *("hit", "hit_chance", "hit_other", "energy", "area", "energy_other"),
+    *("insertion", "insertion_random", "deletion", "deletion_random"),
+)
+_MIN_PATIENTS = 10
+_PAIRS = {  # What is gained -> what is better if larger, and what it is compared with.
+    "hit_gain": ("hit", "hit_chance"),
+    "hit_own": ("hit", "hit_other"),
+    "energy_gain": ("energy", "area"),
+    "energy_own": ("energy", "energy_other"),
+    "insertion_gain": ("insertion", "insertion_random"),
+    "deletion_gain": ("deletion_random", "deletion"),
+}
+_MEANS = COLUMNS[6:]
+_UNKNOWN = metrics.Estimate(float("nan"), float("nan"), float("nan"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """Where the masks are, and which of them count."""
+
+    folder: Path
+    kinds: tuple[str, ...]
+
+
+def check_names(masks: Masks, parts: Iterable[explain_inputs.Part]) -> None:
+    """Refuses masks of other photographs, before any work.
+
+    Raises:
+      ValueError: no mask goes with any photograph.
+    """
+    names = [label_table.identify(item.name) for part in parts for item in part.items]
+    if not any(localization.find_masks(masks.folder, name, masks.kinds) for name in names):
+        raise ValueError(
+            f"{masks.folder} has no mask of any of the {len(names)} photographs in "
+            f"{', '.join(masks.kinds)}; for the first, {names[0]}.png or "
+            f"{names[0]}_{masks.kinds[0]}.png was expected"
+        )
+
+
+def digest(masks: Masks) -> str:
+    """What tells these masks from others: SHA-256 of their names and sizes."""
+    found = hashlib.sha256()
+    for kind in masks.kinds:
+        for path in sorted((masks.folder / kind).iterdir()):
+            found.update(f"{kind}/{path.name}\0{path.stat().st_size}\n".encode())
+    return found.hexdigest()
+
+
+class Measurer:
+    """Measures the maps of several methods. One a process."""
+
+    def __init__(
+        self,
+        masks: Masks,
+        explainers: Mapping[str, explainer.Explainer],
+        inputs: explain_inputs.Inputs,
+    ):
+        """Takes the explainers by the name of their method, all of one bundle."""
+        self._masks, self._explainers, self._inputs = masks, explainers, inputs
+        bundle = next(iter(explainers.values())).bundle
+        # Maps are of the photograph as it is, and so is the score that they are held against.
+        evaluation = dataclasses.replace(bundle.experiment.evaluation, views=("identity",))
+        experiment = dataclasses.replace(bundle.experiment, evaluation=evaluation)
+        self._score = predict.view_scorer(dataclasses.replace(bundle, experiment=experiment))
+
+    def rows(self, batch: Sequence[explain_inputs.Seen]) -> Iterator[dict[str, Any]]:
+        """Rows of the table of photographs: one a photograph with lesions, method and kind.
+
+        Another photograph's map, for comparison, is that of the one half a batch further on.
+        """
+        with_masks = [(seen, paths) for seen in batch if (paths := self._paths(seen))]
+        if not with_masks:
+            return
+        rgb = np.stack([seen.picture.rgb for seen, _ in with_masks])
+        maps = {name: explain(rgb)[0] for name, explain in self._explainers.items()}
+        step = len(with_masks) // 2
+        for i, (seen, paths) in enumerate(with_masks):
+            other = (i + step) % len(with_masks)
+            own = {name: (m[i], m[other] if step else None) for name, m in maps.items()}
+            yield from self._photograph(seen, paths, own)
+
+    def _paths(self, seen: explain_inputs.Seen) -> dict[str, Path]:
+        name = label_table.identify(seen.item.name)
+        return localization.find_masks(self._masks.folder, name, self._masks.kinds)
+
+    def _photograph(
+        self,
+        seen: explain_inputs.Seen,
+        paths: Mapping[str, Path],
+        maps: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    ) -> Iterator[dict[str, Any]]:
+        targets = _targets(self._inputs.whole(seen), paths)
+        if not targets:
+            return
+        seed = splits.stable_hash("random maps", seen.item.id)
+        areas, random = perturbation.measure(
+            seen.picture.rgb, [own for own, _ in maps.values()], self._score, seed=seed
+        )
+        known: dict[str, Any] = {
+            "id": seen.item.id,
+            "patient": seen.item.patient,
+            "label": seen.item.label,
+        }
+        height, width = next(iter(targets.values())).shape
+
+        def place(heatmap: np.ndarray) -> np.ndarray:
+            return localization.spread(heatmap, seen.picture.box, height=height, width=width)
+
+        for (method, (own, other)), area in zip(maps.items(), areas, strict=True):
+            placed = place(own)
+            placed_other = None if other is None else place(other)
+            for kind, target in targets.items():
+                row = known | {"method": method, "lesion": kind} | target.measure(placed)._asdict()
+                if placed_other is not None:
+                    pointing = target.measure(placed_other)
+                    row |= {"hit_other": pointing.hit, "energy_other": pointing.energy}
+                if kind == ANY:
+                    row |= {"insertion": area.insertion, "insertion_random": random.insertion}
+                    row |= {"deletion": area.deletion, "deletion_random": random.deletion}
+                yield row
+
+
+def _targets(whole: np.ndarray, paths: Mapping[str, Path]) -> dict[str, localization.Target]:
+    """Kind, and ANY for all together -> what maps are measured against, where there is a lesion."""
+    masks = localization.read_masks(paths, like=(whole.shape[0], whole.shape[1]))
+    height, width = next(iter(masks.values())).shape
+    lit = quality.lit_field(np.ascontiguousarray(whole[..., ::-1]))[1].astype(np.uint8)
+    retina = cv2.resize(lit, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    every = {ANY: np.logical_or.reduce(list(masks.values())), **masks}
+    return {
+        kind: localization.Target(mask, retina)
+        for kind, mask in every.items()
+        if (mask & retina).any()
+    }
+
+
+def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]:
+    """The table of photographs averaged, and what follows from it.
+
+    Args:
+      table: rows of `Measurer.rows`, of all photographs.
+      label_names: of the labels.
+
+    Returns:
+      JSON-ready: `settings`; `verdicts`, each with `method`, `alarm` and `text`; and `rows`, each
+      with `method`, `by` (all, lesion or grade), `name`, `photographs`, and figures with the ends
+      of their 95 % interval. `<x>_gain` is the mean difference from chance or random maps,
+      `<x>_own` from another photograph's maps; above 0 the map is better.
+    """
+    rows, verdicts = [], []
+    for method, of_method in table.groupby("method", sort=False):
+        together = of_method[of_method["lesion"] == ANY]
+        groups = [("all", ANY, together)]
+        by_kind = of_method[of_method["lesion"] != ANY].groupby("lesion", sort=True)
+        groups += [("lesion", str(kind), part) for kind, part in by_kind]
+        groups += [
+            ("grade", name, part)
+            for label, name in enumerate(label_names)
+            if len(part := together[together["label"] == label])
+        ]
+        figures = [_figures(part) for _, _, part in groups]
+        verdicts += _verdicts(str(method), figures[0], patients=together["patient"].nunique())
+        rows += [
+            {"method": method, "by": by, "name": name, "photographs": len(part)}
+            | {key: estimate.to_dict() for key, estimate in found.items()}
+            for (by, name, part), found in zip(groups, figures, strict=True)
+        ]
+    settings = {
+        "tolerance": localization.TOLERANCE,
+        "steps": perturbation.STEPS,
+        "random_maps": perturbation.RANDOM_MAPS,
+    }
+    return {"settings": settings, "verdicts": verdicts, "rows": rows}
+
+
+def flat(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a summary as a table: a column for each figure and for each end."""
+    table = pd.json_normalize(summary["rows"], sep="_")
+    return table.rename(columns=lambda column: column.removesuffix("_value"))
+
+
+def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
+    """Name -> mean over photographs, with its interval over patients."""
+    values = {key: part[key] for key in _MEANS}
+    values |= {key: part[better] - part[than] for key, (better, than) in _PAIRS.items()}
+    bootstrap = intervals.PatientBootstrap(part["patient"])
+    found = {"hit": bootstrap.proportion(part["hit"] > 0, np.ones(len(part), bool))}
+    for key, column in values.items():
+        known = column.notna()
+        of_known = bootstrap
+        if not known.all():  # A photograph alone has no other's map to compare with.
+            of_known = intervals.PatientBootstrap(part["patient"][known])
+        found[key] = of_known.mean(column[known]) if known.any() else _UNKNOWN
+    return found
+
+
+def _verdicts(
+    method: str, found: Mapping[str, metrics.Estimate], *, patients: int
+) -> list[dict[str, Any]]:
+    if patients < _MIN_PATIENTS:
+        text = f"{patients} patients with lesions are too few to tell whether the maps show them."
+        return [{"method": method, "alarm": True, "text": text}]
+    hit, chance, energy, area = (found[key] for key in ("hit", "hit_chance", "energy", "area"))
+    is_hit, is_energy = found["hit_gain"].low > 0, found["energy_gain"].low > 0
+    told = [
+        (
+            not is_hit,
+            f"The maps {'point' if is_hit else 'do not point'} at lesions: the highest place is on "
+            f"one or beside it in {_percent(hit)}, {100 * chance.value:.1f} % by chance.",
+        ),
+        (
+            not is_energy,
+            f"The share of the maps on lesions, {_percent(energy)}, is "
+            f"{'above' if is_energy else 'not above'} the lesions' share of the retina, "
+            f"{100 * area.value:.1f} %.",
+        ),
+    ]
+    if max(found["hit_own"].low, found["energy_own"].low) <= 0:
+        text = "Another photograph's map does as well: it may show where lesions usually are."
+        told.append((True, text))
+    for key, text in (
+        ("insertion_gain", "bringing back what the maps mark raises the score"),
+        ("deletion_gain", "blurring what the maps mark lowers the score"),
+    ):
+        is_better = found[key].low > 0
+        than = "more than" if is_better else "no more than"
+        told.append((not is_better, f"{text.capitalize()} {than} doing so in random places."))
+    return [{"method": method, "alarm": alarm, "text": text} for alarm, text in told]
+
+
+def _percent(e: metrics.Estimate) -> str:
+    return f"{100 * e.value:.1f} % ({100 * e.low:.1f}–{100 * e.high:.1f})"

@@ -1,0 +1,161 @@
+"""All that a worker of the explain job runs: one part in, its heat maps, overlays and rows out."""
+
+import dataclasses
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import cv2
+import numpy as np
+import pandas as pd
+
+from beam_jobs import explain_inputs, explain_measures, heatmap_shards
+from dr_tfx import explainer, gradcam, localization, manifest, models, records
+
+OVERLAYS = ("full", "small", "none")
+COLUMNS = (
+    *("id", "label", "target", "score", "shard", "overlay"),
+    *("photograph", "ungradable", "reason", "detail"),
+)
+_LOADING = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every worker does alike."""
+
+    workdir: Path
+    version: str  # Any text that changes with the bundle.
+    methods: tuple[str, ...]  # The first makes the maps; all are measured.
+    overlays: str  # One of OVERLAYS.
+    colormap: str
+    masks: explain_measures.Masks | None
+    threads: int  # That draw at the same time.
+
+
+class ExplainPart(beam.DoFn):
+    """Writes the heat maps, the overlays and, last, the rows of a part; yields its name."""
+
+    def __init__(self, settings: Settings, inputs: explain_inputs.Inputs, output_dir: Path):
+        self._settings, self._inputs, self._output_dir = settings, inputs, output_dir
+
+    def setup(self) -> None:
+        s = self._settings
+        explainers = load(s.workdir, s.version, s.methods)
+        self._explainer = explainers[s.methods[0]]
+        self._measurer = (
+            explain_measures.Measurer(s.masks, explainers, self._inputs) if s.masks else None
+        )
+
+    def process(self, part: explain_inputs.Part) -> Iterator[str]:
+        if heatmap_shards.is_done(self._output_dir, part.name):
+            yield part.name  # Dask tries again whatever a lost worker had finished.
+            return
+        final = heatmap_shards.path(self._output_dir, part.name)
+        temporary = final.with_name(f"{final.name}.tmp")
+        batch_size = self._explainer.bundle.experiment.evaluation.batch_size
+        rows: list[dict[str, Any]] = []
+        measures: list[dict[str, Any]] = []
+        with temporary.open("wb") as stream, ThreadPoolExecutor(self._settings.threads) as pool:
+            writer = records.RecordWriter(stream)
+            pictures = self._inputs.pictures(part)
+            while batch := list(itertools.islice(pictures, batch_size)):
+                usable = [seen for seen in batch if isinstance(seen, explain_inputs.Seen)]
+                rejected = [r for r in batch if isinstance(r, explain_inputs.Rejected)]
+                rows += map(self._reject, rejected)
+                if usable:
+                    rows += self._explain(usable, part, writer, pool)
+                if usable and self._measurer:
+                    measures += self._measurer.rows(usable)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(final)
+        if self._measurer:
+            table = pd.DataFrame(measures, columns=list(explain_measures.COLUMNS))
+            path = heatmap_shards.measures_path(self._output_dir, part.name)
+            manifest.write_text(path, table.to_csv(index=False))
+        text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+        manifest.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
+        yield part.name
+
+    def _explain(
+        self,
+        usable: Sequence[explain_inputs.Seen],
+        part: explain_inputs.Part,
+        writer: records.RecordWriter,
+        pool: Executor,
+    ) -> Iterator[dict[str, Any]]:
+        """Writes heat maps and overlays of a batch; gives its rows."""
+        maps, scores = self._explainer(np.stack([seen.picture.rgb for seen in usable]))
+        overlays = pool.map(functools.partial(self._draw, part=part), usable, maps)
+        task = self._explainer.bundle.experiment.task
+        for seen, heatmap, score, overlay in zip(usable, maps, scores, overlays, strict=True):
+            item = seen.item
+            writer.write(heatmap_shards.record(item.id, heatmap, float(score)))
+            yield {
+                "id": item.id,
+                "label": item.label,
+                "target": None if item.label is None else task.label_map[item.label],
+                "score": float(score),
+                "shard": part.name,
+                "overlay": overlay,
+                "photograph": self._inputs.path(item),
+                "ungradable": seen.picture.ungradable,
+            }
+
+    def _reject(self, rejected: explain_inputs.Rejected) -> dict[str, Any]:
+        item, error = rejected
+        known = {"id": item.id, "photograph": self._inputs.path(item)}
+        return known | {"reason": error.reason, "detail": error.detail}
+
+    def _draw(
+        self, seen: explain_inputs.Seen, heatmap: np.ndarray, *, part: explain_inputs.Part
+    ) -> str:
+        """Writes the overlays of one photograph; gives the path of the best within the folder."""
+        size = self._settings.overlays
+        if size == "none":
+            return ""
+        path = heatmap_shards.overlay(part.name, seen.item.id)
+        small = heatmap_shards.thumbnail(part.name, seen.item.id)
+        is_full = size == "full" and self._inputs.is_raw
+        self._write(small if is_full else path, seen.picture.rgb, heatmap)
+        if is_full:
+            whole = self._inputs.whole(seen)
+            height, width = whole.shape[:2]
+            box = seen.picture.box
+            self._write(path, whole, localization.spread(heatmap, box, height=height, width=width))
+        return path
+
+    def _write(self, path: str, rgb: np.ndarray, heatmap: np.ndarray) -> None:
+        mixed = gradcam.overlay(rgb, heatmap, colormap=self._settings.colormap)
+        done, png = cv2.imencode(".png", cv2.cvtColor(mixed, cv2.COLOR_RGB2BGR))
+        if not done:
+            raise ValueError(f"OpenCV could not write {path}, {rgb.shape}, as PNG")
+        final = self._output_dir / path
+        final.parent.mkdir(parents=True, exist_ok=True)
+        final.write_bytes(png.tobytes())
+
+
+def load(workdir: Path, version: str, methods: tuple[str, ...]) -> dict[str, explainer.Explainer]:
+    """The bundle's explainers by method, loaded once per process however many workers run in it.
+
+    Args:
+      workdir: the bundle's folder.
+      version: any text that changes with the bundle, so that an old one is not taken for it.
+      methods: names of `gradcam`.
+    """
+    with _LOADING:
+        return _load(workdir, version, methods)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(workdir: Path, version: str, methods: tuple[str, ...]) -> dict[str, explainer.Explainer]:
+    del version  # Part of the cache's key.
+    bundle = models.load_bundle(workdir)
+    return {method: explainer.Explainer(bundle, method=method) for method in methods}

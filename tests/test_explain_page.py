@@ -1,0 +1,149 @@
+"""The page of heat maps as a browser sees it, with as many rows as EyePACS has photographs."""
+
+import json
+import re
+
+import cv2
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from test_explain_photographs import table
+from test_report import _emulate, browser
+
+from beam_jobs import explain_measures, explain_page, explain_part
+
+__all__ = ["browser"]  # The fixture.
+
+ROWS = 35_000
+EXPERIMENT = datasets.experiment()  # Labels a, b, c; the last two are positive.
+
+
+def index(rows):
+    """Ids in order; label and score of row i are i % 3 and i % 1000 / 1000."""
+    i = np.arange(rows)
+    return pd.DataFrame(
+        {
+            "id": [f"eye {n:05d}" for n in i],
+            "label": pd.array(i % 3, "Int64"),
+            "target": pd.array(np.minimum(i % 3, 1), "Int64"),
+            "score": i % 1000 / 1000,
+            "decision": np.where(i % 1000 >= 500, "positive", "negative"),
+            "shard": [f"shard-{n // 512}" for n in i],
+        }
+    )
+
+
+def render(rows, *, is_raw=False, rejects=(), **changes):
+    settings = explain_part.Settings(
+        workdir="run",
+        version="",
+        methods=("gradcam",),
+        overlays="full",
+        colormap="jet",
+        masks=changes.pop("masks", None),
+        threads=1,
+    )
+    return explain_page.render(
+        rows,
+        pd.DataFrame(rejects, columns=["id", "reason", "detail"]),
+        title="<photographs>",
+        experiment=EXPERIMENT,
+        threshold=0.5,
+        method="Grad-CAM",
+        settings=settings,
+        is_raw=is_raw,
+        **{"measures": None} | changes,
+    )
+
+
+@pytest.fixture
+def page(tmp_path):
+    """35,000 rows, and overlays of the first hundred."""
+    measures = explain_measures.summarise(
+        table(hit=0.75, hit_other=0.25, energy=0.2, insertion=0.6, deletion=0.4), ["a", "b", "c"]
+    )
+    html = render(
+        index(ROWS),
+        measures=measures,
+        masks=explain_measures.Masks(tmp_path, ("EX", "MA")),
+        rejects=[("<b>dark</b>", "ungradable:black", "brightness 3")],
+    )
+    for i in range(100):
+        path = tmp_path / "overlays" / "shard-0" / f"eye {i:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((32, 32, 3), i, np.uint8))
+    cv2.imwrite(str(tmp_path / "gradcam_final.png"), np.zeros((64, 48, 3), np.uint8))
+    (tmp_path / "index.html").write_text(html, encoding="utf-8")
+    return tmp_path / "index.html"
+
+
+def shown(browser):
+    return [b.text for b in browser.find_elements("css selector", "#shown li b")]
+
+
+def choose(browser, field, value):
+    browser.execute_script(
+        "const f = document.getElementById(arguments[0]); f.value = arguments[1];"
+        "f.dispatchEvent(new Event('input', {bubbles: true}))",
+        *(field, value),
+    )
+
+
+def test_the_page_finds_photographs(browser, page):
+    browser.get_log("performance")
+    _emulate(browser, theme="dark", width=390)
+    browser.get(page.as_uri())
+    where = browser.find_element("id", "where")
+    assert where.text == "1 to 24 of 35,000" and shown(browser)[0] == "eye 00000"
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    browser.find_element("id", "next").click()
+    assert where.text == "25 to 48 of 35,000" and shown(browser)[0] == "eye 00024"
+    choose(browser, "order", "up")
+    assert shown(browser)[0] == "eye 00999"
+    choose(browser, "order", "name")
+    choose(browser, "result", "missed")  # Positive below the threshold: the first is row 1.
+    assert shown(browser)[:3] == ["eye 00001", "eye 00002", "eye 00004"]
+    choose(browser, "low", "0.49")  # Rows 490 to 499 of every thousand.
+    assert shown(browser)[0] == "eye 00490"
+    browser.find_element("css selector", "#grades input[value='1']").click()
+    wanted = [i for i in range(ROWS) if i % 3 == 2 and 490 <= i % 1000 < 500]
+    assert where.text == f"1 to 24 of {len(wanted)}"
+    assert shown(browser) == [f"eye {i:05d}" for i in wanted[:24]]
+    choose(browser, "name", "no such name")
+    assert where.text == "No photograph is like that." and shown(browser) == []
+    said = [row["message"] for row in browser.get_log("browser")]
+    assert all(".png - Failed to load" in message for message in said)  # Only a hundred are there.
+    for theme, width in (("light", 1280), ("light", 390)):
+        _emulate(browser, theme=theme, width=width)
+        browser.get(page.as_uri())
+        pictures = browser.execute_script(
+            "const all = [...document.images]; all.forEach(i => i.loading = 'eager');"
+            "return Promise.all(all.map(i => i.decode())).then(() => all.map(i => [i.alt, "
+            "i.naturalWidth, i.getBoundingClientRect().width]))"
+        )
+        assert len(pictures) == 25 and all(alt and min(sizes) > 0 for alt, *sizes in pictures)
+        assert pictures[3][0] == "Heat map over eye 00003: a, score 0.003, negative"
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.get_log("browser") == []
+    events = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
+    requests = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    urls = {r["request"]["url"] for r in requests if r["documentURL"] == page.as_uri()}
+    assert len(urls) < 150 and all(url.startswith(("file://", "data:")) for url in urls)
+
+
+def test_the_page_is_self_contained_and_escapes_what_data_says(page):
+    html = page.read_text(encoding="utf-8")
+    assert "&lt;photographs&gt;" in html and "&lt;b&gt;dark&lt;/b&gt;" in html
+    assert not re.search(r"https?://|<link rel=.stylesheet|<script src|@import", html)
+    assert len(html) < 2e6
+    assert "The maps point at lesions" in html and "(EX, MA)" in html
+    rows = index(2)
+    rows["id"] = ["</script><script>alert(1)</script>", "é"]
+    html = render(rows, is_raw=True)
+    assert "<script>alert" not in html
+    text = re.search(r'<script id="data" type="application/json">(.*?)</script>', html)[1]
+    data = json.loads(text)
+    assert data["id"] == rows["id"].tolist() and data["thumbnails"] == "thumbnails"
+    unknown = render(rows.assign(label=pd.NA, target=pd.NA))
+    assert "missed" not in re.sub(r"<script.*", "", unknown, flags=re.DOTALL)
