@@ -76,6 +76,8 @@ def test_maps_of_views_are_turned_back_and_averaged(bundle, images, plain):
 
 def test_every_method_has_a_title(bundle):
     titles = [explainer.Explainer(bundle, method).title for method in gradcam.METHODS]
+    averaged = explainer.Explainer(bundle, average_views=True).title
+    assert averaged == "Grad-CAM, mean of 4 views"
     assert titles == ["Grad-CAM", "Grad-CAM++", "HiResCAM", "Occlusion"]
 
 
@@ -83,12 +85,12 @@ def test_photographs_are_drawn_by_the_method_and_in_the_colours_asked_for(bundle
     """The command's two flags, as `photographs.read_all` gets them."""
     (tmp_path / "eye.jpeg").write_bytes(conftest.encode(conftest.draw(3)))
     written = []
-    for settings in ({}, {"method": "occlusion"}, {"colormap": "jet"}):
+    for settings in ({}, {"method": "occlusion"}, {"colormap": "jet"}, {"average_views": True}):
         (reading,) = photographs.read_all(
             bundle, [tmp_path / "eye.jpeg"], output_dir=tmp_path, **settings
         )
         assert not reading.rejected
         written.append((tmp_path / reading.figure).read_bytes())
-    assert len(set(written)) == 3
+    assert len(set(written)) == 4
     with pytest.raises(ValueError, match="'gradcan'; expected one of"):
         photographs.read_all(bundle, [], output_dir=tmp_path, method="gradcan")
