@@ -60,6 +60,7 @@ class Request:
     image_dir: str = ""  # photographs: what `find_source.open_source` takes,
     labels: str = ""  # and a CSV of their labels, if there is one.
     methods: tuple[str, ...] = specs.METHODS[:1]  # The first makes the maps; all are measured.
+    average_views: bool = False  # Maps are means over the views, as the scores are.
     colormap: str = specs.COLORMAPS[0]
     overlays: str = "full"  # One of explain_part.OVERLAYS.
     masks_dir: Path | None = None  # Lesion masks of the photographs, one folder a kind;
@@ -93,7 +94,10 @@ def explain(request: Request, options: PipelineOptions) -> Path:
     workdir, output_dir = request.workdir, request.output_dir
     model_hash = _sha256(workdir / models.MODEL_FILE)
     version = f"{model_hash} {_sha256(workdir / models.BUNDLE_FILE)}"
-    explain_with = explain_part.load(workdir, version, request.methods)[request.methods[0]]
+    explainers = explain_part.load(
+        workdir, version, request.methods, average_views=request.average_views
+    )
+    explain_with = explainers[request.methods[0]]
     bundle, threads = explain_with.bundle, runners.threads_per_worker(options)
     given = _given(request, bundle, threads=threads)
     masks = None
@@ -106,6 +110,7 @@ def explain(request: Request, options: PipelineOptions) -> Path:
         version=version,
         methods=request.methods,
         overlays=request.overlays,
+        average_views=request.average_views,
         colormap=request.colormap,
         masks=masks,
         threads=threads,
@@ -115,6 +120,7 @@ def explain(request: Request, options: PipelineOptions) -> Path:
         "views": list(bundle.experiment.evaluation.views),
         "methods": list(request.methods),
         "overlays": request.overlays,
+        "average_views": request.average_views,
         "colormap": request.colormap,
         "masks": masks and explain_measures.digest(masks),
     }

@@ -68,6 +68,9 @@ _METHOD = flags.DEFINE_list(
     list(specs.METHODS[:1]),
     f"How maps are made, of {', '.join(specs.METHODS)}; several to compare them.",
 )
+_AVERAGE_VIEWS = flags.DEFINE_bool(
+    "average_views", False, "Maps are means over the views of evaluation.views, as scores are."
+)
 _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of overlays and figures."
 )
@@ -104,6 +107,7 @@ def main(argv: Sequence[str]) -> None:
             image_dir=_IMAGE_DIR.value,
             labels=_LABELS.value,
             methods=tuple(_METHOD.value),
+            average_views=_AVERAGE_VIEWS.value,
             colormap=_COLORMAP.value,
             overlays=_OVERLAYS.value,
             masks_dir=Path(_MASKS_DIR.value).absolute() if _MASKS_DIR.value else None,

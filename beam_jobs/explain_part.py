@@ -34,6 +34,7 @@ class Settings:
     version: str  # Any text that changes with the bundle.
     methods: tuple[str, ...]  # The first makes the maps; all are measured.
     overlays: str  # One of OVERLAYS.
+    average_views: bool  # Whether maps are means over the views.
     colormap: str
     masks: explain_measures.Masks | None
     threads: int  # That draw at the same time.
@@ -47,7 +48,7 @@ class ExplainPart(beam.DoFn):
 
     def setup(self) -> None:
         s = self._settings
-        explainers = load(s.workdir, s.version, s.methods)
+        explainers = load(s.workdir, s.version, s.methods, average_views=s.average_views)
         self._explainer = explainers[s.methods[0]]
         self._measurer = (
             explain_measures.Measurer(s.masks, explainers, self._inputs) if s.masks else None
@@ -142,20 +143,28 @@ class ExplainPart(beam.DoFn):
         final.write_bytes(png.tobytes())
 
 
-def load(workdir: Path, version: str, methods: tuple[str, ...]) -> dict[str, explainer.Explainer]:
+def load(
+    workdir: Path, version: str, methods: tuple[str, ...], *, average_views: bool
+) -> dict[str, explainer.Explainer]:
     """The bundle's explainers by method, loaded once per process however many workers run in it.
 
     Args:
       workdir: the bundle's folder.
       version: any text that changes with the bundle, so that an old one is not taken for it.
-      methods: names of `gradcam`.
+      methods: names in `gradcam.METHODS`.
+      average_views: whether maps are means over the views of test-time augmentation.
     """
     with _LOADING:
-        return _load(workdir, version, methods)
+        return _load(workdir, version, methods, average_views)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(workdir: Path, version: str, methods: tuple[str, ...]) -> dict[str, explainer.Explainer]:
+def _load(
+    workdir: Path, version: str, methods: tuple[str, ...], average_views: bool
+) -> dict[str, explainer.Explainer]:
     del version  # Part of the cache's key.
     bundle = models.load_bundle(workdir)
-    return {method: explainer.Explainer(bundle, method=method) for method in methods}
+    return {
+        method: explainer.Explainer(bundle, method, average_views=average_views)
+        for method in methods
+    }

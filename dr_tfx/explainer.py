@@ -32,7 +32,9 @@ class Explainer:
         head = heads.make(bundle.experiment.task)
         self._heatmaps = gradcam.HeatMaps(bundle.model, explained=head.explained, method=method)
         self._other_scores = _scorer_of_other_views(bundle)
-        self.title = self._heatmaps.title  # How a figure calls the method.
+        views = len(bundle.experiment.evaluation.views)
+        over = f", mean of {views} views" if average_views and views > 1 else ""
+        self.title = self._heatmaps.title + over  # How a figure calls the maps.
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Explains a batch of uint8 RGB images (n, size, size, 3).

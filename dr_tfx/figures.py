@@ -74,9 +74,9 @@ def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> 
 
 
 def _draw_scale(figure: Figure, axes: Axes, colormap: str) -> None:
-    """What the colours mean: shares of the map's own maximum, not probabilities."""
+    """What the colours mean: shares of each map's own maximum, not probabilities."""
     colours = ScalarMappable(cmap=mpl.colormaps[colormap])
     bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[])
     bar.outline.set_visible(False)
-    for x, side, text in ((0, "left", "no evidence"), (1, "right", "most evidence")):
+    for x, side, text in ((0, "left", "no evidence"), (1, "right", "most in this map")):
         axes.text(x, -0.5, text, size=7, color=_FAINT, ha=side, va="top", transform=axes.transAxes)

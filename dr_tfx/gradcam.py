@@ -76,7 +76,7 @@ class HeatMaps:
 
         self._heatmaps = heatmaps
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, images: np.ndarray | tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """The heat maps of a batch, and what the model says of it.
 
         Args:

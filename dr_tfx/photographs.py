@@ -48,6 +48,7 @@ def read_all(
     *,
     output_dir: Path,
     method: str = specs.METHODS[0],
+    average_views: bool = False,
     colormap: str = specs.COLORMAPS[0],
 ) -> Iterator[Reading]:
     """Scores photographs and writes one figure for each; gives their rows in order.
@@ -59,6 +60,7 @@ def read_all(
       paths: files. Those that are missing or give no example are rejected, the others scored.
       output_dir: where the figures go, `<stem>.png`; created if need be.
       method: of the heat maps, a name in `specs.METHODS`.
+      average_views: whether they are means over the views of test-time augmentation.
       colormap: of the figures, a name in `specs.COLORMAPS`.
 
     Raises:
@@ -71,7 +73,7 @@ def read_all(
             "that a probability would mean nothing. To read photographs, build the data set from "
             "the photographs themselves (drtfx-build-examples --image_dir) and train on it"
         )
-    explain = explainer.Explainer(bundle, method=method)
+    explain = explainer.Explainer(bundle, method, average_views=average_views)
     return _read_all(explain, paths, output_dir, colormap)
 
 

@@ -40,6 +40,9 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _METHOD = flags.DEFINE_enum(
     "method", specs.METHODS[0], specs.METHODS, "How the heat maps are made."
 )
+_AVERAGE_VIEWS = flags.DEFINE_bool(
+    "average_views", False, "Maps are means over the views of evaluation.views, as scores are."
+)
 _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of the heat maps."
 )
@@ -69,6 +72,7 @@ def main(argv: Sequence[str]) -> None:
             paths,
             output_dir=output_dir,
             method=_METHOD.value,
+            average_views=_AVERAGE_VIEWS.value,
             colormap=_COLORMAP.value,
         )
         width = max(len("photograph"), *(len(str(path)) for path in paths))

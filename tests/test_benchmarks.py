@@ -1,4 +1,4 @@
-"""Whether the benchmarks of the training input run and give their tables; no figure of them."""
+"""Whether benchmarks run and give their tables; no figure of them."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def run(script, *arguments):
     return result.stdout
 
 
-@pytest.mark.parametrize("script", ["input.py", "memory.py"])
+@pytest.mark.parametrize("script", ["gradcam.py", "input.py", "memory.py"])
 def test_help_says_what_is_measured_and_how(script):
     text = run(script, "--help")
     assert f"python benchmarks/{script}" in text
@@ -59,3 +59,12 @@ def test_memory_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):
     in_memory, ours = row.split()[-2:]
     assert float(in_memory.replace(",", "")) > 0 and float(ours.replace(",", "")) > 0
     assert not list(tmp_path.iterdir())
+
+
+def test_heat_maps_are_held_against_the_published_function():
+    text = run("gradcam.py", "--sizes=32", "--batch_size=2", "--singles=1", "--rounds=1")
+    first, _, *rows = text.splitlines()
+    assert first == "MobileNetV2, 32 px, batches of 2, 1 rounds"
+    ratios = {row[:28].strip(): float(row.split()[-1].rstrip("x")) for row in rows}
+    assert ratios["Grad-CAM, in batches"] == 1
+    assert {"published, one by one", "backbone forward and back", "explain, 1 view"} < set(ratios)
