@@ -14,8 +14,8 @@ one row a photograph; an overlay of each as PNG under overlays/; the heat maps a
 heatmaps-*, one file per shard of DATA or per 64 photographs; and three figures,
 gradcam_normal.png, gradcam_abnormal.png and gradcam_final.png. The last line printed is OUT.
 
-Overlays of raw photographs are as large as these: at 12 megapixels some 9 MB and a second of one
-core each, so that 35,000 take 320 GB. --overlays=small writes them at the model's size, 70 kB
+Overlays of raw photographs are as large as these: at 12 megapixels some 9 MB and half a second of
+a core each, so that 35,000 take 320 GB. --overlays=small writes them at the model's size, 70 kB
 each, and --overlays=none not at all. Those of DATA are small in any case.
 
 Do the maps show lesions? With masks of the lesions the job measures it:

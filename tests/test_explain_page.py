@@ -40,6 +40,7 @@ def render(rows, *, is_raw=False, rejects=(), **changes):
         version="",
         methods=("gradcam",),
         overlays="full",
+        average_views=False,
         colormap="jet",
         masks=changes.pop("masks", None),
         threads=1,
