@@ -23,7 +23,7 @@ TEMPERATURES = (0.05, 20.0)
 """The range of temperatures: scores that separate the classes have no best one, but 0."""
 
 _BINS = 10
-_EPSILON = 1e-7  # A float32 sigmoid gives exact 0 and 1, whose logits are infinite.
+_EPSILON = 1e-15  # A float32 sigmoid gives exact 0 and 1, whose logits are infinite.
 _SIMULATIONS = 1000
 _BLOCK = 2**21  # Random numbers held at once.
 _REFERRED = np.round(np.arange(0, 0.95, 0.05), 2)
@@ -36,10 +36,10 @@ def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
       target: (n,) 0 or 1.
       score: (n,) in [0, 1].
     """
-    target, score = np.asarray(target), np.asarray(score, np.float64)
+    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(score)  # Above 0: right.
 
     def loss(log_temperature: float) -> float:
-        return log_loss(target, apply_temperature(score, float(np.exp(log_temperature))))
+        return float(np.logaddexp(0, -margin / np.exp(log_temperature)).mean())
 
     bounds = tuple(np.log(TEMPERATURES).tolist())
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
@@ -49,14 +49,13 @@ def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
 
 def apply_temperature(score: npt.ArrayLike, temperature: float) -> FloatArray:
     """Scores in [0, 1] -> probabilities within (0, 1)."""
-    clipped = np.clip(np.asarray(score, np.float64), _EPSILON, 1 - _EPSILON)
-    return expit(logit(clipped) / temperature)
+    return expit(_logit(score) / temperature)
 
 
 def log_loss(target: npt.ArrayLike, probability: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood (natural logarithm), probabilities clipped to [1e-7, 1-1e-7]."""
-    p = np.clip(np.asarray(probability, np.float64), _EPSILON, 1 - _EPSILON)
-    return float(-np.mean(np.log(np.where(np.asarray(target) == 1, p, 1 - p))))
+    """Mean negative log-likelihood, by the natural logarithm; 34.5 for 0 or 1 where it is wrong."""
+    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(probability)
+    return float(np.logaddexp(0, -margin).mean())
 
 
 def assess(
@@ -108,7 +107,7 @@ def _chance_ece(p: FloatArray, members: FloatArray, *, seed: int) -> Estimate:
     at_once = max(1, _BLOCK // len(p))
     for start in range(0, _SIMULATIONS, at_once):
         size = min(at_once, _SIMULATIONS - start)
-        drawn = (rng.random((size, len(p))) < p) @ members
+        drawn = (rng.random((size, len(p))) < p).astype(np.float64) @ members
         values.append(np.abs(drawn - expected).sum(axis=1) / len(p))
     ece = np.concatenate(values)
     return Estimate(float(ece.mean()), *map(float, np.quantile(ece, [0.025, 0.975])))
@@ -134,31 +133,31 @@ def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> l
 
 def referral_curve(
     target: npt.ArrayLike,
-    probability: npt.ArrayLike,
-    threshold: float,
+    positive: npt.ArrayLike,
+    distance: npt.ArrayLike,
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
     """What the decisions are worth if the most uncertain images go to a human instead.
 
-    Uncertain is what lies near the threshold (Leibig et al. 2017, Scientific Reports 7:17816, refer
-    by uncertainty in the same way); of equally uncertain images the first go first.
+    After Leibig et al. 2017 (Scientific Reports 7:17816); of equally uncertain images the first go
+    first.
 
     Args:
       target: (n,) 0 or 1.
-      probability: (n,) calibrated.
-      threshold: the calibrated threshold of the decisions.
+      positive: (n,) bool, the decisions.
+      distance: (n,) of the calibrated probability from the calibrated threshold; near is uncertain.
       bootstrap: over the patients of the n images.
 
     Returns:
       Rows of fraction (referred), images (left), majority_rate (of those left), and accuracy,
       sensitivity and specificity of those left, as intervals.
     """
-    target, p = np.asarray(target), np.asarray(probability, np.float64)
-    order, rows = np.argsort(np.abs(p - threshold), kind="stable"), []
-    right = (p >= threshold) == (target == 1)
+    target = np.asarray(target)
+    order, rows = np.argsort(np.asarray(distance), kind="stable"), []
+    right, images = np.asarray(positive, bool) == (target == 1), len(order)
     for fraction in _REFERRED.tolist():
-        left = np.ones(len(p), bool)
-        left[order[: min(round(fraction * len(p)), len(p) - 1)]] = False
+        left = np.ones(images, bool)
+        left[order[: min(round(fraction * images), images - 1)]] = False
         share = float(np.mean(target[left]))
         rates = {
             "accuracy": bootstrap.proportion(right, left),
@@ -169,3 +168,7 @@ def referral_curve(
         row["majority_rate"] = max(share, 1 - share)
         rows.append(row | {name: rate.to_dict() for name, rate in rates.items()})
     return rows
+
+
+def _logit(probability: npt.ArrayLike) -> FloatArray:
+    return logit(np.clip(np.asarray(probability, np.float64), _EPSILON, 1 - _EPSILON))
