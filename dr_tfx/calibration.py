@@ -80,17 +80,19 @@ def assess(
     images = np.bincount(number, minlength=len(edges))
     expected = np.bincount(number, weights=p, minlength=len(edges))
     found = np.bincount(number, weights=target, minlength=len(edges))
+    members = number[:, None] == np.arange(len(edges))
+    rates = bootstrap.proportions(target == 1, members)
     bins = [
         {
             "high": float(p[number == b].max()),
             "images": int(images[b]),
             "low": float(p[number == b].min()),
             "mean_score": float(expected[b] / images[b]),
-            "rate": bootstrap.proportion(target == 1, number == b).to_dict(),
+            "rate": rates[b].to_dict(),
         }
         for b in range(len(edges))
     ]
-    chance = _chance_ece(p, np.eye(len(edges))[number], seed=seed)
+    chance = _chance_ece(p, members.astype(np.float64), seed=seed)
     return {
         "bins": bins,
         "brier": bootstrap.mean((p - target) ** 2).to_dict(),
@@ -152,21 +154,23 @@ def referral_curve(
       Rows of fraction (referred), images (left), majority_rate (of those left), and accuracy,
       sensitivity and specificity of those left, as intervals.
     """
-    target = np.asarray(target)
-    order, rows = np.argsort(np.asarray(distance), kind="stable"), []
-    right, images = np.asarray(positive, bool) == (target == 1), len(order)
-    for fraction in _REFERRED.tolist():
-        left = np.ones(images, bool)
-        left[order[: min(round(fraction * images), images - 1)]] = False
-        share = float(np.mean(target[left]))
-        rates = {
-            "accuracy": bootstrap.proportion(right, left),
-            "sensitivity": bootstrap.proportion(right, left & (target == 1)),
-            "specificity": bootstrap.proportion(right, left & (target == 0)),
-        }
-        row: dict[str, Any] = {"fraction": fraction, "images": int(left.sum())}
+    truth, order = np.asarray(target) == 1, np.argsort(np.asarray(distance), kind="stable")
+    right, n = np.asarray(positive, bool) == truth, len(order)
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    # Somebody is always left.
+    left = rank[:, None] >= np.minimum(np.round(_REFERRED * n), n - 1)  # (n, fractions)
+    rates = {
+        "accuracy": bootstrap.proportions(right, left),
+        "sensitivity": bootstrap.proportions(right, left & truth[:, None]),
+        "specificity": bootstrap.proportions(right, left & ~truth[:, None]),
+    }
+    rows = []
+    for i, fraction in enumerate(_REFERRED.tolist()):
+        share = float(np.mean(truth[left[:, i]]))
+        row = {"fraction": fraction, "images": int(left[:, i].sum())}
         row["majority_rate"] = max(share, 1 - share)
-        rows.append(row | {name: rate.to_dict() for name, rate in rates.items()})
+        rows.append(row | {name: of[i].to_dict() for name, of in rates.items()})
     return rows
 
 

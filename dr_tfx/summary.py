@@ -311,16 +311,18 @@ def _strata(
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
     right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
-    rows = []
-    for stratum in sorted(predictions["stratum"].unique().tolist()):
-        mine = predictions["stratum"] == stratum
+    rows, strata = [], sorted(predictions["stratum"].unique().tolist())
+    members = predictions["stratum"].to_numpy()[:, None] == np.array(strata)
+    rates = bootstrap.proportions(right, members)
+    for i, stratum in enumerate(strata):
+        mine = members[:, i]
         rows.append(
             {
                 "class": class_names[predictions["target"][mine].iloc[0]],
                 "correct": int(right[mine].sum()),
                 "images": int(mine.sum()),
                 "name": stratum_names[stratum],
-                "rate": bootstrap.proportion(right, mine).to_dict(),
+                "rate": rates[i].to_dict(),
                 "stratum": stratum,
             }
         )

@@ -76,11 +76,11 @@ def test_right_probabilities_err_no_more_than_chance_explains():
 
 
 def test_scores_of_classes_made_equally_frequent_are_called_no_probabilities():
-    target, score = _drawn(3000)
+    target, score = _drawn(1500)
     shifted = expit(logit(score) + 1.5)  # As if the positives had been seen 4.5 times as often.
     temperature = calibration.fit_temperature(target, shifted)
     after = calibration.apply_temperature(shifted, temperature)
-    found = calibration.assess(target, after, PatientBootstrap(np.arange(3000)))
+    found = calibration.assess(target, after, PatientBootstrap(np.arange(1500), resamples=100))
     (note,) = calibration.notes(target, temperature, found)
     assert "more than chance explains" in note and "Do not read the scores as prob" in note
 

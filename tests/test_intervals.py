@@ -92,10 +92,10 @@ def test_a_rate_of_two_alike_eyes_is_covered_also_near_one():
     # images, Wilson's interval of 80 covers too seldom; percentiles of the bootstrap, too.
     rng, trials, covered, plain, percentile = np.random.default_rng(0), 300, 0, 0, 0
     bootstrap = PatientBootstrap(np.arange(80) // 2, resamples=400)
-    everything = np.ones(80, bool)
+    everything = np.ones((80, 1), bool)
     for _ in range(trials):
         right = np.repeat(rng.random(40) < 0.97, 2)
-        found = bootstrap.proportion(right, everything)
+        (found,) = bootstrap.proportions(right, everything)
         covered += found.low <= 0.97 <= found.high
         image = metrics.wilson(int(right.sum()), 80)
         plain += image.low <= 0.97 <= image.high
@@ -107,7 +107,7 @@ def test_a_rate_of_two_alike_eyes_is_covered_also_near_one():
 
 def test_independent_images_have_nearly_wilsons_interval():
     right = np.random.default_rng(0).random(400) < 0.9
-    found = PatientBootstrap(np.arange(400)).proportion(right, np.ones(400, bool))
+    (found,) = PatientBootstrap(np.arange(400)).proportions(right, np.ones((400, 1), bool))
     expected = metrics.wilson(int(right.sum()), 400)
     assert found == pytest.approx(expected, abs=0.003)
     assert _width(found) >= _width(expected) - 1e-12
