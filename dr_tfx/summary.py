@@ -101,22 +101,8 @@ def summarise(
         "threshold": threshold,
     }
     scores = {
-        name: judge.ranking(predictions[column])
-        | {
-            "at_half": judge.point(predictions[column], 0.5),
-            "at_threshold": judge.point(predictions[column], threshold),
-            "operating_points": [
-                judge.point(predictions[column], point.threshold)
-                | {
-                    "bound": point.bound,
-                    "description": point.description,
-                    "name": point.name,
-                    "rule": point.rule,
-                }
-                for point in fitted.points
-            ],
-        }
-        for name, column in (("identity", "score/identity"), ("tta", "score"))
+        "identity": _scores(judge, predictions["score/identity"], fitted),
+        "tta": _scores(judge, predictions["score"], fitted),
     }
     counts = breakdown.counts(predictions, class_names) | {"patients_known": patients_known}
     sweep = operating_points.threshold_table(
@@ -169,6 +155,24 @@ class _Judge:
             "rates": {name: value.to_dict() for name, value in rates.items()},
             "threshold": float(threshold),
         }
+
+
+def _scores(judge: _Judge, score: pd.Series, fitted: Fitted) -> dict[str, Any]:
+    points = [
+        judge.point(score, point.threshold)
+        | {
+            "bound": point.bound,
+            "description": point.description,
+            "name": point.name,
+            "rule": point.rule,
+        }
+        for point in fitted.points
+    ]
+    return judge.ranking(score) | {
+        "at_half": judge.point(score, 0.5),
+        "at_threshold": judge.point(score, fitted.threshold),
+        "operating_points": points,
+    }
 
 
 def _alarms(scores: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
