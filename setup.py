@@ -29,6 +29,7 @@ _REQUIRES = [
     "psutil>=5.9",
     "pyarrow>=14.0",  # Beam brings it too.
     "scikit-learn>=1.4",
+    "scipy>=1.11",  # scikit-learn brings it too.
     "tensorboard>=2.15",
     "tensorflow>=2.15.1,<2.22",
     "tqdm>=4.66",

@@ -1,9 +1,10 @@
 """A trained bundle and a split of its data set -> figures of merit, pictures and a report.
 
 `summary.summarise` is the pure part: predictions in, plain dict out; the keys of metrics.json are
-listed there. `evaluate` adds the model, the files and the one rule that keeps the numbers honest:
-the operating point is chosen on `validation`, stored in the bundle, and merely used on every other
-split. Figures from a split that took part in a choice say so.
+listed there. `evaluate` scores a split, `judge` says what any scores are worth and writes it down.
+Here is the one rule that keeps the numbers honest: operating points and calibration are fitted on
+`validation`, stored in the bundle, and merely used on every other split. Figures from a split that
+took part in a choice say so.
 """
 
 import json
@@ -11,16 +12,19 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from dr_tfx import manifest, metrics, report, report_figures, specs
-from dr_tfx.summary import checked, notices, patients_known, summarise
+from dr_tfx import fitting, manifest, report, report_figures, specs
+from dr_tfx.summary import SCHEMA, checked, notices, patients_known, summarise
+
+if TYPE_CHECKING:
+    from dr_tfx import models
 
 SELECTION_SPLIT = "validation"
-"""The split on which checkpoints and thresholds are chosen."""
+"""The split on which checkpoints, thresholds and calibration are chosen."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,92 +32,133 @@ _LOG = logging.getLogger(__name__)
 def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
     """Scores a split with the bundle in `workdir` and writes WORKDIR/evaluation/<split>/.
 
-    On `validation` the threshold is chosen by the experiment's rule and stored in the bundle; on
-    any other split the stored one is used. The folder receives predictions.csv, metrics.json,
-    five figures and report.html. The report is removed first and written last, so where there is
-    a report the other files belong to it.
+    On `validation` the operating points and the temperature are fitted by the experiment's rules
+    and stored in the bundle; on any other split the stored ones are used.
 
     Returns:
       The path of report.html.
 
     Raises:
-      ValueError: if there is no such split, no threshold is stored yet, or the split cannot be
+      ValueError: if there is no such split, nothing is fitted yet, or the split cannot be
         evaluated.
       FileNotFoundError: if there is no bundle or no data set.
     """
     from dr_tfx import models, predict  # Here, so that `write` works without TensorFlow.
 
     bundle = models.load_bundle(workdir)
-    task, settings = bundle.experiment.task, bundle.experiment.evaluation
     bundle.manifest.shards_of(split)  # Or says which splits there are.
-    contract = bundle.manifest.to_dict()
-    threshold = None if split == SELECTION_SPLIT else _stored(bundle.threshold, workdir, split)
+    fitted = None if split == SELECTION_SPLIT else require_fitted(bundle, workdir, split)
     predictions = checked(predict.predict_split(bundle, data_dir, split))
-    if threshold is None:
-        pair, rule = (predictions["target"], predictions["score"]), settings.threshold_rule
-        threshold = metrics.choose_threshold(*pair, rule=rule, grid=settings.threshold_grid)
+    if fitted is None:
+        fitted = fitting.fit(predictions, bundle.experiment.evaluation, split=split)
+        models.save_fitted(workdir, fitted)
+    return judge(
+        bundle,
+        predictions,
+        fitted=fitted,
+        workdir=workdir,
+        name=split,
+        contract=bundle.manifest.to_dict(),
+        commands=commands(bundle.experiment, workdir=workdir, data_dir=data_dir, split=split),
+    )
+
+
+def judge(
+    bundle: "models.Bundle",
+    predictions: pd.DataFrame,
+    *,
+    fitted: fitting.Fitted,
+    workdir: Path,
+    name: str,
+    contract: Mapping[str, Any],
+    commands: Sequence[Sequence[str]],
+) -> Path:
+    """Figures, alarms and report of predictions, wherever they come from.
+
+    WORKDIR/evaluation/<name>/ receives predictions.csv, metrics.json, five figures and report.html.
+    The report is removed first and written last, so where there is a report the other files belong
+    to it.
+
+    Args:
+      bundle: the model that made them.
+      predictions: as for `summarise`.
+      fitted: on validation, used as it is; see `require_fitted`.
+      workdir: the bundle's folder.
+      name: of the split, or of another data set.
+      contract: the manifest of what was scored, as plain types.
+      commands: what to type to get this report again, word by word.
+
+    Returns:
+      The path of report.html.
+
+    Raises:
+      ValueError: if the predictions cannot be judged.
+    """
+    experiment = bundle.experiment
     summary = {
         "notices": notices(contract),
-        "schema": 1,
+        "schema": SCHEMA,
         "selection": selection(
-            split,
-            threshold=threshold,
-            threshold_rule=settings.threshold_rule,
-            checkpoint_rule=bundle.experiment.training.select_by,
-            shared_patients=bundle.manifest.shared_patients,
+            name,
+            fitted=fitted,
+            checkpoint_rule=experiment.training.select_by,
+            shared_patients=contract["shared_patients"],
         ),
-        "split": split,
-        "task": task.name,
+        "split": name,
+        "task": experiment.task.name,
         **summarise(
             predictions,
-            class_names=task.class_names,
-            stratum_names=bundle.experiment.dataset.label_names,
-            threshold=threshold,
-            grid=settings.threshold_grid,
-            resamples=settings.bootstrap_resamples,
+            class_names=experiment.task.class_names,
+            stratum_names=experiment.dataset.label_names,
+            fitted=fitted,
+            grid=experiment.evaluation.threshold_grid,
+            resamples=experiment.evaluation.bootstrap_resamples,
             patients_known=patients_known(contract),
         ),
     }
-    if split == SELECTION_SPLIT:
-        models.save_threshold(workdir, threshold, split)
     for alarm in summary["alarms"]:
         _LOG.warning("ALARM: %s", alarm)
     for notice in summary["notices"]:
         _LOG.warning("%s", notice)
     path = workdir / "history.csv"
-    history = pd.read_csv(path) if path.exists() else None
     return write(
-        workdir / "evaluation" / split,
+        workdir / "evaluation" / name,
         predictions=predictions,
         summary=summary,
-        history=history,
+        history=pd.read_csv(path) if path.exists() else None,
         contract=contract,
         training={
             "best_epoch": bundle.best_epoch,
-            "experiment": specs.to_dict(bundle.experiment),
+            "experiment": specs.to_dict(experiment),
             "libraries": bundle.libraries,
             "precision": bundle.precision,
         },
-        commands=commands(bundle.experiment, workdir=workdir, data_dir=data_dir, split=split),
+        commands=commands,
     )
 
 
+def require_fitted(bundle: "models.Bundle", workdir: Path, name: str) -> fitting.Fitted:
+    """What validation fitted, or a ValueError that says how to come by it."""
+    if bundle.fitted is None:
+        raise ValueError(
+            f"{workdir} has no threshold yet, and none is ever chosen on '{name}': run "
+            f"--split={SELECTION_SPLIT} first"
+        )
+    return bundle.fitted
+
+
 def selection(
-    split: str,
-    *,
-    threshold: float,
-    threshold_rule: str,
-    checkpoint_rule: str,
-    shared_patients: int,
+    name: str, *, fitted: fitting.Fitted, checkpoint_rule: str, shared_patients: int
 ) -> dict[str, Any]:
     """What was chosen where, and in plain words what that does to the figures of this split."""
-    notes = []
-    if split == SELECTION_SPLIT:
+    notes, decides = [], fitted.points[0]
+    if name == fitted.split:
         notes = [
-            "The threshold was chosen on this split: optimistic.",
+            "The threshold, and every other operating point, was chosen on this split: optimistic.",
+            "The temperature of the calibration was fitted on this split: optimistic.",
             "The checkpoint was chosen on this split: optimistic.",
         ]
-    elif split == "train":
+    elif name == "train":
         notes = ["The model was fitted to this split: its figures say nothing about new patients."]
     if shared_patients:
         notes.append(
@@ -122,11 +167,12 @@ def selection(
         )
     return {
         "checkpoint_rule": checkpoint_rule,
-        "chosen_on": SELECTION_SPLIT,
+        "chosen_on": fitted.split,
         "notes": notes,
         "optimistic": bool(notes),
-        "threshold": threshold,
-        "threshold_rule": threshold_rule,
+        "threshold": decides.threshold,
+        "threshold_description": decides.description,
+        "threshold_rule": decides.rule,
     }
 
 
@@ -175,15 +221,6 @@ def write(
     )
     _replace(page, html.encode())
     return page
-
-
-def _stored(threshold: float | None, workdir: Path, split: str) -> float:
-    if threshold is None:
-        raise ValueError(
-            f"{workdir} has no threshold yet, and none is ever chosen on '{split}': run "
-            f"--split={SELECTION_SPLIT} first"
-        )
-    return threshold
 
 
 def commands(

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from dr_tfx import heads, manifest, specs
+from dr_tfx import fitting, heads, manifest, specs
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
@@ -153,11 +153,15 @@ class Bundle:
     model: keras.Model
     experiment: specs.Experiment
     manifest: manifest.Manifest  # Of the data the model was trained on.
-    threshold: float | None  # None until an evaluation has chosen one.
-    threshold_split: str | None  # The split it was chosen on.
+    fitted: fitting.Fitted | None  # None until an evaluation of validation has fitted it.
     best_epoch: int
     precision: str
     libraries: dict[str, str]  # Versions that trained it.
+
+    @property
+    def threshold(self) -> float | None:
+        """The one that decides; None until an evaluation has chosen it."""
+        return None if self.fitted is None else self.fitted.threshold
 
 
 def save_bundle(
@@ -183,8 +187,7 @@ def save_bundle(
         "precision": precision,
         "best_epoch": best_epoch,
         "libraries": {"tensorflow": tf.__version__, "keras": keras.__version__},
-        "threshold": None,
-        "threshold_split": None,
+        "fitted": None,
     }
     _write_bundle(workdir, content)
 
@@ -201,18 +204,16 @@ def load_bundle(workdir: Path) -> Bundle:
         model=keras.models.load_model(workdir / MODEL_FILE, compile=False),
         experiment=specs.from_config(content["experiment"]),
         manifest=manifest.from_dict(content["manifest"]),
-        threshold=content["threshold"],
-        threshold_split=content["threshold_split"],
+        fitted=fitting.from_dict(content["fitted"]) if content.get("fitted") else None,
         best_epoch=content["best_epoch"],
         precision=content["precision"],
         libraries=content["libraries"],
     )
 
 
-def save_threshold(workdir: Path, threshold: float, split: str) -> None:
-    """Stores the operating point that an evaluation of `split` chose."""
-    content = _read_bundle(workdir)
-    _write_bundle(workdir, {**content, "threshold": threshold, "threshold_split": split})
+def save_fitted(workdir: Path, fitted: fitting.Fitted) -> None:
+    """Stores the operating points and the temperature that an evaluation fitted."""
+    _write_bundle(workdir, {**_read_bundle(workdir), "fitted": fitted.to_dict()})
 
 
 def _read_bundle(workdir: Path) -> dict[str, Any]:

@@ -167,9 +167,14 @@ class Evaluation:
 
     views: tuple[str, ...] = ("identity",)  # Test-time augmentation; some of VIEWS.
     batch_size: int = 64
-    threshold_rule: Literal["accuracy", "youden"] = "youden"
+    # The operating point that decides; `min_*` is the one with the first bound of that setting.
+    threshold_rule: Literal["accuracy", "youden", "min_sensitivity", "min_specificity"] = "youden"
     threshold_grid: tuple[float, float, float] = (0.01, 0.99, 0.01)  # First, last, step; for
-    # `accuracy` and the sweep. `youden` chooses among the midpoints between all scores.
+    # `accuracy` and the sweep. The other rules choose among the midpoints between all scores.
+    # Further points, reported beside it: the highest specificity at a sensitivity of at least so
+    # much, and the reverse. The defaults are what IDx-DR was cleared with (Abramoff et al. 2018).
+    min_sensitivity: tuple[float, ...] = (0.872,)
+    min_specificity: tuple[float, ...] = (0.907,)
     bootstrap_resamples: int = 2000
 
 
@@ -419,6 +424,16 @@ def _check_evaluation(evaluation: Evaluation) -> None:
         0 < first <= last < 1 and step > 0,
         "config.evaluation.threshold_grid is (first, last, step) with 0 < first <= last < 1.",
     )
+    for name in ("min_sensitivity", "min_specificity"):
+        bounds = getattr(evaluation, name)
+        _require(
+            all(0 < bound <= 1 for bound in bounds) and len(set(bounds)) == len(bounds),
+            f"config.evaluation.{name} is {bounds}; expected shares in (0, 1], each once.",
+        )
+        _require(
+            bool(bounds) or evaluation.threshold_rule != name,
+            f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is empty.",
+        )
     _require(
         "identity" in evaluation.views[:1],
         "config.evaluation.views must begin with 'identity', the photograph as it is.",

@@ -1,26 +1,43 @@
 """Predictions -> figures of merit: a pure function of a table, and the list of what it gives.
 
-Keys of metrics.json (sorted; an interval is {value, low, high}, 95 %, null where undefined):
+Keys of metrics.json (sorted). An interval is {value, low, high}, 95 %; each is null where it is
+undefined. A point is what one threshold decides: {threshold, confusion [[TN, FP], [FN, TP]],
+majority_rate, classes {name or mean: {precision, recall, f1-score, support}}, rates {accuracy,
+balanced_accuracy, f1, kappa, lr_negative, lr_positive, mcc, npv, ppv, sensitivity, specificity:
+intervals}}.
 
     alarms                 sentences; empty when nothing is wrong
+    calibration            temperature, fitted_on (a split), binning, notes, and 'before' and
+                           'after' the temperature: brier (interval), log_loss, ece,
+                           ece_if_calibrated (what a calibrated model would show on these images by
+                           chance), mean_score, bins [{low, high, images, mean_score, rate
+                           (interval)}]
     counts                 images, patients, patients_known (false: every image counts as its
                            own), per_class {name: {images, patients}}, majority_class,
                            majority_rate
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
                            name), score, truth, decision
     notices                sentences on what the data set does not allow to know
+    patients               null unless some patients have several images: patients, majority_class,
+                           majority_rate, images_per_patient {count: patients}, and 'max' and
+                           'mean' of a patient's scores, each with auc, average_precision
+                           (intervals) and at_threshold (a point); class 1 if any image is
+    referral               what is left when the most uncertain images are referred: fraction,
+                           images, majority_rate, and accuracy, sensitivity, specificity (intervals)
     schema                 version of this list
     scores                 'identity' (no test-time augmentation) and 'tta' (mean of all views),
-                           each with auc, average_precision and two operating points, 'at_half'
-                           and 'at_threshold': threshold, confusion [[TN, FP], [FN, TP]], rates
-                           {accuracy, npv, ppv, sensitivity, specificity}, classes {name or mean:
-                           {precision, recall, f1-score, support}}
-    selection              threshold, threshold_rule, checkpoint_rule (column of history.csv),
-                           chosen_on (the split of both choices), optimistic, notes
+                           each with auc, average_precision (intervals), the points 'at_half' and
+                           'at_threshold' and 'operating_points', points that also have name, rule,
+                           bound and description
+    selection              threshold, threshold_rule, threshold_description, checkpoint_rule (column
+                           of history.csv), chosen_on (the split of all choices), optimistic, notes
     split, task            what was evaluated
     strata                 stratum, name, class, images, correct (count), rate (interval): the
                            sensitivity of each stratum of class 1, the specificity of class 0
     sweep                  threshold, accuracy, balanced_accuracy, sensitivity, specificity
+    tta_effect             null with one view: threshold, and differences {auc, average_precision,
+                           accuracy, balanced_accuracy, sensitivity, specificity: intervals} of
+                           'tta' minus 'identity' on the same images
     views                  names of the test-time views; the first is 'identity'
 """
 
@@ -30,13 +47,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
-from dr_tfx import metrics
+from dr_tfx import calibration, differences, fitting, metrics, operating_points
+from dr_tfx.fitting import Fitted
+from dr_tfx.intervals import PatientBootstrap
 
 _VIEW = "score/"
 _REQUIRED = ("id", "patient", "stratum", "target", "score", "score/identity")
 _LISTED_ERRORS = 10
+
+SCHEMA = 2
+"""Of the list above."""
 
 
 def summarise(
@@ -44,7 +65,7 @@ def summarise(
     *,
     class_names: Sequence[str],
     stratum_names: Sequence[str],
-    threshold: float,
+    fitted: Fitted,
     grid: tuple[float, float, float],
     resamples: int = 2000,
     seed: int = 0,
@@ -58,7 +79,7 @@ def summarise(
         'score/<view>' a view, the first 'score/identity'.
       class_names: names of class 0 and class 1.
       stratum_names: names of strata 0, 1, ...
-      threshold: the chosen operating point, applied to every score.
+      fitted: thresholds and temperature, applied as they are.
       grid: (first, last, step) of the threshold table.
       resamples: of the bootstrap over patients.
       seed: of the same.
@@ -73,34 +94,139 @@ def summarise(
         class is present.
     """
     predictions = checked(predictions)
-    target, patient = predictions["target"].to_numpy(), predictions["patient"].to_numpy()
-    scores: dict[str, dict[str, Any]] = {}
-    for name, column in (("identity", "score/identity"), ("tta", "score")):
-        score = predictions[column].to_numpy()
-        auc = metrics.auc_interval(target, score, patient, resamples=resamples, seed=seed)
-        scores[name] = {
-            "auc": auc.to_dict(),
-            "average_precision": float(average_precision_score(target, score)),
-            "at_half": _point(target, score, threshold=0.5, class_names=class_names),
-            "at_threshold": _point(target, score, threshold=threshold, class_names=class_names),
+    judge = _Judge(predictions, class_names, resamples=resamples, seed=seed)
+    target, threshold = judge.target, fitted.threshold
+    scores = {
+        name: judge.ranking(predictions[column])
+        | {
+            "at_half": judge.point(predictions[column], 0.5),
+            "at_threshold": judge.point(predictions[column], threshold),
+            "operating_points": [
+                judge.point(predictions[column], point.threshold)
+                | {
+                    "bound": point.bound,
+                    "description": point.description,
+                    "name": point.name,
+                    "rule": point.rule,
+                }
+                for point in fitted.points
+            ],
         }
+        for name, column in (("identity", "score/identity"), ("tta", "score"))
+    }
     counts = _counts(predictions, class_names) | {"patients_known": patients_known}
-    found = metrics.alarms(
-        scores["tta"]["at_threshold"]["confusion"],
-        auc,
-        class_names=class_names,
-        patients=[counts["per_class"][name]["patients"] for name in class_names],
-        patients_known=patients_known,
+    sweep = operating_points.threshold_table(
+        target, predictions["score"], operating_points.grid_values(grid)
     )
-    sweep = metrics.threshold_table(target, predictions["score"], metrics.grid_values(grid))
+    views = [c.removeprefix(_VIEW) for c in predictions.columns if c.startswith(_VIEW)]
+    after = calibration.apply_temperature(predictions["score"], fitted.temperature)
+    limit = float(calibration.apply_temperature(threshold, fitted.temperature))
     return {
-        "alarms": found,
+        "alarms": _alarms(scores["tta"], counts),
+        "calibration": _calibration(judge, predictions["score"], after, fitted),
         "counts": counts,
         "most_wrong": _most_wrong(predictions, class_names, stratum_names, threshold),
+        "patients": _patients(predictions, class_names, fitted, judge) if patients_known else None,
+        "referral": calibration.referral_curve(target, after, limit, judge.bootstrap),
         "scores": scores,
-        "strata": _strata(predictions, class_names, stratum_names, threshold),
+        "strata": _strata(predictions, class_names, stratum_names, threshold, judge.bootstrap),
         "sweep": sweep.to_dict("records"),
-        "views": [c.removeprefix(_VIEW) for c in predictions.columns if c.startswith(_VIEW)],
+        "tta_effect": _tta_effect(predictions, threshold, judge) if len(views) > 1 else None,
+        "views": views,
+    }
+
+
+class _Judge:
+    """Figures of scores for the targets of some rows, all on the same resamples."""
+
+    def __init__(
+        self, rows: pd.DataFrame, class_names: Sequence[str], *, resamples: int, seed: int
+    ):
+        self.target = rows["target"].to_numpy()
+        self.resamples, self.seed, self._names = resamples, seed, class_names
+        self.bootstrap = PatientBootstrap(rows["patient"], resamples=resamples, seed=seed)
+
+    def ranking(self, score: pd.Series) -> dict[str, Any]:
+        figures = self.bootstrap.ranking(self.target, score)
+        return {name: figure.to_dict() for name, figure in figures.items()}
+
+    def point(self, score: pd.Series, threshold: float) -> dict[str, Any]:
+        confusion = metrics.confusion_matrix(self.target, score, threshold)
+        rates = self.bootstrap.rates(self.target, score >= threshold)
+        return {
+            "classes": metrics.class_table(confusion, self._names),
+            "confusion": confusion.tolist(),
+            "majority_rate": float(confusion.sum(axis=1).max() / confusion.sum()),
+            "rates": {name: value.to_dict() for name, value in rates.items()},
+            "threshold": float(threshold),
+        }
+
+
+def _alarms(scores: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
+    point = scores["at_threshold"]
+    return metrics.alarms(
+        point["confusion"],
+        metrics.from_json(scores["auc"]),
+        class_names=list(counts["per_class"]),
+        patients=[row["patients"] for row in counts["per_class"].values()],
+        patients_known=counts["patients_known"],
+        estimates={name: metrics.from_json(value) for name, value in point["rates"].items()},
+    )
+
+
+def _calibration(
+    judge: _Judge, score: pd.Series, after: npt.NDArray[np.float64], fitted: Fitted
+) -> dict[str, Any]:
+    before, scaled = (
+        calibration.assess(judge.target, values, judge.bootstrap, seed=judge.seed)
+        for values in (score, after)
+    )
+    return {
+        "after": scaled,
+        "before": before,
+        "binning": calibration.BINNING,
+        "fitted_on": fitted.split,
+        "notes": calibration.notes(judge.target, fitted.temperature, scaled),
+        "temperature": fitted.temperature,
+    }
+
+
+def _patients(
+    predictions: pd.DataFrame, class_names: Sequence[str], fitted: Fitted, judge: _Judge
+) -> dict[str, Any] | None:
+    """Figures of fused scores, or None: no patient has several images, or all are of one class."""
+    table = fitting.fuse(predictions)
+    if table["images"].max() == 1 or table["target"].nunique() == 1:
+        return None
+    fused = _Judge(table, class_names, resamples=judge.resamples, seed=judge.seed)
+    positive = float(table["target"].mean())
+    sizes = table["images"].value_counts().sort_index()
+    figures = {
+        name: fused.ranking(table[name])
+        | {"at_threshold": fused.point(table[name], fitted.patient_thresholds[name])}
+        for name in fitting.FUSIONS
+    }
+    return figures | {
+        "images_per_patient": {str(images): int(count) for images, count in sizes.items()},
+        "majority_class": class_names[int(positive > 0.5)],
+        "majority_rate": max(positive, 1 - positive),
+        "patients": len(table),
+    }
+
+
+def _tta_effect(predictions: pd.DataFrame, threshold: float, judge: _Judge) -> dict[str, Any]:
+    found = differences.paired_differences(
+        judge.target,
+        predictions["score"],
+        predictions["score/identity"],
+        predictions["patient"],
+        thresholds=(threshold, threshold),
+        resamples=judge.resamples,
+        seed=judge.seed,
+    )
+    return {
+        "differences": {name: value.to_dict() for name, value in found.items()},
+        "threshold": threshold,
     }
 
 
@@ -157,22 +283,6 @@ def checked(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.astype(dict.fromkeys(scores, np.float64))
 
 
-def _point(
-    target: npt.NDArray[Any],
-    score: npt.NDArray[np.float64],
-    *,
-    threshold: float,
-    class_names: Sequence[str],
-) -> dict[str, Any]:
-    confusion = metrics.confusion_matrix(target, score, threshold)
-    return {
-        "classes": metrics.class_table(confusion, class_names),
-        "confusion": confusion.tolist(),
-        "rates": {name: value.to_dict() for name, value in metrics.rates(confusion).items()},
-        "threshold": float(threshold),
-    }
-
-
 def _counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
     per_class = {}
     for index, name in enumerate(class_names):
@@ -193,20 +303,23 @@ def _strata(
     class_names: Sequence[str],
     stratum_names: Sequence[str],
     threshold: float,
+    bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
     right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
-    table = right.groupby([predictions["stratum"], predictions["target"]]).agg(["sum", "size"])
-    return [
-        {
-            "class": class_names[target],
-            "correct": correct,
-            "images": images,
-            "name": stratum_names[stratum],
-            "rate": metrics.wilson(correct, images).to_dict(),
-            "stratum": stratum,
-        }
-        for stratum, target, correct, images in table.reset_index().to_numpy().tolist()
-    ]
+    rows = []
+    for stratum in sorted(predictions["stratum"].unique().tolist()):
+        mine = predictions["stratum"] == stratum
+        rows.append(
+            {
+                "class": class_names[predictions["target"][mine].iloc[0]],
+                "correct": int(right[mine].sum()),
+                "images": int(mine.sum()),
+                "name": stratum_names[stratum],
+                "rate": bootstrap.proportion(right, mine).to_dict(),
+                "stratum": stratum,
+            }
+        )
+    return rows
 
 
 def _most_wrong(

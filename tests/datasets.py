@@ -7,9 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from dr_tfx import manifest, records, specs
+from dr_tfx import fitting, manifest, operating_points, records, specs
 
 COUNTS = {"train": (24, 6, 3), "validation": (5, 4, 2)}  # Examples by label.
+
+
+def fitted(threshold: float) -> fitting.Fitted:
+    """A decision at the threshold, as if an evaluation of validation had chosen it."""
+    points = (
+        operating_points.OperatingPoint("youden", None, threshold),
+        operating_points.OperatingPoint("min_sensitivity", 0.872, threshold / 2),
+    )
+    return fitting.Fitted("validation", points, {"max": threshold, "mean": threshold}, 1.5)
 
 
 def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Experiment:

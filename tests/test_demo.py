@@ -149,7 +149,7 @@ def test_bundle_is_complete(line):
     for name in ("model.keras", "model.weights.h5", "bundle.json", "history.csv"):
         assert (line.work / name).stat().st_size > 0, name
     bundle = json.loads((line.work / "bundle.json").read_text())
-    assert bundle["threshold"] == line.metrics()["selection"]["threshold"]
+    assert bundle["fitted"]["threshold"] == line.metrics()["selection"]["threshold"]
     assert bundle["manifest"] == json.loads((line.data / "dataset.json").read_text())
 
 

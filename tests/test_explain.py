@@ -51,7 +51,7 @@ def made(tmp_path_factory):
     experiment = dataclasses.replace(experiment, evaluation=evaluation)
     data = datasets.write(base / "data", experiment.dataset, shard_examples=4)
     workdir = make_bundle(base / "run", experiment, data)
-    models.save_threshold(workdir, 0.45, "validation")
+    models.save_fitted(workdir, datasets.fitted(0.45))
     return workdir, base / "data", data, experiment
 
 
@@ -143,7 +143,7 @@ def test_a_rerun_does_only_what_is_missing(made, tmp_path):
 def test_a_new_threshold_changes_decisions_only(made, tmp_path):
     workdir = make_bundle(tmp_path / "run", made[3], made[2])
     index = pd.read_csv(run(made, tmp_path / "out", workdir=workdir) / "index.csv")
-    models.save_threshold(workdir, 0.999, "validation")
+    models.save_fitted(workdir, datasets.fitted(0.999))
     again = pd.read_csv(run(made, tmp_path / "out", workdir=workdir) / "index.csv")
     assert set(again["decision"]) == {"negative"}
     pd.testing.assert_frame_equal(again.drop(columns="decision"), index.drop(columns="decision"))

@@ -242,11 +242,13 @@ def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
         assert np.allclose([float(v) for v in line.split()], here, atol=1e-5)
 
 
-def test_the_threshold_is_kept_in_the_bundle(bundle_dir):
+def test_what_was_fitted_is_kept_in_the_bundle(bundle_dir):
     assert models.load_bundle(bundle_dir).threshold is None
-    models.save_threshold(bundle_dir, 0.37, "validation")
+    fitted = datasets.fitted(1 / 3)
+    models.save_fitted(bundle_dir, fitted)
     bundle = models.load_bundle(bundle_dir)
-    assert (bundle.threshold, bundle.threshold_split) == (0.37, "validation")
+    assert bundle.fitted == fitted
+    assert bundle.threshold == 1 / 3
 
 
 def test_a_folder_without_bundle_is_refused(tmp_path):

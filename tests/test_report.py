@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dr_tfx
 from configs import base
-from dr_tfx import evaluate, manifest, metrics, report, specs
+from dr_tfx import evaluate, manifest, operating_points, report, specs
 from dr_tfx.summary import notices, patients_known, summarise
 
 NAMES = ("normal", "abnormal")
@@ -103,24 +104,23 @@ def _history() -> pd.DataFrame:
     )
 
 
-def _summary(predictions: pd.DataFrame, **changes) -> dict:
+def _summary(predictions: pd.DataFrame, threshold: float = 0.5, **changes) -> dict:
     settings = {
         "class_names": NAMES,
         "stratum_names": STRATA,
-        "threshold": 0.5,
+        "fitted": datasets.fitted(threshold),
         "grid": GRID,
         "resamples": 200,
     } | changes
     chosen = evaluate.selection(
         "validation",
-        threshold=settings["threshold"],
-        threshold_rule="youden",
+        fitted=settings["fitted"],
         checkpoint_rule="val_auc",
         shared_patients=0,
     )
     rest = {
         "notices": [],
-        "schema": 1,
+        "schema": 2,
         "selection": chosen,
         "split": "validation",
         "task": "screening",
@@ -150,7 +150,7 @@ def test_summary_agrees_with_scikit_learn_and_adds_up():
         scores = summary["scores"][name]
         assert scores["auc"]["value"] == pytest.approx(roc_auc_score(*pair), abs=1e-9)
         expected = average_precision_score(*pair)
-        assert scores["average_precision"] == pytest.approx(expected, abs=1e-9)
+        assert scores["average_precision"]["value"] == pytest.approx(expected, abs=1e-9)
         assert np.sum(scores["at_half"]["confusion"]) == len(predictions)
     assert summary["views"] == ["identity", "flip"]
     assert summary["counts"]["patients"] == 200
@@ -254,7 +254,7 @@ def _stand_ins(monkeypatch, threshold, shared_patients=0):
     bundle = spec(
         experiment=EXPERIMENT,
         manifest=dataclasses.replace(MANIFEST, shared_patients=shared_patients),
-        threshold=threshold,
+        fitted=None if threshold is None else datasets.fitted(threshold),
         best_epoch=2,
         libraries={},
         precision="float32",
@@ -262,7 +262,7 @@ def _stand_ins(monkeypatch, threshold, shared_patients=0):
     modules = {
         "models": spec(
             load_bundle=lambda workdir: bundle,
-            save_threshold=lambda workdir, threshold, split: stored.append((threshold, split)),
+            save_fitted=lambda workdir, fitted: stored.append(fitted),
         ),
         "predict": spec(predict_split=lambda bundle, data_dir, split: _predictions()),
     }
@@ -277,10 +277,11 @@ def test_validation_chooses_and_stores_the_threshold(tmp_path, monkeypatch, capl
     page = evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="validation")
     assert page == tmp_path / "evaluation" / "validation" / "report.html"
     predictions = _predictions()
-    best = metrics.choose_threshold(
-        predictions["target"], predictions["score"], rule="accuracy", grid=GRID
-    )
-    assert stored == [(best, "validation")]
+    settings = EXPERIMENT.evaluation
+    chosen = operating_points.choose(predictions["target"], predictions["score"], settings)
+    best = chosen[0].threshold
+    assert chosen[0].rule == settings.threshold_rule == "accuracy"
+    assert [fitted.points for fitted in stored] == [chosen]
     written = json.loads((page.parent / "metrics.json").read_text())
     assert written["selection"]["threshold"] == best
     assert written["selection"]["optimistic"] is True

@@ -1,0 +1,171 @@
+"""Whether a score can be read as a probability, and what the uncertain ones are worth.
+
+Temperature scaling (Guo et al. 2017, ICML) divides the logit of a score by one number, fitted on
+validation by likelihood. It makes scores bolder or shyer and moves no one past another: no ranking,
+and no decision at a threshold that moves along, changes. It cannot mend scores that are all too
+high or all too low, as after training on classes made equally frequent.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+from dr_tfx.intervals import PatientBootstrap
+from dr_tfx.metrics import Estimate
+
+FloatArray = npt.NDArray[np.float64]
+
+BINNING = "at most 10 bins with equally many images, equal scores in one bin"
+TEMPERATURES = (0.05, 20.0)
+"""The range of temperatures: scores that separate the classes have no best one, but 0."""
+
+_BINS = 10
+_EPSILON = 1e-7  # A float32 sigmoid gives exact 0 and 1, whose logits are infinite.
+_SIMULATIONS = 1000
+_BLOCK = 2**21  # Random numbers held at once.
+_REFERRED = np.round(np.arange(0, 0.95, 0.05), 2)
+
+
+def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
+    """The temperature of highest likelihood, within TEMPERATURES; 1 where all are alike.
+
+    Args:
+      target: (n,) 0 or 1.
+      score: (n,) in [0, 1].
+    """
+    target, score = np.asarray(target), np.asarray(score, np.float64)
+
+    def loss(log_temperature: float) -> float:
+        return log_loss(target, apply_temperature(score, float(np.exp(log_temperature))))
+
+    bounds = tuple(np.log(TEMPERATURES).tolist())
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    best = min((0.0, float(found.x), *bounds), key=loss)  # Of equals the first: 0, temperature 1.
+    return float(np.exp(best))
+
+
+def apply_temperature(score: npt.ArrayLike, temperature: float) -> FloatArray:
+    """Scores in [0, 1] -> probabilities within (0, 1)."""
+    clipped = np.clip(np.asarray(score, np.float64), _EPSILON, 1 - _EPSILON)
+    return expit(logit(clipped) / temperature)
+
+
+def log_loss(target: npt.ArrayLike, probability: npt.ArrayLike) -> float:
+    """Mean negative log-likelihood (natural logarithm), probabilities clipped to [1e-7, 1-1e-7]."""
+    p = np.clip(np.asarray(probability, np.float64), _EPSILON, 1 - _EPSILON)
+    return float(-np.mean(np.log(np.where(np.asarray(target) == 1, p, 1 - p))))
+
+
+def assess(
+    target: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    bootstrap: PatientBootstrap,
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How far probabilities (n,) fit targets (n,), as plain JSON types.
+
+    Returns:
+      brier: mean squared error, an interval. log_loss. ece: the mean distance of probability and
+      share of class 1 in a bin, weighted by its images; see BINNING. ece_if_calibrated: what that
+      distance, never below 0, would be by chance alone if every probability were right (consistency
+      resampling, Bröcker and Smith 2007, Weather and Forecasting 22:651), mean and 95 % interval.
+      mean_score. bins: for the reliability curve.
+    """
+    target, p = np.asarray(target), np.asarray(probability, np.float64)
+    edges = np.unique(np.quantile(p, np.arange(1, _BINS + 1) / _BINS, method="inverted_cdf"))
+    number = np.searchsorted(edges, p, "left")  # Of an image's bin.
+    images = np.bincount(number, minlength=len(edges))
+    expected = np.bincount(number, weights=p, minlength=len(edges))
+    found = np.bincount(number, weights=target, minlength=len(edges))
+    bins = [
+        {
+            "high": float(p[number == b].max()),
+            "images": int(images[b]),
+            "low": float(p[number == b].min()),
+            "mean_score": float(expected[b] / images[b]),
+            "rate": bootstrap.proportion(target == 1, number == b).to_dict(),
+        }
+        for b in range(len(edges))
+    ]
+    chance = _chance_ece(p, np.eye(len(edges))[number], seed=seed)
+    return {
+        "bins": bins,
+        "brier": bootstrap.mean((p - target) ** 2).to_dict(),
+        "ece": float(np.abs(found - expected).sum() / len(p)),
+        "ece_if_calibrated": chance.to_dict(),
+        "log_loss": log_loss(target, p),
+        "mean_score": float(p.mean()),
+    }
+
+
+def _chance_ece(p: FloatArray, members: FloatArray, *, seed: int) -> Estimate:
+    """ECE of targets drawn with the very probabilities; `members` (n, bins) is 1 in an image's."""
+    rng, values, expected = np.random.default_rng(seed), [], p @ members
+    at_once = max(1, _BLOCK // len(p))
+    for start in range(0, _SIMULATIONS, at_once):
+        size = min(at_once, _SIMULATIONS - start)
+        drawn = (rng.random((size, len(p))) < p) @ members
+        values.append(np.abs(drawn - expected).sum(axis=1) / len(p))
+    ece = np.concatenate(values)
+    return Estimate(float(ece.mean()), *map(float, np.quantile(ece, [0.025, 0.975])))
+
+
+def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> list[str]:
+    """Plain sentences on what the probabilities after scaling are not good for."""
+    found = []
+    if not TEMPERATURES[0] * 1.001 < temperature < TEMPERATURES[1] / 1.001:
+        found.append(
+            f"The temperature, {temperature:.3g}, lies at the end of its range: the scores of "
+            "validation separate the classes wholly, or not at all."
+        )
+    if after["ece"] > after["ece_if_calibrated"]["high"]:
+        found.append(
+            f"The calibration error, {after['ece']:.3f}, is more than chance explains (up to "
+            f"{after['ece_if_calibrated']['high']:.3f}); mean probability "
+            f"{after['mean_score']:.3f}, share of the positive class "
+            f"{np.mean(np.asarray(target)):.3f}. Do not read the scores as probabilities here."
+        )
+    return found
+
+
+def referral_curve(
+    target: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    threshold: float,
+    bootstrap: PatientBootstrap,
+) -> list[dict[str, Any]]:
+    """What the decisions are worth if the most uncertain images go to a human instead.
+
+    Uncertain is what lies near the threshold (Leibig et al. 2017, Scientific Reports 7:17816, refer
+    by uncertainty in the same way); of equally uncertain images the first go first.
+
+    Args:
+      target: (n,) 0 or 1.
+      probability: (n,) calibrated.
+      threshold: the calibrated threshold of the decisions.
+      bootstrap: over the patients of the n images.
+
+    Returns:
+      Rows of fraction (referred), images (left), majority_rate (of those left), and accuracy,
+      sensitivity and specificity of those left, as intervals.
+    """
+    target, p = np.asarray(target), np.asarray(probability, np.float64)
+    order, rows = np.argsort(np.abs(p - threshold), kind="stable"), []
+    right = (p >= threshold) == (target == 1)
+    for fraction in _REFERRED.tolist():
+        left = np.ones(len(p), bool)
+        left[order[: min(round(fraction * len(p)), len(p) - 1)]] = False
+        share = float(np.mean(target[left]))
+        rates = {
+            "accuracy": bootstrap.proportion(right, left),
+            "sensitivity": bootstrap.proportion(right, left & (target == 1)),
+            "specificity": bootstrap.proportion(right, left & (target == 0)),
+        }
+        row: dict[str, Any] = {"fraction": fraction, "images": int(left.sum())}
+        row["majority_rate"] = max(share, 1 - share)
+        rows.append(row | {name: rate.to_dict() for name, rate in rates.items()})
+    return rows
