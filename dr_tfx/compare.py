@@ -15,8 +15,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from dr_tfx import compare_figures, differences, manifest, pages, report
+from dr_tfx.summary import SCHEMA
 
-SCHEMA = 2  # Of metrics.json, whose figures are shown.
 RATES = ("sensitivity", "specificity", "balanced_accuracy", "accuracy")
 """Rates at each run's threshold, in the order of the page."""
 

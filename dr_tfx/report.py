@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dr_tfx import manifest, pages, specs
-from dr_tfx.report_figures import MEASURES, operating_points
+from dr_tfx.report_figures import MEASURES, marked_points
 from dr_tfx.report_style import ReportFigure, data_uri
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
@@ -59,7 +59,7 @@ _DATA = {  # Words for what is not said well by the key itself.
 
 @dataclass(frozen=True)
 class Picture:
-    """A photograph of the gallery, as JPEG files of `side` x `side` pixels."""
+    """A photograph and its heat map, as JPEG files of `side` x `side` pixels."""
 
     id: str
     photograph: bytes
@@ -85,7 +85,7 @@ def render(
     training: Mapping[str, Any],
     history: pd.DataFrame | None,
     commands: Sequence[Sequence[str]],
-    gallery: Sequence[Picture] = (),
+    pictures: Sequence[Picture] = (),
 ) -> str:
     """The page, as HTML text; everything that comes from data is escaped.
 
@@ -96,7 +96,7 @@ def render(
       training: experiment (as plain types), best_epoch, precision and libraries of the model.
       history: one row an epoch, or None.
       commands: shell commands that produce this page again, word by word.
-      gallery: pictures of the most wrong; a mistake without one is told in words alone.
+      pictures: of the most wrong; a mistake without one is told in words alone.
     """
     known = summary["counts"]["patients_known"]
     return pages.render(
@@ -109,8 +109,8 @@ def render(
         commands=[shell(words) for words in commands],
         measures=MEASURES,
         not_known=PATIENTS_NOT_KNOWN,
-        pictures={picture.id: picture for picture in gallery},
-        points=operating_points(summary),
+        pictures={picture.id: picture for picture in pictures},
+        points=marked_points(summary),
         rates=_RATES,
         referral=_referral_rows(summary["referral"]),
         view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],

@@ -27,8 +27,8 @@ _FIRST, _SECOND, _THIRD = SERIES[:3]
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
 
 
-class OperatingPoint(NamedTuple):
-    """A point of the curve that the page speaks of."""
+class MarkedPoint(NamedTuple):
+    """An operating point that the page speaks of."""
 
     letter: str
     names: tuple[str, ...]  # What it is: several rules may choose the same threshold.
@@ -36,7 +36,7 @@ class OperatingPoint(NamedTuple):
     point: Mapping[str, Any]
 
 
-def operating_points(summary: Mapping[str, Any]) -> list[OperatingPoint]:
+def marked_points(summary: Mapping[str, Any]) -> list[MarkedPoint]:
     """The chosen point first, then the others by threshold; each threshold once, with a letter."""
     tta, chosen = summary["scores"]["tta"], summary["selection"]["threshold"]
     named: dict[float, tuple[list[str], Mapping[str, Any]]] = {
@@ -45,10 +45,8 @@ def operating_points(summary: Mapping[str, Any]) -> list[OperatingPoint]:
     others = [(point["description"], point) for point in tta["operating_points"]]
     for name, point in sorted([*others, ("0.5", tta["at_half"])], key=lambda p: p[1]["threshold"]):
         named.setdefault(point["threshold"], ([], point))[0].append(name)
-    if not named[chosen][0]:
-        named[chosen][0].append(summary["selection"]["threshold_description"])
     return [
-        OperatingPoint(chr(ord("A") + i), tuple(names), threshold == chosen, point)
+        MarkedPoint(chr(ord("A") + i), tuple(names), threshold == chosen, point)
         for i, (threshold, (names, point)) in enumerate(named.items())
     ]
 
@@ -188,7 +186,7 @@ def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> N
     auc = summary["scores"]["tta"]["auc"]["value"]
     axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="guessing")
     axis.plot(false_alarms, found, color=_FIRST, label=f"AUC {auc:.3f}")
-    for at in operating_points(summary):
+    for at in marked_points(summary):
         rates = at.point["rates"]
         _mark(axis, at, 1 - rates["specificity"]["value"], rates["sensitivity"]["value"])
     unit_square(axis, "1 − specificity", "sensitivity")
@@ -202,14 +200,14 @@ def _precision_recall(axis: Axes, predictions: pd.DataFrame, summary: Mapping[st
     axis.axhline(share, color=SOFT, lw=1, ls="--", label=f"guessing {share:.3f}")
     label = f"average precision {value:.3f}"
     axis.plot(recall, precision, color=_FIRST, drawstyle="steps-post", label=label)
-    for at in operating_points(summary):
+    for at in marked_points(summary):
         rates = at.point["rates"]
         _mark(axis, at, rates["sensitivity"]["value"], rates["ppv"]["value"])
     unit_square(axis, "recall (sensitivity)", "precision (PPV)")
     axis.legend(loc="lower left")
 
 
-def _mark(axis: Axes, at: OperatingPoint, x: float, y: float | None) -> None:
+def _mark(axis: Axes, at: MarkedPoint, x: float, y: float | None) -> None:
     """The letter of an operating point in a disc, filled where it is the chosen one."""
     if y is None:  # No precision where nothing is predicted.
         return
