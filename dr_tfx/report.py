@@ -112,6 +112,7 @@ def render(
         pictures={picture.id: picture for picture in pictures},
         points=marked_points(summary),
         rates=_RATES,
+        weakest=min(summary["strata"], key=lambda row: row["rate"]["value"]),
         referral=_referral_rows(summary["referral"]),
         view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],
     )

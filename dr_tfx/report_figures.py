@@ -31,7 +31,8 @@ class MarkedPoint(NamedTuple):
     """An operating point that the page speaks of."""
 
     letter: str
-    names: tuple[str, ...]  # What it is: several rules may choose the same threshold.
+    names: tuple[str, ...]  # What it is, in short: several rules may choose the same threshold.
+    descriptions: tuple[str, ...]  # The same in words.
     chosen: bool
     point: Mapping[str, Any]
 
@@ -39,16 +40,26 @@ class MarkedPoint(NamedTuple):
 def marked_points(summary: Mapping[str, Any]) -> list[MarkedPoint]:
     """The chosen point first, then the others by threshold; each threshold once, with a letter."""
     tta, chosen = summary["scores"]["tta"], summary["selection"]["threshold"]
-    named: dict[float, tuple[list[str], Mapping[str, Any]]] = {
-        chosen: ([], tta["at_threshold"]),
-    }
-    others = [(point["description"], point) for point in tta["operating_points"]]
-    for name, point in sorted([*others, ("0.5", tta["at_half"])], key=lambda p: p[1]["threshold"]):
-        named.setdefault(point["threshold"], ([], point))[0].append(name)
+    found: dict[float, list[Mapping[str, Any]]] = {chosen: []}
+    half = tta["at_half"] | {"rule": "0.5", "bound": None, "description": "a score of 0.5"}
+    for point in sorted([*tta["operating_points"], half], key=lambda point: point["threshold"]):
+        found.setdefault(point["threshold"], []).append(point)
     return [
-        MarkedPoint(chr(ord("A") + i), tuple(names), threshold == chosen, point)
-        for i, (threshold, (names, point)) in enumerate(named.items())
+        MarkedPoint(
+            chr(ord("A") + i),
+            tuple(map(_short_name, points)),
+            tuple(point["description"] for point in points),
+            threshold == chosen,
+            points[0],
+        )
+        for i, (threshold, points) in enumerate(found.items())
     ]
+
+
+def _short_name(point: Mapping[str, Any]) -> str:
+    if point["bound"] is None:
+        return point["rule"]
+    return f"{point['rule'].removeprefix('min_')} ≥ {point['bound']:g}"
 
 
 def draw_figures(
@@ -88,7 +99,7 @@ def draw_figures(
         ("confusion", "Confusion matrix", lambda a: _confusion(a[0], summary), {"height": 3.6}),
         (
             "strata",
-            "Decided correctly, by grade",
+            "Decided correctly, by label",
             lambda a: _strata(a[0], summary),
             {"height": 1.0 + 0.42 * strata},
         ),
@@ -186,9 +197,7 @@ def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> N
     auc = summary["scores"]["tta"]["auc"]["value"]
     axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="guessing")
     axis.plot(false_alarms, found, color=_FIRST, label=f"AUC {auc:.3f}")
-    for at in marked_points(summary):
-        rates = at.point["rates"]
-        _mark(axis, at, 1 - rates["specificity"]["value"], rates["sensitivity"]["value"])
+    _mark(axis, summary, x="specificity", y="sensitivity", flip_x=True)
     unit_square(axis, "1 − specificity", "sensitivity")
     axis.legend(loc="lower right")
 
@@ -200,31 +209,40 @@ def _precision_recall(axis: Axes, predictions: pd.DataFrame, summary: Mapping[st
     axis.axhline(share, color=SOFT, lw=1, ls="--", label=f"guessing {share:.3f}")
     label = f"average precision {value:.3f}"
     axis.plot(recall, precision, color=_FIRST, drawstyle="steps-post", label=label)
-    for at in marked_points(summary):
-        rates = at.point["rates"]
-        _mark(axis, at, rates["sensitivity"]["value"], rates["ppv"]["value"])
+    _mark(axis, summary, x="sensitivity", y="ppv", flip_x=False)
     unit_square(axis, "recall (sensitivity)", "precision (PPV)")
     axis.legend(loc="lower left")
 
 
-def _mark(axis: Axes, at: MarkedPoint, x: float, y: float | None) -> None:
-    """The letter of an operating point in a disc, filled where it is the chosen one."""
-    if y is None:  # No precision where nothing is predicted.
-        return
-    face, text = (_SECOND, PAPER) if at.chosen else (PAPER, _SECOND)
-    style: dict[str, Any] = {"mfc": face, "mec": _SECOND, "ms": 11, "zorder": 4 + at.chosen}
-    axis.plot([x], [y], marker="o", ls="none", clip_on=False, **style)
-    axis.text(
-        x,
-        y,
-        at.letter,
-        color=text,
-        fontsize=7.5,
-        fontweight="bold",
-        ha="center",
-        va="center_baseline",
-        zorder=5 + at.chosen,
-    )
+def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: bool) -> None:
+    """Letters of the operating points in discs, filled where one decides.
+
+    Points that decide alike here share a disc: x and y are keys of their rates.
+    """
+    alike: dict[str, list[MarkedPoint]] = {}
+    for at in marked_points(summary):
+        alike.setdefault(str(at.point["confusion"]), []).append(at)
+    for first, *others in alike.values():
+        across, up = first.point["rates"][x]["value"], first.point["rates"][y]["value"]
+        if up is None:  # No precision where nothing is predicted.
+            continue
+        face, text = (_SECOND, PAPER) if first.chosen else (PAPER, _SECOND)
+        axis.text(
+            1 - across if flip_x else across,
+            up,
+            "".join(at.letter for at in (first, *others)),
+            color=text,
+            fontsize=7.5,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            zorder=4 + first.chosen,
+            bbox={
+                "boxstyle": "circle,pad=0.25" if not others else "round,pad=0.3,rounding_size=0.7",
+                "facecolor": face,
+                "edgecolor": _SECOND,
+            },
+        )
 
 
 def unit_square(axis: Axes, x: str, y: str) -> None:
@@ -311,7 +329,7 @@ def _calibration(
         )
     curve.set(ylabel=f"share of '{list(summary['counts']['per_class'])[1]}'", ylim=(-0.02, 1.02))
     curve.grid()
-    curve.legend(loc="upper left")
+    curve.legend(loc="lower right")
     for target, (name, colour) in enumerate(
         zip(summary["counts"]["per_class"], (SOFT, _FIRST), strict=True)
     ):
@@ -319,6 +337,7 @@ def _calibration(
         spread.hist(scores, np.linspace(0, 1, 41), color=colour, alpha=0.55, label=name)
     spread.axvline(summary["selection"]["threshold"], color=INK, lw=1, ls=":", label="threshold")
     spread.set(xlabel="score", ylabel="images", xlim=(-0.02, 1.02))
+    spread.set_ylim(0, 1.4 * spread.get_ylim()[1])  # Room for the legend.
     spread.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     spread.legend(loc="upper center", ncols=3, fontsize=8)
 
@@ -331,12 +350,10 @@ def _referral(axis: Axes, summary: Mapping[str, Any]) -> None:
         ("specificity", _THIRD),
         ("accuracy", _FIRST),
     ):
-        low, value, high = (
-            np.array([row[column][end] for row in rows], np.float64)
-            for end in ("low", "value", "high")
-        )
+        value = np.array([row[column]["value"] for row in rows], np.float64)
         axis.plot(x, value, color=colour, label=column)
-        axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+    ends = [[row["accuracy"][end] for row in rows] for end in ("low", "high")]
+    axis.fill_between(x, *np.array(ends, np.float64), color=_FIRST, alpha=0.15, lw=0)
     majority = [row["majority_rate"] for row in rows]
     axis.plot(x, majority, color=SOFT, lw=1, ls="--", label="majority of the rest")
     axis.set(xlabel="referred to a human, most uncertain first", ylabel="share of the rest")
