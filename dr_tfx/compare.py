@@ -4,7 +4,6 @@ Each run is judged as it was evaluated, at its own threshold; nothing is chosen 
 are against the first run and paired: what makes an image hard for both cancels out.
 """
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,6 @@ def compare(
     html = pages.render(
         "compare.html.j2",
         c=result,
-        colours=[compare_figures.colour(i) for i in range(len(runs))],
         command=report.shell(command),
         figures={figure.name: figure for figure in figures},
         measures=_MEASURES,
@@ -195,6 +193,10 @@ def figures_of(runs: Sequence[Run], split: str) -> dict[str, Any]:
     """
     first = runs[0]
     base, thresholds = first.predictions, [r.summary["selection"]["threshold"] for r in runs]
+    per_class, names = (
+        first.summary["counts"]["per_class"],
+        first.bundle["experiment"]["task"]["class_names"],
+    )
     found = []
     bar = tqdm(list(zip(runs, thresholds, strict=True))[1:], desc="compare", unit="run")
     for run, threshold in bar:
@@ -216,17 +218,28 @@ def figures_of(runs: Sequence[Run], split: str) -> dict[str, Any]:
             }
         )
     return {
-        "counts": first.summary["counts"],
+        "counts": first.summary["counts"]
+        | {"per_class": {name: per_class[name] for name in names}},
         "differences": found,
-        "notes": [
-            f"{run.name}: {note}" for run in runs for note in run.summary["selection"]["notes"]
-        ],
+        "notes": _notes(runs),
         "runs": [_figures_of(run) for run in runs],
         "schema": 1,
         "settings": _settings(runs),
         "split": split,
         "task": first.summary["task"],
     }
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    """What makes figures optimistic, with the runs that it is true of."""
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        for note in run.summary["selection"]["notes"]:
+            names.setdefault(note, []).append(run.name)
+    return [
+        note if len(concerned) == len(runs) else f"{', '.join(concerned)}: {note}"
+        for note, concerned in names.items()
+    ]
 
 
 def _figures_of(run: Run) -> dict[str, Any]:
@@ -286,6 +299,6 @@ def _csv(result: dict[str, Any]) -> str:
             row = {"run": run["name"], "measure": measure, **run[measure]}
             difference = by_name.get(run["name"], {}).get(measure, {})
             rows.append(row | {f"difference_{key}": value for key, value in difference.items()})
-    buffer = io.StringIO()
-    pd.DataFrame(rows).to_csv(buffer, index=False)
-    return buffer.getvalue()
+    ends = ["value", "low", "high"]
+    columns = ["run", "measure", *ends, *(f"difference_{end}" for end in [*ends, "p"])]
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False)

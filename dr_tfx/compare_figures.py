@@ -19,8 +19,7 @@ _DRAWN = ("auc", "sensitivity", "specificity")
 _LINES = ("-", "--", ":")
 
 
-def colour(index: int) -> str:
-    """The colour of the n-th run."""
+def _colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
@@ -70,10 +69,10 @@ def _roc(axis: Axes, scores: Sequence[tuple[str, pd.DataFrame]], result: Mapping
     axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--")
     for i, ((name, predictions), run) in enumerate(zip(scores, result["runs"], strict=True)):
         false_alarms, found, _ = roc_curve(predictions["target"], predictions["score"])
-        style = {"color": colour(i), "ls": _LINES[i // len(SERIES) % len(_LINES)]}
+        style: Any = {"color": _colour(i), "ls": _LINES[i // len(SERIES) % len(_LINES)]}
         axis.plot(false_alarms, found, **style, label=f"{name}, {number(run['auc'])}")
         point = 1 - run["specificity"]["value"], run["sensitivity"]["value"]
-        axis.plot(*point, color=colour(i), marker="o", ms=7, ls="none", clip_on=False)
+        axis.plot(*point, color=_colour(i), marker="o", ms=7, ls="none", clip_on=False)
     unit_square(axis, "1 − specificity", "sensitivity")
     axis.legend(loc="lower right")
 
@@ -86,19 +85,19 @@ def _differences(axis: Axes, result: Mapping[str, Any], measures: Mapping[str, s
         for i, row in enumerate(result["differences"], start=1):
             value, low, high = (row[key][end] for end in ("value", "low", "high"))
             if None not in (value, low, high):
-                axis.plot([low, high], [y, y], color=colour(i), lw=5, alpha=0.35)
-                axis.plot([value], [y], color=colour(i), marker="o", ms=6)
+                axis.plot([low, high], [y, y], color=_colour(i), lw=5, alpha=0.35)
+                axis.plot([value], [y], color=_colour(i), marker="o", ms=6)
             y += 1
         ticks.append(((start + y - 1) / 2, measures[key]))
         y += 0.6
     axis.axvline(0, color=INK, lw=1)
     for i, row in enumerate(result["differences"], start=1):
-        axis.plot([], [], color=colour(i), marker="o", ls="none", label=row["name"])
+        axis.plot([], [], color=_colour(i), marker="o", ls="none", label=row["name"])
     axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axis.set_ylim(y - 0.6, -0.6)
     reach = max(0.01, *(abs(x) for x in axis.get_xlim()))
     axis.set_xlim(-reach, reach)
-    axis.set_xlabel("← worse      better →")
+    axis.set_xlabel("← worse\u2003better →")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:+.3g}".replace("-", "−") if x else "0")
     axis.grid(axis="x")
     axis.tick_params(axis="y", length=0)

@@ -334,7 +334,7 @@ def _calibration(
         zip(summary["counts"]["per_class"], (SOFT, _FIRST), strict=True)
     ):
         scores = predictions["score"][predictions["target"] == target]
-        spread.hist(scores, np.linspace(0, 1, 41), color=colour, alpha=0.55, label=name)
+        spread.hist(scores, list(np.linspace(0, 1, 41)), color=colour, alpha=0.55, label=name)
     spread.axvline(summary["selection"]["threshold"], color=INK, lw=1, ls=":", label="threshold")
     spread.set(xlabel="score", ylabel="images", xlim=(-0.02, 1.02))
     spread.set_ylim(0, 1.4 * spread.get_ylim()[1])  # Room for the legend.
