@@ -1,19 +1,20 @@
 """From predictions to the page, without a model; and the page as a browser sees it."""
 
 import dataclasses
-import importlib.util
 import json
 import re
-import shutil
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
+import browsing
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
 from absl import flags
+from conftest import draw, encode
 from ml_collections import config_flags
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -61,10 +62,6 @@ TRAINING = {
     "libraries": {"tensorflow": "2.99"},
     "precision": "mixed_float16",
 }
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
 
 
 def _predictions(
@@ -129,7 +126,11 @@ def _summary(predictions: pd.DataFrame, threshold: float = 0.5, **changes) -> di
 
 
 def _write(
-    folder: Path, predictions: pd.DataFrame, summary: dict, data: manifest.Manifest = MANIFEST
+    folder: Path,
+    predictions: pd.DataFrame,
+    summary: dict,
+    data: manifest.Manifest = MANIFEST,
+    pictures: Sequence[report.Picture] = (),
 ) -> Path:
     return evaluate.write(
         folder,
@@ -139,6 +140,7 @@ def _write(
         contract=data.to_dict(),
         training=TRAINING,
         commands=[["drtfx-evaluate", "--workdir=a folder", "--split=validation"]],
+        pictures=pictures,
     )
 
 
@@ -267,6 +269,7 @@ def _stand_ins(monkeypatch, threshold, shared_patients=0):
             load_bundle=lambda workdir: bundle,
             save_fitted=lambda workdir, fitted: stored.append(fitted),
         ),
+        "gallery": spec(reader=lambda *_: None, pictures=lambda *_: []),
         "predict": spec(predict_split=lambda bundle, data_dir, split: _predictions()),
     }
     for name, module in modules.items():
@@ -393,52 +396,13 @@ def test_the_commands_say_every_setting_of_the_run(experiment):
     assert specs.from_config(holder.config) == experiment
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium that records its console and every request."""
-    if importlib.util.find_spec("selenium") is None:
-        pytest.skip("selenium is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("chromium or chromedriver is not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield session
-    session.quit()
-
-
 def test_the_page_in_a_browser(browser, tmp_path):
     predictions = _predictions()
-    page = _write(tmp_path, predictions, _summary(predictions))
-    for theme in ("light", "dark"):
-        _emulate(browser, theme=theme, width=390)
-        browser.get(page.as_uri())
-        images = browser.execute_script(
-            "return [...document.images].map(i => [i.alt, i.naturalWidth, i.width, i.height])"
-        )
-        assert len(images) == 5
-        assert all(alt and min(sizes) > 0 for alt, *sizes in images)
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-        assert width <= 390
-    assert browser.get_log("browser") == []
-    events = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
-    requests = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    # Only what this page asks for: the browser's own start page has requests as well.
-    requests = [r["request"]["url"] for r in requests if r["documentURL"] == page.as_uri()]
-    assert page.as_uri() in requests
-    assert {u for u in requests if u != page.as_uri() and not u.startswith("data:")} == set()
-    assert not re.search(r"https?://|<script", page.read_text())
-
-
-def _emulate(browser, *, theme: str, width: int) -> None:
-    features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    summary = _summary(predictions)
+    shown, plain = (row["id"] for row in summary["most_wrong"][:2])
+    jpeg = encode(draw(0), ".jpeg")
+    pictures = [report.Picture(shown, jpeg, jpeg, 120), report.Picture(plain, jpeg, None, 120)]
+    page = _write(tmp_path, predictions, summary, pictures=pictures)
+    browsing.check_page(browser, page, pictures=8 + 3)
+    assert "Nothing in it raises the score" in page.read_text()
+    assert page.stat().st_size < 1e6
