@@ -123,11 +123,9 @@ def _load(folder: Path, name: str, split: str) -> Run:
             f"{where}/metrics.json has schema {summary['schema']}; this version reads {SCHEMA}. "
             f"Evaluate again: drtfx-evaluate --workdir={folder} --data_dir=DATA_DIR --split={split}"
         )
-    predictions = pd.read_csv(  # Every digit counts where a score is at the threshold.
-        where / "predictions.csv",
-        converters={"id": str, "patient": str},
-        float_precision="round_trip",
-    )
+    # By `float`, every digit is kept: they count where a score is at the threshold.
+    converters: dict[Any, Any] = {"id": str, "patient": str, "score": float}
+    predictions = pd.read_csv(where / "predictions.csv", converters=converters)
     return Run(name, folder, bundle, summary, predictions.set_index("id").sort_index())
 
 
