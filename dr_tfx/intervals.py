@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 SHARES = ("accuracy", "npv", "ppv", "sensitivity", "specificity")
 """Rates that are shares of images; the others are made of several."""
 
-_BLOCK = 2**19  # Images x resamples held at once, in float64.
+_BLOCK = 2**21  # Images x resamples held at once, in float64: 16 MB an array.
 
 
 class PatientBootstrap:

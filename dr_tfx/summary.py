@@ -131,7 +131,7 @@ def summarise(
         "most_wrong": _most_wrong(predictions, class_names, stratum_names, threshold),
         "patients": _patients(predictions, class_names, fitted, judge) if patients_known else None,
         "referral": calibration.referral_curve(
-            target, positive, np.abs(after - limit), judge.bootstrap
+            target, positive, calibration.certainty(after, limit), judge.bootstrap
         ),
         "scores": scores,
         "strata": _strata(predictions, class_names, stratum_names, threshold, judge.bootstrap),
