@@ -103,15 +103,21 @@ def load_runs(folders: Sequence[Path], split: str) -> list[Run]:
             )
     missing = [f for f in folders if not (f / "evaluation" / split / "report.html").is_file()]
     if missing:
-        commands = [
-            f"drtfx-evaluate --workdir={f} --data_dir=DATA_DIR --split={split}" for f in missing
-        ]
         raise FileNotFoundError(
             f"not evaluated on '{split}' yet: {', '.join(map(str, missing))}. Run first: "
-            + "; ".join(commands)
+            + "; ".join(_evaluation(folder, split) for folder in missing)
         )
     names = _short_names(resolved)
     return [_load(f, name, split) for f, name in zip(folders, names, strict=True)]
+
+
+def _evaluation(folder: Path, split: str) -> str:
+    """What to type to have a run evaluated."""
+    bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    given = f"--data_dir=DATA_DIR --split={split}"
+    if split not in bundle["manifest"]["counts"]:  # Photographs from elsewhere have a name.
+        given = f"--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name={split}"
+    return f"drtfx-evaluate --workdir={folder} {given}"
 
 
 def _load(folder: Path, name: str, split: str) -> Run:
@@ -121,7 +127,7 @@ def _load(folder: Path, name: str, split: str) -> Run:
     if summary["schema"] != SCHEMA:
         raise ValueError(
             f"{where}/metrics.json has schema {summary['schema']}; this version reads {SCHEMA}. "
-            f"Evaluate again: drtfx-evaluate --workdir={folder} --data_dir=DATA_DIR --split={split}"
+            f"Evaluate again: {_evaluation(folder, split)}"
         )
     # By `float`, every digit is kept: they count where a score is at the threshold.
     converters: dict[Any, Any] = {"id": str, "patient": str, "score": float}

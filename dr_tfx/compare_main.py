@@ -7,6 +7,7 @@ RUN_A, RUN_B, ... are folders that drtfx-train wrote; each has been evaluated on
 drtfx-evaluate, at the threshold that was chosen for it on `validation`. Differences are against
 RUN_A and paired image by image, with 95 % intervals: of the AUC by DeLong's method, of sensitivity
 and specificity by a bootstrap over patients. Runs of another task or on other images are refused.
+Photographs from elsewhere are named as drtfx-evaluate --name called them, --split=clinic_b.
 
 compare.html (open it in any browser, it needs no network), compare.json, compare.csv and the
 figures go to --output_dir, by default RUN_A/comparison/<split>-<the other runs>. The last line
@@ -21,7 +22,7 @@ from absl import app, flags
 
 from dr_tfx import console
 
-_SPLIT = flags.DEFINE_string("split", "test", "Split that every run was evaluated on.")
+_SPLIT = flags.DEFINE_string("split", "test", "Split, or name, that every run was evaluated on.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the comparison.")
 
 

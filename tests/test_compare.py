@@ -75,7 +75,7 @@ def _run(
         "best_epoch": 3,
         "experiment": specs.to_dict(experiment),
         "libraries": {"keras": "3"},
-        "manifest": {"fingerprint": "ab" * 32},
+        "manifest": {"fingerprint": "ab" * 32, "counts": {"validation": {}, "test": {}}},
         "precision": "float32",
     }
     where = folder / "evaluation" / split
@@ -201,11 +201,14 @@ def test_one_run_or_the_same_twice_is_refused(runs, tmp_path):
 def test_a_run_that_is_not_evaluated_is_told_with_the_command(runs, tmp_path):
     with pytest.raises(FileNotFoundError, match="bundle.json does not exist"):
         compare.load_runs([runs[0], tmp_path], "test")
-    with pytest.raises(FileNotFoundError) as refusal:
-        compare.load_runs(runs[:2], "external")
-    for run in runs[:2]:
-        command = f"drtfx-evaluate --workdir={run} --data_dir=DATA_DIR --split=external"
-        assert command in str(refusal.value)
+    for split, given in (
+        ("validation", "--data_dir=DATA_DIR --split=validation"),
+        ("clinic_b", "--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name=clinic_b"),
+    ):
+        with pytest.raises(FileNotFoundError) as refusal:
+            compare.load_runs(runs[:2], split)
+        for run in runs[:2]:
+            assert f"drtfx-evaluate --workdir={run} {given}" in str(refusal.value)
 
 
 def test_figures_of_an_earlier_version_are_refused(runs, tmp_path):
