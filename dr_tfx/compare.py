@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from dr_tfx import compare_figures, differences, manifest, pages, report
+from dr_tfx import compare_figures, differences, manifest, pages, report, splits
 from dr_tfx.summary import SCHEMA
 
 RATES = ("sensitivity", "specificity", "balanced_accuracy", "accuracy")
@@ -113,9 +113,8 @@ def load_runs(folders: Sequence[Path], split: str) -> list[Run]:
 
 def _evaluation(folder: Path, split: str) -> str:
     """What to type to have a run evaluated."""
-    bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     given = f"--data_dir=DATA_DIR --split={split}"
-    if split not in bundle["manifest"]["counts"]:  # Photographs from elsewhere have a name.
+    if split not in splits.SPLITS:  # The name of photographs from elsewhere.
         given = f"--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name={split}"
     return f"drtfx-evaluate --workdir={folder} {given}"
 

@@ -29,7 +29,7 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the comparison.
 def main(argv: Sequence[str]) -> None:
     """Flags to one call; prints the path of the page as the last line."""
     if len(argv) < 3:
-        raise app.UsageError(f"got {len(argv) - 1} runs, expected two or more: RUN_A RUN_B")
+        raise app.UsageError(f"expected two runs or more, RUN_A RUN_B; got {len(argv) - 1}")
     from dr_tfx import compare  # Here, so that --help is quick.
 
     output_dir = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None

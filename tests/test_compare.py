@@ -75,7 +75,7 @@ def _run(
         "best_epoch": 3,
         "experiment": specs.to_dict(experiment),
         "libraries": {"keras": "3"},
-        "manifest": {"fingerprint": "ab" * 32, "counts": {"validation": {}, "test": {}}},
+        "manifest": {"fingerprint": "ab" * 32},
         "precision": "float32",
     }
     where = folder / "evaluation" / split
