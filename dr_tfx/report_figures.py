@@ -52,7 +52,7 @@ def marked_points(summary: Mapping[str, Any]) -> list[MarkedPoint]:
 
 def _short_name(point: Mapping[str, Any]) -> str:
     if point["bound"] is None:
-        return point["rule"]
+        return {"youden": "Youden"}.get(point["rule"], point["rule"])
     return f"{point['rule'].removeprefix('min_')} ≥ {point['bound']:g}"
 
 

@@ -24,7 +24,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import dr_tfx
 from configs import base
 from dr_tfx import evaluate, manifest, operating_points, pages, report, report_figures, specs
-from dr_tfx.pages import percent
 from dr_tfx.report_style import ReportFigure
 from dr_tfx.summary import notices, patients_known, summarise
 
@@ -273,7 +272,7 @@ def test_accuracy_is_never_shown_without_the_majority_rate():
     assert len(shown) == 5  # Headline, operating points, referral, patients, augmentation.
     for words in shown:
         assert "majority" in words or "always 'normal'" in words, words
-        assert percent(summary["counts"]["majority_rate"]) in words, words
+        assert f"{100 * summary['counts']['majority_rate']:.1f} %" in words, words
 
 
 def test_what_was_chosen_on_the_split_is_labelled_where_it_is_shown():
@@ -297,7 +296,7 @@ def test_operating_points_have_a_letter_each_and_equal_thresholds_share_it():
     fitted = dataclasses.replace(datasets.fitted(0.5), points=tuple(points))
     marked = report_figures.marked_points(_summary(_predictions(), fitted=fitted))
     assert [(at.letter, at.names, at.chosen) for at in marked] == [
-        ("A", ("youden", "0.5"), True),
+        ("A", ("Youden", "0.5"), True),
         ("B", ("sensitivity ≥ 0.872", "specificity ≥ 0.907"), False),
     ]
     assert [at.point["threshold"] for at in marked] == [0.5, 0.25]
@@ -331,7 +330,7 @@ def test_figures_are_one_drawing_in_two_palettes():
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (pages.percent(0.9604), "96.0 %"),
+        (pages.percent(0.9604), "96.0\u00a0%"),
         (pages.percent({"value": None}), "–"),
         (pages.number(-0.12345), "−0.123"),
         (pages.ratio(7.518), "7.52"),
