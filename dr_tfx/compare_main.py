@@ -1,7 +1,7 @@
 """Compares trained models on the images that all of them were evaluated on.
 
-    drtfx-compare RUN_A RUN_B --split=test
-    drtfx-compare RUN_A RUN_B RUN_C --split=test --output_dir=COMPARISON
+    drtfx-compare --split=test RUN_A RUN_B
+    drtfx-compare --split=test --output_dir=COMPARISON RUN_A RUN_B RUN_C
 
 RUN_A, RUN_B, ... are folders that drtfx-train wrote; each has been evaluated on the split by
 drtfx-evaluate, at the threshold that was chosen for it on `validation`. Differences are against
