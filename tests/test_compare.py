@@ -150,13 +150,14 @@ def test_what_differs_in_the_settings_is_listed_and_nothing_else(page):
 
 
 def test_the_table_has_the_same_figures(page):
-    table = pd.read_csv(page.parent / "compare.csv").set_index(["run", "measure"])
+    table = pd.read_csv(page.parent / "compare.csv", index_col=["run", "measure"])
     result = json.loads((page.parent / "compare.json").read_text())
     for run in result["runs"]:
         row = table.loc[(run["name"], "sensitivity")]
-        assert [row["value"], row["low"]] == [run["sensitivity"][k] for k in ("value", "low")]
+        expected = [run["sensitivity"][end] for end in ("value", "low", "high")]
+        assert [row["value"], row["low"], row["high"]] == pytest.approx(expected, rel=1e-12)
     row = table.loc[("noisy", "auc")]
-    assert row["difference_p"] == result["differences"][0]["auc"]["p"]
+    assert row["difference_p"] == pytest.approx(result["differences"][0]["auc"]["p"], rel=1e-12)
     assert table.loc["good"].filter(like="difference").isna().all(axis=None)
 
 
