@@ -9,11 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_explain_photographs import table
-from test_report import _emulate, browser
 
 from beam_jobs import explain_measures, explain_page, explain_part
-
-__all__ = ["browser"]  # The fixture.
 
 ROWS = 35_000
 EXPERIMENT = datasets.experiment()  # Labels a, b, c; the last two are positive.
@@ -91,9 +88,16 @@ def choose(browser, field, value):
     )
 
 
+def emulate(browser, *, theme, width):
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
 def test_the_page_finds_photographs(browser, page):
     browser.get_log("performance")
-    _emulate(browser, theme="dark", width=390)
+    emulate(browser, theme="dark", width=390)
     browser.get(page.as_uri())
     where = browser.find_element("id", "where")
     assert where.text == "1 to 24 of 35,000" and shown(browser)[0] == "eye 00000"
@@ -116,7 +120,7 @@ def test_the_page_finds_photographs(browser, page):
     said = [row["message"] for row in browser.get_log("browser")]
     assert all(".png - Failed to load" in message for message in said)  # Only a hundred are there.
     for theme, width in (("light", 1280), ("light", 390)):
-        _emulate(browser, theme=theme, width=width)
+        emulate(browser, theme=theme, width=width)
         browser.get(page.as_uri())
         pictures = browser.execute_script(
             "const all = [...document.images]; all.forEach(i => i.loading = 'eager');"
