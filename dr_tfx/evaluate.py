@@ -142,7 +142,7 @@ def judge(
             "precision": bundle.precision,
         },
         commands=commands,
-        pictures=gallery.pictures(bundle.model, images, rows, wrong),
+        pictures=gallery.pictures(bundle, images, rows, wrong),
     )
 
 

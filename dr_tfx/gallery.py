@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 
-from dr_tfx import gradcam, manifest, shard_reader
+from dr_tfx import gradcam, heads, manifest, models, shard_reader
 from dr_tfx.report import Picture
 
 _SIDE = 256  # Pixels of a picture on the page, at most.
@@ -30,7 +29,7 @@ def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def pictures(
-    model: keras.Model,
+    bundle: models.Bundle,
     images: Callable[[np.ndarray], np.ndarray],
     numbers: np.ndarray,
     ids: Sequence[str],
@@ -38,16 +37,17 @@ def pictures(
     """Photographs as small JPEG files, each with its heat map laid over it.
 
     Args:
-      model: as `gradcam.GradCam` takes it.
+      bundle: the model, and the task whose score the maps explain.
       images: what `reader` returns, or the like.
       numbers: int64 (n,), which images.
       ids: their n names.
     """
     if not ids:
         return []
-    batch = images(numbers)
-    found = []
-    for name, rgb, heatmap in zip(ids, batch, gradcam.GradCam(model)(batch), strict=True):
+    batch, found = images(numbers), []
+    head = heads.make(bundle.experiment.task)
+    heatmaps, _ = gradcam.HeatMaps(bundle.model, explained=head.explained)(batch)
+    for name, rgb, heatmap in zip(ids, batch, heatmaps, strict=True):
         small = _small(rgb)
         overlay = _jpeg(gradcam.overlay(small, heatmap)) if heatmap.any() else None
         found.append(Picture(name, _jpeg(small), overlay, side=len(small)))
