@@ -64,11 +64,17 @@ class PatientBootstrap:
         total, images = self.sums(np.stack([column, np.ones_like(column)], axis=1))
         return percentiles(float(column.mean()), total / images)
 
-    def proportion(self, success: npt.ArrayLike, among: npt.ArrayLike) -> Estimate:
-        """The share of successes among some images, both (n,) bool. None of them: NaN in (0, 1)."""
-        trial = np.asarray(among, bool)
-        right = np.asarray(success, bool) & trial
-        return self._share(int(right.sum()), self.sums(np.stack([right, trial], axis=1)), trial)
+    def proportions(self, success: npt.ArrayLike, among: npt.ArrayLike) -> list[Estimate]:
+        """The shares of successes (n,) bool among some images each, (n, k) bool.
+
+        Of no images: NaN in (0, 1).
+        """
+        trials = np.asarray(among, bool)
+        right = np.asarray(success, bool)[:, None] & trials
+        drawn, k = self.sums(np.concatenate([right, trials], axis=1)), trials.shape[1]
+        return [
+            self._share(int(right[:, i].sum()), drawn[[i, k + i]], trials[:, i]) for i in range(k)
+        ]
 
     def ranking(self, target: npt.ArrayLike, score: npt.ArrayLike) -> dict[str, Estimate]:
         """`auc` and `average_precision` of scores (n,) for targets (n,).

@@ -119,15 +119,20 @@ def summarise(
         target, predictions["score"], operating_points.grid_values(grid)
     )
     views = [c.removeprefix(_VIEW) for c in predictions.columns if c.startswith(_VIEW)]
-    after = calibration.apply_temperature(predictions["score"], fitted.temperature)
-    limit = float(calibration.apply_temperature(threshold, fitted.temperature))
+    positive = (predictions["score"] >= threshold).to_numpy()
+    after, limit = (
+        calibration.apply_temperature(values, fitted.temperature)
+        for values in (predictions["score"], threshold)
+    )
     return {
         "alarms": _alarms(scores["tta"], counts),
         "calibration": _calibration(judge, predictions["score"], after, fitted),
         "counts": counts,
         "most_wrong": _most_wrong(predictions, class_names, stratum_names, threshold),
         "patients": _patients(predictions, class_names, fitted, judge) if patients_known else None,
-        "referral": calibration.referral_curve(target, after, limit, judge.bootstrap),
+        "referral": calibration.referral_curve(
+            target, positive, np.abs(after - limit), judge.bootstrap
+        ),
         "scores": scores,
         "strata": _strata(predictions, class_names, stratum_names, threshold, judge.bootstrap),
         "sweep": sweep.to_dict("records"),
@@ -306,16 +311,18 @@ def _strata(
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
     right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
-    rows = []
-    for stratum in sorted(predictions["stratum"].unique().tolist()):
-        mine = predictions["stratum"] == stratum
+    rows, strata = [], sorted(predictions["stratum"].unique().tolist())
+    members = predictions["stratum"].to_numpy()[:, None] == np.array(strata)
+    rates = bootstrap.proportions(right, members)
+    for i, stratum in enumerate(strata):
+        mine = members[:, i]
         rows.append(
             {
                 "class": class_names[predictions["target"][mine].iloc[0]],
                 "correct": int(right[mine].sum()),
                 "images": int(mine.sum()),
                 "name": stratum_names[stratum],
-                "rate": bootstrap.proportion(right, mine).to_dict(),
+                "rate": rates[i].to_dict(),
                 "stratum": stratum,
             }
         )
