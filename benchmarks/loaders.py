@@ -232,10 +232,13 @@ def _tf_augmented(job: Job, images: Any) -> Any:
 
 
 def ours(job: Job) -> Batches:
-    """`input_pipeline.train_batches`, and the first step of the training step."""
+    """What `train` gives to its step, and what the step does first: to float32, augmented."""
+    from dr_tfx import resources
+
+    resources.tune_malloc()  # As drtfx-train does.
     import tensorflow as tf
 
-    from dr_tfx import input_pipeline, manifest
+    from dr_tfx import augmentation, distribution, input_pipeline, manifest
 
     yield None
     changes = {"horizontal_flip": True, "vertical_flip": True, "brightness": 0.1}
@@ -247,25 +250,13 @@ def ours(job: Job) -> Batches:
     )
     data = manifest.load(job.path("records"))
     batches, _ = input_pipeline.train_batches(job.path("records"), data, experiment)
-    first = tf.function(_first_of_step(experiment.training.augmentation, job.augmented))
-    for batch in batches:
-        yield first(batch)
-
-
-def _first_of_step(augmentation: Any, augmented: bool) -> Callable[[Any], Any]:
-    """What the training step does with a batch before the model sees it: to float32 pixels."""
-    import tensorflow as tf
-
-    from dr_tfx import augmentation as augmenting
-
-    def first(batch: Any) -> Any:
-        if augmented:
-            images = augmenting.augment(batch["image"], batch["draws"], augmentation)
+    for batch in distribution.distribute(batches, tf.distribute.get_strategy()):
+        if job.augmented:
+            spec = experiment.training.augmentation
+            images = augmentation.augment(batch["image"], batch["draws"], spec)
         else:
             images = tf.cast(batch["image"], tf.float32)
-        return images, batch["target"]
-
-    return first
+        yield images, batch["target"]
 
 
 # --- Peers with a library of their own ------------------------------------------------------------

@@ -70,6 +70,9 @@ def in_memory(folder: str, size: int, count: int, batches: int, train: bool) -> 
 
 def ours(folder: str, size: int, count: int, batches: int, train: bool) -> dict[str, float]:
     """Our input over the shards in `folder`, in the memory of `import tensorflow`, MiB."""
+    from dr_tfx import resources
+
+    resources.tune_malloc()  # As drtfx-train does.
     import tensorflow  # noqa: F401
 
     base = processes.of_tree(os.getpid()).total

@@ -1,4 +1,4 @@
-"""Memory of the process tree: how much it is, a ceiling it must keep, and glibc's arenas.
+"""Memory of the process tree: how much it is, a ceiling it must keep, and glibc's malloc.
 
 1 GB is 1e9 bytes. Knows nothing of TensorFlow, so that a command can call it before loading that.
 """
@@ -11,24 +11,31 @@ import psutil
 
 GB = 1e9
 SECONDS = 1.0  # Between two looks, at least.
-_M_ARENA_MAX = -8  # Of glibc's malloc.h.
+_MIB = 2**20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # Of glibc's malloc.h.
 
 
 class MemoryCeilingError(RuntimeError):
     """The process tree uses more memory than it may."""
 
 
-def one_arena() -> None:
-    """Makes glibc keep one heap for all threads, as the environment's MALLOC_ARENA_MAX=1 does.
+def tune_malloc() -> None:
+    """Makes glibc's malloc fit for buffers of megabytes that are made and freed at every step.
 
-    A heap for every few threads keeps what each of tf.data's threads has freed, and none gives it
-    to the others. Has to be called before there are many threads, so before TensorFlow is loaded;
-    does nothing where there is no glibc.
+    One heap for all threads, as the environment's MALLOC_ARENA_MAX=1 does: a heap for every few
+    threads keeps what each of tf.data's threads has freed, and none gives it to the others. And
+    what is freed is kept for the next step: given back to the system and taken anew, every page of
+    it costs a fault, and together they cost as much as reading the pictures.
+
+    Has to be called before there are many threads, so before TensorFlow is loaded; does nothing
+    where there is no glibc.
     """
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_ARENA_MAX, 1)
+            mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # The most that it takes.
+            mallopt(_M_TRIM_THRESHOLD, 128 * _MIB)
 
 
 def tree_gb() -> float:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
             if flag.value is not None:
                 config.training[flag.name] = flag.value
         experiment = specs.from_config(config)
-        resources.one_arena()
+        resources.tune_malloc()
         from dr_tfx import train  # Here, so that --help and a wrong config do not wait.
 
         workdir = train.train(

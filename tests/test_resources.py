@@ -1,5 +1,6 @@
 """Memory of the process tree and its ceiling."""
 
+import resource
 import subprocess
 import sys
 
@@ -44,7 +45,7 @@ def test_it_looks_once_a_second_and_keeps_the_peak(monkeypatch):
 def test_one_heap_serves_all_threads():
     code = (
         "import ctypes, sys, threading, time; from dr_tfx import resources;"
-        "sys.argv[1] == 'one' and resources.one_arena();"
+        "sys.argv[1] == 'one' and resources.tune_malloc();"
         "hold = lambda: (bytearray(5000), time.sleep(.3));"
         "threads = [threading.Thread(target=hold) for _ in range(6)];"
         "[t.start() for t in threads]; time.sleep(.1);"
@@ -62,3 +63,25 @@ def test_one_heap_serves_all_threads():
     except subprocess.CalledProcessError:
         pytest.skip("no glibc")
     assert before > 1 and heaps("one") == 1
+
+
+def test_what_is_freed_is_taken_again_without_a_page_fault():
+    code = (
+        "import resource, sys; from dr_tfx import resources;"
+        "sys.argv[1] == 'tuned' and resources.tune_malloc();"
+        "make = lambda: [b'x' * 9_000_000 for _ in range(5)];"
+        "make(); make();"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
+        "before = faults();"
+        "[make().clear() for _ in range(20)];"
+        "print(faults() - before)"
+    )
+
+    def faults(which):
+        command = [sys.executable, "-c", code, which]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    pages = 20 * 45_000_000 // resource.getpagesize()
+    if faults("as it is") < pages / 4:
+        pytest.skip("this system's malloc keeps what is freed by itself")
+    assert faults("tuned") < pages / 100
