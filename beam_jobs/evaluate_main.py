@@ -36,7 +36,7 @@ from absl import app, flags
 
 from dr_tfx import console
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the model's data set.")
 _SPLIT = flags.DEFINE_string("split", "validation", "Split to evaluate; validation comes first.")
 _EXTERNAL_DIR = flags.DEFINE_string("external_dir", None, "Photographs from elsewhere.")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     is_external = _EXTERNAL_DIR.value or _LABELS.value
-    console.require(*(("external_dir", "labels") if is_external else ("data_dir",)))
+    console.require("workdir", *(("external_dir", "labels") if is_external else ("data_dir",)))
     if is_external and flags.FLAGS["split"].present:
         raise app.UsageError("--split and --external_dir are both given; expected one of them")
     try:
