@@ -7,7 +7,7 @@
 `speed` makes synthetic examples, writes them in each contender's own format, and counts examples a
 second of endless batches, first without and then with augmentation; `loaders.py` holds what each is
 held to. Every contender runs in a process of its own, in turn, --rounds times, for --seconds a
-column after a second to get going; shown are the medians, and the most memory of the whole process
+column after an epoch to get going; shown are the medians, and the most memory of the whole process
 tree above what its imports take. A single epoch may be thrice as fast as the next: measure many.
 
 The kinds of the table: `memory` holds all examples in memory; `mapped` maps a file and reads it in
@@ -58,7 +58,7 @@ def measure(name: str, job: dict[str, Any], seconds: float, columns: int) -> dic
         batches = read(loaders.Job(**{**job, "augmented": augmented}))
         next(batches)
         base = base or processes.of_tree(os.getpid())
-        _count(batches, min(1.0, seconds))
+        _count(batches, min(1.0, seconds), at_least=_epoch(job) if seconds >= 1 else 0)
         examples, ones, taken = _count(batches, seconds)
         # Sampling error apart, both classes are equally frequent.
         if abs(ones / examples - 0.5) > 4 / examples**0.5:
@@ -68,7 +68,12 @@ def measure(name: str, job: dict[str, Any], seconds: float, columns: int) -> dic
     return {"rates": rates, "base": dataclasses.astuple(base)}
 
 
-def _count(batches: loaders.Batches, seconds: float) -> tuple[int, float, float]:
+def _epoch(job: dict[str, Any]) -> int:
+    """Examples after which a contender has seen all."""
+    return 2 * int(np.bincount(loaders.Job(**job).classes()).max())
+
+
+def _count(batches: loaders.Batches, seconds: float, at_least: int = 0) -> tuple[int, float, float]:
     """Takes batches for so long: examples, those of class 1, and seconds taken."""
     start, examples, ones = time.perf_counter(), 0, []
     for images, classes in batches:
@@ -76,7 +81,7 @@ def _count(batches: loaders.Batches, seconds: float) -> tuple[int, float, float]
             sys.exit(f"a batch is {images.dtype} {images.shape}, expected float32 of 4 dimensions")
         examples += len(images)
         ones.append(classes)
-        if time.perf_counter() - start > seconds:
+        if time.perf_counter() - start > seconds and examples >= at_least:
             break
     taken = time.perf_counter() - start
     return examples, sum(float(np.sum(np.asarray(c))) for c in ones), taken
