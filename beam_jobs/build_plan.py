@@ -321,6 +321,6 @@ def _warn(plan: Plan) -> None:
             len(plan.unlabelled),
             ", ".join(plan.unlabelled.head(3)),
         )
-    for name in ("validation", "test"):
+    for name in ("validation", "test") if plan.spec.split.method != "external" else ():
         if getattr(plan.spec.split, name) and not (plan.rows["split"] == name).any():
             _LOG.warning("no photograph is in split %s: there are too few patients", name)

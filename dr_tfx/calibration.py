@@ -133,10 +133,20 @@ def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> l
     return found
 
 
+def certainty(probability: npt.ArrayLike, threshold: npt.ArrayLike) -> FloatArray:
+    """(n,) how far probabilities are from the threshold, as a share of the way to 0 or to 1.
+
+    As a share, since with a threshold of .8 the surest positive is as far from it as a .6.
+    """
+    p, t = np.asarray(probability, np.float64), np.asarray(threshold, np.float64)
+    tiny = np.finfo(np.float64).tiny
+    return np.where(p >= t, (p - t) / np.maximum(1 - t, tiny), (t - p) / np.maximum(t, tiny))
+
+
 def referral_curve(
     target: npt.ArrayLike,
     positive: npt.ArrayLike,
-    distance: npt.ArrayLike,
+    certainty: npt.ArrayLike,
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
     """What the decisions are worth if the most uncertain images go to a human instead.
@@ -147,14 +157,14 @@ def referral_curve(
     Args:
       target: (n,) 0 or 1.
       positive: (n,) bool, the decisions.
-      distance: (n,) of the calibrated probability from the calibrated threshold; near is uncertain.
+      certainty: (n,), see `certainty`, of the calibrated probabilities.
       bootstrap: over the patients of the n images.
 
     Returns:
       Rows of fraction (referred), images (left), majority_rate (of those left), and accuracy,
       sensitivity and specificity of those left, as intervals.
     """
-    truth, order = np.asarray(target) == 1, np.argsort(np.asarray(distance), kind="stable")
+    truth, order = np.asarray(target) == 1, np.argsort(np.asarray(certainty), kind="stable")
     right, n = np.asarray(positive, bool) == truth, len(order)
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)

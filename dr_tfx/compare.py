@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from dr_tfx import compare_figures, differences, manifest, pages, report
+from dr_tfx import compare_figures, differences, manifest, pages, report, splits
 from dr_tfx.summary import SCHEMA
 
 RATES = ("sensitivity", "specificity", "balanced_accuracy", "accuracy")
@@ -103,15 +103,20 @@ def load_runs(folders: Sequence[Path], split: str) -> list[Run]:
             )
     missing = [f for f in folders if not (f / "evaluation" / split / "report.html").is_file()]
     if missing:
-        commands = [
-            f"drtfx-evaluate --workdir={f} --data_dir=DATA_DIR --split={split}" for f in missing
-        ]
         raise FileNotFoundError(
             f"not evaluated on '{split}' yet: {', '.join(map(str, missing))}. Run first: "
-            + "; ".join(commands)
+            + "; ".join(_evaluation(folder, split) for folder in missing)
         )
     names = _short_names(resolved)
     return [_load(f, name, split) for f, name in zip(folders, names, strict=True)]
+
+
+def _evaluation(folder: Path, split: str) -> str:
+    """What to type to have a run evaluated."""
+    given = f"--data_dir=DATA_DIR --split={split}"
+    if split not in splits.SPLITS:  # The name of photographs from elsewhere.
+        given = f"--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name={split}"
+    return f"drtfx-evaluate --workdir={folder} {given}"
 
 
 def _load(folder: Path, name: str, split: str) -> Run:
@@ -121,13 +126,11 @@ def _load(folder: Path, name: str, split: str) -> Run:
     if summary["schema"] != SCHEMA:
         raise ValueError(
             f"{where}/metrics.json has schema {summary['schema']}; this version reads {SCHEMA}. "
-            f"Evaluate again: drtfx-evaluate --workdir={folder} --data_dir=DATA_DIR --split={split}"
+            f"Evaluate again: {_evaluation(folder, split)}"
         )
-    predictions = pd.read_csv(  # Every digit counts where a score is at the threshold.
-        where / "predictions.csv",
-        converters={"id": str, "patient": str},
-        float_precision="round_trip",
-    )
+    # By `float`, every digit is kept: they count where a score is at the threshold.
+    converters: dict[Any, Any] = {"id": str, "patient": str, "score": float}
+    predictions = pd.read_csv(where / "predictions.csv", converters=converters)
     return Run(name, folder, bundle, summary, predictions.set_index("id").sort_index())
 
 

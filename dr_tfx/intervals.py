@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 SHARES = ("accuracy", "npv", "ppv", "sensitivity", "specificity")
 """Rates that are shares of images; the others are made of several."""
 
-_BLOCK = 2**19  # Images x resamples held at once, in float64.
+_BLOCK = 2**21  # Images x resamples held at once, in float64: 16 MB an array.
 
 
 class PatientBootstrap:
@@ -42,7 +42,7 @@ class PatientBootstrap:
     def __init__(self, patient: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0):
         self._cluster, names = pd.factorize(np.asarray(patient))
         patients, rng = len(names), np.random.default_rng(seed)
-        # No patient is ever drawn 256 times: that would be less likely than 1e-500.
+        # No patient is ever drawn 256 times: that would be less likely than 1e-490.
         self._times = np.empty((patients, resamples), np.uint8)
         for column in range(resamples):
             drawn = rng.integers(patients, size=patients)

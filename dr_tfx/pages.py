@@ -12,7 +12,7 @@ import jinja2
 
 from dr_tfx import NOTICE
 
-_MINUS, _UNKNOWN = "−", "–"
+_MINUS, _UNKNOWN, _PERCENT = "−", "–", "\u00a0%"  # The number stays with its sign.
 
 
 def render(template: str, **values: Any) -> str:
@@ -32,7 +32,7 @@ def render(template: str, **values: Any) -> str:
 def percent(value: Any) -> str:
     """A share, or the estimate of one, as '96.0 %'; undefined as a dash."""
     value = _plain(value)
-    return _UNKNOWN if value is None else f"{100 * value:.1f} %"
+    return _UNKNOWN if value is None else f"{100 * value:.1f}{_PERCENT}"
 
 
 def number(value: Any, digits: int = 3) -> str:

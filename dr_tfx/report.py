@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from dr_tfx import manifest, pages, specs
-from dr_tfx.report_figures import MEASURES, marked_points
+from dr_tfx.learning_curves import MEASURES
+from dr_tfx.report_figures import marked_points
 from dr_tfx.report_style import ReportFigure, data_uri
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"

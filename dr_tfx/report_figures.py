@@ -3,7 +3,7 @@
 `draw_figures` is pure: it returns finished drawings, and `evaluate` writes them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,15 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from dr_tfx.learning_curves import learning_curves
 from dr_tfx.pages import percent
 from dr_tfx.report_style import INK, PAPER, SERIES, SOFT, ReportFigure, draw
-
-MEASURES = {
-    "val_auc": "validation AUC",
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
-}
-"""Words for the columns of history.csv that can decide something."""
 
 _FIRST, _SECOND, _THIRD = SERIES[:3]
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
@@ -58,7 +52,7 @@ def marked_points(summary: Mapping[str, Any]) -> list[MarkedPoint]:
 
 def _short_name(point: Mapping[str, Any]) -> str:
     if point["bound"] is None:
-        return point["rule"]
+        return {"youden": "Youden"}.get(point["rule"], point["rule"])
     return f"{point['rule'].removeprefix('min_')} ≥ {point['bound']:g}"
 
 
@@ -75,18 +69,7 @@ def draw_figures(
     """
     figures = []
     if history is not None and len(history):
-        rule, panels = summary["selection"]["checkpoint_rule"], max(1, len(list(_panels(history))))
-        figures.append(
-            draw(
-                "learning_curves",
-                lambda axes: _learning_curves(axes, history, rule),
-                title="Learning curves",
-                alt=f"Training and validation curves, {len(history)} epochs; "
-                f"{_best(history, rule)}",
-                rows=(1,) * panels,
-                height=3.9 if panels == 1 else 0.6 + 1.9 * panels,
-            )
-        )
+        figures.append(learning_curves(history, summary["selection"]["checkpoint_rule"]))
     words, strata = _words(summary), len(summary["strata"])
     plans: list[tuple[str, str, Callable[[Sequence[Axes]], None], dict[str, Any]]] = [
         ("roc", "ROC curve", lambda a: _roc(a[0], predictions, summary), {}),
@@ -146,50 +129,6 @@ def _words(summary: Mapping[str, Any]) -> dict[str, str]:
         f"{percent(kept['accuracy'])} with none, {percent(fewest['accuracy'])} with "
         f"{percent(fewest['fraction'])} referred.",
     }
-
-
-def _panels(history: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    for name, title in (("loss", "loss"), ("auc", "AUC"), ("accuracy", "accuracy")):
-        if name in history or f"val_{name}" in history:
-            yield name, f"val_{name}", title
-
-
-def _best_row(history: pd.DataFrame, rule: str) -> int | None:
-    """Position of the epoch whose checkpoint was kept: of equals the first."""
-    if rule not in history or history[rule].isna().all():
-        return None
-    values = history[rule].to_numpy(np.float64)
-    return int(np.nanargmin(values) if rule.endswith("loss") else np.nanargmax(values))
-
-
-def _epochs(history: pd.DataFrame) -> pd.Series:
-    return history.get("epoch", pd.Series(range(1, len(history) + 1), index=history.index))
-
-
-def _best(history: pd.DataFrame, rule: str) -> str:
-    best = _best_row(history, rule)
-    if best is None:
-        return "no epoch is marked."
-    value = history[rule].iloc[best]
-    return f"best epoch {_epochs(history).iloc[best]:g}, {MEASURES.get(rule, rule)} {value:.4f}."
-
-
-def _learning_curves(axes: Sequence[Axes], history: pd.DataFrame, rule: str) -> None:
-    epochs, best = _epochs(history), _best_row(history, rule)
-    for axis, (train, validation, title) in zip(axes, _panels(history), strict=False):
-        for column, label, colour in (
-            (train, "training", _FIRST),
-            (validation, "validation", _SECOND),
-        ):
-            if column in history:
-                axis.plot(epochs, history[column], color=colour, label=label, marker=".", ms=4)
-        axis.set_ylabel(title)
-        axis.grid(axis="y")
-        if best is not None:
-            axis.axvline(epochs.iloc[best], color=INK, lw=1, ls=":", label="best epoch")
-    axes[0].legend(loc="best")
-    axes[-1].set_xlabel("epoch")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> None:

@@ -126,6 +126,13 @@ def test_referring_the_uncertain_leaves_the_easy():
     assert curve[-1]["images"] >= 1
 
 
+def test_certainty_is_alike_on_both_sides_of_any_threshold():
+    found = calibration.certainty([0.0, 0.4, 0.8, 0.9, 1.0], 0.8)
+    assert found == pytest.approx([1, 0.5, 0, 0.5, 1])
+    for end in (0.0, 1.0):
+        assert np.isfinite(calibration.certainty([0.0, 1.0], end)).all()
+
+
 def test_two_images_have_a_referral_curve():
     curve = calibration.referral_curve(
         [0, 1], [False, True], [0.1, 0.1], PatientBootstrap(["a", "b"])
