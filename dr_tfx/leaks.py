@@ -122,8 +122,9 @@ def training_alarms(found: Mapping[str, Any]) -> list[str]:
     if found["patients"]:
         names = [f"{f['patient']} ({', '.join(f['splits'])})" for f in found["patients"]]
         said.append(
-            f"{len(names):,} patients have the name of a patient of the model's own data set: "
-            f"{manifest.some(names)}. If they are the same people, this is no test on new ones."
+            f"{len(names):,} names of patients (of photographs, where patients are not known) are "
+            f"in the model's own data set, too: {manifest.some(names)}. If they are the same "
+            "people, this is no test on new ones."
         )
     return said
 

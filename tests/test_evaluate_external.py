@@ -123,7 +123,7 @@ def test_photographs_and_patients_of_the_training_data_are_named(said, built):
     assert [f["patient"] for f in found["patients"]] == ["12"]
     first, second = said["alarms"][:2]
     assert first.startswith("3 of these photographs are") and "seen0 = 10_left" in first
-    assert second.startswith("1 patients have the name") and "12 (" in second
+    assert second.startswith("1 names of patients") and "12 (" in second
 
 
 def test_the_same_call_again_prepares_nothing_and_without_the_data_says_so(
