@@ -24,9 +24,6 @@ from dr_tfx.operating_points import require_both_classes
 
 FloatArray = npt.NDArray[np.float64]
 
-SHARES = ("accuracy", "npv", "ppv", "sensitivity", "specificity")
-"""Rates that are shares of images; the others are made of several."""
-
 _BLOCK = 2**21  # Images x resamples held at once, in float64: 16 MB an array.
 
 
@@ -162,7 +159,7 @@ class PatientBootstrap:
             )
             for end in (1, 2)
         )
-        for name in set(values) - set(SHARES):
+        for name in set(values) - set(found):
             estimate, sample = percentiles(float(values[name]), samples[name]), samples[name]
             if estimate.low == estimate.high or np.isinf(sample).any():
                 ends = sorted([float(low[name]), float(high[name])])
