@@ -70,22 +70,25 @@ def _photometric(
     return images
 
 
-def rotate_and_zoom(images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """One bilinear resampling about the centre; the border is filled by reflection.
+def rotate_and_zoom(
+    images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, fill_mode: str = "REFLECT"
+) -> tf.Tensor:
+    """One bilinear resampling about the centre.
 
     Args:
-      images: float32 (batch, size, size, 3).
-      angle: float32 (batch,), radians.
-      scale: float32 (batch,), above 1 shows more of the picture, smaller.
+      images: float32 (batch, height, width, channels).
+      angle: float32 (batch,), or (1,) for all, radians, counter-clockwise.
+      scale: float32 (batch,) or (1,), above 1 shows more of the picture, smaller.
+      fill_mode: what is beyond the border: REFLECT, or CONSTANT, which is 0.
 
     Returns:
       float32, same shape.
     """
     size = tf.shape(images)[1:3]
-    middle = tf.cast(size[0] - 1, tf.float32) / 2
+    middle_y, middle_x = tf.unstack(tf.cast(size - 1, tf.float32) / 2)
     cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
-    shift_x = middle - (cos * middle - sin * middle)
-    shift_y = middle - (sin * middle + cos * middle)
+    shift_x = middle_x - (cos * middle_x - sin * middle_y)
+    shift_y = middle_y - (sin * middle_x + cos * middle_y)
     zero = tf.zeros_like(angle)
     transforms = tf.stack([cos, -sin, shift_x, sin, cos, shift_y, zero, zero], axis=1)
     return tf.raw_ops.ImageProjectiveTransformV3(
@@ -94,5 +97,5 @@ def rotate_and_zoom(images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor) -> tf
         output_shape=size,
         fill_value=0.0,
         interpolation="BILINEAR",
-        fill_mode="REFLECT",
+        fill_mode=fill_mode,
     )

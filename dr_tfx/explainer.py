@@ -21,9 +21,10 @@ class Explainer:
 
         Returns:
           Heat maps float32 (n, h, w), 0 to 1, of the images as they are, and scores float64 (n,),
-          the mean probability over the views of test-time augmentation.
+          one probability of those of all views of test-time augmentation.
         """
-        scores = self._view_scores(tf.convert_to_tensor(images)).numpy().mean(axis=1)
+        views = self._view_scores(tf.convert_to_tensor(images)).numpy()
+        scores = predict.combine(views, self.bundle.experiment.evaluation.combine)
         return self._heatmaps(images), scores
 
     @property

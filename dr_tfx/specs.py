@@ -14,7 +14,20 @@ from typing import Any, Literal
 
 OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
 ADDONS = "tfa."
-VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
+VIEWS = (
+    "identity",
+    "left_right",
+    "up_down",
+    "left_right_up_down",
+    "brighter",
+    "rotate_90",
+    "rotate_180",
+    "rotate_270",
+    "rotate_10",
+    "rotate_350",
+    "zoom_in",
+    "zoom_out",
+)
 
 
 class ConfigError(ValueError):
@@ -47,9 +60,12 @@ class Split:
     none ever moves when the data set grows or shrinks. It is not stratified (`strata` does not
     matter), the fractions hold within sampling error, over patients, and byte-identical files of
     two patients may be parted.
+
+    `external` makes everything `test`, for photographs that a model is evaluated on and none is
+    trained on.
     """
 
-    method: Literal["patient", "image", "hash"] = "patient"
+    method: Literal["patient", "image", "hash", "external"] = "patient"
     validation: float = 0.2  # Fraction of all photographs.
     test: float = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.
@@ -166,6 +182,7 @@ class Evaluation:
     """How the model is scored."""
 
     views: tuple[str, ...] = ("identity",)  # Test-time augmentation; some of VIEWS.
+    combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.
     batch_size: int = 64
     # The operating point that decides; `min_*` is the one with the first bound of that setting.
     threshold_rule: Literal["accuracy", "youden", "min_sensitivity", "min_specificity"] = "youden"
@@ -441,6 +458,11 @@ def _check_evaluation(evaluation: Evaluation) -> None:
     _require(
         set(evaluation.views) <= set(VIEWS) and len(set(evaluation.views)) == len(evaluation.views),
         f"config.evaluation.views is {evaluation.views}; expected some of {VIEWS}, each once.",
+    )
+    _require(
+        not {"rotate_180", "left_right_up_down"} <= set(evaluation.views),
+        "config.evaluation.views has rotate_180 and left_right_up_down, which are the same view: "
+        "it would count twice. Leave one out.",
     )
     _require(evaluation.batch_size > 0, "config.evaluation.batch_size must be above 0.")
     _require(

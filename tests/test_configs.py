@@ -136,6 +136,13 @@ INVALID = [
     ("evaluation.min_specificity", 0.9, "config.evaluation.min_specificity is 0.9"),
     ("evaluation.views", (), "config.evaluation.views must begin with 'identity'"),
     ("evaluation.views", ("up_down", "identity"), "config.evaluation.views"),
+    ("evaluation.views", ("identity", "rotate_45"), "config.evaluation.views"),
+    (
+        "evaluation.views",
+        ("identity", "rotate_180", "left_right_up_down"),
+        "config.evaluation.views has rotate_180 and left_right_up_down",
+    ),
+    ("evaluation.combine", "median", "config.evaluation.combine is 'median'"),
     ("evaluation.batch_size", 0, "config.evaluation.batch_size"),
     ("evaluation.bootstrap_resamples", 10, "config.evaluation.bootstrap_resamples"),
 ]

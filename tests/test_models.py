@@ -267,25 +267,6 @@ def test_scores_of_a_split_are_those_of_its_arrays(bundle_dir):
     assert np.allclose(scores.mean(axis=1), frame["score"], atol=1e-6)
 
 
-def test_views_are_r1s_five():
-    rng = np.random.default_rng(2)
-    x = rng.uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    expected = {
-        "identity": x,
-        "left_right": x[:, :, ::-1],
-        "up_down": x[:, ::-1],
-        "left_right_up_down": x[:, ::-1, ::-1],
-        "brighter": np.clip(x / 255 * 1.1, 0, 1) * 255,
-    }
-    assert set(predict.VIEWS) == set(expected)
-    for name, view in predict.VIEWS.items():
-        assert np.allclose(view(tf.constant(x)), expected[name], atol=1e-3), name
-
-
-def test_every_view_that_a_config_may_name_is_there():
-    assert tuple(predict.VIEWS) == specs.VIEWS
-
-
 def test_a_damaged_shard_is_refused_with_a_way_out(bundle_dir, tmp_path):
     data = datasets.write(tmp_path, datasets.experiment().dataset)
     shard = tmp_path / data.shards_of("validation")[0].name
