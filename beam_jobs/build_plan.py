@@ -174,13 +174,13 @@ def count_labels(rows: pd.DataFrame, names: Iterable[str]) -> dict[str, dict[str
     }
 
 
-def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], int]:
-    """Split -> patients, and how many patients are in more than one split."""
+def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
+    """Split -> patients, and the names of those who are in more than one split, sorted."""
     codes, names = pd.factorize(rows["patient"])
     is_in = np.zeros((len(names), len(splits.SPLITS)), bool)
     is_in[codes, rows["split"].cat.codes] = True
     counts = dict(zip(splits.SPLITS, is_in.sum(axis=0).tolist(), strict=True))
-    shared = int((is_in.sum(axis=1) > 1).sum())
+    shared = sorted(names[is_in.sum(axis=1) > 1].tolist())
     return {name: count for name, count in counts.items() if count}, shared
 
 
@@ -222,7 +222,7 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
         "counts": count_labels(plan.rows, plan.spec.label_names),
         "classes": count_labels(classes, task.class_names),
         "patients": patients,
-        "shared_patients": shared,
+        "shared_patients": len(shared),
         "shards": {"number": len(shards), "records": shards},
         "twins": "not looked for: the plan reads no photograph",
     }
@@ -309,13 +309,18 @@ def _warn(plan: Plan) -> None:
     twin_files.warn(plan.twins)
     _, shared = count_patients(plan.rows)
     if shared:
-        _LOG.warning("%d patients are in more than one split%s", shared, on_purpose)
+        _LOG.warning(
+            "%d patients are in more than one split, %s%s",
+            len(shared),
+            manifest.some(shared),
+            on_purpose,
+        )
     if len(plan.unlabelled):
         _LOG.warning(
             "%d photographs have no row in the CSV: not used; the first are %s",
             len(plan.unlabelled),
             ", ".join(plan.unlabelled.head(3)),
         )
-    for name in ("validation", "test"):
+    for name in ("validation", "test") if plan.spec.split.method != "external" else ():
         if getattr(plan.spec.split, name) and not (plan.rows["split"] == name).any():
             _LOG.warning("no photograph is in split %s: there are too few patients", name)

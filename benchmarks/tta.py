@@ -13,8 +13,8 @@ batches, float32 in memory already, nothing read and nothing changed. `arrays` i
 a copy of all images for each view, flipped beforehand, and `model.predict` of each; making the
 copies counts, loading the images does not. Ratios are medians over the rounds of ours to each.
 
-`memory` has a process for each number of images: the most memory (proportional set size) of it
-above `import tensorflow`. It is also that of the arrays, where the machine has room.
+`memory`: Every number of images has a process of its own; shown is the most memory (proportional
+set size) of it above `import tensorflow`, and that of the arrays where the machine has room.
 
 Below each table is what is promised, and whether it was kept: at most 1.05 times the plain passes,
 less than the arrays, and the same memory within 10 % for ten times as many images.

@@ -12,12 +12,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dr_tfx import fitting, manifest, report, report_figures, specs
+from dr_tfx import fitting, leaks, manifest, report, report_figures, specs
 from dr_tfx.summary import SCHEMA, checked, notices, patients_known, summarise
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ SELECTION_SPLIT = "validation"
 """The split on which checkpoints, thresholds and calibration are chosen."""
 
 _LOG = logging.getLogger(__name__)
+
+
+class Elsewhere(NamedTuple):
+    """What is to be said of photographs that are not of the model's own data set."""
+
+    alarms: Sequence[str]
+    notices: Sequence[str]
+    shared: Mapping[str, Any]  # For metrics.json: what they share with the model's own.
 
 
 def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
@@ -74,6 +82,7 @@ def judge(
     contract: Mapping[str, Any],
     commands: Sequence[Sequence[str]],
     images: Callable[[np.ndarray], np.ndarray],
+    elsewhere: Elsewhere | None = None,
 ) -> Path:
     """Figures, alarms and report of predictions, wherever they come from.
 
@@ -91,6 +100,7 @@ def judge(
       commands: what to type to get this report again, word by word.
       images: numbers of rows int64 (n,) -> what the model saw, uint8 RGB (n, size, size, 3); for
         the worst mistakes only.
+      elsewhere: of photographs that are not of the model's own data set.
 
     Returns:
       The path of report.html.
@@ -102,7 +112,9 @@ def judge(
 
     experiment = bundle.experiment
     summary = {
-        "notices": notices(contract),
+        "elsewhere": None if elsewhere is None else elsewhere.shared,
+        "leakage": leaks.within(contract),
+        "notices": [*(elsewhere.notices if elsewhere else ()), *notices(contract)],
         "schema": SCHEMA,
         "selection": selection(
             name,
@@ -122,6 +134,8 @@ def judge(
             patients_known=patients_known(contract),
         ),
     }
+    leaking = leaks.alarms(summary["leakage"]) + list(elsewhere.alarms if elsewhere else ())
+    summary["alarms"] = leaking + summary["alarms"]
     for alarm in summary["alarms"]:
         _LOG.warning("ALARM: %s", alarm)
     for notice in summary["notices"]:

@@ -17,6 +17,7 @@ from dr_tfx import specs, splits
 
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
+NAMED_PATIENTS = 20
 BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # How the pictures were prepared.
 
 
@@ -52,6 +53,9 @@ class Manifest:
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
     # and that of the photographs' names and sizes: to say what is another in another build.
+    shared_names: tuple[
+        str, ...
+    ] = ()  # The first of the `shared_patients`, NAMED_PATIENTS at most.
     # ELSEWHERE: the pictures were given as they are, and neither recipe nor gate was applied.
     prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
@@ -94,6 +98,7 @@ class Manifest:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["dataset"] = specs.to_dict(self.dataset)
         plain["twins"] = list(self.twins)
+        plain["shared_names"] = list(self.shared_names)
         plain["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
         return plain
 
@@ -142,7 +147,9 @@ def from_dict(plain: dict[str, Any]) -> Manifest:
             },
             "patients": _ordered(plain["patients"], splits.SPLITS),
         }
-        return Manifest(**{**plain, **replaced, "twins": tuple(plain["twins"])})
+        for key in ("twins", "shared_names"):  # Data sets of before have no names.
+            replaced[key] = tuple(plain.get(key, ()))
+        return Manifest(**{**plain, **replaced})
     except (KeyError, TypeError) as error:
         raise ValueError(f"The manifest is damaged: {error}. Build the data set again.") from error
 
@@ -241,6 +248,12 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         result |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return result
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, as part of a sentence."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def write_text(path: Path, text: str) -> None:

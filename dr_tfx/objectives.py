@@ -91,9 +91,9 @@ def optimizer(experiment: specs.Experiment) -> keras.optimizers.Optimizer:
 
 
 def metrics(experiment: specs.Experiment) -> list[keras.metrics.Metric]:
-    """New metrics, each a column of history.csv: `auc`, `accuracy`, and `training.metrics`."""
+    """New metrics, each a column of history.csv: `auc`, `accuracy` and others."""
     training, head = experiment.training, experiment.task.head
-    made = [METRICS[head][name]() for name in ("auc", "accuracy")]
+    made = [METRICS[head][name]() for name in ("auc", "accuracy", "predicted_positive")]
     for name in training.metrics:
         if not name.startswith(specs.ADDONS):
             made.append(METRICS[head][name]())
@@ -172,6 +172,12 @@ def _focal(training: specs.Training) -> keras.losses.Loss:
     )
 
 
+def _called_positive(targets: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Whether each score means the second class at .5: a mean near 0 or 1 is a collapsed model."""
+    del targets
+    return tf.cast(scores > 0.5, tf.float32)
+
+
 # Head -> name -> constructor.
 LOSSES: dict[str, dict[str, Callable[[specs.Training], keras.losses.Loss]]] = {
     "sigmoid": {
@@ -183,6 +189,9 @@ METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
     "sigmoid": {
         "auc": lambda: keras.metrics.AUC(num_thresholds=1000, name="auc"),
         "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy"),
+        "predicted_positive": lambda: keras.metrics.MeanMetricWrapper(
+            _called_positive, name="predicted_positive"
+        ),
         "kappa": Kappa,
     }
 }

@@ -63,9 +63,12 @@ class Split:
     none ever moves when the data set grows or shrinks. It is not stratified (`strata` does not
     matter), the fractions hold within sampling error, over patients, and byte-identical files of
     two patients may be parted.
+
+    `external` makes everything `test`, for photographs that a model is evaluated on and none is
+    trained on.
     """
 
-    method: Literal["patient", "image", "hash"] = "patient"
+    method: Literal["patient", "image", "hash", "external"] = "patient"
     validation: float = 0.2  # Fraction of all photographs.
     test: float = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.

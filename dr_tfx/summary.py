@@ -15,6 +15,12 @@ intervals}}.
     counts                 images, patients, patients_known (false: every image counts as its
                            own), per_class {name: {images, patients}}, majority_class,
                            majority_rate
+    elsewhere              null where the model's own data set was scored; else {external_dir,
+                           labels, rows, written, rejected {reason: rows}, compared (false: nobody
+                           gave the model's own data), identical [{id, training_id, split}],
+                           patients [{patient, splits}]}
+    leakage                {shared_patients (a count), patients (the first names), twins [{ids,
+                           labels, splits}]}: what the splits of the scored data set share
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
                            name), score, truth, decision
     notices                sentences on what the data set does not allow to know

@@ -19,8 +19,10 @@ from tqdm import tqdm
 from dr_tfx import (
     augmentation,
     checkpoints,
+    collapse,
     distribution,
     input_pipeline,
+    leaks,
     manifest,
     models,
     objectives,
@@ -64,6 +66,8 @@ def train(
     if (workdir / models.BUNDLE_FILE).is_file():
         logging.info("%s holds the finished run already; nothing to do.", workdir)
         return workdir
+    for alarm in leaks.alarms(leaks.within(data.to_dict())):
+        logging.warning("ALARM: %s", alarm)
     memory = resources.Memory(training.max_memory_gb)
     if memory.exceeded():
         raise memory.error()
@@ -159,6 +163,7 @@ def _fit(
     board = Board(run.workdir / "tensorboard", run.step if profile and run.chief else None)
     divided = distribution.distribute(batches, strategy)
     loop = _Loop(model, run, memory, divided, board)
+    judged_on = _judged_on(data, run.experiment.task)
     try:
         while run.epoch < training.epochs and not run.stopped:
             logs = loop.steps_until((run.epoch + 1) * steps, steps)
@@ -171,10 +176,13 @@ def _fit(
                 callback.on_epoch_end(run.epoch, dict(logs))  # Some add the learning rate to them.
             run.callbacks = {name: _counters(callback) for name, callback in deciding.items()}
             row = {"epoch": run.epoch + 1, **logs, **loop.figures()}
+            row["alarms"] = len(collapse.standing([*run.history, row], judged_on))
             if run.chief:
                 board.write(row, run.epoch)
             run.finish_epoch(model, judge, row, stopped=bool(model.stop_training))
             _say(row, training.epochs)
+            for sentence in collapse.changes(run.history, judged_on) if run.chief else ():
+                logging.warning("%s", sentence)
     finally:
         board.close()
 
@@ -388,6 +396,14 @@ class Board:
         tf.profiler.experimental.stop()
         self._profiling, self._profiled = False, None
         logging.info("The profile is in %s: tensorboard --logdir=%s", self._folder, self._folder)
+
+
+def _judged_on(data: manifest.Manifest, task: specs.Task) -> collapse.Validation:
+    """What the alarms need to know of the validation split."""
+    counts = [0, 0]
+    for shard in data.shards_of("validation"):
+        counts[task.label_map[shard.label]] += shard.records
+    return collapse.Validation((counts[0], counts[1]), task.class_names)
 
 
 def _say(row: dict[str, float], epochs: int) -> None:

@@ -24,7 +24,7 @@ def run(script, *arguments):
     return result.stdout
 
 
-@pytest.mark.parametrize("script", ["gradcam.py", "input.py", "memory.py"])
+@pytest.mark.parametrize("script", ["gradcam.py", "input.py", "memory.py", "tta.py"])
 def test_help_says_what_is_measured_and_how(script):
     text = run(script, "--help")
     assert f"python benchmarks/{script}" in text

@@ -279,6 +279,7 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
     steps = demo_main.commands(tmp_path, config=Path("smoke.py"), num_patients=20, seed=0)
     assert [step[0] for step in steps] == list(COMMANDS)[:5]
     assert set(demo_main._MODULES.items()) == set(COMMANDS.items()) - {
-        ("drtfx-demo", "dr_tfx.demo_main")
+        ("drtfx-compare", "dr_tfx.compare_main"),  # It takes two runs.
+        ("drtfx-demo", "dr_tfx.demo_main"),
     }
     assert demo_main.smoke_config().samefile(ROOT / "configs" / "smoke.py")

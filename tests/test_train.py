@@ -99,10 +99,11 @@ def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
     assert bundle["precision"] == "float32"
     assert tags(undisturbed / "tensorboard" / "train") >= {
         *("epoch_loss", "epoch_auc", "epoch_accuracy", "epoch_learning_rate"),
-        *("epoch_input_wait", "epoch_peak_memory_gb"),
+        *("epoch_input_wait", "epoch_peak_memory_gb", "epoch_alarms"),
     }
     validation = tags(undisturbed / "tensorboard" / "validation")
-    assert validation == {"epoch_loss", "epoch_auc", "epoch_accuracy"}
+    figures = {"epoch_loss", "epoch_auc", "epoch_accuracy", "epoch_predicted_positive"}
+    assert validation == figures
     assert not list(undisturbed.rglob("*tmp*"))
 
 

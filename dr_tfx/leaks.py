@@ -1,0 +1,150 @@
+"""Photographs and patients on both sides of an evaluation: found, counted and named.
+
+A model that has seen a patient in training is tested on its memory. What can be known of it: who is
+in several splits of one data set is in its manifest; whether photographs from elsewhere are
+training data after all is found by reading the shards of both, once, and comparing the prepared
+pixels and the names of the patients.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dr_tfx import manifest, records
+
+
+def within(contract: Mapping[str, Any]) -> dict[str, Any]:
+    """What the splits of one data set share.
+
+    Args:
+      contract: a manifest as plain types.
+
+    Returns:
+      `shared_patients`, a count; `patients`, the first of their names; `twins`, byte-identical
+      photographs in several splits: ids, labels, splits.
+    """
+    parted = [dict(twin) for twin in contract["twins"] if len(set(twin["splits"])) > 1]
+    return {
+        "shared_patients": contract["shared_patients"],
+        "patients": list(contract.get("shared_names", ())),
+        "twins": parted,
+    }
+
+
+def alarms(shared: Mapping[str, Any]) -> list[str]:
+    """Sentences on what `within` found; none is good news."""
+    found, count = [], shared["shared_patients"]
+    if count:
+        names = shared["patients"]
+        named = f": {', '.join(names[:5])}{' ...' if count > 5 else ''}" if names else ""
+        found.append(
+            f"{count:,} patients have photographs in more than one split{named}. The model is "
+            "tested on patients that it was trained on."
+        )
+    if shared["twins"]:
+        groups = [
+            " = ".join(f"{i} ({s})" for i, s in zip(twin["ids"], twin["splits"], strict=True))
+            for twin in shared["twins"]
+        ]
+        found.append(
+            f"{len(groups):,} groups of byte-identical photographs are in more than one split: "
+            f"{'; '.join(groups[:5])}{' ...' if len(groups) > 5 else ''}."
+        )
+    return found
+
+
+class _Seen(NamedTuple):
+    """An example of a data set."""
+
+    id: str
+    patient: str
+    split: str
+    digest: bytes  # Of the prepared pixels.
+
+
+def with_training(
+    data_dir: Path, data: manifest.Manifest, *, training_dir: Path, training: manifest.Manifest
+) -> dict[str, Any]:
+    """What photographs from elsewhere share with the data set that a model was trained on.
+
+    Both are read once; in memory are a few words of every photograph from elsewhere.
+
+    Args:
+      data_dir: of the photographs from elsewhere, prepared by the recipe of the other.
+      data: its manifest.
+      training_dir: the data set that the model was trained on, validation and test included.
+      training: its manifest.
+
+    Returns:
+      `identical`, photographs of the same prepared pixels: id, and id and split of the other;
+      `patients`, names that both have, with the splits of the other: patient, splits.
+
+    Raises:
+      ValueError: a shard is damaged.
+    """
+    here = list(_examples(data_dir, data))
+    ids: dict[bytes, list[str]] = {}
+    for example in here:
+        ids.setdefault(example.digest, []).append(example.id)
+    splits_of: dict[str, set[str]] = {example.patient: set() for example in here}
+    identical = []
+    for other in _examples(training_dir, training, title="compare"):
+        if other.patient in splits_of:
+            splits_of[other.patient].add(other.split)
+        identical += [
+            {"id": i, "training_id": other.id, "split": other.split}
+            for i in ids.get(other.digest, ())
+        ]
+    return {
+        "identical": sorted(identical, key=lambda found: (found["id"], found["training_id"])),
+        "patients": [
+            {"patient": patient, "splits": sorted(splits)}
+            for patient, splits in sorted(splits_of.items())
+            if splits
+        ],
+    }
+
+
+def training_alarms(found: Mapping[str, Any]) -> list[str]:
+    """Sentences on what `with_training` found."""
+    said = []
+    if found["identical"]:
+        pairs = [f"{f['id']} = {f['training_id']} ({f['split']})" for f in found["identical"]]
+        photographs = len({f["id"] for f in found["identical"]})
+        said.append(
+            f"{photographs:,} of these photographs are, once prepared, identical with photographs "
+            f"of the model's own data set: {manifest.some(pairs)}."
+        )
+    if found["patients"]:
+        names = [f"{f['patient']} ({', '.join(f['splits'])})" for f in found["patients"]]
+        said.append(
+            f"{len(names):,} names of patients (of photographs, where patients are not known) are "
+            f"in the model's own data set, too: {manifest.some(names)}. If they are the same "
+            "people, this is no test on new ones."
+        )
+    return said
+
+
+def _examples(folder: Path, data: manifest.Manifest, title: str = "") -> Iterator[_Seen]:
+    total = sum(shard.records for shard in data.shards)
+    with tqdm(total=total, desc=title, unit="image", disable=not title) as bar:
+        for shard in data.shards:
+            try:
+                with (folder / shard.name).open("rb") as stream:
+                    for serialized in records.read(stream):
+                        yield _seen(records.parse(serialized), shard.split, data)
+                        bar.update()
+            except ValueError as error:
+                raise ValueError(f"{folder / shard.name}: {error}") from error
+
+
+def _seen(example: Mapping[str, Any], split: str, data: manifest.Manifest) -> _Seen:
+    recipe = data.dataset.recipe
+    pixels = records.decode_image(example[records.IMAGE_ENCODED], recipe.encoding, recipe.size)
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    patient = example[records.IMAGE_PATIENT].decode()
+    return _Seen(example[records.IMAGE_ID].decode(), patient, split, digest)
