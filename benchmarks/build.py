@@ -16,10 +16,8 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,11 +25,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import psutil
+import processes
 
 SIZES = {"reference": 96, "fundus": 224}  # Pixels a side, as in configs/reference and dr_binary.
 TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-ROOT = Path(__file__).parents[1]
 
 
 def loop(image_dir: str, threads: int) -> float:
@@ -115,38 +112,6 @@ def plan(labels: str, method: str) -> float:
     return time.perf_counter() - start
 
 
-def in_process(*arguments: object) -> tuple[float, float]:
-    """Runs this file's `worker` in a new process: what it returns, and its peak PSS in MiB."""
-    command = [sys.executable, __file__, "worker", json.dumps(arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-    peak, done = [0.0], threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
-    watcher.start()
-    stdout, _ = process.communicate()
-    done.set()
-    watcher.join()
-    if process.returncode:
-        sys.exit(f"{command} failed")
-    return float(stdout.splitlines()[-1]), peak[0]
-
-
-def _watch(pid: int, peak: list[float], done: threading.Event) -> None:
-    """Keeps the highest proportional set size of a process and all below it, in MiB."""
-    while not done.wait(0.1):
-        try:
-            tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        total = 0
-        for process in tree:
-            try:
-                total += process.memory_full_info().pss
-            except psutil.NoSuchProcess:
-                continue
-        peak[0] = max(peak[0], total / 2**20)
-
-
 def fill(folder: Path, photographs: list[bytes], count: int) -> None:
     """`count` files, few of one size, so that little time goes into looking for twins; labels."""
     with (folder / "labels.csv").open("w", newline="") as stream:
@@ -180,9 +145,9 @@ def speed(arguments: argparse.Namespace) -> None:
         for _, (name, (function, *rest)) in itertools.product(
             range(arguments.rounds), contenders.items()
         ):
-            taken, peak = in_process(function, folder, *rest)
+            taken, peak = processes.run(__file__, function, folder, *rest)
             seconds[name].append(taken)
-            memory[name] = max(memory[name], peak)
+            memory[name] = max(memory[name], peak.total)
             print(f"{name}: {taken:.1f} s", file=sys.stderr)
     base = statistics.median(seconds["loop, one thread"])
     default = statistics.median(seconds["loop, OpenCV's own threads"])
@@ -216,9 +181,9 @@ def memory(arguments: argparse.Namespace) -> None:
     for name, photographs, count, flags, shard_examples in cases:
         with tempfile.TemporaryDirectory() as folder:
             fill(Path(folder), photographs, count)
-            _, peak = in_process("build", folder, "reference", flags, shard_examples)
-        rows[name] = peak
-        print(f"{name}: {peak:.0f} MiB", file=sys.stderr)
+            _, peak = processes.run(__file__, "build", folder, "reference", flags, shard_examples)
+        rows[name] = peak.total
+        print(f"{name}: {peak.total:.0f} MiB", file=sys.stderr)
     table = pd.DataFrame({"peak MiB": rows})
     for kind in ("one process", "two workers"):
         print(f"{kind}: {rows[f'35126 of 64x48, {kind}'] / rows[f'2000 of 64x48, {kind}']:.2f} x")
@@ -237,9 +202,10 @@ def plans(arguments: argparse.Namespace) -> None:
                     f"{i // 2}_{('left', 'right')[i % 2]},{int(i % 7 == 0)}\n" for i in range(count)
                 )
                 stream.flush()
-                measured.append(in_process("plan", stream.name, method))
+                measured.append(processes.run(__file__, "plan", stream.name, method))
         (_, base), (seconds, peak) = measured
-        rows[method] = {"s": seconds, "peak bytes a row": (peak - base) * 2**20 / arguments.rows}
+        above = (peak.total - base.total) * 2**20
+        rows[method] = {"s": seconds, "peak bytes a row": above / arguments.rows}
     print(f"{arguments.rows:,} rows")
     print(pd.DataFrame(rows).T.to_string(float_format="{:.0f}".format))
 
@@ -279,7 +245,7 @@ def main() -> None:
             "build": build,
             "plan": plan,
         }
-        print(functions[function](*rest))
+        print(json.dumps(functions[function](*rest)))
         return
     arguments = parser.parse_args()
     arguments.run(arguments)

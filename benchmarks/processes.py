@@ -48,7 +48,7 @@ def of_tree(pid: int) -> Memory:
     return result
 
 
-def run(script: str, *arguments: Any) -> tuple[dict[str, Any], Memory]:
+def run(script: str, *arguments: Any) -> tuple[Any, Memory]:
     """Runs `SCRIPT worker ARGUMENTS` in a new process.
 
     Returns:

@@ -23,7 +23,7 @@ TEMPERATURES = (0.05, 20.0)
 """The range of temperatures: scores that separate the classes have no best one, but 0."""
 
 _BINS = 10
-_EPSILON = 1e-7  # A float32 sigmoid gives exact 0 and 1, whose logits are infinite.
+_EPSILON = 1e-15  # A float32 sigmoid gives exact 0 and 1, whose logits are infinite.
 _SIMULATIONS = 1000
 _BLOCK = 2**21  # Random numbers held at once.
 _REFERRED = np.round(np.arange(0, 0.95, 0.05), 2)
@@ -36,10 +36,10 @@ def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
       target: (n,) 0 or 1.
       score: (n,) in [0, 1].
     """
-    target, score = np.asarray(target), np.asarray(score, np.float64)
+    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(score)  # Above 0: right.
 
     def loss(log_temperature: float) -> float:
-        return log_loss(target, apply_temperature(score, float(np.exp(log_temperature))))
+        return float(np.logaddexp(0, -margin / np.exp(log_temperature)).mean())
 
     bounds = tuple(np.log(TEMPERATURES).tolist())
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
@@ -49,14 +49,13 @@ def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
 
 def apply_temperature(score: npt.ArrayLike, temperature: float) -> FloatArray:
     """Scores in [0, 1] -> probabilities within (0, 1)."""
-    clipped = np.clip(np.asarray(score, np.float64), _EPSILON, 1 - _EPSILON)
-    return expit(logit(clipped) / temperature)
+    return expit(_logit(score) / temperature)
 
 
 def log_loss(target: npt.ArrayLike, probability: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood (natural logarithm), probabilities clipped to [1e-7, 1-1e-7]."""
-    p = np.clip(np.asarray(probability, np.float64), _EPSILON, 1 - _EPSILON)
-    return float(-np.mean(np.log(np.where(np.asarray(target) == 1, p, 1 - p))))
+    """Mean negative log-likelihood, by the natural logarithm; 34.5 for 0 or 1 where it is wrong."""
+    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(probability)
+    return float(np.logaddexp(0, -margin).mean())
 
 
 def assess(
@@ -81,17 +80,19 @@ def assess(
     images = np.bincount(number, minlength=len(edges))
     expected = np.bincount(number, weights=p, minlength=len(edges))
     found = np.bincount(number, weights=target, minlength=len(edges))
+    members = number[:, None] == np.arange(len(edges))
+    rates = bootstrap.proportions(target == 1, members)
     bins = [
         {
             "high": float(p[number == b].max()),
             "images": int(images[b]),
             "low": float(p[number == b].min()),
             "mean_score": float(expected[b] / images[b]),
-            "rate": bootstrap.proportion(target == 1, number == b).to_dict(),
+            "rate": rates[b].to_dict(),
         }
         for b in range(len(edges))
     ]
-    chance = _chance_ece(p, np.eye(len(edges))[number], seed=seed)
+    chance = _chance_ece(p, members.astype(np.float64), seed=seed)
     return {
         "bins": bins,
         "brier": bootstrap.mean((p - target) ** 2).to_dict(),
@@ -108,7 +109,7 @@ def _chance_ece(p: FloatArray, members: FloatArray, *, seed: int) -> Estimate:
     at_once = max(1, _BLOCK // len(p))
     for start in range(0, _SIMULATIONS, at_once):
         size = min(at_once, _SIMULATIONS - start)
-        drawn = (rng.random((size, len(p))) < p) @ members
+        drawn = (rng.random((size, len(p))) < p).astype(np.float64) @ members
         values.append(np.abs(drawn - expected).sum(axis=1) / len(p))
     ece = np.concatenate(values)
     return Estimate(float(ece.mean()), *map(float, np.quantile(ece, [0.025, 0.975])))
@@ -132,40 +133,56 @@ def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> l
     return found
 
 
+def certainty(probability: npt.ArrayLike, threshold: npt.ArrayLike) -> FloatArray:
+    """(n,) how far probabilities are from the threshold, as a share of the way to 0 or to 1.
+
+    As a share, since with a threshold of .8 the surest positive is as far from it as a .6.
+    """
+    p, t = np.asarray(probability, np.float64), np.asarray(threshold, np.float64)
+    tiny = np.finfo(np.float64).tiny
+    return np.where(p >= t, (p - t) / np.maximum(1 - t, tiny), (t - p) / np.maximum(t, tiny))
+
+
 def referral_curve(
     target: npt.ArrayLike,
-    probability: npt.ArrayLike,
-    threshold: float,
+    positive: npt.ArrayLike,
+    certainty: npt.ArrayLike,
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
     """What the decisions are worth if the most uncertain images go to a human instead.
 
-    Uncertain is what lies near the threshold (Leibig et al. 2017, Scientific Reports 7:17816, refer
-    by uncertainty in the same way); of equally uncertain images the first go first.
+    After Leibig et al. 2017 (Scientific Reports 7:17816); of equally uncertain images the first go
+    first.
 
     Args:
       target: (n,) 0 or 1.
-      probability: (n,) calibrated.
-      threshold: the calibrated threshold of the decisions.
+      positive: (n,) bool, the decisions.
+      certainty: (n,), see `certainty`, of the calibrated probabilities.
       bootstrap: over the patients of the n images.
 
     Returns:
       Rows of fraction (referred), images (left), majority_rate (of those left), and accuracy,
       sensitivity and specificity of those left, as intervals.
     """
-    target, p = np.asarray(target), np.asarray(probability, np.float64)
-    order, rows = np.argsort(np.abs(p - threshold), kind="stable"), []
-    right = (p >= threshold) == (target == 1)
-    for fraction in _REFERRED.tolist():
-        left = np.ones(len(p), bool)
-        left[order[: min(round(fraction * len(p)), len(p) - 1)]] = False
-        share = float(np.mean(target[left]))
-        rates = {
-            "accuracy": bootstrap.proportion(right, left),
-            "sensitivity": bootstrap.proportion(right, left & (target == 1)),
-            "specificity": bootstrap.proportion(right, left & (target == 0)),
-        }
-        row: dict[str, Any] = {"fraction": fraction, "images": int(left.sum())}
+    truth, order = np.asarray(target) == 1, np.argsort(np.asarray(certainty), kind="stable")
+    right, n = np.asarray(positive, bool) == truth, len(order)
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    # Somebody is always left.
+    left = rank[:, None] >= np.minimum(np.round(_REFERRED * n), n - 1)  # (n, fractions)
+    rates = {
+        "accuracy": bootstrap.proportions(right, left),
+        "sensitivity": bootstrap.proportions(right, left & truth[:, None]),
+        "specificity": bootstrap.proportions(right, left & ~truth[:, None]),
+    }
+    rows = []
+    for i, fraction in enumerate(_REFERRED.tolist()):
+        share = float(np.mean(truth[left[:, i]]))
+        row = {"fraction": fraction, "images": int(left[:, i].sum())}
         row["majority_rate"] = max(share, 1 - share)
-        rows.append(row | {name: rate.to_dict() for name, rate in rates.items()})
+        rows.append(row | {name: of[i].to_dict() for name, of in rates.items()})
     return rows
+
+
+def _logit(probability: npt.ArrayLike) -> FloatArray:
+    return logit(np.clip(np.asarray(probability, np.float64), _EPSILON, 1 - _EPSILON))

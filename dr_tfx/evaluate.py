@@ -10,7 +10,7 @@ took part in a choice say so.
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
         evaluated.
       FileNotFoundError: if there is no bundle or no data set.
     """
-    from dr_tfx import models, predict  # Here, so that `write` works without TensorFlow.
+    from dr_tfx import gallery, models, predict  # Here: `write` works without TensorFlow.
 
     bundle = models.load_bundle(workdir)
     bundle.manifest.shards_of(split)  # Or says which splits there are.
@@ -60,6 +60,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
         name=split,
         contract=bundle.manifest.to_dict(),
         commands=commands(bundle.experiment, workdir=workdir, data_dir=data_dir, split=split),
+        images=gallery.reader(data_dir, split),
     )
 
 
@@ -72,10 +73,11 @@ def judge(
     name: str,
     contract: Mapping[str, Any],
     commands: Sequence[Sequence[str]],
+    images: Callable[[np.ndarray], np.ndarray],
 ) -> Path:
     """Figures, alarms and report of predictions, wherever they come from.
 
-    WORKDIR/evaluation/<name>/ receives predictions.csv, metrics.json, five figures and report.html.
+    WORKDIR/evaluation/<name>/ receives predictions.csv, metrics.json, the figures and report.html.
     The report is removed first and written last, so where there is a report the other files belong
     to it.
 
@@ -87,6 +89,8 @@ def judge(
       name: of the split, or of another data set.
       contract: the manifest of what was scored, as plain types.
       commands: what to type to get this report again, word by word.
+      images: numbers of rows int64 (n,) -> what the model saw, uint8 RGB (n, size, size, 3); for
+        the worst mistakes only.
 
     Returns:
       The path of report.html.
@@ -94,6 +98,8 @@ def judge(
     Raises:
       ValueError: if the predictions cannot be judged.
     """
+    from dr_tfx import gallery
+
     experiment = bundle.experiment
     summary = {
         "notices": notices(contract),
@@ -120,6 +126,8 @@ def judge(
         _LOG.warning("ALARM: %s", alarm)
     for notice in summary["notices"]:
         _LOG.warning("%s", notice)
+    wrong = [mistake["id"] for mistake in summary["most_wrong"]]
+    rows = pd.Index(predictions["id"]).get_indexer(wrong)
     path = workdir / "history.csv"
     return write(
         workdir / "evaluation" / name,
@@ -134,6 +142,7 @@ def judge(
             "precision": bundle.precision,
         },
         commands=commands,
+        pictures=gallery.pictures(bundle.model, images, rows, wrong),
     )
 
 
@@ -185,6 +194,7 @@ def write(
     contract: Mapping[str, Any],
     training: Mapping[str, Any],
     commands: Sequence[Sequence[str]],
+    pictures: Sequence[report.Picture] = (),
 ) -> Path:
     """Writes predictions.csv, metrics.json, the figures and, last, report.html; returns its path.
 
@@ -196,6 +206,7 @@ def write(
       contract: the data set's manifest.
       training: experiment (as plain types), best_epoch, precision and libraries of the model.
       commands: what to type to get this report again, word by word.
+      pictures: of the most wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.html"
@@ -210,7 +221,7 @@ def write(
     _replace(folder / "metrics.json", (text + "\n").encode())
     figures = report_figures.draw_figures(predictions, summary, history)
     for figure in figures:
-        _replace(folder / f"{figure.name}.png", figure.light)
+        _replace(folder / f"{figure.name}.png", figure.png)
     html = report.render(
         summary,
         figures,
@@ -218,6 +229,7 @@ def write(
         training=training,
         history=history,
         commands=commands,
+        pictures=pictures,
     )
     _replace(page, html.encode())
     return page

@@ -4,9 +4,12 @@
     drtfx-evaluate --workdir=WORKDIR --data_dir=DATA_DIR --split=test
 
 WORKDIR is what training wrote, DATA_DIR what build_examples wrote. Run `validation` first: it
-chooses the threshold above which a score counts as positive (by the rule in the config) and stores
-it in WORKDIR. Every other split uses the stored threshold. Figures on `validation` are optimistic,
-since the checkpoint and the threshold were chosen there; believe those on `test`.
+chooses the thresholds above which a score counts as positive, fits the calibration, and stores both
+in WORKDIR. Every other split uses what is stored. Figures on `validation` are optimistic, since
+all that and the checkpoint were chosen there; believe those on `test`.
+
+The operating points are settings of `evaluation`: accuracy, Youden's, one for each sensitivity in
+`min_sensitivity` and each specificity in `min_specificity`; `threshold_rule` says which decides.
 
 Results go to WORKDIR/evaluation/<split>/: report.html (open it in any browser, it needs no
 network), metrics.json, predictions.csv (one row an image) and the figures as PNG. The last line

@@ -20,6 +20,7 @@ from dr_tfx import augmentation, heads, manifest, records, sampling, shard_reade
 
 PARALLEL = tf.data.AUTOTUNE
 READERS = min(8, os.cpu_count() or 1)  # Batches that are read at once.
+_SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead, and again for validation's.
 
 
 class Strata(NamedTuple):
@@ -88,10 +89,15 @@ def train_batches(
         }
 
     size = data.dataset.recipe.size
-    affordable = training.max_memory_gb * 1e9 / 20 / (batch * size**2 * 3)
+    affordable = _budget(training) / (batch * size**2 * 3)
     ahead = max(1, min(READERS + 2, int(affordable)))
     numbered = enumerate(order.as_numpy_iterator(), start=first_step)
     return _ahead(load, numbered, threads=READERS, ahead=ahead), steps
+
+
+def _budget(training: specs.Training) -> float:
+    """Bytes that may be read ahead."""
+    return training.max_memory_gb * 1e9 * _SHARE
 
 
 def _ahead(
@@ -151,7 +157,11 @@ def validation_dataset(
     head = heads.make(experiment.task)
     batch_size = experiment.evaluation.batch_size
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=batch_size)
-    return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
+    options = tf.data.Options()
+    options.autotune.ram_budget = int(_budget(experiment.training))
+    return dataset.map(
+        lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"]))
+    ).with_options(options)
 
 
 def strata(data: manifest.Manifest, experiment: specs.Experiment) -> Strata:

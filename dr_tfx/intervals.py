@@ -24,10 +24,7 @@ from dr_tfx.operating_points import require_both_classes
 
 FloatArray = npt.NDArray[np.float64]
 
-SHARES = ("accuracy", "npv", "ppv", "sensitivity", "specificity")
-"""Rates that are shares of images; the others are made of several."""
-
-_BLOCK = 2**19  # Images x resamples held at once, in float64.
+_BLOCK = 2**21  # Images x resamples held at once, in float64: 16 MB an array.
 
 
 class PatientBootstrap:
@@ -42,7 +39,7 @@ class PatientBootstrap:
     def __init__(self, patient: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0):
         self._cluster, names = pd.factorize(np.asarray(patient))
         patients, rng = len(names), np.random.default_rng(seed)
-        # No patient is ever drawn 256 times: that would be less likely than 1e-500.
+        # No patient is ever drawn 256 times: that would be less likely than 1e-490.
         self._times = np.empty((patients, resamples), np.uint8)
         for column in range(resamples):
             drawn = rng.integers(patients, size=patients)
@@ -64,11 +61,17 @@ class PatientBootstrap:
         total, images = self.sums(np.stack([column, np.ones_like(column)], axis=1))
         return percentiles(float(column.mean()), total / images)
 
-    def proportion(self, success: npt.ArrayLike, among: npt.ArrayLike) -> Estimate:
-        """The share of successes among some images, both (n,) bool. None of them: NaN in (0, 1)."""
-        trial = np.asarray(among, bool)
-        right = np.asarray(success, bool) & trial
-        return self._share(int(right.sum()), self.sums(np.stack([right, trial], axis=1)), trial)
+    def proportions(self, success: npt.ArrayLike, among: npt.ArrayLike) -> list[Estimate]:
+        """The shares of successes (n,) bool among some images each, (n, k) bool.
+
+        Of no images: NaN in (0, 1).
+        """
+        trials = np.asarray(among, bool)
+        right = np.asarray(success, bool)[:, None] & trials
+        drawn, k = self.sums(np.concatenate([right, trials], axis=1)), trials.shape[1]
+        return [
+            self._share(int(right[:, i].sum()), drawn[[i, k + i]], trials[:, i]) for i in range(k)
+        ]
 
     def ranking(self, target: npt.ArrayLike, score: npt.ArrayLike) -> dict[str, Estimate]:
         """`auc` and `average_precision` of scores (n,) for targets (n,).
@@ -156,7 +159,7 @@ class PatientBootstrap:
             )
             for end in (1, 2)
         )
-        for name in set(values) - set(SHARES):
+        for name in set(values) - set(found):
             estimate, sample = percentiles(float(values[name]), samples[name]), samples[name]
             if estimate.low == estimate.high or np.isinf(sample).any():
                 ends = sorted([float(low[name]), float(high[name])])

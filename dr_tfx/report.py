@@ -1,21 +1,22 @@
 """The evaluation as one page that needs nothing else.
 
-`render` is pure: it returns text, and `evaluate` writes it. The page is a single HTML file without
-scripts, fonts or addresses: it can be mailed, archived and opened in ten years. Its pictures, from
-`report_figures`, are part of it.
+`render` is pure: it returns text, and `evaluate` writes it. What a page is, is said in `pages`. Its
+pictures, from `report_figures` and `gallery`, are part of it.
 """
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
-from dr_tfx import NOTICE, manifest, specs
-from dr_tfx.report_figures import MEASURES, ReportFigure, percent
+from dr_tfx import manifest, pages, specs
+from dr_tfx.learning_curves import MEASURES
+from dr_tfx.report_figures import marked_points
+from dr_tfx.report_style import ReportFigure, data_uri
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
 
@@ -27,6 +28,20 @@ _VIEWS = {
     "up_down": "upside down",
     "left_right_up_down": "turned by 180°",
 }
+_REFERRED = (0, 10, 20, 30, 50)  # Percent, in the table; the figure has all.
+_RATES = (  # Key of a point's rates, its name, and how it is written.
+    ("sensitivity", "Sensitivity", "percent"),
+    ("specificity", "Specificity", "percent"),
+    ("ppv", "PPV", "percent"),
+    ("npv", "NPV", "percent"),
+    ("lr_positive", "LR+", "ratio"),
+    ("lr_negative", "LR−", "ratio"),
+    ("f1", "F1", "number"),
+    ("mcc", "MCC", "number"),
+    ("kappa", "Cohen's kappa", "number"),
+    ("balanced_accuracy", "Balanced accuracy", "percent"),
+    ("accuracy", "Accuracy", "percent"),
+)
 _DATA = {  # Words for what is not said well by the key itself.
     "dataset.image_column": "Column of the image",
     "dataset.label_column": "Column of the label",
@@ -43,6 +58,26 @@ _DATA = {  # Words for what is not said well by the key itself.
 }
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A photograph and its heat map, as JPEG files of `side` x `side` pixels."""
+
+    id: str
+    photograph: bytes
+    overlay: bytes | None  # With its heat map laid over it; None where nothing raises the score.
+    side: int
+
+    @property
+    def photograph_uri(self) -> str:
+        """The photograph as an address that holds its own content."""
+        return data_uri(self.photograph, "image/jpeg")
+
+    @property
+    def overlay_uri(self) -> str | None:
+        """The same for the one with the heat map."""
+        return None if self.overlay is None else data_uri(self.overlay, "image/jpeg")
+
+
 def render(
     summary: Mapping[str, Any],
     figures: Sequence[ReportFigure],
@@ -51,6 +86,7 @@ def render(
     training: Mapping[str, Any],
     history: pd.DataFrame | None,
     commands: Sequence[Sequence[str]],
+    pictures: Sequence[Picture] = (),
 ) -> str:
     """The page, as HTML text; everything that comes from data is escaped.
 
@@ -61,41 +97,35 @@ def render(
       training: experiment (as plain types), best_epoch, precision and libraries of the model.
       history: one row an epoch, or None.
       commands: shell commands that produce this page again, word by word.
+      pictures: of the most wrong; a mistake without one is told in words alone.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dr_tfx"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": _interval, "number": _number}
     known = summary["counts"]["patients_known"]
-    return environment.get_template("report.html.j2").render(
+    return pages.render(
+        "report.html.j2",
         s=summary,
         tta=summary["scores"]["tta"],
         figures={figure.name: figure for figure in figures},
         facts=list(_data_facts(contract, patients_known=known)),
         training_facts=[*_training_facts(training), *_cost_facts(history)],
-        commands=[_shell(words) for words in commands],
+        commands=[shell(words) for words in commands],
         measures=MEASURES,
         not_known=PATIENTS_NOT_KNOWN,
-        notice=NOTICE,
+        pictures={picture.id: picture for picture in pictures},
+        points=marked_points(summary),
+        rates=_RATES,
+        weakest=min(summary["strata"], key=lambda row: row["rate"]["value"]),
+        referral=_referral_rows(summary["referral"]),
         view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],
     )
 
 
-def _interval(estimate: Mapping[str, Any], scale: float = 100) -> str:
-    digits, ends = 1 if scale == 100 else 3, (estimate["low"], estimate["high"])
-    return "–".join("?" if end is None else f"{scale * end:.{digits}f}" for end in ends)
+def _referral_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of the round fractions: 0, 10, 20, 30 and 50 %."""
+    return [row for row in rows if round(100 * row["fraction"]) in _REFERRED]
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _shell(words: Sequence[str]) -> str:
-    """A command as it is typed, in lines that fit the page."""
+def shell(words: Sequence[str]) -> str:
+    """A command, word by word, as it is typed: in lines that fit the page."""
     first, *rest = map(shlex.quote, words)
     lines = [first]
     for word in rest:

@@ -1,78 +1,65 @@
-"""The pictures of an evaluation's report.
+"""The pictures of an evaluation's report: from its table of predictions and its figures of merit.
 
-`draw_figures` is pure: it returns PNG files as bytes. Every figure exists twice, for light and for
-dark screens; the light one is also the file beside the page and what a printer gets.
+`draw_figures` is pure: it returns finished drawings, and `evaluate` writes them.
 """
 
-import base64
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-MEASURES = {
-    "val_auc": "validation AUC",
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
-}
-"""Words for the columns of history.csv that can decide something."""
+from dr_tfx.learning_curves import learning_curves
+from dr_tfx.pages import percent
+from dr_tfx.report_style import INK, PAPER, SERIES, SOFT, ReportFigure, draw
 
-_WIDTH, _DPI = 4.8, 160  # Inches: as wide as a phone, where 10 points stay readable.
+_FIRST, _SECOND, _THIRD = SERIES[:3]
+_BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
 
 
-@dataclass(frozen=True)
-class _Theme:
-    """Colours of one rendering. The two series differ in lightness too, for grey printers."""
+class MarkedPoint(NamedTuple):
+    """An operating point that the page speaks of."""
 
-    paper: str
-    ink: str
-    soft: str
-    faint: str
-    first: str
-    second: str
-    third: str
+    letter: str
+    names: tuple[str, ...]  # What it is, in short: several rules may choose the same threshold.
+    descriptions: tuple[str, ...]  # The same in words.
+    chosen: bool
+    point: Mapping[str, Any]
 
 
-_Paint = Callable[[Sequence[Axes], _Theme], None]
-_LIGHT = _Theme("#ffffff", "#1f2933", "#7b8794", "#c3cad2", "#1f5f99", "#c2571a", "#4f8a5b")
-_DARK = _Theme("#171b20", "#dfe4ea", "#8b97a4", "#434c57", "#74b0e8", "#f0955a", "#86c794")
+def marked_points(summary: Mapping[str, Any]) -> list[MarkedPoint]:
+    """The chosen point first, then the others by threshold; each threshold once, with a letter."""
+    tta, chosen = summary["scores"]["tta"], summary["selection"]["threshold"]
+    found: dict[float, list[Mapping[str, Any]]] = {chosen: []}
+    half = tta["at_half"] | {"rule": "0.5", "bound": None, "description": "a score of 0.5"}
+    for point in sorted([*tta["operating_points"], half], key=lambda point: point["threshold"]):
+        found.setdefault(point["threshold"], []).append(point)
+    return [
+        MarkedPoint(
+            chr(ord("A") + i),
+            tuple(map(_short_name, points)),
+            tuple(point["description"] for point in points),
+            threshold == chosen,
+            points[0],
+        )
+        for i, (threshold, points) in enumerate(found.items())
+    ]
 
 
-@dataclass(frozen=True)
-class ReportFigure:
-    """A finished picture: name of its file (without .png), words for it, and two PNG files."""
-
-    name: str
-    title: str
-    alt: str
-    light: bytes
-    dark: bytes
-
-    @property
-    def light_uri(self) -> str:
-        """The light picture as an address that holds its own content."""
-        return "data:image/png;base64," + base64.b64encode(self.light).decode()
-
-    @property
-    def dark_uri(self) -> str:
-        """The same for the dark picture."""
-        return "data:image/png;base64," + base64.b64encode(self.dark).decode()
+def _short_name(point: Mapping[str, Any]) -> str:
+    if point["bound"] is None:
+        return {"youden": "Youden"}.get(point["rule"], point["rule"])
+    return f"{point['rule'].removeprefix('min_')} ≥ {point['bound']:g}"
 
 
 def draw_figures(
     predictions: pd.DataFrame, summary: Mapping[str, Any], history: pd.DataFrame | None
 ) -> list[ReportFigure]:
-    """Learning curves (given a history), ROC, precision-recall, confusion, threshold sweep.
+    """Every figure of the report; learning curves only where there is a history.
 
     Args:
       predictions: one row an image, with columns target (0 or 1) and score.
@@ -80,40 +67,51 @@ def draw_figures(
       history: one row an epoch; columns are drawn when present: epoch, loss, val_loss, accuracy,
         val_accuracy, auc, val_auc.
     """
-    words, tta = _words(summary), summary["scores"]["tta"]
     figures = []
     if history is not None and len(history):
-        rule = summary["selection"]["checkpoint_rule"]
-        alt = f"Training and validation curves, {len(history)} epochs; {_best(history, rule)}"
-        figures.append(
-            _draw(
-                ("learning_curves", "Learning curves", alt),
-                lambda axes, theme: _learning_curves(axes, theme, history, rule),
-                panels=max(1, len(list(_panels(history)))),
-            )
-        )
-    plans: list[tuple[str, str, _Paint]] = [
-        ("roc", "ROC curve", lambda a, t: _roc(a[0], t, predictions, tta)),
+        figures.append(learning_curves(history, summary["selection"]["checkpoint_rule"]))
+    words, strata = _words(summary), len(summary["strata"])
+    plans: list[tuple[str, str, Callable[[Sequence[Axes]], None], dict[str, Any]]] = [
+        ("roc", "ROC curve", lambda a: _roc(a[0], predictions, summary), {}),
         (
             "precision_recall",
             "Precision and recall",
-            lambda a, t: _precision_recall(a[0], t, predictions, tta),
+            lambda a: _precision_recall(a[0], predictions, summary),
+            {},
         ),
-        ("confusion", "Confusion matrix", lambda a, t: _confusion(a[0], t, summary)),
-        ("threshold_sweep", "Threshold sweep", lambda a, t: _sweep(a[0], t, summary)),
+        ("confusion", "Confusion matrix", lambda a: _confusion(a[0], summary), {"height": 3.6}),
+        (
+            "strata",
+            "Decided correctly, by label",
+            lambda a: _strata(a[0], summary),
+            {"height": 1.0 + 0.42 * strata},
+        ),
+        ("threshold_sweep", "Threshold sweep", lambda a: _sweep(a[0], summary), {}),
+        (
+            "calibration",
+            "Reliability, and how the scores are spread",
+            lambda a: _calibration(a, predictions, summary),
+            {"rows": (3, 1), "height": 5.0},
+        ),
+        ("referral", "Referral curve", lambda a: _referral(a[0], summary), {}),
     ]
-    figures += [_draw((name, title, words[name]), paint) for name, title, paint in plans]
+    figures += [
+        draw(name, paint, title=title, alt=words[name], **shape)
+        for name, title, paint, shape in plans
+    ]
     return figures
 
 
 def _words(summary: Mapping[str, Any]) -> dict[str, str]:
     """What each figure says, for those who do not see it."""
     tta, (negative, positive) = summary["scores"]["tta"], summary["counts"]["per_class"]
-    point = tta["at_threshold"]
-    rates = {name: percent(value) for name, value in point["rates"].items()}
+    point, calibration = tta["at_threshold"], summary["calibration"]
+    rates = {name: percent(point["rates"][name]) for name in ("sensitivity", "specificity", "ppv")}
     (cleared, alarmed), (missed, found) = point["confusion"]
     at = f"at threshold {point['threshold']:.3g}"
     pair = f"sensitivity {rates['sensitivity']}, specificity {rates['specificity']}"
+    kept, fewest = summary["referral"][0], summary["referral"][-1]
+    strata = [f"{row['name']} {percent(row['rate'])}" for row in summary["strata"]]
     return {
         "roc": f"ROC curve with area {tta['auc']['value']:.3f}; {at}: {pair}.",
         "precision_recall": f"Precision-recall curve with average precision "
@@ -121,174 +119,184 @@ def _words(summary: Mapping[str, Any]) -> dict[str, str]:
         f"{rates['ppv']}.",
         "confusion": f"Confusion matrix {at}: of '{negative}', {cleared} correct and {alarmed} "
         f"false alarms; of '{positive}', {missed} missed and {found} found.",
+        "strata": f"Share decided correctly {at}, with intervals: {', '.join(strata)}.",
         "threshold_sweep": f"Accuracy, sensitivity and specificity by threshold; {at}: {pair}.",
+        "calibration": f"Reliability curve: share of '{positive}' by mean score, before and after "
+        f"the temperature {calibration['temperature']:.3g}; expected calibration error "
+        f"{calibration['before']['ece']:.3f} before, {calibration['after']['ece']:.3f} after. "
+        "Below, how many images of each class have which score.",
+        "referral": f"Accuracy by the share of images referred to a human, most uncertain first: "
+        f"{percent(kept['accuracy'])} with none, {percent(fewest['accuracy'])} with "
+        f"{percent(fewest['fraction'])} referred.",
     }
 
 
-def percent(value: Any) -> str:
-    """A share, or the estimate of one, as '96.0 %'; undefined as a dash."""
-    if isinstance(value, Mapping):
-        value = value["value"]
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _draw(
-    words: tuple[str, str, str],
-    paint: _Paint,
-    *,
-    panels: int = 1,
-) -> ReportFigure:
-    """Runs `paint` once a theme; `words` are name, title and alt.
-
-    No pyplot: its figures are global state that outlives the call.
-    """
-    pictures = []
-    for theme in (_LIGHT, _DARK):
-        style: Any = {
-            "axes.edgecolor": theme.faint,
-            "axes.facecolor": theme.paper,
-            "axes.labelcolor": theme.ink,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "figure.facecolor": theme.paper,
-            "font.size": 10,
-            "grid.color": theme.faint,
-            "grid.alpha": 0.5,
-            "grid.linewidth": 0.6,
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-            "text.color": theme.ink,
-            "xtick.color": theme.ink,
-            "ytick.color": theme.ink,
-        }
-        with mpl.rc_context(style):
-            height = 4.0 if panels == 1 else 0.6 + 2.2 * panels
-            figure = Figure((_WIDTH, height), dpi=_DPI, layout="constrained")
-            FigureCanvasAgg(figure)
-            axes = figure.subplots(panels, 1, squeeze=False, sharex=True)[:, 0]
-            paint(list(axes), theme)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", metadata={"Software": None})
-        pictures.append(buffer.getvalue())
-    return ReportFigure(*words, *pictures)
-
-
-def _panels(history: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    for name, title in (("loss", "loss"), ("auc", "AUC"), ("accuracy", "accuracy")):
-        if name in history or f"val_{name}" in history:
-            yield name, f"val_{name}", title
-
-
-def _best_row(history: pd.DataFrame, rule: str) -> int | None:
-    """Position of the epoch whose checkpoint was kept: of equals the first."""
-    if rule not in history or history[rule].isna().all():
-        return None
-    values = history[rule].to_numpy(np.float64)
-    return int(np.nanargmin(values) if rule.endswith("loss") else np.nanargmax(values))
-
-
-def _epochs(history: pd.DataFrame) -> pd.Series:
-    return history.get("epoch", pd.Series(range(1, len(history) + 1), index=history.index))
-
-
-def _best(history: pd.DataFrame, rule: str) -> str:
-    best = _best_row(history, rule)
-    if best is None:
-        return "no epoch is marked."
-    value = history[rule].iloc[best]
-    return f"best epoch {_epochs(history).iloc[best]:g}, {MEASURES.get(rule, rule)} {value:.4f}."
-
-
-def _learning_curves(axes: Sequence[Axes], theme: _Theme, history: pd.DataFrame, rule: str) -> None:
-    epochs, best = _epochs(history), _best_row(history, rule)
-    for axis, (train, validation, title) in zip(axes, _panels(history), strict=False):
-        for column, label, colour in (
-            (train, "training", theme.first),
-            (validation, "validation", theme.second),
-        ):
-            if column in history:
-                axis.plot(epochs, history[column], color=colour, label=label, marker=".", ms=4)
-        axis.set_ylabel(title)
-        axis.grid(axis="y")
-        if best is not None:
-            axis.axvline(epochs.iloc[best], color=theme.ink, lw=1, ls=":", label="best epoch")
-    axes[0].legend(loc="best")
-    axes[-1].set_xlabel("epoch")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-
-
-def _roc(axis: Axes, theme: _Theme, predictions: pd.DataFrame, tta: Mapping[str, Any]) -> None:
+def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> None:
     false_alarms, found, _ = roc_curve(predictions["target"], predictions["score"])
-    rates = tta["at_threshold"]["rates"]
-    axis.plot([0, 1], [0, 1], color=theme.soft, lw=1, ls="--", label="guessing")
-    axis.plot(false_alarms, found, color=theme.first, label=f"AUC {tta['auc']['value']:.3f}")
-    chosen = (1 - rates["specificity"]["value"], rates["sensitivity"]["value"])
-    _unit_square(axis, theme, chosen=chosen, labels=("1 − specificity", "sensitivity"))
+    auc = summary["scores"]["tta"]["auc"]["value"]
+    axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="guessing")
+    axis.plot(false_alarms, found, color=_FIRST, label=f"AUC {auc:.3f}")
+    _mark(axis, summary, x="specificity", y="sensitivity", flip_x=True)
+    unit_square(axis, "1 − specificity", "sensitivity")
     axis.legend(loc="lower right")
 
 
-def _precision_recall(
-    axis: Axes, theme: _Theme, predictions: pd.DataFrame, tta: Mapping[str, Any]
-) -> None:
+def _precision_recall(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> None:
     precision, recall, _ = precision_recall_curve(predictions["target"], predictions["score"])
-    rates = tta["at_threshold"]["rates"]
+    value = summary["scores"]["tta"]["average_precision"]["value"]
     share = predictions["target"].mean()
-    axis.axhline(share, color=theme.soft, lw=1, ls="--", label=f"guessing {share:.3f}")
-    label = f"average precision {tta['average_precision']['value']:.3f}"
-    axis.plot(recall, precision, color=theme.first, drawstyle="steps-post", label=label)
-    chosen = (rates["sensitivity"]["value"], rates["ppv"]["value"])
-    labels = ("recall (sensitivity)", "precision (PPV)")
-    _unit_square(axis, theme, chosen=chosen, labels=labels)
-    axis.legend(loc="best")
+    axis.axhline(share, color=SOFT, lw=1, ls="--", label=f"guessing {share:.3f}")
+    label = f"average precision {value:.3f}"
+    axis.plot(recall, precision, color=_FIRST, drawstyle="steps-post", label=label)
+    _mark(axis, summary, x="sensitivity", y="ppv", flip_x=False)
+    unit_square(axis, "recall (sensitivity)", "precision (PPV)")
+    axis.legend(loc="lower left")
 
 
-def _unit_square(
-    axis: Axes, theme: _Theme, *, chosen: tuple[float, float | None], labels: tuple[str, str]
-) -> None:
-    """Marks the chosen threshold, if it has a place, and makes the axes a labelled square."""
-    x, y = chosen
-    if y is not None:
-        axis.plot(x, y, color=theme.second, label="chosen threshold", ls="none", marker="o")
-    axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: bool) -> None:
+    """Letters of the operating points in discs, filled where one decides.
+
+    Points that decide alike here share a disc: x and y are keys of their rates.
+    """
+    alike: dict[str, list[MarkedPoint]] = {}
+    for at in marked_points(summary):
+        alike.setdefault(str(at.point["confusion"]), []).append(at)
+    for first, *others in alike.values():
+        across, up = first.point["rates"][x]["value"], first.point["rates"][y]["value"]
+        if up is None:  # No precision where nothing is predicted.
+            continue
+        face, text = (_SECOND, PAPER) if first.chosen else (PAPER, _SECOND)
+        axis.text(
+            1 - across if flip_x else across,
+            up,
+            "".join(at.letter for at in (first, *others)),
+            color=text,
+            fontsize=7.5,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            zorder=4 + first.chosen,
+            bbox={
+                "boxstyle": "circle,pad=0.25" if not others else "round,pad=0.3,rounding_size=0.7",
+                "facecolor": face,
+                "edgecolor": _SECOND,
+            },
+        )
+
+
+def unit_square(axis: Axes, x: str, y: str) -> None:
+    """Makes axes of two shares a square with labels."""
+    axis.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axis.set_aspect("equal")
     axis.grid()
 
 
-def _confusion(axis: Axes, theme: _Theme, summary: Mapping[str, Any]) -> None:
+def _confusion(axis: Axes, summary: Mapping[str, Any]) -> None:
     counts = np.array(summary["scores"]["tta"]["at_threshold"]["confusion"])
     names = list(summary["counts"]["per_class"])
     shares = counts / counts.sum(axis=1, keepdims=True)
-    colours = LinearSegmentedColormap.from_list("share", [theme.paper, theme.first])
-    axis.imshow(shares, cmap=colours, vmin=0, vmax=2)  # Half the range: text stays readable.
-    for (row, column), count in np.ndenumerate(counts):
-        axis.text(
-            column,
-            row,
-            f"{count:,}\n{100 * shares[row, column]:.1f} %",
-            ha="center",
-            va="center",
-            fontsize=13,
-        )
+    for (row, column), n in np.ndenumerate(counts):
+        share = float(shares[row, column])
+        colour = _FIRST if row == column else _SECOND
+        # At half the strength at most: the text stays readable.
+        corner, strength = (column - 0.49, row - 0.49), 0.04 + 0.4 * share
+        axis.add_patch(Rectangle(corner, 0.98, 0.98, color=colour, alpha=strength, lw=0))
+        text = f"{n:,}\n{100 * share:.1f} %"
+        axis.text(column, row, text, ha="center", va="center", fontsize=13)
+    axis.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5), xlabel="decision", ylabel="truth")
     axis.set_xticks(range(len(names)), names)
     axis.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axis.set_xlabel("decision")
-    axis.set_ylabel("truth")
+    axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
 
 
-def _sweep(axis: Axes, theme: _Theme, summary: Mapping[str, Any]) -> None:
+def _strata(axis: Axes, summary: Mapping[str, Any]) -> None:
+    classes = list(summary["counts"]["per_class"])
+    for i, row in enumerate(summary["strata"]):
+        colour = SERIES[classes.index(row["class"])]
+        rate = row["rate"]
+        ends = [rate["value"] if end is None else end for end in (rate["low"], rate["high"])]
+        axis.plot(ends, [i, i], color=colour, lw=5, alpha=0.3, solid_capstyle="round")
+        axis.plot([rate["value"]], [i], color=colour, marker="o", ms=6, clip_on=False)
+    for name, colour, means in zip(classes, SERIES, ("specificity", "sensitivity"), strict=False):
+        axis.plot([], [], color=colour, marker="o", ls="none", label=f"{name} ({means})")
+    labels = [f"{row['name']} ({row['images']:,})" for row in summary["strata"]]
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5))
+    axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axis.grid(axis="x")
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    axis.figure.legend(loc="outside lower center", ncols=2)
+
+
+def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
     table = pd.DataFrame(summary["sweep"])
     chosen, majority = summary["selection"]["threshold"], summary["counts"]["majority_rate"]
     for column, colour in (
-        ("sensitivity", theme.second),
-        ("specificity", theme.third),
-        ("accuracy", theme.first),
+        ("sensitivity", _SECOND),
+        ("specificity", _THIRD),
+        ("accuracy", _FIRST),
     ):
         axis.plot(table["threshold"], table[column], color=colour, label=column)
-    axis.axhline(majority, color=theme.soft, lw=1, ls="--", label="majority rate")
-    axis.axvline(chosen, color=theme.ink, lw=1, ls=":", label=f"chosen, {chosen:.3g}")
-    axis.set_xlabel("threshold")
-    axis.set_ylabel("share")
-    axis.set_ylim(-0.02, 1.02)
+    axis.axhline(majority, color=SOFT, lw=1, ls="--", label="majority rate")
+    axis.axvline(chosen, color=INK, lw=1, ls=":", label=f"chosen, {chosen:.3g}")
+    axis.set(xlabel="threshold", ylabel="share", ylim=(-0.02, 1.02))
     axis.grid()
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    axis.legend(**_BELOW, ncols=3)
+
+
+def _calibration(
+    axes: Sequence[Axes], predictions: pd.DataFrame, summary: Mapping[str, Any]
+) -> None:
+    curve, spread = axes
+    curve.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect")
+    for key, colour, label in (
+        ("before", _SECOND, "as it is"),
+        ("after", _FIRST, "after temperature"),
+    ):
+        side = summary["calibration"][key]
+        bins = [b for b in side["bins"] if None not in b["rate"].values()]
+        x = [b["mean_score"] for b in bins]
+        low, value, high = (
+            np.array([b["rate"][end] for b in bins]) for end in ("low", "value", "high")
+        )
+        bars = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
+        said = f"{label}, ECE {side['ece']:.3f}"
+        curve.errorbar(
+            x, value, bars, color=colour, label=said, marker="o", ms=4, lw=1.4, elinewidth=0.8
+        )
+    curve.set(ylabel=f"share of '{list(summary['counts']['per_class'])[1]}'", ylim=(-0.02, 1.02))
+    curve.grid()
+    curve.legend(loc="lower right")
+    for target, (name, colour) in enumerate(
+        zip(summary["counts"]["per_class"], (SOFT, _FIRST), strict=True)
+    ):
+        scores = predictions["score"][predictions["target"] == target]
+        spread.hist(scores, list(np.linspace(0, 1, 41)), color=colour, alpha=0.55, label=name)
+    spread.axvline(summary["selection"]["threshold"], color=INK, lw=1, ls=":", label="threshold")
+    spread.set(xlabel="score", ylabel="images", xlim=(-0.02, 1.02))
+    spread.set_ylim(0, 1.4 * spread.get_ylim()[1])  # Room for the legend.
+    spread.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    spread.legend(loc="upper center", ncols=3, fontsize=8)
+
+
+def _referral(axis: Axes, summary: Mapping[str, Any]) -> None:
+    rows = summary["referral"]
+    x = [row["fraction"] for row in rows]
+    for column, colour in (
+        ("sensitivity", _SECOND),
+        ("specificity", _THIRD),
+        ("accuracy", _FIRST),
+    ):
+        value = np.array([row[column]["value"] for row in rows], np.float64)
+        axis.plot(x, value, color=colour, label=column)
+    ends = [[row["accuracy"][end] for row in rows] for end in ("low", "high")]
+    axis.fill_between(x, *np.array(ends, np.float64), color=_FIRST, alpha=0.15, lw=0)
+    majority = [row["majority_rate"] for row in rows]
+    axis.plot(x, majority, color=SOFT, lw=1, ls="--", label="majority of the rest")
+    axis.set(xlabel="referred to a human, most uncertain first", ylabel="share of the rest")
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axis.set_xlim(0, max(x))
+    axis.grid()
+    axis.legend(**_BELOW, ncols=2)

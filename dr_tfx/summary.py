@@ -48,13 +48,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx import calibration, differences, fitting, metrics, operating_points
+from dr_tfx import breakdown, calibration, differences, fitting, metrics, operating_points
 from dr_tfx.fitting import Fitted
 from dr_tfx.intervals import PatientBootstrap
 
 _VIEW = "score/"
 _REQUIRED = ("id", "patient", "stratum", "target", "score", "score/identity")
-_LISTED_ERRORS = 10
 
 SCHEMA = 2
 """Of the list above."""
@@ -96,40 +95,36 @@ def summarise(
     predictions = checked(predictions)
     judge = _Judge(predictions, class_names, resamples=resamples, seed=seed)
     target, threshold = judge.target, fitted.threshold
-    scores = {
-        name: judge.ranking(predictions[column])
-        | {
-            "at_half": judge.point(predictions[column], 0.5),
-            "at_threshold": judge.point(predictions[column], threshold),
-            "operating_points": [
-                judge.point(predictions[column], point.threshold)
-                | {
-                    "bound": point.bound,
-                    "description": point.description,
-                    "name": point.name,
-                    "rule": point.rule,
-                }
-                for point in fitted.points
-            ],
-        }
-        for name, column in (("identity", "score/identity"), ("tta", "score"))
+    naming: dict[str, Any] = {
+        "class_names": class_names,
+        "stratum_names": stratum_names,
+        "threshold": threshold,
     }
-    counts = _counts(predictions, class_names) | {"patients_known": patients_known}
+    scores = {
+        "identity": _scores(judge, predictions["score/identity"], fitted),
+        "tta": _scores(judge, predictions["score"], fitted),
+    }
+    counts = breakdown.counts(predictions, class_names) | {"patients_known": patients_known}
     sweep = operating_points.threshold_table(
         target, predictions["score"], operating_points.grid_values(grid)
     )
     views = [c.removeprefix(_VIEW) for c in predictions.columns if c.startswith(_VIEW)]
-    after = calibration.apply_temperature(predictions["score"], fitted.temperature)
-    limit = float(calibration.apply_temperature(threshold, fitted.temperature))
+    positive = (predictions["score"] >= threshold).to_numpy()
+    after, limit = (
+        calibration.apply_temperature(values, fitted.temperature)
+        for values in (predictions["score"], threshold)
+    )
     return {
         "alarms": _alarms(scores["tta"], counts),
         "calibration": _calibration(judge, predictions["score"], after, fitted),
         "counts": counts,
-        "most_wrong": _most_wrong(predictions, class_names, stratum_names, threshold),
+        "most_wrong": breakdown.most_wrong(predictions, **naming),
         "patients": _patients(predictions, class_names, fitted, judge) if patients_known else None,
-        "referral": calibration.referral_curve(target, after, limit, judge.bootstrap),
+        "referral": calibration.referral_curve(
+            target, positive, calibration.certainty(after, limit), judge.bootstrap
+        ),
         "scores": scores,
-        "strata": _strata(predictions, class_names, stratum_names, threshold, judge.bootstrap),
+        "strata": breakdown.strata(predictions, **naming, bootstrap=judge.bootstrap),
         "sweep": sweep.to_dict("records"),
         "tta_effect": _tta_effect(predictions, threshold, judge) if len(views) > 1 else None,
         "views": views,
@@ -160,6 +155,24 @@ class _Judge:
             "rates": {name: value.to_dict() for name, value in rates.items()},
             "threshold": float(threshold),
         }
+
+
+def _scores(judge: _Judge, score: pd.Series, fitted: Fitted) -> dict[str, Any]:
+    points = [
+        judge.point(score, point.threshold)
+        | {
+            "bound": point.bound,
+            "description": point.description,
+            "name": point.name,
+            "rule": point.rule,
+        }
+        for point in fitted.points
+    ]
+    return judge.ranking(score) | {
+        "at_half": judge.point(score, 0.5),
+        "at_threshold": judge.point(score, fitted.threshold),
+        "operating_points": points,
+    }
 
 
 def _alarms(scores: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
@@ -281,68 +294,3 @@ def checked(predictions: pd.DataFrame) -> pd.DataFrame:
     if len(repeated):
         raise ValueError(f"{len(repeated)} image ids repeat, first '{repeated.iloc[0]!s}'")
     return predictions.astype(dict.fromkeys(scores, np.float64))
-
-
-def _counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
-    per_class = {}
-    for index, name in enumerate(class_names):
-        rows = predictions[predictions["target"] == index]
-        per_class[name] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
-    largest = max(class_names, key=lambda name: per_class[name]["images"])
-    return {
-        "images": len(predictions),
-        "majority_class": largest,
-        "majority_rate": per_class[largest]["images"] / len(predictions),
-        "patients": int(predictions["patient"].nunique()),
-        "per_class": per_class,
-    }
-
-
-def _strata(
-    predictions: pd.DataFrame,
-    class_names: Sequence[str],
-    stratum_names: Sequence[str],
-    threshold: float,
-    bootstrap: PatientBootstrap,
-) -> list[dict[str, Any]]:
-    right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
-    rows = []
-    for stratum in sorted(predictions["stratum"].unique().tolist()):
-        mine = predictions["stratum"] == stratum
-        rows.append(
-            {
-                "class": class_names[predictions["target"][mine].iloc[0]],
-                "correct": int(right[mine].sum()),
-                "images": int(mine.sum()),
-                "name": stratum_names[stratum],
-                "rate": bootstrap.proportion(right, mine).to_dict(),
-                "stratum": stratum,
-            }
-        )
-    return rows
-
-
-def _most_wrong(
-    predictions: pd.DataFrame,
-    class_names: Sequence[str],
-    stratum_names: Sequence[str],
-    threshold: float,
-) -> list[dict[str, Any]]:
-    """The worst of both kinds of error: a model with many misses would hide its false alarms."""
-    rows = []
-    for truth, lowest_first in ((1, True), (0, False)):
-        wrong = (predictions["score"] >= threshold) != (truth == 1)
-        errors = predictions[wrong & (predictions["target"] == truth)]
-        worst = errors.sort_values(["score", "id"], ascending=[lowest_first, True])
-        for row in worst.head(_LISTED_ERRORS).to_dict("records"):
-            rows.append(
-                {
-                    "decision": class_names[1 - truth],
-                    "id": row["id"],
-                    "patient": row["patient"],
-                    "score": float(row["score"]),
-                    "stratum": stratum_names[int(row["stratum"])],
-                    "truth": class_names[truth],
-                }
-            )
-    return rows

@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: small drawn photographs, and the real ones where they are."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from dr_tfx import specs
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real photographs: not part of the project, absent for most people."""
+
+_CHROMIUM = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
 
 
 def draw(
@@ -89,3 +95,24 @@ def bucket(monkeypatch) -> dict[str, bytes]:
     objects: dict[str, bytes] = {}
     monkeypatch.setattr(Bucket, "objects", objects)
     return objects
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A headless Chromium that records its console and every request."""
+    if importlib.util.find_spec("selenium") is None:
+        pytest.skip("selenium is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium or chromedriver is not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in [*_CHROMIUM.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()

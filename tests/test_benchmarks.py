@@ -1,4 +1,4 @@
-"""Whether benchmarks run and give their tables; no figure of them."""
+"""Whether the benchmarks run and give their tables; no figure of them."""
 
 import os
 import re
@@ -29,6 +29,12 @@ def test_help_says_what_is_measured_and_how(script):
     text = run(script, "--help")
     assert f"python benchmarks/{script}" in text
     assert "Every" in text
+
+
+def test_time_and_memory_of_a_plan_is_a_table_of_both_splits():
+    first, header, *rows = run("build.py", "plan", "--rows=2000").splitlines()
+    assert first == "2,000 rows" and header.split() == ["s", "peak", "bytes", "a", "row"]
+    assert [row.split()[0] for row in rows] == ["patient", "hash"]
 
 
 def test_speed_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):

@@ -47,6 +47,7 @@ def test_import_rules_know_every_package(package):
         "dr_tfx.manifest",
         "dr_tfx.metrics",
         "dr_tfx.summary",
+        "dr_tfx.compare",
         "dr_tfx.report",
         "dr_tfx.report_figures",
         "dr_tfx.fundus",

@@ -1,23 +1,13 @@
-"""Known answers: published tables, intervals worked by hand, scikit-learn and simulation."""
-
-import time
+"""Known answers: published tables, intervals worked by hand, scikit-learn."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn import metrics as theirs
 
 from dr_tfx import metrics
 
 NAMES = ("normal", "abnormal")
 REFERENCE = [[4958, 205], [1398, 465]]  # A published confusion matrix, [[TN, FP], [FN, TP]].
-
-
-def _examples(n: int, *, seed: int = 0, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    target = (rng.random(n) < 0.3).astype(int)
-    target[:2] = 0, 1
-    # Rounded, so that there are ties within and between the classes.
-    return target, np.round(1 / (1 + np.exp(-rng.normal(size=n) - shift * target)), 2)
 
 
 def test_the_published_table_comes_out_of_its_confusion_matrix_to_the_printed_digit():
@@ -38,6 +28,43 @@ def test_the_published_table_comes_out_of_its_confusion_matrix_to_the_printed_di
     assert f"{rates['sensitivity'].value:.2%}" == "24.96%"
     assert rates["ppv"].value == table["abnormal"]["precision"]
     assert rates["npv"].value == table["normal"]["precision"]
+
+
+def test_every_rate_agrees_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        counts = rng.integers(1, 30, size=(2, 2))
+        pair = np.repeat([0, 0, 1, 1], counts.ravel()), np.repeat([0, 1, 0, 1], counts.ravel())
+        recall = theirs.recall_score(*pair), theirs.recall_score(*pair, pos_label=0)
+        lr = theirs.class_likelihood_ratios(*pair)
+        expected = {
+            "accuracy": theirs.accuracy_score(*pair),
+            "balanced_accuracy": theirs.balanced_accuracy_score(*pair),
+            "f1": theirs.f1_score(*pair),
+            "kappa": theirs.cohen_kappa_score(*pair, weights="quadratic"),
+            "lr_negative": lr[1],
+            "lr_positive": lr[0],
+            "mcc": theirs.matthews_corrcoef(*pair),
+            "npv": theirs.precision_score(*pair, pos_label=0),
+            "ppv": theirs.precision_score(*pair),
+            "sensitivity": recall[0],
+            "specificity": recall[1],
+        }
+        assert metrics.rate_values(*counts.ravel()) == pytest.approx(expected, abs=1e-9)
+
+
+def test_rates_of_a_collapsed_model_are_undefined_rather_than_wrong():
+    rates = metrics.rate_values(735, 0, 265, 0)
+    assert (rates["mcc"], rates["kappa"], rates["f1"]) == (0, 0, 0)
+    assert np.isnan(rates["ppv"]) and np.isnan(rates["lr_positive"])
+    assert rates["lr_negative"] == 1
+    perfect = metrics.rate_values(7, 0, 0, 3)
+    assert np.isposinf(perfect["lr_positive"]) and perfect["lr_negative"] == 0
+    assert metrics.Estimate(np.inf, 2.0, np.inf).to_dict() == {
+        "value": None,
+        "low": 2.0,
+        "high": None,
+    }
 
 
 def test_the_published_model_raises_the_alarm_it_deserves_and_no_other():
@@ -74,88 +101,6 @@ def test_wilson_without_trials_is_undefined_and_bad_counts_are_refused():
     assert metrics.wilson(0, 0).to_dict() == {"value": None, "low": 0.0, "high": 1.0}
     with pytest.raises(ValueError, match="3 successes in 2 trials"):
         metrics.wilson(3, 2)
-
-
-def test_auc_agrees_with_scikit_learn_and_the_seed_decides_the_interval():
-    target, score = _examples(500)
-    patient = np.arange(500) // 2
-    first = metrics.auc_interval(target, score, patient, resamples=200, seed=1)
-    assert first.value == pytest.approx(roc_auc_score(target, score), abs=1e-9)
-    assert first.low < first.value < first.high
-    assert first == metrics.auc_interval(target, score, patient, resamples=200, seed=1)
-    assert first != metrics.auc_interval(target, score, patient, resamples=200, seed=2)
-
-
-def test_every_resample_is_scikit_learns_weighted_auc(monkeypatch):
-    target, score = _examples(60)
-    patient = np.array([f"p{i // 3}" for i in range(60)])
-    drawn = np.random.default_rng(5).integers(20, size=(20, 7))  # What the function draws itself.
-    expected = []
-    for column in drawn.T:
-        weight = np.bincount(column, minlength=20)[np.arange(60) // 3]
-        expected.append(roc_auc_score(target, score, sample_weight=weight))
-    quantiles = {}
-    real = np.quantile
-    monkeypatch.setattr(np, "quantile", lambda v, q: quantiles.update(v=v) or real(v, q))
-    metrics.auc_interval(target, score, patient, resamples=7, seed=5)
-    np.testing.assert_allclose(quantiles["v"], expected, atol=1e-9)
-
-
-def test_the_bootstrap_covers_the_truth():
-    # Two normal classes one standard deviation apart: AUC = Phi(1 / sqrt 2) = .7602.
-    rng, covered = np.random.default_rng(3), 0
-    target = np.repeat([0, 1], 60)
-    for trial in range(200):
-        estimate = metrics.auc_interval(
-            target, rng.normal(size=120) + target, np.arange(120), resamples=300, seed=trial
-        )
-        covered += estimate.low <= 0.76025 <= estimate.high
-    assert 0.90 <= covered / 200 <= 0.99
-
-
-def test_copied_eyes_do_not_narrow_the_interval_of_patients():
-    target, score = (np.repeat(a, 2) for a in _examples(300))
-    by_patient = metrics.auc_interval(target, score, np.arange(600) // 2)
-    by_image = metrics.auc_interval(target, score, np.arange(600))
-    ratio = (by_patient.high - by_patient.low) / (by_image.high - by_image.low)
-    assert ratio == pytest.approx(np.sqrt(2), rel=0.12)
-
-
-def test_one_class_has_no_auc():
-    with pytest.raises(ValueError, match=r"got classes \[1\]"):
-        metrics.auc_interval([1, 1], [0.1, 0.2], ["a", "b"])
-
-
-def test_the_reference_grid_has_41_exact_thresholds():
-    values = metrics.grid_values((0.30, 0.70, 0.01))
-    assert values.tolist() == [round(0.01 * i, 2) for i in range(30, 71)]
-    with pytest.raises(ValueError, match="step > 0"):
-        metrics.grid_values((0.3, 0.7, 0.0))
-
-
-def test_threshold_table_agrees_with_the_confusion_matrix_at_every_threshold():
-    target, score = _examples(400)
-    table = metrics.threshold_table(target, score, metrics.grid_values((0.0, 1.0, 0.01)))
-    for row in table.itertuples():
-        rates = metrics.rates(metrics.confusion_matrix(target, score, row.threshold))
-        for name in ("accuracy", "sensitivity", "specificity"):
-            assert getattr(row, name) == pytest.approx(rates[name].value, abs=1e-12)
-
-
-def test_rules_choose_what_they_promise():
-    target = [0, 0, 0, 0, 0, 0, 1, 1]
-    score = [0.1, 0.1, 0.1, 0.1, 0.35, 0.35, 0.35, 0.55]
-    grid = (0.30, 0.70, 0.01)
-    # Accuracy: .36 to .55 all err once; the lowest wins. Youden: from .1 up to .35, J = 1 - 2/6.
-    assert metrics.choose_threshold(target, score, rule="accuracy", grid=grid) == 0.36
-    youden = metrics.choose_threshold(target, score, rule="youden", grid=grid)
-    assert youden == pytest.approx(0.225)
-    with pytest.raises(ValueError, match="unknown threshold rule 'f1'"):
-        metrics.choose_threshold(target, score, rule="f1", grid=grid)
-
-
-def test_youden_survives_a_constant_score():
-    assert metrics.choose_threshold([0, 1], [0.4, 0.4], rule="youden", grid=(0.3, 0.7, 0.1)) == 0.4
 
 
 @pytest.mark.parametrize(
@@ -197,8 +142,19 @@ def test_a_rare_class_alone_is_no_collapse():
     assert not metrics.alarms(confusion, auc, class_names=NAMES, patients=[4800, 300])
 
 
-def test_two_thousand_resamples_of_seven_thousand_images_take_less_than_a_second():
-    target, score = _examples(7000)
-    started = time.process_time()
-    metrics.auc_interval(target, score, np.arange(7000) // 2)
-    assert time.process_time() - started < 1
+def test_a_threshold_that_gives_accuracy_away_is_told_from_a_collapse():
+    auc = metrics.Estimate(0.95, 0.94, 0.96)
+    # 5 % positive, sensitivity and specificity .9: accuracy .9, and "normal" to all reaches .95.
+    confusion = [[8550, 950], [50, 450]]
+    found = metrics.alarms(confusion, auc, class_names=NAMES, patients=[4000, 300])
+    assert len(found) == 1
+    assert "not clearly above 0.950" in found[0] and "here accuracy says little" in found[0]
+    collapsed = metrics.alarms([[950, 0], [50, 0]], auc, class_names=NAMES, patients=[900, 50])
+    assert not any("accuracy says little" in sentence for sentence in collapsed)
+
+
+def test_alarms_go_by_the_intervals_they_are_given():
+    auc, counts = metrics.Estimate(0.95, 0.94, 0.96), [[690, 45], [30, 235]]
+    wide = metrics.rates(counts) | {"accuracy": metrics.Estimate(0.925, 0.72, 0.99)}
+    (found,) = metrics.alarms(counts, auc, class_names=NAMES, patients=[400, 180], estimates=wide)
+    assert found.startswith("The accuracy, 0.925 (0.720–0.990), is not clearly above 0.735")

@@ -1,0 +1,135 @@
+"""How the pictures of a page look: one palette, drawn once, for light and dark screens and paper.
+
+A figure is drawn in the light palette as SVG; the dark one is the same drawing with every colour of
+the palette exchanged, so that the two cannot disagree. Text stays text: on the page it has the
+page's own typeface and is sharp at every size.
+"""
+
+import base64
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+PAPER, INK, SOFT, FAINT = "#ffffff", "#1f2933", "#7b8794", "#c3cad2"
+SERIES = ("#1f5f99", "#c2571a", "#4f8a5b", "#8456a8", "#a88a1c", "#3a8f9c")
+"""Colours of things that are told apart, in this order; they differ in lightness too."""
+
+_DARK = {
+    PAPER: "#171b20",
+    INK: "#dfe4ea",
+    SOFT: "#8b97a4",
+    FAINT: "#434c57",
+    **dict(
+        zip(
+            SERIES,
+            ("#74b0e8", "#f0955a", "#86c794", "#c3a0e2", "#d9c05f", "#7fcbd6"),
+            strict=True,
+        )
+    ),
+}
+_WIDTH, _HEIGHT, _DPI = 4.5, 3.9, 160  # Inches: as wide as a phone, where 10 points are readable.
+_CSS_DPI, _SVG_DPI = 96, 72
+_TYPEFACE = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+_STYLE: Any = {
+    "axes.edgecolor": FAINT,
+    "axes.facecolor": PAPER,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",  # matplotlib's own: there on every machine.
+    "font.size": 10,
+    "grid.color": FAINT,
+    "grid.alpha": 0.5,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,  # A name with two dollars in it is a name.
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A finished picture.
+
+    Attributes:
+      name: of its file, without extension.
+      title: its caption.
+      alt: what it says, for those who do not see it.
+      svg: the drawing, in light colours.
+      png: the same for where SVG cannot be used.
+      width: in the page's pixels.
+      height: the same.
+    """
+
+    name: str
+    title: str
+    alt: str
+    svg: str
+    png: bytes
+    width: int
+    height: int
+
+    @property
+    def light_uri(self) -> str:
+        """The picture as an address that holds its own content."""
+        return data_uri(self.svg.encode(), "image/svg+xml")
+
+    @property
+    def dark_uri(self) -> str:
+        """The same in the colours of a dark screen."""
+        known = re.compile("|".join(_DARK))
+        return data_uri(known.sub(lambda m: _DARK[m[0]], self.svg).encode(), "image/svg+xml")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A file of a MIME type as an address that holds the file itself."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def draw(
+    name: str,
+    paint: Callable[[Sequence[Axes]], None],
+    *,
+    title: str,
+    alt: str,
+    rows: Sequence[float] = (1,),
+    height: float = _HEIGHT,
+) -> ReportFigure:
+    """Draws a figure of one column.
+
+    No pyplot: its figures are global state that outlives the call.
+
+    Args:
+      name: of the file; the same name and content give the same bytes.
+      paint: draws on the axes with the colours of this module.
+      title: the caption.
+      alt: what the figure says.
+      rows: relative heights of the axes, from the top; they share their x.
+      height: in inches.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure((_WIDTH, height), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(
+            len(rows), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": list(rows)}
+        )[:, 0]
+        paint(list(axes))
+        png, svg = io.BytesIO(), io.StringIO()
+        figure.savefig(png, format="png", metadata={"Software": None})
+        figure.set_layout_engine("none")  # Found already; to find it again takes most of the time.
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"'?DejaVu Sans'?(, sans-serif)?", _TYPEFACE, svg.getvalue())
+    pixels = round(_WIDTH * _CSS_DPI), round(height * _CSS_DPI)
+    return ReportFigure(name, title, alt, text, png.getvalue(), *pixels)
