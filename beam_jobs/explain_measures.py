@@ -215,7 +215,8 @@ def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
     values = {key: part[key] for key in _MEANS}
     values |= {key: part[better] - part[than] for key, (better, than) in _PAIRS.items()}
     bootstrap = intervals.PatientBootstrap(part["patient"])
-    found = {"hit": bootstrap.proportion(part["hit"] > 0, np.ones(len(part), bool))}
+    (hit,) = bootstrap.proportions(part["hit"] > 0, np.ones((len(part), 1), bool))
+    found = {"hit": hit}
     for key, column in values.items():
         known = column.notna()
         of_known = bootstrap

@@ -98,7 +98,7 @@ def judge(
     Raises:
       ValueError: if the predictions cannot be judged.
     """
-    from dr_tfx import gallery
+    from dr_tfx import gallery, heads
 
     experiment = bundle.experiment
     summary = {
@@ -142,7 +142,9 @@ def judge(
             "precision": bundle.precision,
         },
         commands=commands,
-        pictures=gallery.pictures(bundle.model, images, rows, wrong),
+        pictures=gallery.pictures(
+            bundle.model, images, rows, wrong, explained=heads.make(experiment.task).explained
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+import tensorflow as tf
 
 from dr_tfx import gradcam, manifest, shard_reader
 from dr_tfx.report import Picture
@@ -34,20 +35,24 @@ def pictures(
     images: Callable[[np.ndarray], np.ndarray],
     numbers: np.ndarray,
     ids: Sequence[str],
+    *,
+    explained: Callable[[tf.Tensor], tf.Tensor],
 ) -> list[Picture]:
     """Photographs as small JPEG files, each with its heat map laid over it.
 
     Args:
-      model: as `gradcam.GradCam` takes it.
+      model: as `gradcam.HeatMaps` takes it.
       images: what `reader` returns, or the like.
       numbers: int64 (n,), which images.
       ids: their n names.
+      explained: of the model's head, as in `heads.Head`.
     """
     if not ids:
         return []
     batch = images(numbers)
+    maps, _ = gradcam.HeatMaps(model, explained=explained)(batch)
     found = []
-    for name, rgb, heatmap in zip(ids, batch, gradcam.GradCam(model)(batch), strict=True):
+    for name, rgb, heatmap in zip(ids, batch, maps, strict=True):
         small = _small(rgb)
         overlay = _jpeg(gradcam.overlay(small, heatmap)) if heatmap.any() else None
         found.append(Picture(name, _jpeg(small), overlay, side=len(small)))

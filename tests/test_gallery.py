@@ -16,6 +16,10 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+def _logit(logits):
+    return logits[:, 0]
+
+
 def _model(size: int, weight: float) -> keras.Model:
     """Grey mean times the weight: every place raises the score alike, or lowers it."""
     image = keras.Input((size, size, 3))
@@ -40,7 +44,7 @@ def test_pictures_are_those_of_the_numbers_that_were_asked_for(data_dir):
     numbers, first = np.array([7, 0, 3]), sum(datasets.COUNTS["train"])
     ids = [f"n{first + number}" for number in numbers]
     images = gallery.reader(data_dir, "validation")
-    found = gallery.pictures(_model(32, 1.0), images, numbers, ids)
+    found = gallery.pictures(_model(32, 1.0), images, numbers, ids, explained=_logit)
     assert [picture.id for picture in found] == ids
     for picture, number in zip(found, numbers, strict=True):
         pixels = _decode(picture.photograph)
@@ -53,14 +57,18 @@ def test_pictures_are_those_of_the_numbers_that_were_asked_for(data_dir):
 
 def test_a_photograph_in_which_nothing_raises_the_score_has_no_heat_map():
     image = np.full((1, 32, 32, 3), 200, np.uint8)
-    (picture,) = gallery.pictures(_model(32, -1.0), lambda _: image, np.array([0]), ["a"])
+    (picture,) = gallery.pictures(
+        _model(32, -1.0), lambda _: image, np.array([0]), ["a"], explained=_logit
+    )
     assert picture.overlay is None and picture.overlay_uri is None
 
 
 def test_large_photographs_become_small():
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (30, 30, 3), np.uint8), (600, 600))[None]
-    (picture,) = gallery.pictures(_model(600, 1.0), lambda _: image, np.array([0]), ["a"])
+    (picture,) = gallery.pictures(
+        _model(600, 1.0), lambda _: image, np.array([0]), ["a"], explained=_logit
+    )
     pixels = _decode(picture.photograph)
     assert pixels.shape == (256, 256, 3) and picture.side == 256
     assert np.abs(pixels.mean(axis=(0, 1)) - image.mean(axis=(0, 1, 2))).max() < 1
@@ -68,4 +76,7 @@ def test_large_photographs_become_small():
 
 
 def test_without_mistakes_nothing_is_read():
-    assert gallery.pictures(_model(8, 1.0), lambda _: 1 / 0, np.array([], int), []) == []
+    assert (
+        gallery.pictures(_model(8, 1.0), lambda _: 1 / 0, np.array([], int), [], explained=_logit)
+        == []
+    )
