@@ -172,7 +172,8 @@ def _focal(training: specs.Training) -> keras.losses.Loss:
     )
 
 
-def _called_positive(targets: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+@keras.saving.register_keras_serializable(package="dr_tfx")
+def called_positive(targets: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
     """Whether each score means the second class at .5: a mean near 0 or 1 is a collapsed model."""
     del targets
     return tf.cast(scores > 0.5, tf.float32)
@@ -190,7 +191,7 @@ METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
         "auc": lambda: keras.metrics.AUC(num_thresholds=1000, name="auc"),
         "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy"),
         "predicted_positive": lambda: keras.metrics.MeanMetricWrapper(
-            _called_positive, name="predicted_positive"
+            called_positive, name="predicted_positive"
         ),
         "kappa": Kappa,
     }

@@ -66,7 +66,8 @@ def test_every_name_that_a_config_may_give_is_there():
     assert tuple(objectives.OPTIMIZERS) == specs.OPTIMIZERS
     for head in objectives.LOSSES:
         assert tuple(objectives.LOSSES[head]) == specs.LOSSES
-        assert tuple(objectives.METRICS[head]) == ("auc", "accuracy", *specs.METRICS)
+        always = ("auc", "accuracy", "predicted_positive")
+        assert tuple(objectives.METRICS[head]) == (*always, *specs.METRICS)
 
 
 def test_optimizers_take_their_settings():
@@ -85,9 +86,9 @@ def test_optimizers_take_their_settings():
     assert made["adamw"].weight_decay == 0.125 and made["sgd"].momentum == 0.9
 
 
-def test_the_metrics_asked_for_come_after_auc_and_accuracy():
+def test_the_metrics_asked_for_come_after_those_of_every_run():
     names = [m.name for m in objectives.metrics(datasets.experiment(metrics=["kappa"]))]
-    assert names == ["auc", "accuracy", "kappa"]
+    assert names == ["auc", "accuracy", "predicted_positive", "kappa"]
 
 
 def test_two_metrics_of_one_name_are_refused():
