@@ -2,7 +2,8 @@
 
 Everything is a pure function of (seed, position), so that training can go on anywhere, and nothing
 is held but a block of numbers. A stratum's stream is a chain of whole shuffled passes, each its own
-permutation of the whole stratum (`RandomIndexShuffle`, a block cipher: no buffer, no list).
+permutation of the whole stratum (`RandomIndexShuffle`, a block cipher: no buffer, no list; a short
+pass is sorted).
 
 The streams are mixed by `choose_from_datasets`, which is what `sample_from_datasets` is made of.
 The latter draws its choices one by one, 50,000 a second on a core that reads 140,000 pictures of
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 BLOCK = 4096  # Numbers that are drawn at a time.
+_SORTED = 4 * BLOCK  # Up to so many examples, permutations are made by sorting.
 
 
 def epoch_examples(counts: Sequence[int], shares: Sequence[float]) -> int:
@@ -66,13 +68,28 @@ def _stream(count: int, *, seed: tuple[int, int]) -> tf.data.Dataset:
 
 
 def _shuffled(positions: tf.Tensor, count: int, *, seed: tuple[int, int]) -> tf.Tensor:
-    """What stands at int64 positions (n,) of an endless chain of permutations of `count`."""
+    """What stands at positions (n,), one after the other, of an endless chain of permutations."""
+    if count <= _SORTED:
+        return _sorted(positions, count, seed=seed)
     # The cipher is weak where keys are alike: a pass's key is drawn from all by the cipher itself.
     words = [
         _permute(positions // count, tf.constant([*seed, word], tf.int32), 2**31 - 1, rounds=16)
         for word in range(3)
     ]
     return _permute(positions % count, tf.cast(tf.stack(words, 1), tf.int32), count - 1, rounds=4)
+
+
+def _sorted(positions: tf.Tensor, count: int, *, seed: tuple[int, int]) -> tf.Tensor:
+    """The same for few: the passes that the positions touch are made whole, by sorting noise.
+
+    The cipher permutes 65,536 numbers at least, and is applied again until one is below `count`.
+    """
+    first, last = positions[0] // count, positions[-1] // count
+    whole = tf.range(first * count, (last + 1) * count)
+    key = tf.constant([*seed, 0], tf.int32)
+    noise = _permute(whole % 2**31, key, 2**31 - 1, rounds=16)
+    order = tf.argsort(tf.reshape(noise, (-1, count)), axis=1)
+    return tf.cast(tf.gather(tf.reshape(order, [-1]), positions - first * count), tf.int64)
 
 
 def _permute(index: tf.Tensor, key: tf.Tensor, last: int, *, rounds: int) -> tf.Tensor:

@@ -27,7 +27,7 @@ CONFIG = "--config=configs/dr_binary.py"
             ["--workdir=w", "--external_dir=e", "--labels=l", "--split=test"],
             "--split and --external_dir are both given",
         ),
-        ("explain", ["--workdir=w"], "--data_dir, --output_dir must be given."),
+        ("explain", ["--workdir=w"], "--output_dir must be given."),
         ("explain", ["--workdr=w"], "knows --workdr=w. A typing error?"),
         ("build-examples", [CONFIG, "--plan"], "--labels must be given."),
         (

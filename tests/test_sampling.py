@@ -5,7 +5,7 @@ import pytest
 
 from dr_tfx import sampling
 
-COUNTS = (5000, 700, 31)
+COUNTS = (20_000, 700, 31)  # The first is shuffled by the cipher, the others are sorted.
 
 
 def first(count, *, shares, mix="random", examples=10_000, seed=3, skip=0):
@@ -13,17 +13,27 @@ def first(count, *, shares, mix="random", examples=10_000, seed=3, skip=0):
     return next(iter(dataset.skip(skip).batch(count))).numpy()
 
 
-def test_a_stream_is_made_of_whole_permutations_that_look_random():
-    numbers = first(20_000, shares=[[1.0, 1e-12, 1e-12]])
-    passes = numbers.reshape(4, 5000)
-    assert (np.sort(passes, axis=1) == np.arange(5000)).all()
-    order = np.arange(5000)
+@pytest.mark.parametrize("count", [20_000, 5000])
+def test_a_stream_is_made_of_whole_permutations_that_look_random(count):
+    dataset = sampling.numbers([count], np.ones((1, 1)), examples=count, seed=3, mix="random")
+    passes = next(iter(dataset.batch(4 * count))).numpy().reshape(4, count)
+    order = np.arange(count)
+    assert (np.sort(passes, axis=1) == order).all()
     for one, other in ((passes[0], passes[1]), (passes[0], order), (passes[1], order)):
-        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(5000)
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(count)
     steps = np.corrcoef(passes[0][:-1], passes[0][1:])[0, 1]
-    assert abs(steps) < 4 / np.sqrt(5000)
+    assert abs(steps) < 4 / np.sqrt(count)
     # Mean distance of neighbours in a random permutation of n: (n + 1) / 3.
-    assert np.abs(np.diff(passes[0])).mean() == pytest.approx(5001 / 3, rel=0.03)
+    assert np.abs(np.diff(passes[0])).mean() == pytest.approx((count + 1) / 3, rel=0.03)
+
+
+def test_every_order_of_three_comes_equally_often():
+    dataset = sampling.numbers([3], np.ones((1, 1)), examples=3, seed=0, mix="random")
+    passes = next(iter(dataset.batch(18_000))).numpy().reshape(6000, 3)
+    _, often = np.unique(passes, axis=0, return_counts=True)
+    assert len(often) == 6
+    # Chi square with 5 degrees of freedom; beyond 25.7 once in 10,000.
+    assert ((often - 1000) ** 2 / 1000).sum() < 25.7
 
 
 def test_shares_hold_within_sampling_error_and_neighbours_are_independent():
