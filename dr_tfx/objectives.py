@@ -173,10 +173,15 @@ def _focal(training: specs.Training) -> keras.losses.Loss:
 
 
 @keras.saving.register_keras_serializable(package="dr_tfx")
-def called_positive(targets: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Whether each score means the second class at .5: a mean near 0 or 1 is a collapsed model."""
-    del targets
-    return tf.cast(scores > 0.5, tf.float32)
+class PredictedPositive(keras.metrics.Mean):
+    """Share of scores that mean the second class at .5; near 0 or 1 the model has collapsed."""
+
+    def __init__(self, name: str = "predicted_positive", dtype: Any = "float32"):
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        del y_true, sample_weight  # A share of images, whatever each of them counts.
+        return super().update_state(tf.cast(tf.reshape(y_pred, [-1]) > 0.5, tf.float32))
 
 
 # Head -> name -> constructor.
@@ -190,9 +195,7 @@ METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
     "sigmoid": {
         "auc": lambda: keras.metrics.AUC(num_thresholds=1000, name="auc"),
         "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy"),
-        "predicted_positive": lambda: keras.metrics.MeanMetricWrapper(
-            called_positive, name="predicted_positive"
-        ),
+        "predicted_positive": PredictedPositive,
         "kappa": Kappa,
     }
 }

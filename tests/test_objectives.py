@@ -91,6 +91,13 @@ def test_the_metrics_asked_for_come_after_those_of_every_run():
     assert names == ["auc", "accuracy", "predicted_positive", "kappa"]
 
 
+def test_the_share_called_positive_is_one_of_images_however_much_each_counts():
+    metric = objectives.PredictedPositive()
+    metric.update_state(np.ones((3, 1)), np.array([[0.2], [0.5], [0.9]]), np.array([1.0, 1.0, 8.0]))
+    metric.update_state(np.zeros((1, 1)), np.array([[0.6]]))
+    assert float(metric.result()) == 0.5
+
+
 def test_two_metrics_of_one_name_are_refused():
     with pytest.raises(specs.ConfigError, match="two metrics called 'kappa'"):
         objectives.metrics(datasets.experiment(metrics=["kappa", "kappa"]))
