@@ -58,13 +58,20 @@ def start(experiment, data_dir, workdir):
 
 @pytest.fixture
 def small(monkeypatch):
-    """A backbone that is traced in no time: `small`."""
+    """`datasets.experiment` with a backbone that is traced in no time, `small`."""
 
     def backbone(*, include_top, weights, input_tensor):
         x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(input_tensor)
         return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
     monkeypatch.setitem(models.BACKBONES, "small", (backbone, 1 / 127.5, -1.0))
+
+    def experiment(*, dropout=0.2, **training):
+        made = datasets.experiment(**training)
+        model = dataclasses.replace(made.model, backbone="small", dropout=(dropout,))
+        return dataclasses.replace(made, model=model)
+
+    return experiment
 
 
 def exact(**training):
@@ -184,8 +191,8 @@ def test_no_data_set_is_refused(tmp_path):
         train.train(datasets.experiment(), data_dir=tmp_path, workdir=tmp_path / "run")
 
 
-def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
-    experiment = datasets.experiment(learning_rate=3e-2, select_by="val_loss")  # Up and down.
+def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path, small):
+    experiment = small(learning_rate=3e-2, select_by="val_loss")  # Up and down.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path)
     bundle = models.load_bundle(tmp_path)
     history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
@@ -197,16 +204,16 @@ def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
     assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
 
 
-def test_a_training_that_diverges_says_so(data_dir, tmp_path):
-    experiment = datasets.experiment(learning_rate=1e30, select_by="val_loss", epochs=1)
+def test_a_training_that_diverges_says_so(data_dir, tmp_path, small):
+    experiment = small(learning_rate=1e38, select_by="val_loss", epochs=1)
     with pytest.raises(ValueError, match="diverged"):
         train.train(experiment, data_dir=data_dir, workdir=tmp_path)
 
 
 def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one(
-    data_dir, tmp_path, monkeypatch
+    data_dir, tmp_path, monkeypatch, small
 ):
-    limited = datasets.experiment(epochs=1, max_memory_gb=7.0)
+    limited = small(epochs=1, max_memory_gb=7.0)
     monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
     before = pytest.raises(resources.MemoryCeilingError, match=r"7\.50 GB .* allows 7 GB")
     with before:
@@ -222,7 +229,7 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
     assert [p.name for p in (tmp_path / "checkpoints" / "last").iterdir()] == ["step-00000001"]
 
     monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
-    higher = datasets.experiment(epochs=1, max_memory_gb=8.0, checkpoint_steps=3)
+    higher = small(epochs=1, max_memory_gb=8.0, checkpoint_steps=3)
     train.train(higher, data_dir=data_dir, workdir=tmp_path)
     assert pd.read_csv(tmp_path / "history.csv")["peak_memory_gb"].tolist() == [7.5]
 
@@ -246,8 +253,8 @@ def stop_after_two(loop):
         raise KeyboardInterrupt
 
 
-def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
-    experiment = datasets.experiment(epochs=4)  # Of 6 steps.
+def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path, small):
+    experiment = small(epochs=4)  # Of 6 steps.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path, profile=True)
     assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
@@ -256,10 +263,8 @@ def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path, small):
     losses = {}
     try:
         for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
-            experiment = datasets.experiment(precision=precision)
             # Dropout draws other numbers in another precision.
-            model = dataclasses.replace(experiment.model, backbone="small", dropout=(0.0,))
-            experiment = dataclasses.replace(experiment, model=model)
+            experiment = small(precision=precision, dropout=0.0)
             train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
             history = pd.read_csv(tmp_path / precision / "history.csv")
             losses[precision] = history["loss"].to_numpy()
