@@ -204,8 +204,8 @@ def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path, small):
     assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
 
 
-def test_a_training_that_diverges_says_so(data_dir, tmp_path, small):
-    experiment = small(learning_rate=1e38, select_by="val_loss", epochs=1)
+def test_a_training_that_diverges_says_so(data_dir, tmp_path):
+    experiment = datasets.experiment(learning_rate=1e30, select_by="val_loss", epochs=1)
     with pytest.raises(ValueError, match="diverged"):
         train.train(experiment, data_dir=data_dir, workdir=tmp_path)
 
