@@ -459,10 +459,10 @@ class Contender:
 
 
 CONTENDERS = {
-    "float32 in memory, NumPy": Contender("memory", (), write_array, float_array),
-    "float32 in memory, tf.data": Contender("memory", (), write_array, float_tensor),
+    "float32 in memory by NumPy": Contender("memory", (), write_array, float_array),
+    "float32 in memory by tf.data": Contender("memory", (), write_array, float_tensor),
     "uint8 in memory": Contender("memory", (), write_array, byte_array),
-    "Keras, image folder": Contender("bounded", (), write_files, keras_directory),
+    "Keras image folder": Contender("bounded", (), write_files, keras_directory),
     "torch": Contender("mapped", ("torch",), write_array, torch_examples, (0, 2)),
     "torch whole batches": Contender("mapped", ("torch",), write_array, torch_batches, (0, 2)),
     "webdataset": Contender("bounded", ("webdataset", "torch"), write_tar, web_dataset, (0, 2)),
