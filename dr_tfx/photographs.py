@@ -133,7 +133,7 @@ def _prepare(path: Path, recipe: specs.Recipe) -> images.Picture | str:
 def _caption(reading: Reading) -> str:
     return (
         f"{reading.decision}   probability {reading.probability:.3f}   "
-        f"threshold {reading.threshold:.2f}"
+        f"threshold {reading.threshold:.3f}"
         + (f"   ungradable: {reading.ungradable}" if reading.ungradable else "")
     )
 

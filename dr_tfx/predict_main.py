@@ -93,7 +93,7 @@ def _result(reading: "photographs.Reading") -> str:
     if reading.rejected:
         return f"{'-':>11}  rejected ({reading.rejected})"
     warning = f", ungradable: {reading.ungradable}" if reading.ungradable else ""
-    decision = f"{reading.decision} (threshold {reading.threshold:.2f}{warning})"
+    decision = f"{reading.decision} (threshold {reading.threshold:.3f}{warning})"
     return f"{reading.probability:11.3f}  {decision}"
 
 

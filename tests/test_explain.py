@@ -314,8 +314,8 @@ def test_the_predict_command(made, folder, tmp_path):
     some, none = start(folder, "some"), start("nothing.png", "none")
     printed = some.communicate()[0]
     assert some.returncode == 0 and printed.splitlines()[-1] == str(tmp_path / "some")
-    assert "rejected (unreadable" in printed and "(threshold 0.45)" in printed
-    assert "(threshold 0.45, ungradable: black)" in printed
+    assert "rejected (unreadable" in printed and "(threshold 0.450)" in printed
+    assert "(threshold 0.450, ungradable: black)" in printed
     assert len(pd.read_csv(tmp_path / "some" / "predictions.csv")) == 3
     assert "no such file" in none.communicate()[0] and none.returncode == 1
 
