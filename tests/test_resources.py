@@ -15,7 +15,7 @@ def test_what_this_process_and_its_children_hold_is_counted():
     assert 0.01 < before < 20
     held = np.ones(200_000_000, np.uint8)
     after = resources.tree_gb()
-    assert after - before == pytest.approx(0.2, abs=0.02)
+    assert after - before == pytest.approx(0.2, abs=0.06)
     del held
     code = "x = b'1' * 200_000_000; print(flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
