@@ -70,18 +70,20 @@ def test_the_bytes_are_those_of_a_local_build(photographs, local, store):
     assert "Traceback" not in damaged.stderr
 
 
-def test_killed_job_goes_on_to_the_same_bytes(photographs, local, store):
+def test_killed_job_goes_on_to_the_same_bytes(photographs, local, store, tmp_path):
     arguments = [*inputs(photographs), f"--output_dir={store.url('killed')}"]
-    job = subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        env=store.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        job = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=ROOT,
+            env=store.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
     deadline = time.monotonic() + 60
     while not any(name.endswith(".shard.json") for name in store.names("killed")):
-        assert time.monotonic() < deadline and job.poll() is None
+        assert time.monotonic() < deadline and job.poll() is None, log.read_text()
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
