@@ -77,9 +77,9 @@ def _count(batches: loaders.Batches, seconds: float, at_least: int = 0) -> tuple
     """Takes batches for so long: examples, those of class 1, and seconds taken."""
     start, examples, ones = time.perf_counter(), 0, []
     for images, classes in batches:
-        if "float32" not in str(images.dtype) or images.ndim != 4:
+        if not examples and ("float32" not in str(images.dtype) or images.ndim != 4):
             sys.exit(f"a batch is {images.dtype} {images.shape}, expected float32 of 4 dimensions")
-        examples += len(images)
+        examples += images.shape[0]
         ones.append(classes)
         if time.perf_counter() - start > seconds and examples >= at_least:
             break

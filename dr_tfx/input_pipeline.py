@@ -8,18 +8,27 @@ held in memory.
 import collections
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from dr_tfx import augmentation, heads, manifest, records, sampling, shard_reader, specs
+from dr_tfx import (
+    augmentation,
+    batch_readers,
+    heads,
+    manifest,
+    records,
+    sampling,
+    shard_reader,
+    specs,
+)
 
 PARALLEL = tf.data.AUTOTUNE
-READERS = min(8, os.cpu_count() or 1)  # Batches that are read at once.
+READERS = max(1, min(8, (os.cpu_count() or 1) // 2))  # Processes that read, a batch each.
+_BLOCK = 16  # Batches whose numbers are drawn at a time.
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead, and again for validation's.
 
 
@@ -50,9 +59,7 @@ def train_batches(
     all of its label came once. They are mixed in the shares of `strata`. An epoch is as long as the
     class takes that is seen slowest: with two classes at 1:1, two times the larger one.
 
-    The next batches are read by threads of our own while one is used, and not by tf.data: where a
-    data set calls Python, dropping its iterator may wait for ever for a thread that waits for
-    Python.
+    The next batches are read by processes of our own while one is used (`batch_readers`).
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
@@ -71,49 +78,48 @@ def train_batches(
     order = sampling.numbers(
         mixed.counts, mixed.shares, examples=steps * batch, seed=training.seed, mix=training.mix
     )
-    order = order.skip(first_step * batch).batch(batch).prefetch(READERS)
     ends, labels = np.cumsum(mixed.counts), np.array(mixed.labels)
     weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
     targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
     label_map = np.array(task.label_map)
-
-    def load(step: int, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        chance = np.random.Generator(np.random.Philox(key=[training.seed, step]))
-        draws = chance.random((batch, augmentation.DRAWS), np.float32)
-        label = labels[np.searchsorted(ends, numbers, side="right")]
-        return {
-            "image": reader.read(numbers, augmentation.flips(draws, training.augmentation)),
-            "target": targets[label],
-            "weight": weights[label_map[label]],
-            "draws": draws,
-        }
-
-    size = data.dataset.recipe.size
-    affordable = _budget(training) / (batch * size**2 * 3)
+    affordable = _budget(training) / (batch * data.dataset.recipe.size**2 * 3)
     ahead = max(1, min(READERS + 2, int(affordable)))
-    numbered = enumerate(order.as_numpy_iterator(), start=first_step)
-    return _ahead(load, numbered, threads=READERS, ahead=ahead), steps
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        readers = batch_readers.BatchReaders(
+            reader, batch_size=batch, processes=min(READERS, ahead)
+        )
+        asked = collections.deque[dict[str, np.ndarray]]()
+        with contextlib.closing(readers):
+            for step, numbers in enumerate(_batched(order, batch, first_step), first_step):
+                chance = np.random.Generator(np.random.Philox(key=[training.seed, step]))
+                draws = chance.random((batch, augmentation.DRAWS), np.float32)
+                label = labels[np.searchsorted(ends, numbers, side="right")]
+                readers.ask(numbers, augmentation.flips(draws, training.augmentation))
+                asked.append(
+                    {"target": targets[label], "weight": weights[label_map[label]], "draws": draws}
+                )
+                if len(asked) > ahead:
+                    yield {"image": readers.take(), **asked.popleft()}
+
+    return batches(), steps
+
+
+def _batched(order: tf.data.Dataset, batch: int, first: int) -> Iterator[np.ndarray]:
+    """Batches of an endless sequence of numbers, from the batch `first` on.
+
+    They leave tf.data some at a time, and unobserved: either costs as much as making them.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    blocks = order.skip(first * batch).batch(_BLOCK * batch).prefetch(1).with_options(options)
+    for block in blocks.as_numpy_iterator():
+        yield from block.reshape(_BLOCK, batch)
 
 
 def _budget(training: specs.Training) -> float:
     """Bytes that may be read ahead."""
     return training.max_memory_gb * 1e9 * _SHARE
-
-
-def _ahead(
-    function: Callable[..., Any], items: Iterable[tuple], *, threads: int, ahead: int
-) -> Iterator[Any]:
-    """`function(*item)` of each, in order; `ahead` of them are made while one is used."""
-    pending: collections.deque[Future] = collections.deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, *item))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def evaluation_dataset(

@@ -5,31 +5,41 @@ buffer reaches, and after an interruption reads all over again what it had passe
 is an offset in a file: order is a sequence of numbers, an epoch is shuffled as a whole, and nothing
 is held in memory but 10 bytes an example.
 
-No TensorFlow. Threads may share a reader: it reads at positions (`preadv`) and never seeks.
+No TensorFlow. It reads at positions (`preadv`) and never seeks.
 """
 
-import math
 import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from dr_tfx import manifest, records, specs
+from dr_tfx import records, specs
 
-ALIGNMENT = 64  # Bytes. TensorFlow takes memory that begins so as it is, and copies any other.
+if TYPE_CHECKING:  # It loads pandas, which the processes that read (`batch_readers`) do not need.
+    from dr_tfx import manifest
+
+# Of an example: where its record's frame begins in the file, and where in the frame a raw image is,
+# once the checksum was found right; 0 before.
+INDEX = np.dtype([("offset", np.int64), ("pixels", np.int16)])
 
 
 class ShardReader:
     """The examples of `shards`, numbered from 0 in their order.
 
+    A pickled one comes without its `index`, which processes share.
+
     Args:
       data_dir: where the shards are.
       shards: shards of one split.
       recipe: what they were built with.
+
+    Attributes:
+      recipe: as given.
+      index: `INDEX` (examples,).
 
     Raises:
       ValueError: a shard is damaged, or is not what the manifest says; names the file.
@@ -37,32 +47,39 @@ class ShardReader:
     """
 
     def __init__(
-        self, data_dir: Path, shards: Sequence[manifest.Shard], recipe: specs.Recipe
+        self, data_dir: Path, shards: "Sequence[manifest.Shard]", recipe: specs.Recipe
     ) -> None:
-        _allow_open_files(len(shards) + 256)
-        self._recipe = recipe
+        self.recipe = recipe
         self._paths = [data_dir / shard.name for shard in shards]
-        self._files = np.array([os.open(path, os.O_RDONLY) for path in self._paths], np.int32)
         self._ends = np.cumsum([shard.records for shard in shards])  # Of each shard's numbers.
-        total = int(self._ends[-1])
-        self._offset = np.empty(total, np.int64)  # Of the record's frame in its file.
-        # Where in its frame a raw image is, once the checksum was found right; 0 before.
-        self._pixels = np.zeros(total, np.int16)
+        self._open()
+        self.index = np.zeros(int(self._ends[-1]), INDEX)
         start = 0
         for path, shard, file in zip(self._paths, shards, self._files.tolist(), strict=True):
-            self._offset[start : start + shard.records] = _index(path, file, shard)
+            self.index["offset"][start : start + shard.records] = _offsets(path, file, shard)
             start += shard.records
         self._advise(sum(shard.bytes for shard in shards))
 
+    def _open(self) -> None:
+        _allow_open_files(len(self._paths) + 256)
+        self._files = np.array([os.open(path, os.O_RDONLY) for path in self._paths], np.int32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_files", "index")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+
     def __len__(self) -> int:
-        return len(self._offset)
+        return len(self.index)
 
     def __del__(self) -> None:
         for file in getattr(self, "_files", np.array(())).tolist():
             os.close(file)
 
-    def read(self, numbers: np.ndarray, flips: np.ndarray) -> np.ndarray:
-        """A batch of pictures.
+    def read(self, numbers: np.ndarray, flips: np.ndarray, batch: np.ndarray) -> None:
+        """Reads a batch of pictures.
 
         A record's checksum is compared the first time that it is read.
 
@@ -70,20 +87,16 @@ class ShardReader:
           numbers: int64 (batch,), which examples.
           flips: bool (batch, 2), which of them are mirrored left to right, and top to bottom.
             Here, and not on the way to the model, because copying mirrored costs what copying does.
-
-        Returns:
-          uint8 RGB (batch, size, size, 3), in memory of its own that begins at a multiple of
-          `ALIGNMENT`.
+          batch: uint8 (batch, size, size, 3), which gets them, as RGB.
 
         Raises:
           ValueError: a record is damaged; names the file.
         """
-        size = self._recipe.size
-        batch = _aligned((len(numbers), size, size, 3))
+        size = self.recipe.size
         scratch = np.empty((size, size, 3), np.uint8)
         codes = _FLIP_CODES[flips[:, 0].astype(int), flips[:, 1].astype(int)].tolist()
-        inside = self._pixels[numbers]
-        known, positions = inside.tolist(), (self._offset[numbers] + inside).tolist()
+        inside = self.index["pixels"][numbers]
+        known, positions = inside.tolist(), (self.index["offset"][numbers] + inside).tolist()
         files = self._files[self._shards_of(numbers)].tolist()
         for row, number in enumerate(numbers.tolist()):
             into, code = batch[row], codes[row]
@@ -92,14 +105,13 @@ class ShardReader:
                 image[...] = self._read_record(number)
             if code != _AS_IT_IS:
                 cv2.flip(scratch, code, dst=into)
-        return batch
 
     def _shards_of(self, numbers: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._ends, numbers, side="right")
 
     def _read_record(self, number: int) -> np.ndarray:
         """Reads a record, compares its checksum, and decodes its image."""
-        shard, start = int(self._shards_of(np.array(number))), int(self._offset[number])
+        shard, start = int(self._shards_of(np.array(number))), int(self.index["offset"][number])
         file = int(self._files[shard])
         length = int.from_bytes(os.pread(file, 8, start), "little")
         data = os.pread(file, length + 4, start + 12)
@@ -107,9 +119,9 @@ class ShardReader:
             raise ValueError(_damaged(self._paths[shard], f"the record at byte {start}"))
         example: dict[str, Any] = records.parse(data[:-4])
         encoded = example[records.IMAGE_ENCODED]
-        if self._recipe.encoding == "raw":
-            self._pixels[number] = 12 + _position(data, encoded)
-        return records.decode_image(encoded, self._recipe.encoding, self._recipe.size)
+        if self.recipe.encoding == "raw":
+            self.index["pixels"][number] = 12 + _position(data, encoded)
+        return records.decode_image(encoded, self.recipe.encoding, self.recipe.size)
 
     def _advise(self, total: int) -> None:
         """Lets the system read ahead what fits into free memory, and only what is asked otherwise.
@@ -138,14 +150,7 @@ def _position(data: bytes, encoded: bytes) -> int:
     return next(at for at in range(after, len(data)) if data.startswith(encoded, at))
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    size = math.prod(shape)
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].reshape(shape)
-
-
-def _index(path: Path, file: int, shard: manifest.Shard) -> np.ndarray:
+def _offsets(path: Path, file: int, shard: "manifest.Shard") -> np.ndarray:
     """Where in a shard each record's frame begins, from the headers of the frames."""
     offsets, position = np.empty(shard.records, np.int64), 0
     for number in range(shard.records):

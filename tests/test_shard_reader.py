@@ -12,6 +12,12 @@ from dr_tfx import records, shard_reader
 NONE = np.zeros((1, 2), bool)
 
 
+def read(reader, numbers, flips=NONE):
+    batch = np.empty((len(numbers), 32, 32, 3), np.uint8)
+    reader.read(np.array(numbers), flips, batch)
+    return batch
+
+
 def write(folder, encoding="raw"):
     """A data set whose images are noise, each another one."""
     spec = datasets.experiment(encoding=encoding).dataset
@@ -53,7 +59,7 @@ def test_any_order_twice_gives_what_tensorflow_reads(tmp_path, encoding):
     for _ in range(2):  # The second time checksums are known.
         order = np.concatenate([rng.permutation(33), [5, 5]])
         flips = rng.random((35, 2)) < 0.5
-        batch = reader.read(order, flips)
+        batch = read(reader, order, flips)
         for image, number, (left_right, up_down) in zip(batch, order, flips, strict=True):
             wanted = expected[number][:: -1 if up_down else 1, :: -1 if left_right else 1]
             assert np.array_equal(image, wanted)
@@ -67,9 +73,9 @@ def test_a_changed_byte_is_found_and_the_file_named(tmp_path):
     path.write_bytes(data)
     reader = shard_reader.ShardReader(tmp_path, shards, recipe)
     last = sum(shard.records for shard in shards[:2]) - 1
-    reader.read(np.array([last - 1]), NONE)
+    read(reader, [last - 1])
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*--overwrite"):
-        reader.read(np.array([last]), NONE)
+        read(reader, [last])
 
 
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: b"x" + d[1:]])
@@ -84,7 +90,7 @@ def test_a_shard_of_another_shape_is_refused_when_opened(tmp_path, change):
 def test_a_shard_cut_short_while_it_is_read_is_noticed(tmp_path):
     shards, recipe = write(tmp_path)
     reader = shard_reader.ShardReader(tmp_path, shards, recipe)
-    reader.read(np.array([0]), NONE)
+    read(reader, [0])
     (tmp_path / shards[0].name).write_bytes(b"")
     with pytest.raises(ValueError, match="is damaged"):
-        reader.read(np.array([0]), NONE)
+        read(reader, [0])
