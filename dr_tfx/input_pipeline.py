@@ -8,7 +8,7 @@ held in memory.
 import collections
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,14 +52,15 @@ def train_batches(
     experiment: specs.Experiment,
     *,
     first_step: int = 0,
-) -> tuple[Iterator[dict[str, np.ndarray]], int]:
+) -> tuple[Generator[dict[str, np.ndarray], None, None], int]:
     """Endless training batches from `first_step` on, counted over all epochs.
 
     There is one stream per label, a chain of whole shuffled passes: no example comes twice before
     all of its label came once. They are mixed in the shares of `strata`. An epoch is as long as the
     class takes that is seen slowest: with two classes at 1:1, two times the larger one.
 
-    The next batches are read by processes of our own while one is used (`batch_readers`).
+    The next batches are read by processes of our own while one is used (`batch_readers`); `close`
+    ends them.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
@@ -85,7 +86,7 @@ def train_batches(
     affordable = _budget(training) / (batch * data.dataset.recipe.size**2 * 3)
     ahead = max(1, min(READERS + 2, int(affordable)))
 
-    def batches() -> Iterator[dict[str, np.ndarray]]:
+    def batches() -> Generator[dict[str, np.ndarray], None, None]:
         readers = batch_readers.BatchReaders(
             reader, batch_size=batch, processes=min(READERS, ahead)
         )

@@ -26,6 +26,7 @@ from dr_tfx import (
     resources,
     specs,
     train,
+    training_loop,
 )
 
 CODE = (
@@ -237,7 +238,7 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
 def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
     experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
     monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
-    monkeypatch.setattr(train._Loop, "_check_memory", stop_after_two)
+    monkeypatch.setattr(training_loop.Loop, "_check_memory", stop_after_two)
     try:
         with pytest.raises(KeyboardInterrupt):
             train.train(experiment, data_dir=data_dir, workdir=tmp_path)

@@ -1,0 +1,151 @@
+"""The steps of a run: each a function of (seed, step), the run saved between any two of them.
+
+The step itself is Keras' `train_step`, which scales the loss for float16, updates the metrics and
+averages over devices.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from dr_tfx import augmentation, board, checkpoints, distribution, resources, specs, splits
+
+
+class Loop:
+    """Takes steps, watches the clock and the memory, and saves the run between steps."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        run: checkpoints.Run,
+        memory: resources.Memory,
+        batches: Iterator[dict[str, Any]],
+        tensorboard: board.Board,
+    ):
+        self._model, self._run, self._memory, self._board = model, run, memory, tensorboard
+        self._batches = batches
+        self._step = _step_function(model, run.experiment)
+        self._began = time.monotonic() - run.seconds  # As if the run had never been interrupted.
+        self._epoch_began = 0.0
+        self._waited = 0.0
+        self._input_wait = 0.0
+
+    def steps_until(self, last: int, steps: int) -> dict[str, float]:
+        """Takes the steps up to the global step `last`, the end of an epoch of `steps`.
+
+        Returns:
+          The epoch's training figures as Keras names them, and the learning rate it had.
+        """
+        run, training = self._run, self._run.experiment.training
+        self._epoch_began = time.monotonic() - run.running.get("seconds", 0.0)
+        self._waited = run.running.get("waited", 0.0)
+        self._memory.restart(run.running.get("peak_memory_gb", 0.0))
+        if run.step == last - steps:
+            self._model.reset_metrics()
+        title = f"epoch {run.epoch + 1}/{training.epochs}"
+        done, session = run.step - (last - steps), time.monotonic()
+        bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False)
+        shown, first, loss = session, run.step, None
+        with bar:
+            while run.step < last:
+                self._check_memory()
+                self._board.before(run.step)
+                before = time.monotonic()
+                batch = next(self._batches)
+                self._waited += time.monotonic() - before
+                if loss is not None:
+                    # The step before this one: an accelerator works on it while the batch is
+                    # fetched, and is never more than one step behind.
+                    loss.numpy()
+                loss = self._step(batch, tf.constant(run.step, tf.int64))
+                run.step += 1
+                now = time.monotonic()
+                if run.step % training.checkpoint_steps == 0 and run.step < last:
+                    self._save()
+                if now - shown > 0.2 or run.step == last:
+                    shown = now
+                    speed = (run.step - first) * training.batch_size / (now - session)
+                    bar.n = run.step - (last - steps)
+                    bar.set_postfix(
+                        loss=f"{float(loss):.4f}",
+                        samples_s=f"{speed:.0f}",
+                        input_wait=f"{self._share():.1%}",
+                    )
+        logs = {name: float(v) for name, v in self._model.get_metrics_result().items()}
+        self._input_wait = self._share()
+        return logs
+
+    def figures(self) -> dict[str, float]:
+        """What the epoch cost: for its row of history.csv, after validation."""
+        self._memory.exceeded()
+        self._run.seconds = time.monotonic() - self._began
+        return {
+            "learning_rate": float(np.asarray(self._model.optimizer.learning_rate)),
+            "seconds": round(time.monotonic() - self._epoch_began, 3),
+            "input_wait": round(self._input_wait, 5),
+            "peak_memory_gb": round(self._memory.peak_gb, 3),
+        }
+
+    def _share(self) -> float:
+        """Share of the epoch's time so far spent waiting for input."""
+        return self._waited / max(time.monotonic() - self._epoch_began, 1e-9)
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self._run.seconds = now - self._began
+        self._run.running = {
+            "seconds": now - self._epoch_began,
+            "waited": self._waited,
+            "peak_memory_gb": self._memory.peak_gb,
+        }
+        self._run.save(self._model)
+
+    def _check_memory(self) -> None:
+        if not self._memory.exceeded():
+            return
+        if distribution.workers() > 1:
+            # Saving takes all workers, of which the others are in the midst of a step.
+            raise self._memory.error("The run goes on after its last checkpoint.")
+        self._save()
+        raise self._memory.error(f"The run is saved at step {self._run.step}.")
+
+
+def _step_function(
+    model: keras.Model, experiment: specs.Experiment
+) -> Callable[[dict[str, Any], tf.Tensor], tf.Tensor]:
+    """(batch, global step) -> the epoch's mean loss so far, having taken one step."""
+    strategy, spec = model.distribute_strategy, experiment.training.augmentation
+    reseed = _dropout_seeder(model, experiment.training.seed)
+
+    def on_device(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        images = augmentation.augment(batch["image"], batch["draws"], spec)
+        return model.train_step((images, batch["target"], batch["weight"]))["loss"]
+
+    @tf.function
+    def step(batch: dict[str, Any], number: tf.Tensor) -> tf.Tensor:
+        reseed(number)
+        losses = strategy.run(on_device, args=(batch,))
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
+
+    return step
+
+
+def _dropout_seeder(model: keras.Model, seed: int) -> Callable[[tf.Tensor], None]:
+    """Step -> sets the state of every dropout, a function of (seed, step, layer's name)."""
+    layers = [x for x in model.layers if isinstance(x, keras.layers.Dropout) and x.rate > 0]
+    keys = [splits.stable_hash("dropout", seed, layer.name) % 2**31 for layer in layers]
+
+    def reseed(step: tf.Tensor) -> None:
+        for layer, key in zip(layers, keys, strict=True):
+            if hasattr(layer, "seed_generator"):  # Keras 3: a pair of numbers.
+                layer.seed_generator.state.assign(tf.stack([key, step]))
+            else:  # Keras 2: Philox' counter, of which a step uses part of the lower word, and key.
+                layer._random_generator._maybe_init()
+                layer._random_generator._generator.state.assign(tf.stack([0, step, key]))
+
+    return reseed
