@@ -132,6 +132,7 @@ def judge(
             grid=experiment.evaluation.threshold_grid,
             resamples=experiment.evaluation.bootstrap_resamples,
             patients_known=patients_known(contract),
+            twins=[twin["ids"] for twin in contract["twins"]],
         ),
     }
     leaking = leaks.alarms(summary["leakage"]) + list(elsewhere.alarms if elsewhere else ())

@@ -25,7 +25,7 @@ import dr_tfx
 from configs import base
 from dr_tfx import evaluate, manifest, operating_points, pages, report, report_figures, specs
 from dr_tfx.report_style import ReportFigure
-from dr_tfx.summary import notices, patients_known, summarise
+from dr_tfx.summary import SCHEMA, notices, patients_known, summarise
 
 NAMES = ("normal", "abnormal")
 STRATA = ("none", "mild", "moderate", "severe", "proliferative")
@@ -121,7 +121,7 @@ def _summary(predictions: pd.DataFrame, threshold: float = 0.5, **changes) -> di
     )
     rest = {
         "notices": [],
-        "schema": 2,
+        "schema": SCHEMA,
         "selection": chosen,
         "split": "validation",
         "task": "screening",
