@@ -18,8 +18,9 @@ intervals}}.
                            patients}}, majority_class, majority_rate
     elsewhere              null where the model's own data set was scored; else {external_dir,
                            labels, rows, written, rejected {reason: rows}, compared (false: nobody
-                           gave the model's own data), identical [{id, training_id, split}],
-                           patients [{patient, splits}]}
+                           gave the model's own data), and what is in that, too: identical [{id,
+                           training_id, split}], photographs {split: how many of them}, patients
+                           [{patient, splits}]}
     leakage                {shared_patients (a count), patients (the first names), twins [{ids,
                            labels, splits}]}: what the splits of the scored data set share
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
@@ -269,10 +270,13 @@ def notices(contract: Mapping[str, Any]) -> list[str]:
     """Plain sentences on what a data set, its manifest as plain types, does not allow to know."""
     found = []
     if not patients_known(contract):
+        elsewhere = contract["dataset"]["split"]["method"] == "external"
+        setting = "--patient_pattern" if elsewhere else "config.dataset.patient_pattern"
+        parted = "" if elsewhere else "the split may part the two eyes of one patient, and "
         found.append(
-            "No photograph shares a patient with another: if the file names should tell the "
-            "patient, set config.dataset.patient_pattern; otherwise the split may part the two "
-            "eyes of one patient."
+            "No photograph shares a patient with another. If the file names tell the patient, set "
+            f"{setting}; otherwise {parted}two eyes of one patient count as two patients: the "
+            "intervals are then too narrow."
         )
     names = contract["dataset"]["label_names"]
     contradicting = [

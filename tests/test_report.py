@@ -120,6 +120,7 @@ def _summary(predictions: pd.DataFrame, threshold: float = 0.5, **changes) -> di
         shared_patients=0,
     )
     rest = {
+        "elsewhere": None,
         "notices": [],
         "schema": SCHEMA,
         "selection": chosen,
