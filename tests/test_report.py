@@ -177,6 +177,26 @@ def test_most_wrong_lists_misses_and_false_alarms_worst_first():
     assert max(missed) < 0.5 <= min(alarmed)
 
 
+def test_the_gallery_says_how_many_mistakes_it_shows_and_which():
+    predictions, threshold = _predictions(), 0.5
+    called = predictions["score"] >= threshold
+    wrong = predictions[called != (predictions["target"] == 1)]
+    missed, alarmed = ((wrong["target"] == c).sum() for c in (1, 0))
+    assert missed > 10 and alarmed > 10
+    text = _html(_summary(predictions, threshold))
+    assert f"Shown are 10 of {missed}, those with the lowest scores" in text
+    assert f"Shown are 10 of {alarmed}, those with the highest scores" in text
+    kept = predictions[~predictions["id"].isin(wrong["id"][wrong["target"] == 1].iloc[3:])]
+    text = _html(_summary(kept, threshold))
+    assert "All 3, lowest score first." in text and "Shown are 10 of" in text
+
+
+def test_what_calibrated_scores_are_not_good_for_is_on_the_page():
+    summary = _summary(_predictions())
+    told = summary["calibration"] | {"notes": ["Not <here>."]}
+    assert "<p>Not &lt;here&gt;.</p>" in _html({**summary, "calibration": told})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
