@@ -300,7 +300,9 @@ def _verdicts(result: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
             told = low is not None and high is not None and (low > 0 or high < 0)
             side = ("better" if low > 0 else "worse") if told else "not clearly different"
             name = _MEASURES[key] if key == "auc" else key
-            words[side].append(f"{name} {pages.signed(row[key], compare_figures.KINDS[key])}")
+            kind = compare_figures.KINDS[key]
+            ends = pages.signed_interval(row[key], kind)
+            words[side].append(f"{name} {pages.signed(row[key], kind)} ({ends})")
         yield row["name"], [f"{side}: {', '.join(named)}" for side, named in words.items() if named]
 
 

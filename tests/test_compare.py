@@ -166,7 +166,7 @@ def test_the_table_has_the_same_figures(page):
 
 def test_the_page_says_what_is_better_and_shows_the_majority_rate(page):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text()))
-    assert re.search(r"noisy against good is worse: AUC −0\.\d+", text)
+    assert re.search(r"noisy against good is worse: AUC −0\.\d+ \(−0\.\d+ to −0\.\d+\)", text)
     assert re.search(r"again against good is .*not clearly different: AUC 0\.000", text)
     share = _predictions(0.0)["target"].mean()
     assert f"accuracy {100 * max(share, 1 - share):.1f} %" in text
