@@ -17,7 +17,7 @@ KINDS |= dict.fromkeys(("sensitivity", "specificity", "balanced_accuracy", "accu
 
 _DRAWN = ("auc", "sensitivity", "specificity")
 _LINES = ("-", "--", ":")
-_LEGEND = 0.2  # Inches of a line: a figure has one for each run, below, where names have room.
+_LEGEND = 0.2  # Inches a line; below the figure, where names have room.
 _NAME = 44  # Characters of a run's name that fit there.
 
 
