@@ -14,7 +14,7 @@ from beam_jobs import build_examples
 from dr_tfx import evaluate, gallery, leaks, manifest, models, predict, specs, splits, summary
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.
-SPLIT = "test"  # What everything from elsewhere is.
+SPLIT = "test"  # What everything from elsewhere is in its data set; nobody is told so.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +137,16 @@ def _elsewhere(
     shared: dict[str, Any] | None,
 ) -> evaluate.Elsewhere:
     rejected = sum(data.rejected.values())
-    listed = ", ".join(f"{n:,} {reason}" for reason, n in data.rejected.items())
+    listed = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in data.rejected.items())
+    unscored = (
+        f"{rejected:,} of the {data.rows:,} rows of the CSV could not be scored ({listed}) and are "
+        f"in none of the figures; {DATA}/rejects.csv, beside this report, names them."
+    )
     notices = [
-        f"These photographs are from elsewhere ({data.dataset.name}), not of the model's own data "
-        "set. Threshold, operating points and calibration were fitted on its validation split and "
-        "are used unchanged."
+        f"These photographs are from elsewhere ({data.dataset.name}): no split of the model's own "
+        "data set. Threshold, operating points and calibration were fitted on its validation split "
+        "and are used unchanged."
     ]
-    if rejected:
-        notices.append(f"{rejected:,} of {data.rows:,} rows gave no example: {listed}.")
     if shared is None:
         notices.append(
             "Whether the model has seen these photographs or patients in training was not looked "
@@ -155,11 +157,9 @@ def _elsewhere(
     if others:
         notices.append(f"Prepared with other versions than the model's own: {', '.join(others)}.")
     alarms = leaks.training_alarms(shared) if shared else []
-    if rejected > bundle.experiment.dataset.max_reject_rate * data.rows:
-        alarms.append(
-            f"{rejected:,} of {data.rows:,} rows gave no example and are in none of the figures: "
-            f"{listed}."
-        )
+    if rejected:
+        many = rejected > bundle.experiment.dataset.max_reject_rate * data.rows
+        (alarms if many else notices).append(unscored)
     return evaluate.Elsewhere(
         alarms=alarms,
         notices=notices,
@@ -170,7 +170,7 @@ def _elsewhere(
             "written": data.written,
             "rejected": data.rejected,
             "compared": shared is not None,
-            **(shared or {"identical": [], "patients": []}),
+            **(shared or {"identical": [], "patients": [], "photographs": {}}),
         },
     )
 

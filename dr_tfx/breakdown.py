@@ -31,6 +31,12 @@ def counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, A
     }
 
 
+def joined(predictions: pd.DataFrame) -> list[list[str]]:
+    """The patients of every cluster of several, from columns `patient` and `cluster`."""
+    patients = predictions.drop_duplicates("patient").groupby("cluster")["patient"]
+    return [sorted(map(str, names)) for _, names in patients if len(names) > 1]
+
+
 def strata(
     predictions: pd.DataFrame,
     *,

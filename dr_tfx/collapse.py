@@ -39,7 +39,7 @@ def standing(history: Sequence[Mapping[str, float]], validation: Validation) -> 
     """The alarms that stand after the last epoch: kind -> a sentence, with its figures.
 
     Args:
-      history: rows of history.csv: `val_auc`, `val_accuracy` at .5, and SHARE.
+      history: rows of history.csv: `val_auc`, and at threshold 0.5 `val_accuracy` and SHARE.
       validation: what they were measured on.
     """
     if len(history) < PATIENCE:
@@ -63,14 +63,19 @@ def _holding(row: Mapping[str, float], validation: Validation) -> dict[str, str]
     """What is wrong with one epoch. Images count as independent, which two eyes are not."""
     counts, names = np.asarray(validation.counts), validation.names
     total, found = int(counts.sum()), {}
+    # A model that ranks well may only have its scores on one side of 0.5.
+    ranks = (
+        f"; the AUC of its scores is {row['val_auc']:.3f}" if np.isfinite(row["val_auc"]) else ""
+    )
     truth = counts / total
     share = row.get(SHARE, float("nan"))
     decided = np.array([1 - share, share])
     top, common = int(decided.argmax()), int(truth.argmax())
     if decided[top] == 1 or (decided[top] >= _ONE_CLASS and truth[top] < _ONE_CLASS):
         found["one_answer"] = (
-            f"{100 * decided[top]:.1f} % of the validation images are called '{names[top]}', yet "
-            f"only {100 * truth[top]:.1f} % are: the model (almost) always says the same."
+            f"{100 * decided[top]:.1f} % of the validation images are called '{names[top]}' at "
+            f"threshold 0.5, yet only {100 * truth[top]:.1f} % are: the model (almost) always says "
+            f"the same{ranks}."
         )
     # Of the Mann-Whitney statistic where scores say nothing (Mann and Whitney 1947).
     margin = _Z * np.sqrt((total + 1) / (12 * counts.prod())) if counts.all() else float("nan")
@@ -83,8 +88,8 @@ def _holding(row: Mapping[str, float], validation: Validation) -> dict[str, str]
         accuracy = metrics.wilson(round(row["val_accuracy"] * total), total)
         if accuracy.low <= truth[common]:
             found["majority"] = (
-                f"The validation accuracy, {accuracy.value:.3f} ({accuracy.low:.3f}–"
-                f"{accuracy.high:.3f}), is not clearly above {truth[common]:.3f}, which always "
-                f"saying '{names[common]}' reaches."
+                f"The validation accuracy at threshold 0.5, {accuracy.value:.3f} "
+                f"({accuracy.low:.3f}–{accuracy.high:.3f}), is not clearly above "
+                f"{truth[common]:.3f}, which always saying '{names[common]}' reaches{ranks}."
             )
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -200,16 +201,16 @@ def figures_of(runs: Sequence[Run], split: str) -> dict[str, Any]:
         first.summary["counts"]["per_class"],
         first.bundle["experiment"]["task"]["class_names"],
     )
-    found = []
+    clusters, found = _clusters(first), []
     bar = tqdm(list(zip(runs, thresholds, strict=True))[1:], desc="compare", unit="run")
     for run, threshold in bar:
         pair = run.predictions["score"].to_numpy(), base["score"].to_numpy()
-        target, patient = base["target"].to_numpy(), base["patient"].to_numpy()
-        auc, p = differences.delong(target, *pair, patient)
+        target = base["target"].to_numpy()
+        auc, p = differences.delong(target, *pair, clusters)
         by_bootstrap = differences.paired_differences(
             target,
             *pair,
-            patient,
+            clusters,
             thresholds=(threshold, thresholds[0]),
             resamples=first.bundle["experiment"]["evaluation"]["bootstrap_resamples"],
         )
@@ -231,6 +232,16 @@ def figures_of(runs: Sequence[Run], split: str) -> dict[str, Any]:
         "split": split,
         "task": first.summary["task"],
     }
+
+
+def _clusters(run: Run) -> np.ndarray:
+    """What is resampled as one, of every image: the first of patients that are joined, or its own.
+
+    Returns:
+      (images,) names.
+    """
+    first = {name: group[0] for group in run.summary["counts"]["joined"] for name in group}
+    return np.array([first.get(name, name) for name in run.predictions["patient"]])
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
@@ -289,7 +300,9 @@ def _verdicts(result: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
             told = low is not None and high is not None and (low > 0 or high < 0)
             side = ("better" if low > 0 else "worse") if told else "not clearly different"
             name = _MEASURES[key] if key == "auc" else key
-            words[side].append(f"{name} {pages.signed(row[key], compare_figures.KINDS[key])}")
+            kind = compare_figures.KINDS[key]
+            ends = pages.signed_interval(row[key], kind)
+            words[side].append(f"{name} {pages.signed(row[key], kind)} ({ends})")
         yield row["name"], [f"{side}: {', '.join(named)}" for side, named in words.items() if named]
 
 

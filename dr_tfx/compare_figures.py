@@ -17,10 +17,18 @@ KINDS |= dict.fromkeys(("sensitivity", "specificity", "balanced_accuracy", "accu
 
 _DRAWN = ("auc", "sensitivity", "specificity")
 _LINES = ("-", "--", ":")
+_LEGEND = 0.2  # Inches a line; below the figure, where names have room.
+_NAME = 44  # Characters of a run's name that fit there.
 
 
 def _colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
+
+
+def _short(name: str) -> str:
+    """A name as the legend has room for it; of a long one both ends, as runs differ at either."""
+    half = _NAME // 2
+    return name if len(name) <= _NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def draw_figures(
@@ -46,21 +54,21 @@ def draw_figures(
         for row in result["differences"]
         for key in _DRAWN
     ]
-    rows, first = len(_DRAWN) * len(result["differences"]), result["runs"][0]["name"]
+    others, first = len(result["differences"]), result["runs"][0]["name"]
     return [
         draw(
             "roc",
             lambda axes: _roc(axes[0], scores, result),
             title="ROC curves",
             alt=f"ROC curves, each with its operating point. Areas: {', '.join(areas)}.",
-            height=4.1,
+            height=4.0 + _LEGEND * (others + 1),
         ),
         draw(
             "differences",
             lambda axes: _differences(axes[0], result, measures),
             title=f"Difference from {first}",
             alt=f"Differences from {first} with 95 % intervals: {'; '.join(said)}.",
-            height=1.2 + 0.3 * rows + 0.25 * len(_DRAWN),
+            height=0.9 + 0.3 * len(_DRAWN) * others + 0.25 * len(_DRAWN) + _LEGEND * others,
         ),
     ]
 
@@ -70,11 +78,11 @@ def _roc(axis: Axes, scores: Sequence[tuple[str, pd.DataFrame]], result: Mapping
     for i, ((name, predictions), run) in enumerate(zip(scores, result["runs"], strict=True)):
         false_alarms, found, _ = roc_curve(predictions["target"], predictions["score"])
         style: Any = {"color": _colour(i), "ls": _LINES[i // len(SERIES) % len(_LINES)]}
-        axis.plot(false_alarms, found, **style, label=f"{name}, {number(run['auc'])}")
+        axis.plot(false_alarms, found, **style, label=f"{_short(name)}, {number(run['auc'])}")
         point = 1 - run["specificity"]["value"], run["sensitivity"]["value"]
         axis.plot(*point, color=_colour(i), marker="o", ms=7, ls="none", clip_on=False)
     unit_square(axis, "1 − specificity", "sensitivity")
-    axis.legend(loc="lower right")
+    axis.figure.legend(loc="outside lower center")
 
 
 def _differences(axis: Axes, result: Mapping[str, Any], measures: Mapping[str, str]) -> None:
@@ -92,7 +100,7 @@ def _differences(axis: Axes, result: Mapping[str, Any], measures: Mapping[str, s
         y += 0.6
     axis.axvline(0, color=INK, lw=1)
     for i, row in enumerate(result["differences"], start=1):
-        axis.plot([], [], color=_colour(i), marker="o", ls="none", label=row["name"])
+        axis.plot([], [], color=_colour(i), marker="o", ls="none", label=_short(row["name"]))
     axis.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axis.set_ylim(y - 0.6, -0.6)
     reach = max(0.01, *(abs(x) for x in axis.get_xlim()))
@@ -102,4 +110,4 @@ def _differences(axis: Axes, result: Mapping[str, Any], measures: Mapping[str, s
     axis.grid(axis="x")
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    axis.figure.legend(loc="outside lower center", ncols=2)
+    axis.figure.legend(loc="outside lower center")

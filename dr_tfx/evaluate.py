@@ -30,11 +30,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Elsewhere(NamedTuple):
-    """What is to be said of photographs that are not of the model's own data set."""
+    """What is to be said of photographs from elsewhere; of the model's own data set, nothing."""
 
-    alarms: Sequence[str]
-    notices: Sequence[str]
-    shared: Mapping[str, Any]  # For metrics.json: what they share with the model's own.
+    alarms: Sequence[str] = ()
+    notices: Sequence[str] = ()
+    shared: Mapping[str, Any] | None = None  # For metrics.json; None: they are of its own.
 
 
 def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
@@ -110,32 +110,14 @@ def judge(
     """
     from dr_tfx import gallery
 
-    experiment = bundle.experiment
-    summary = {
-        "elsewhere": None if elsewhere is None else elsewhere.shared,
-        "leakage": leaks.within(contract),
-        "notices": [*(elsewhere.notices if elsewhere else ()), *notices(contract)],
-        "schema": SCHEMA,
-        "selection": selection(
-            name,
-            fitted=fitted,
-            checkpoint_rule=experiment.training.select_by,
-            shared_patients=contract["shared_patients"],
-        ),
-        "split": name,
-        "task": experiment.task.name,
-        **summarise(
-            predictions,
-            class_names=experiment.task.class_names,
-            stratum_names=experiment.dataset.label_names,
-            fitted=fitted,
-            grid=experiment.evaluation.threshold_grid,
-            resamples=experiment.evaluation.bootstrap_resamples,
-            patients_known=patients_known(contract),
-        ),
-    }
-    leaking = leaks.alarms(summary["leakage"]) + list(elsewhere.alarms if elsewhere else ())
-    summary["alarms"] = leaking + summary["alarms"]
+    summary = _told(
+        bundle,
+        predictions,
+        fitted=fitted,
+        name=name,
+        contract=contract,
+        elsewhere=elsewhere or Elsewhere(),
+    )
     for alarm in summary["alarms"]:
         _LOG.warning("ALARM: %s", alarm)
     for notice in summary["notices"]:
@@ -151,13 +133,52 @@ def judge(
         contract=contract,
         training={
             "best_epoch": bundle.best_epoch,
-            "experiment": specs.to_dict(experiment),
+            "experiment": specs.to_dict(bundle.experiment),
             "libraries": bundle.libraries,
             "precision": bundle.precision,
         },
         commands=commands,
         pictures=gallery.pictures(bundle, images, rows, wrong),
     )
+
+
+def _told(
+    bundle: "models.Bundle",
+    predictions: pd.DataFrame,
+    *,
+    fitted: fitting.Fitted,
+    name: str,
+    contract: Mapping[str, Any],
+    elsewhere: Elsewhere,
+) -> dict[str, Any]:
+    """What metrics.json holds: all that `summarise` tells, and what only its caller knows."""
+    experiment, leakage = bundle.experiment, leaks.within(contract)
+    told = summarise(
+        predictions,
+        class_names=experiment.task.class_names,
+        stratum_names=experiment.dataset.label_names,
+        fitted=fitted,
+        grid=experiment.evaluation.threshold_grid,
+        resamples=experiment.evaluation.bootstrap_resamples,
+        patients_known=patients_known(contract),
+        twins=[twin["ids"] for twin in contract["twins"]],
+    )
+    return {
+        **told,
+        "alarms": [*leaks.alarms(leakage), *elsewhere.alarms, *told["alarms"]],
+        "elsewhere": elsewhere.shared,
+        "leakage": leakage,
+        "notices": [*elsewhere.notices, *notices(contract)],
+        "schema": SCHEMA,
+        "selection": selection(
+            name,
+            fitted=fitted,
+            checkpoint_rule=experiment.training.select_by,
+            shared_patients=contract["shared_patients"],
+        ),
+        "split": name,
+        "task": experiment.task.name,
+    }
 
 
 def require_fitted(bundle: "models.Bundle", workdir: Path, name: str) -> fitting.Fitted:

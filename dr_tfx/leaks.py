@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dr_tfx import manifest, records
+from dr_tfx import manifest, records, splits
+
+_MADE = {  # What made the model what it is, by split.
+    "train": "The model was trained on",
+    "validation": "The model's checkpoint, threshold and calibration were chosen on",
+}
 
 
 def within(contract: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +86,7 @@ def with_training(
 
     Returns:
       `identical`, photographs of the same prepared pixels: id, and id and split of the other;
+      `photographs`, how many of them are in each split of the other: split -> count;
       `patients`, names that both have, with the splits of the other: patient, splits.
 
     Raises:
@@ -92,15 +98,17 @@ def with_training(
         ids.setdefault(example.digest, []).append(example.id)
     splits_of: dict[str, set[str]] = {example.patient: set() for example in here}
     identical = []
-    for other in _examples(training_dir, training, title="compare"):
+    for other in _examples(training_dir, training, title="look for known ones"):
         if other.patient in splits_of:
             splits_of[other.patient].add(other.split)
         identical += [
             {"id": i, "training_id": other.id, "split": other.split}
             for i in ids.get(other.digest, ())
         ]
+    names = [{found["id"] for found in identical if found["split"] == s} for s in splits.SPLITS]
     return {
         "identical": sorted(identical, key=lambda found: (found["id"], found["training_id"])),
+        "photographs": dict(zip(splits.SPLITS, map(len, names), strict=True)),
         "patients": [
             {"patient": patient, "splits": sorted(splits)}
             for patient, splits in sorted(splits_of.items())
@@ -110,21 +118,26 @@ def with_training(
 
 
 def training_alarms(found: Mapping[str, Any]) -> list[str]:
-    """Sentences on what `with_training` found."""
+    """Sentences on what `with_training` found in the splits that made the model what it is."""
     said = []
-    if found["identical"]:
-        pairs = [f"{f['id']} = {f['training_id']} ({f['split']})" for f in found["identical"]]
-        photographs = len({f["id"] for f in found["identical"]})
+    for split, made in _MADE.items():
+        mine = [f for f in found["identical"] if f["split"] == split]
+        pairs = [f"{f['id']} = {f['training_id']}" for f in mine]
+        if pairs:
+            said.append(
+                f"{made} {found['photographs'][split]:,} of these photographs: once prepared, they "
+                f"are identical with photographs of its own {split} split, {manifest.some(pairs)}."
+            )
+    names = [
+        f"{f['patient']} ({', '.join(f['splits'])})"
+        for f in found["patients"]
+        if not _MADE.keys().isdisjoint(f["splits"])
+    ]
+    if names:
         said.append(
-            f"{photographs:,} of these photographs are, once prepared, identical with photographs "
-            f"of the model's own data set: {manifest.some(pairs)}."
-        )
-    if found["patients"]:
-        names = [f"{f['patient']} ({', '.join(f['splits'])})" for f in found["patients"]]
-        said.append(
-            f"{len(names):,} names of patients (of photographs, where patients are not known) are "
-            f"in the model's own data set, too: {manifest.some(names)}. If they are the same "
-            "people, this is no test on new ones."
+            "Names of patients, or of photographs whose patient is not known, that are in the "
+            f"model's own train or validation split, too ({len(names):,}): {manifest.some(names)}. "
+            "If they are the same people, this is no test on new ones."
         )
     return said
 

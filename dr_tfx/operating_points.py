@@ -122,4 +122,7 @@ def require_both_classes(target: npt.NDArray[Any]) -> None:
     """ValueError unless there are examples of class 0 and of class 1, and nothing else."""
     present = np.unique(target).tolist()
     if present != [0, 1]:
-        raise ValueError(f"expected examples of class 0 and of class 1, got classes {present}")
+        raise ValueError(
+            f"expected examples of class 0 and of class 1, got classes {present}: how well a model "
+            "tells two classes apart is not seen on one"
+        )

@@ -132,7 +132,9 @@ def stream(
     )
     total = sum(shard.records for shard in data.shards_of(split))
     parts = []
-    bar = tqdm(total=total, desc=f"score {split}", unit="image")
+    external = data.dataset.split.method == "external"  # Which is one split, whatever its name.
+    title = f"score {data.dataset.name if external else split}"
+    bar = tqdm(total=total, desc=title, unit="image")
     with bar, input_pipeline.damage_named(data_dir):
         for batch in dataset:
             scores = score(batch["image"]).numpy()

@@ -43,6 +43,7 @@ _RATES = (  # Key of a point's rates, its name, and how it is written.
     ("accuracy", "Accuracy", "percent"),
 )
 _DATA = {  # Words for what is not said well by the key itself.
+    "counts": "Images",
     "dataset.image_column": "Column of the image",
     "dataset.label_column": "Column of the label",
     "dataset.label_names": "Labels",
@@ -52,6 +53,7 @@ _DATA = {  # Words for what is not said well by the key itself.
     "dataset.split.method": "Split by",
     "dataset.split.strata": "Strata of the split",
     "rows": "Rows of the CSV",
+    "shared_names": "Patients in several splits, by name",
     "shared_patients": "Patients in several splits",
     "twins": "Byte-identical photographs",
     "unlabelled": "Photographs without a label",
@@ -105,7 +107,10 @@ def render(
         s=summary,
         tta=summary["scores"]["tta"],
         figures={figure.name: figure for figure in figures},
-        facts=list(_data_facts(contract, patients_known=known)),
+        facts=[
+            *_elsewhere_facts(summary["elsewhere"]),
+            *_data_facts(contract, patients_known=known),
+        ],
         training_facts=[*_training_facts(training), *_cost_facts(history)],
         commands=[shell(words) for words in commands],
         measures=MEASURES,
@@ -192,6 +197,29 @@ def _cost_facts(history: pd.DataFrame | None) -> Iterator[tuple[str, str]]:
     yield "Memory", f"{history['peak_memory_gb'].max():.2f} GB at most"
 
 
+def _elsewhere_facts(elsewhere: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Where photographs are from that are not of the model's own data set, and what it has, too."""
+    if elsewhere is None:
+        return
+    yield "Photographs", elsewhere["external_dir"]
+    yield "Labels from", elsewhere["labels"]
+    known = "not looked for; give the model's own data set with --data_dir"
+    if elsewhere["compared"]:
+        counts = [f"{n:,} in its {split} split" for split, n in elsewhere["photographs"].items()]
+        names = f"{len(elsewhere['patients']):,} names of patients or photographs"
+        known = f"identical once prepared: {', '.join(counts)}; {names}"
+    yield "In the model's own data set, too", known
+
+
+def _without_splits(contract: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The contract of photographs from elsewhere, which are one split: its facts, and no others."""
+    ((split, counts),) = contract["counts"].items()
+    hidden = ("max_reject_rate", "split")
+    dataset = {key: value for key, value in contract["dataset"].items() if key not in hidden}
+    kept = {k: v for k, v in contract.items() if k not in ("shared_patients", "shared_names")}
+    return {**kept, "dataset": dataset, "counts": counts, "patients": contract["patients"][split]}
+
+
 def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterator[tuple[str, str]]:
     """The data set's contract as rows of (name, text), in words."""
     groups, recipe = len(contract["twins"]), contract["dataset"]["recipe"]
@@ -207,6 +235,10 @@ def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterato
         said["dataset.split.method"] = (
             f"{contract['dataset']['split']['method']}; " + said["patients"]
         )
+    if contract["dataset"]["split"]["method"] == "external":
+        contract = _without_splits(contract)
+    elif not contract["shared_names"]:
+        contract = {key: value for key, value in contract.items() if key != "shared_names"}
     for name, text in _facts({**contract, "rejected": contract["rejected"] or "none"}):
         plain = name.removeprefix("dataset.").replace("_", " ")
         for key, words in (("counts.", "images in "), ("split.", "split, ")):

@@ -91,7 +91,7 @@ def draw_figures(
             "calibration",
             "Reliability, and how the scores are spread",
             lambda a: _calibration(a, predictions, summary),
-            {"rows": (3, 1), "height": 5.0},
+            {"rows": (3.2, 1), "height": 5.6},
         ),
         ("referral", "Referral curve", lambda a: _referral(a[0], summary), {}),
     ]
@@ -249,11 +249,12 @@ def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
 def _calibration(
     axes: Sequence[Axes], predictions: pd.DataFrame, summary: Mapping[str, Any]
 ) -> None:
+    """A temperature moves no image past another: both curves have the same bins and intervals."""
     curve, spread = axes
     curve.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect")
-    for key, colour, label in (
-        ("before", _SECOND, "as it is"),
-        ("after", _FIRST, "after temperature"),
+    for key, colour, label, face in (
+        ("before", _SECOND, "as it is", PAPER),
+        ("after", _FIRST, "after temperature", _FIRST),
     ):
         side = summary["calibration"][key]
         bins = [b for b in side["bins"] if None not in b["rate"].values()]
@@ -261,14 +262,12 @@ def _calibration(
         low, value, high = (
             np.array([b["rate"][end] for b in bins]) for end in ("low", "value", "high")
         )
-        bars = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
+        if key == "after":
+            curve.vlines(x, low, high, color=colour, lw=3, alpha=0.25)
         said = f"{label}, ECE {side['ece']:.3f}"
-        curve.errorbar(
-            x, value, bars, color=colour, label=said, marker="o", ms=4, lw=1.4, elinewidth=0.8
-        )
+        curve.plot(x, value, color=colour, label=said, marker="o", ms=4, mfc=face, lw=1.2)
     curve.set(ylabel=f"share of '{list(summary['counts']['per_class'])[1]}'", ylim=(-0.02, 1.02))
     curve.grid()
-    curve.legend(loc="lower right")
     for target, (name, colour) in enumerate(
         zip(summary["counts"]["per_class"], (SOFT, _FIRST), strict=True)
     ):
@@ -276,9 +275,8 @@ def _calibration(
         spread.hist(scores, list(np.linspace(0, 1, 41)), color=colour, alpha=0.55, label=name)
     spread.axvline(summary["selection"]["threshold"], color=INK, lw=1, ls=":", label="threshold")
     spread.set(xlabel="score", ylabel="images", xlim=(-0.02, 1.02))
-    spread.set_ylim(0, 1.4 * spread.get_ylim()[1])  # Room for the legend.
     spread.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    spread.legend(loc="upper center", ncols=3, fontsize=8)
+    spread.figure.legend(loc="outside lower center", ncols=2)
 
 
 def _referral(axis: Axes, summary: Mapping[str, Any]) -> None:

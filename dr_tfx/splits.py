@@ -100,7 +100,7 @@ def assign(
         assigned = _hold_out(strata, split)
         _reunite_twins(assigned, rows["id"], strata=strata, twins=twins)
         return _as_splits(assigned, rows.index)
-    groups = _merge_twins(rows, twins)
+    groups = clusters(rows, twins)
     highest = np.full(groups.max() + 1, strata.min())
     np.maximum.at(highest, groups, strata)
     return _as_splits(_hold_out(highest, split)[groups], rows.index)
@@ -183,10 +183,14 @@ def _reunite_twins(
             assigned[member] = home
 
 
-def _merge_twins(rows: pd.DataFrame, twins: Sequence[Sequence[str]]) -> np.ndarray:
+def clusters(rows: pd.DataFrame, twins: Sequence[Sequence[str]]) -> np.ndarray:
     """The patient of every row as 0, 1, ..., in the order in which they are first met.
 
     Patients that share a byte-identical file count as one.
+
+    Args:
+      rows: columns `id` (unique) and `patient`.
+      twins: groups of ids whose files are byte-identical; others than those of `rows` are ignored.
     """
     codes, _ = pd.factorize(rows["patient"])
     place_of, _ = _places(rows["id"], twins)

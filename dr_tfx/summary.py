@@ -13,12 +13,14 @@ intervals}}.
                            chance), mean_score, bins [{low, high, images, mean_score, rate
                            (interval)}]
     counts                 images, patients, patients_known (false: every image counts as its
-                           own), per_class {name: {images, patients}}, majority_class,
-                           majority_rate
+                           own), joined (groups of patients who share byte-identical photographs,
+                           by name: each is one to all intervals), per_class {name: {images,
+                           patients}}, majority_class, majority_rate
     elsewhere              null where the model's own data set was scored; else {external_dir,
                            labels, rows, written, rejected {reason: rows}, compared (false: nobody
-                           gave the model's own data), identical [{id, training_id, split}],
-                           patients [{patient, splits}]}
+                           gave the model's own data), and what is in that, too: identical [{id,
+                           training_id, split}], photographs {split: how many of them}, patients
+                           [{patient, splits}]}
     leakage                {shared_patients (a count), patients (the first names), twins [{ids,
                            labels, splits}]}: what the splits of the scored data set share
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
@@ -54,14 +56,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx import breakdown, calibration, differences, fitting, metrics, operating_points
+from dr_tfx import breakdown, calibration, differences, fitting, metrics, operating_points, splits
 from dr_tfx.fitting import Fitted
 from dr_tfx.intervals import PatientBootstrap
 
 _VIEW = "score/"
 _REQUIRED = ("id", "patient", "stratum", "target", "score", "score/identity")
 
-SCHEMA = 2
+SCHEMA = 3
 """Of the list above."""
 
 
@@ -75,6 +77,7 @@ def summarise(
     resamples: int = 2000,
     seed: int = 0,
     patients_known: bool = True,
+    twins: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
     """Everything that can be said about a binary task's predictions, as plain JSON types.
 
@@ -89,6 +92,8 @@ def summarise(
       resamples: of the bootstrap over patients.
       seed: of the same.
       patients_known: whether 'patient' is more than the image's own name.
+      twins: groups of ids of byte-identical photographs. Patients who share one are resampled as
+        one: the same photograph under two names tells nothing new.
 
     Returns:
       The keys listed above, but for those that only the caller knows: notices, schema, selection,
@@ -99,6 +104,7 @@ def summarise(
         class is present.
     """
     predictions = checked(predictions)
+    predictions = predictions.assign(cluster=splits.clusters(predictions, twins))
     judge = _Judge(predictions, class_names, resamples=resamples, seed=seed)
     target, threshold = judge.target, fitted.threshold
     naming: dict[str, Any] = {
@@ -110,7 +116,10 @@ def summarise(
         "identity": _scores(judge, predictions["score/identity"], fitted),
         "tta": _scores(judge, predictions["score"], fitted),
     }
-    counts = breakdown.counts(predictions, class_names) | {"patients_known": patients_known}
+    counts = breakdown.counts(predictions, class_names) | {
+        "joined": breakdown.joined(predictions),
+        "patients_known": patients_known,
+    }
     sweep = operating_points.threshold_table(
         target, predictions["score"], operating_points.grid_values(grid)
     )
@@ -145,7 +154,7 @@ class _Judge:
     ):
         self.target = rows["target"].to_numpy()
         self.resamples, self.seed, self._names = resamples, seed, class_names
-        self.bootstrap = PatientBootstrap(rows["patient"], resamples=resamples, seed=seed)
+        self.bootstrap = PatientBootstrap(rows["cluster"], resamples=resamples, seed=seed)
 
     def ranking(self, score: pd.Series) -> dict[str, Any]:
         figures = self.bootstrap.ranking(self.target, score)
@@ -217,6 +226,8 @@ def _patients(
     table = fitting.fuse(predictions)
     if table["images"].max() == 1 or table["target"].nunique() == 1:
         return None
+    cluster_of = predictions.drop_duplicates("patient").set_index("patient")["cluster"]
+    table = table.assign(cluster=table["patient"].map(cluster_of))
     fused = _Judge(table, class_names, resamples=judge.resamples, seed=judge.seed)
     positive = float(table["target"].mean())
     sizes = table["images"].value_counts().sort_index()
@@ -238,7 +249,7 @@ def _tta_effect(predictions: pd.DataFrame, threshold: float, judge: _Judge) -> d
         judge.target,
         predictions["score"],
         predictions["score/identity"],
-        predictions["patient"],
+        predictions["cluster"],
         thresholds=(threshold, threshold),
         resamples=judge.resamples,
         seed=judge.seed,
@@ -259,10 +270,13 @@ def notices(contract: Mapping[str, Any]) -> list[str]:
     """Plain sentences on what a data set, its manifest as plain types, does not allow to know."""
     found = []
     if not patients_known(contract):
+        elsewhere = contract["dataset"]["split"]["method"] == "external"
+        setting = "--patient_pattern" if elsewhere else "config.dataset.patient_pattern"
+        parted = "" if elsewhere else "the split may part the two eyes of one patient, and "
         found.append(
-            "No photograph shares a patient with another: if the file names should tell the "
-            "patient, set config.dataset.patient_pattern; otherwise the split may part the two "
-            "eyes of one patient."
+            "No photograph shares a patient with another. If the file names tell the patient, set "
+            f"{setting}; otherwise {parted}two eyes of one patient count as two patients: the "
+            "intervals are then too narrow."
         )
     names = contract["dataset"]["label_names"]
     contradicting = [

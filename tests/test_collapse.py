@@ -18,11 +18,23 @@ MAJORITY = {"val_auc": 0.9, "val_accuracy": 0.6, collapse.SHARE: 0.4}
 @pytest.mark.parametrize(
     ("row", "kind", "said"),
     [
-        (ONE_ANSWER, "one_answer", "97.0 % of the validation images are called 'abnormal'"),
-        ({**GOOD, collapse.SHARE: 0.0}, "one_answer", "100.0 % .* called 'normal', yet only 60.0"),
+        (
+            ONE_ANSWER,
+            "one_answer",
+            "97.0 % .* 'abnormal' at threshold 0.5, yet .* AUC of its scores is 0.900",
+        ),
+        (
+            {**GOOD, collapse.SHARE: 0.0},
+            "one_answer",
+            "100.0 % .* 'normal' at threshold 0.5, yet only 60.0",
+        ),
         (CHANCE, "chance", "0.520, is not above what guessing gives"),
         ({**GOOD, "val_auc": 0.2}, "chance", "0.200"),
-        (MAJORITY, "majority", "not clearly above 0.600, which always saying 'normal' reaches"),
+        (
+            MAJORITY,
+            "majority",
+            "threshold 0.5, 0.600 .* clearly above 0.600, .*; the AUC of its scores is 0.900",
+        ),
     ],
 )
 def test_each_collapse_is_said_by_its_figures_after_three_epochs(row, kind, said):

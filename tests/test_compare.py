@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import browsing
@@ -48,6 +49,7 @@ def _run(
     experiment: specs.Experiment = EXPERIMENT,
     split: str = "test",
     threshold: float = 0.5,
+    twins: Sequence[Sequence[str]] = (),
 ) -> Path:
     """A folder as training and evaluation leave it, but for the model and what is not read."""
     fitted = fitting.fit(predictions, experiment.evaluation, split="validation")
@@ -69,6 +71,7 @@ def _run(
             fitted=fitted,
             grid=(0.1, 0.9, 0.1),
             resamples=100,
+            twins=twins,
         ),
     }
     bundle = {
@@ -163,7 +166,7 @@ def test_the_table_has_the_same_figures(page):
 
 def test_the_page_says_what_is_better_and_shows_the_majority_rate(page):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text()))
-    assert re.search(r"noisy against good is worse: AUC −0\.\d+", text)
+    assert re.search(r"noisy against good is worse: AUC −0\.\d+ \(−0\.\d+ to −0\.\d+\)", text)
     assert re.search(r"again against good is .*not clearly different: AUC 0\.000", text)
     share = _predictions(0.0)["target"].mean()
     assert f"accuracy {100 * max(share, 1 - share):.1f} %" in text
@@ -181,6 +184,29 @@ def test_the_page_in_a_browser(browser, page):
         "roc.png",
     }
     browsing.check_page(browser, page, pictures=2)
+
+
+def test_patients_who_share_photographs_are_one_in_every_difference(tmp_path):
+    first, second = _predictions(0.0), _predictions(4.0)
+    twins = [["00_l", "01_r"], ["01_l", "09_l"]]
+    joined = [
+        _run(tmp_path / name, table, twins=twins) for name, table in (("a", first), ("b", second))
+    ]
+    by_hand = [
+        _run(tmp_path / "hand" / name, table.replace({"patient": {"01": "00", "09": "00"}}))
+        for name, table in (("a", first), ("b", second))
+    ]
+    page, expected = (
+        compare.compare(pair, split="test", output_dir=pair[0], command=["drtfx-compare"])
+        for pair in (joined, by_hand)
+    )
+    found, wanted = (
+        json.loads((p.parent / "compare.json").read_text())["differences"] for p in (page, expected)
+    )
+    assert found == wanted
+    text = " ".join(page.read_text().split())
+    assert "3 patients share byte-identical photographs and are resampled together, as 1." in text
+    assert "resampled together" not in expected.read_text()
 
 
 def test_by_default_the_page_is_with_the_first_run(tmp_path):
@@ -216,7 +242,7 @@ def test_figures_of_an_earlier_version_are_refused(runs, tmp_path):
     old = _run(tmp_path / "old", _predictions(1.0))
     path = old / "evaluation" / "test" / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
-    with pytest.raises(ValueError, match="schema 1; this version reads 2.*drtfx-evaluate"):
+    with pytest.raises(ValueError, match="schema 1; this version reads 3.*drtfx-evaluate"):
         compare.load_runs([runs[0], old], "test")
 
 

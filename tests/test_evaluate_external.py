@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import shutil
+from html import unescape
 from pathlib import Path
 
 import datasets
@@ -98,7 +100,8 @@ def test_every_row_is_scored_or_rejected_with_a_reason(page, said, elsewhere):
     assert said["elsewhere"]["rejected"] == reasons
     rejects = pd.read_csv(page.parent / "data" / "rejects.csv")
     assert set(rejects["id"]) == {"torn", "gone", "new1b"}
-    assert any("3 of 15 rows gave no example" in alarm for alarm in said["alarms"])
+    alarm = "3 of the 15 rows of the CSV could not be scored (1 label not an integer, 1 missing"
+    assert any(alarm in found for found in said["alarms"])
 
 
 def test_scores_are_those_of_the_recipe_and_the_model(page, elsewhere):
@@ -119,11 +122,52 @@ def test_photographs_and_patients_of_the_training_data_are_named(said, built):
     assert found["compared"]
     pairs = {(f["id"], f["training_id"]) for f in found["identical"]}
     assert pairs == {(f"seen{i}", name) for i, name in enumerate(SEEN)}
-    assert all(f["split"] in ("train", "validation") for f in found["identical"])
+    examples = leaks._examples(built, manifest.load(built))
+    split_of = {example.id: example.split for example in examples}
+    splits = [split_of[name] for name in SEEN]
+    assert [f["split"] for f in found["identical"]] == splits
+    assert found["photographs"] == {s: splits.count(s) for s in ("train", "validation", "test")}
     assert [f["patient"] for f in found["patients"]] == ["12"]
-    first, second = said["alarms"][:2]
-    assert first.startswith("3 of these photographs are") and "seen0 = 10_left" in first
-    assert second.startswith("1 names of patients") and "12 (" in second
+    assert any(
+        f"The model was trained on {splits.count('train')} of these photographs" in alarm
+        and f"{SEEN[splits.index('train')]}" in alarm
+        for alarm in said["alarms"]
+    )
+    named = [alarm for alarm in said["alarms"] if alarm.startswith("Names of patients")]
+    assert split_of["12_left"] == "train" and "too (1): 12 (train)." in named[0]
+
+
+def test_what_the_model_was_made_of_is_an_alarm_and_its_own_test_split_is_none():
+    found = {
+        "identical": [
+            {"id": "a", "training_id": "x", "split": "train"},
+            {"id": "a", "training_id": "y", "split": "train"},
+            {"id": "b", "training_id": "z", "split": "validation"},
+            {"id": "c", "training_id": "w", "split": "test"},
+        ],
+        "photographs": {"train": 1, "validation": 1, "test": 1},
+        "patients": [
+            {"patient": "p", "splits": ["test"]},
+            {"patient": "q", "splits": ["test", "train"]},
+        ],
+    }
+    trained, chosen, names = leaks.training_alarms(found)
+    assert trained.startswith("The model was trained on 1 of these photographs")
+    assert "a = x, a = y." in trained
+    assert chosen.startswith(
+        "The model's checkpoint, threshold and calibration were chosen on 1 of"
+    )
+    assert "b = z." in chosen
+    assert names.startswith("Names of patients") and "too (1): q (test, train). If" in names
+
+
+def test_the_page_says_nothing_of_splits_that_these_photographs_have_not(page, elsewhere):
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", page.read_text())).split())
+    for words in ("Images in test", "Split, ", "Split by", "Strata of the split", "Shared names"):
+        assert words not in text, words
+    assert f"Photographs {elsewhere} " in text
+    assert "In the model's own data set, too identical once prepared:" in text
+    assert "of these photographs, " in text  # PPV and NPV hold at the share of the abnormal.
 
 
 def test_the_same_call_again_prepares_nothing_and_without_the_data_says_so(

@@ -25,7 +25,7 @@ import dr_tfx
 from configs import base
 from dr_tfx import evaluate, manifest, operating_points, pages, report, report_figures, specs
 from dr_tfx.report_style import ReportFigure
-from dr_tfx.summary import notices, patients_known, summarise
+from dr_tfx.summary import SCHEMA, notices, patients_known, summarise
 
 NAMES = ("normal", "abnormal")
 STRATA = ("none", "mild", "moderate", "severe", "proliferative")
@@ -120,8 +120,9 @@ def _summary(predictions: pd.DataFrame, threshold: float = 0.5, **changes) -> di
         shared_patients=0,
     )
     rest = {
+        "elsewhere": None,
         "notices": [],
-        "schema": 2,
+        "schema": SCHEMA,
         "selection": chosen,
         "split": "validation",
         "task": "screening",
@@ -174,6 +175,26 @@ def test_most_wrong_lists_misses_and_false_alarms_worst_first():
     assert missed == sorted(missed)
     assert alarmed == sorted(alarmed, reverse=True)
     assert max(missed) < 0.5 <= min(alarmed)
+
+
+def test_the_gallery_says_how_many_mistakes_it_shows_and_which():
+    predictions, threshold = _predictions(), 0.5
+    called = predictions["score"] >= threshold
+    wrong = predictions[called != (predictions["target"] == 1)]
+    missed, alarmed = ((wrong["target"] == c).sum() for c in (1, 0))
+    assert missed > 10 and alarmed > 10
+    text = _html(_summary(predictions, threshold))
+    assert f"Shown are 10 of {missed}, those with the lowest scores" in text
+    assert f"Shown are 10 of {alarmed}, those with the highest scores" in text
+    kept = predictions[~predictions["id"].isin(wrong["id"][wrong["target"] == 1].iloc[3:])]
+    text = _html(_summary(kept, threshold))
+    assert "All 3, lowest score first." in text and "Shown are 10 of" in text
+
+
+def test_what_calibrated_scores_are_not_good_for_is_on_the_page():
+    summary = _summary(_predictions())
+    told = summary["calibration"] | {"notes": ["Not <here>."]}
+    assert "<p>Not &lt;here&gt;.</p>" in _html({**summary, "calibration": told})
 
 
 @pytest.mark.parametrize(

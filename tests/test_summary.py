@@ -142,6 +142,45 @@ def test_two_eyes_become_a_patient(told):
     assert patients["majority_rate"] == max(target.mean(), 1 - target.mean())
 
 
+def test_patients_who_share_photographs_are_resampled_as_one(fitted):
+    """Eyes 0000 and 0001 are of patient 0, and so on: by hand, 0, 1, 5 and 30, 31 are joined."""
+    predictions = _eyes(60, seed=4)
+    twins = [["0001", "0002"], ["0003", "0010"], ["0060", "0062"], ["0100", "0101"], ["0", "0007"]]
+    found = _summarise(predictions, fitted, twins=twins)
+    assert found["counts"]["joined"] == [["0", "1", "5"], ["30", "31"]]
+    assert found["counts"]["patients"] == 60
+    by_hand = predictions.assign(patient=predictions["patient"].replace({1: 0, 5: 0, 31: 30}))
+    united, alone = _summarise(by_hand, fitted), _summarise(predictions, fitted)
+    assert united["counts"]["joined"] == alone["counts"]["joined"] == []
+    for key in ("calibration", "referral", "scores", "strata", "tta_effect"):
+        assert found[key] == united[key] != alone[key]
+    # Decisions are made for 60 patients all the same.
+    matrices = [t["patients"]["max"]["at_threshold"]["confusion"] for t in (found, alone)]
+    assert matrices[0] == matrices[1] and np.sum(matrices[0]) == 60
+    intervals = [t["patients"]["max"]["auc"] for t in (found, alone)]
+    assert intervals[0]["value"] == intervals[1]["value"]
+    assert intervals[0]["low"] != intervals[1]["low"]
+
+
+def test_the_same_photographs_twice_tell_nothing_new(fitted):
+    once = _eyes(40, seed=5)
+    again = once.assign(id=once["id"] + "b", patient=once["patient"] + 40)
+    twice = pd.concat([once, again], ignore_index=True)
+    twins = [[name, f"{name}b"] for name in once["id"]]
+    expected, known, unknown = (
+        _summarise(table, fitted, resamples=1000, twins=groups)
+        for table, groups in ((once, ()), (twice, twins), (twice, ()))
+    )
+    assert len(known["counts"]["joined"]) == 40
+
+    def widths(told) -> list[float]:
+        figures = [told["scores"]["tta"]["auc"], told["calibration"]["before"]["brier"]]
+        return [figure["high"] - figure["low"] for figure in figures]
+
+    assert widths(known) == pytest.approx(widths(expected), abs=1e-12)
+    assert widths(unknown) == pytest.approx(np.sqrt(0.5) * np.array(widths(expected)), rel=0.15)
+
+
 def test_no_patient_level_where_it_would_be_the_same(fitted):
     alone = _eyes(100, seed=3).drop_duplicates("patient")
     assert _summarise(alone, fitted)["patients"] is None

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
 import datasets
@@ -19,6 +21,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from dr_tfx import (
     checkpoints,
+    evaluate,
     input_pipeline,
     manifest,
     models,
@@ -209,6 +212,33 @@ def test_a_training_that_diverges_says_so(data_dir, tmp_path):
     experiment = datasets.experiment(learning_rate=1e30, select_by="val_loss", epochs=1)
     with pytest.raises(ValueError, match="diverged"):
         train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+
+
+def test_a_training_that_collapses_is_called_so_at_once_and_on_its_report(
+    data_dir, tmp_path, small, caplog
+):
+    """Steps so large that every score is exactly 0 or exactly 1, the same for all images."""
+    experiment = small(learning_rate=1e4, epochs=4)
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["val_predicted_positive"].isin([0, 1]).all()
+    began = [r.getMessage() for r in caplog.records if r.getMessage().startswith("ALARM: for 3")]
+    assert len(began) == 3 == history["alarms"].iloc[2]
+    one, chance, majority = began
+    assert re.search(
+        r"100.0 % of the validation images .* at threshold 0.5, .* AUC of its scores is 0.500", one
+    )
+    assert "The validation AUC, 0.500, is not above what guessing gives" in chance
+    assert "The validation accuracy at threshold 0.5" in majority
+
+    caplog.clear()
+    page = evaluate.evaluate(workdir=tmp_path, data_dir=data_dir, split="validation")
+    alarms = json.loads((page.parent / "metrics.json").read_text())["alarms"]
+    assert alarms[0].startswith("100.0 % of the decisions are ")
+    assert "is compatible with guessing" in alarms[1]
+    text = unescape(page.read_text())
+    box = text[text.index('role="alert"') : text.index('aria-label="Headline"')]
+    assert all(alarm in box and f"ALARM: {alarm}" in caplog.messages for alarm in alarms)
 
 
 def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one(
