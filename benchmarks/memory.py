@@ -16,9 +16,9 @@ of 64. Its shards are as many, and as large, as those of a real data set, but on
 stands for all: the others are hard links to it, so that 512 px take 2 GB and not 27.
 
 Below the table is what is promised, and whether it was kept: at most 400 MiB at 96 px, the same
-within 10 % from 2,000 to 350,000 examples, and less than 2 GiB at 512 px. Nothing else should use TensorFlow
-meanwhile: the pages of its libraries are then divided among more processes. With --train the model,
-its gradients and activations are counted too, and nothing is promised.
+within 10 % from 2,000 to 350,000 examples, and less than 2 GiB at 512 px. With --train the model,
+its gradients and activations are counted too, and nothing is promised. Nothing else should use
+TensorFlow meanwhile: the pages of its libraries are then divided among more processes.
 """
 
 import argparse
