@@ -256,7 +256,7 @@ def test_an_ungradable_photograph_is_scored_where_the_recipe_only_counts(made, f
     for gate, expected in (("count", "black"), ("off", "")):
         (reading,) = photographs.read_all(with_gate(loaded, gate), [black], output_dir=tmp_path)
         assert (reading.rejected, reading.ungradable) == ("", expected)
-        assert 0 <= reading.probability <= 1 and (tmp_path / reading.figure).is_file()
+        assert 0 <= reading.score <= 1 and (tmp_path / reading.figure).is_file()
 
 
 def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
@@ -286,11 +286,21 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
         paths[2].read_bytes(), bundle.experiment.dataset.recipe
     ).rgb
     score = predict.view_scorer(bundle)(rgb[None]).numpy().mean()
-    assert left.probability == pytest.approx(score, abs=1e-6)
-    assert left.decision == ("positive" if left.probability >= 0.45 else "negative")
+    assert left.score == pytest.approx(score, abs=1e-6)
+    assert left.decision == ("positive" if left.score >= 0.45 else "negative")
+    odds = (left.score / (1 - left.score)) ** (1 / 1.5)  # The temperature of `datasets.fitted`.
+    assert left.probability == pytest.approx(odds / (1 + odds), abs=1e-9)
     assert cv2.imread(str(tmp_path / "out" / "eye-2.png")) is not None
     table = pd.read_csv(photographs.write_table(readings, tmp_path / "out"))
-    assert table["probability"].isna().tolist() == [True, True, False, False, True, True]
+    for column in ("probability", "score"):
+        assert table[column].isna().tolist() == [True, True, False, False, True, True]
+
+
+def test_without_a_calibration_there_is_a_score_and_no_probability(made, folder, tmp_path):
+    bundle = dataclasses.replace(models.load_bundle(made[0]), fitted=None)
+    (reading,) = photographs.read_all(bundle, [folder / "eye.jpeg"], output_dir=tmp_path)
+    assert reading.probability is None and 0 < reading.score < 1
+    assert reading.threshold == 0.5
 
 
 def test_a_model_of_pictures_prepared_elsewhere_reads_no_photographs(made, folder, tmp_path):
@@ -314,9 +324,15 @@ def test_the_predict_command(made, folder, tmp_path):
     some, none = start(folder, "some"), start("nothing.png", "none")
     printed = some.communicate()[0]
     assert some.returncode == 0 and printed.splitlines()[-1] == str(tmp_path / "some")
-    assert "rejected (unreadable" in printed and "(threshold 0.450)" in printed
-    assert "(threshold 0.450, ungradable: black)" in printed
-    assert len(pd.read_csv(tmp_path / "some" / "predictions.csv")) == 3
+    assert "rejected (unreadable" in printed and "(threshold of the score 0.450)" in printed
+    assert "(threshold of the score 0.450, ungradable: black)" in printed
+    table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
+    assert len(table) == 3
+    row = table.loc[str(folder / "eye.jpeg")]
+    lines = printed.splitlines()
+    assert lines[0].split() == ["photograph", "probability", "score", "decision"]
+    words = next(line for line in lines if "eye.jpeg" in line).split()
+    assert words[1:4] == [f"{row['probability']:.3f}", f"{row['score']:.3f}", row["decision"]]
     assert "no such file" in none.communicate()[0] and none.returncode == 1
 
 
