@@ -84,7 +84,7 @@ def _read_all(
     output_dir.mkdir(parents=True, exist_ok=True)
     experiment = explain.bundle.experiment
     names, remaining = _figure_names(paths), iter(paths)
-    while batch := list(itertools.islice(remaining, experiment.evaluation.batch_size)):
+    while batch := list(itertools.islice(remaining, explain.at_once)):
         prepared = [_prepare(path, experiment.dataset.recipe) for path in batch]
         usable = [picture.rgb for picture in prepared if not isinstance(picture, str)]
         results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
