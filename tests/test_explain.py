@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import terminal
 from apache_beam.options.pipeline_options import PipelineOptions
+from conftest import draw
 
 from beam_jobs import explain, explain_figures, explain_inputs, heatmap_shards, runners
-from dr_tfx import explainer, models, photographs, predict, records
+from dr_tfx import explainer, manifest, models, photographs, predict, records
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("gradcam_final.png", "gradcam_normal.png", "gradcam_abnormal.png")
@@ -102,7 +105,7 @@ def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
 
 def test_the_index_is_sorted_and_the_figures_are_there(explained):
     index = pd.read_csv(explained / "index.csv")
-    assert " ".join(index.columns) == "id label target score decision shard overlay"
+    assert " ".join(index.columns) == "id label target score decision shard overlay outside"
     assert index["id"].is_monotonic_increasing
     heights = [cv2.imread(str(explained / name)).shape[0] for name in FIGURES]
     assert heights[0] > 1.7 * heights[1] and heights[1] == heights[2]
@@ -226,6 +229,56 @@ def test_the_runner_is_local_and_unknown_flags_are_errors():
         runners.options(["--direct_num_workers=two"])
     with pytest.raises(ValueError, match="NoRunner"):
         runners.options(["--runner=NoRunner"])
+
+
+def test_photographs_of_the_training_are_known_whatever_they_are_called(raw, built, tmp_path):
+    data = manifest.load(built)
+    experiment = dataclasses.replace(datasets.experiment(), dataset=data.dataset)
+    made = make_bundle(tmp_path / "run", experiment, data), built
+    names = {"train": [], "validation": []}
+    for shard in data.shards:
+        with (built / shard.name).open("rb") as stream:
+            examples = map(records.parse, records.read(stream))
+            names[shard.split] += [example[records.IMAGE_ID].decode() for example in examples]
+    given = {"a": names["train"][0], "b": names["train"][-1], "c": names["validation"][0]}
+    (tmp_path / "given").mkdir()
+    for new, old in given.items():
+        shutil.copy(raw / f"{old}.jpeg", tmp_path / "given" / f"{new}.jpeg")
+    cv2.imwrite(str(tmp_path / "given" / "d.png"), draw(99))
+    out = run(made, tmp_path / "out", image_dir=str(tmp_path / "given"))
+    index = pd.read_csv(out / "index.csv", index_col="id", keep_default_na=False)
+    split_of = {"a": "train", "b": "train", "c": "validation", "d": ""}
+    assert index["training_split"].to_dict() == split_of
+    page = (out / "index.html").read_text()
+    assert "The model was trained on 2 of these 4 photographs" in page
+    assert f"c = {given['c']} (validation)" in page and "was not looked for" not in page
+    before = contents(out)
+    run(made, out, image_dir=str(tmp_path / "given"), data_dir=None)
+    assert "was not looked for" in (out / "index.html").read_text()
+    assert contents(out) == before | {
+        name: contents(out)[name] for name in ("index.html", "index.csv")
+    }
+
+
+def test_the_split_of_the_training_is_said_to_flatter(made, explained, tmp_path):
+    said = "The model was trained on these photographs"
+    assert said in (run(made, tmp_path, split="train") / "index.html").read_text()
+    assert said not in (explained / "index.html").read_text()
+
+
+def test_progress_is_shown_while_a_part_is_explained(made, tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), draw(0, width=2400, height=2400))
+    for i in range(1, 24):
+        (tmp_path / f"{i}.png").hardlink_to(tmp_path / "0.png")
+    words = [sys.executable, "-m", "beam_jobs.explain_main", f"--workdir={made[0]}"]
+    words += [f"--image_dir={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+    code, said = terminal.run(words, size=(0, 0))
+    assert code == 0, said.decode()
+    done = [int(number) for number in re.findall(rb"explain: .*?(\d+)/24 \[", said)]
+    assert done == sorted(done) and (done[0], done[-1]) == (0, 24)
+    assert any(0 < number < 24 for number in done)  # All are of one part.
+    assert b"photograph/s" in said
+    assert not list((tmp_path / "out").glob("*.live"))
 
 
 @pytest.fixture
