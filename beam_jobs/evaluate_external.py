@@ -65,7 +65,8 @@ def run(
     data = _build(photographs, _spec(bundle, photographs, name), folder, overwrite=overwrite)
     shared = None
     if data_dir is not None and training is not None:
-        shared = leaks.with_training(folder, data, training_dir=data_dir, training=training)
+        here = leaks.examples(folder, data)
+        shared = leaks.with_training(here, training_dir=data_dir, training=training)
     return evaluate.judge(
         bundle,
         summary.checked(predict.predict_split(bundle, folder, SPLIT, external=True)),

@@ -11,10 +11,10 @@ what is finished. OUTPUT_DIR receives
                              heatmap/width, score
     overlays/<part>/<id>.png the heat map over the photograph; of raw ones at their full size, and
                              thumbnails/<part>/<id>.png at the model's
-    localization-<part>.csv  measures against lesion masks, where there are any
-    heatmaps-<part>.csv      the part's rows of the index; written last: the part is finished
-    index.csv                id, label, target, score, decision, shard, overlay; sorted by id; of
-                             raw photographs also photograph and ungradable
+    heatmaps-<part>.csv      the part's rows of the index, with its measures against lesion masks,
+                             where there are any; written last: the part is finished
+    index.csv                id, label, target, score, decision, shard, overlay, outside; sorted by
+                             id; of raw photographs also photograph, ungradable and training_split
     rejects.csv              id, photograph, reason, detail of raw photographs that cannot be read
     localization.json, .csv  the measures, averaged, and localization_photographs.csv, each
     gradcam_normal.png       three photographs of the negative class
@@ -27,6 +27,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,22 @@ from beam_jobs import (
     explain_results,
     find_source,
     heatmap_shards,
+    output,
     progress,
     runners,
 )
-from dr_tfx import localization, manifest, models, specs
+from dr_tfx import localization, manifest, models, specs, splits
 
 SOURCE_FILE = "explain.json"
+_FORMAT = 2  # Of the parts' files: another one is not gone on with.
+_TRAINED_ON = (
+    "The model was trained on these photographs: their heat maps flatter it, and their scores say "
+    "little of others."
+)
+_NOT_COMPARED = (
+    "Whether the model was trained on any of these photographs was not looked for: give its data "
+    "set with --data_dir too. Maps of those that it was trained on flatter it."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +66,10 @@ class Request:
 
     workdir: Path  # A trained bundle.
     output_dir: Path  # Created if need be; what an interrupted run left there is taken up.
-    data_dir: Path | None = None  # A data set of the same recipe and labels; or else
+    data_dir: Path | None = None  # The data set of the training, of which a split is explained;
     split: str = "validation"
-    image_dir: str = ""  # photographs: what `find_source.open_source` takes,
-    labels: str = ""  # and a CSV of their labels, if there is one.
+    image_dir: str = ""  # or photographs: what `find_source.open_source` takes. With data_dir it is
+    labels: str = ""  # said which of them are in it. And a CSV of their labels, if there is one.
     methods: tuple[str, ...] = specs.METHODS[:1]  # The first makes the maps; all are measured.
     average_views: bool = False  # Maps are means over the views, as the scores are.
     colormap: str = specs.COLORMAPS[0]
@@ -75,7 +86,8 @@ class _Given:
     inputs: explain_inputs.Inputs
     parts: list[explain_inputs.Part]
     source: dict[str, Any]  # What tells it from anything else, for SOURCE_FILE.
-    name: str  # For people.
+    title: str  # For people,
+    notices: tuple[str, ...]  # and what they should know of it.
 
 
 def explain(request: Request, options: PipelineOptions) -> Path:
@@ -91,54 +103,44 @@ def explain(request: Request, options: PipelineOptions) -> Path:
         or the folder holds something else and `overwrite` is not set.
     """
     _check(request)
-    workdir, output_dir = request.workdir, request.output_dir
-    model_hash = _sha256(workdir / models.MODEL_FILE)
-    version = f"{model_hash} {_sha256(workdir / models.BUNDLE_FILE)}"
-    explainers = explain_part.load(
-        workdir, version, request.methods, average_views=request.average_views
-    )
+    hashes = [_sha256(request.workdir / file) for file in (models.MODEL_FILE, models.BUNDLE_FILE)]
+    version, views = " ".join(hashes), request.average_views
+    logging.info("loading the model of %s", request.workdir)
+    explainers = explain_part.load(request.workdir, version, request.methods, average_views=views)
     explain_with = explainers[request.methods[0]]
     bundle, threads = explain_with.bundle, runners.threads_per_worker(options)
-    given = _given(request, bundle, threads=threads)
-    masks = None
-    if request.masks_dir:
-        kinds = localization.kinds(request.masks_dir, request.lesions)
-        masks = explain_measures.Masks(request.masks_dir, kinds)
-        explain_measures.check_names(masks, given.parts)
+    training = _training(request, bundle)
+    given = _given(request, bundle, training, threads=threads)
     settings = explain_part.Settings(
-        workdir=workdir,
+        workdir=request.workdir,
         version=version,
         methods=request.methods,
         overlays=request.overlays,
-        average_views=request.average_views,
+        average_views=views,
         colormap=request.colormap,
-        masks=masks,
+        masks=_masks(request, given.parts),
         threads=threads,
     )
-    source = given.source | {
-        "model": model_hash,
-        "views": list(bundle.experiment.evaluation.views),
-        "methods": list(request.methods),
-        "overlays": request.overlays,
-        "average_views": request.average_views,
-        "colormap": request.colormap,
-        "masks": masks and explain_measures.digest(masks),
-    }
-    _claim(output_dir, source, overwrite=request.overwrite)
-    _run(given, explain_part.ExplainPart(settings, given.inputs, output_dir), options, output_dir)
+    source = given.source | _settings_source(settings, bundle, model_hash=hashes[0])
+    _claim(request.output_dir, source, overwrite=request.overwrite)
+    work = explain_part.ExplainPart(settings, given.inputs, request.output_dir)
+    _run(given, work, options, request.output_dir)
     if bundle.threshold is None:
         logging.warning(
-            "%s has no threshold yet: decisions at %s.", workdir, explain_with.threshold
+            "%s has no threshold yet: decisions at %s.", request.workdir, explain_with.threshold
         )
+    logging.info("drawing the figures and the page")
     explain_results.write(
         given.parts,
         given.inputs,
         settings,
         explain_with,
-        title=given.name,
-        output_dir=output_dir,
+        title=given.title,
+        notices=given.notices,
+        training=training,
+        output_dir=request.output_dir,
     )
-    return output_dir
+    return request.output_dir
 
 
 def _check(request: Request) -> None:
@@ -147,11 +149,8 @@ def _check(request: Request) -> None:
     Raises:
       ValueError: it does.
     """
-    if (request.data_dir is None) == (not request.image_dir):
-        raise ValueError(
-            "expected either --data_dir, a data set, or --image_dir, raw photographs; got "
-            f"{'none' if request.data_dir is None else 'both'}"
-        )
+    if request.data_dir is None and not request.image_dir:
+        raise ValueError("expected --data_dir, a data set, or --image_dir, raw photographs")
     for flag, value in (("labels", request.labels), ("masks_dir", request.masks_dir)):
         if value and not request.image_dir:
             raise ValueError(
@@ -172,17 +171,56 @@ def _check(request: Request) -> None:
         )
 
 
-def _given(request: Request, bundle: models.Bundle, *, threads: int) -> _Given:
+def _training(request: Request, bundle: models.Bundle) -> explain_results.Training | None:
+    """The data set that the model was trained on, if it was given."""
+    if request.data_dir is None:
+        return None
+    data = manifest.load(request.data_dir)
+    manifest.check_same_contract(bundle.manifest, data, where=str(request.data_dir))
+    return explain_results.Training(request.data_dir, data)
+
+
+def _masks(request: Request, parts: Sequence[explain_inputs.Part]) -> explain_measures.Masks | None:
+    """The masks of these photographs, if they were given."""
+    if not request.masks_dir:
+        return None
+    kinds = localization.kinds(request.masks_dir, request.lesions)
+    masks = explain_measures.Masks(request.masks_dir, kinds)
+    explain_measures.check_names(masks, parts)
+    return masks
+
+
+def _settings_source(
+    settings: explain_part.Settings, bundle: models.Bundle, *, model_hash: str
+) -> dict[str, Any]:
+    """What of the settings decides what is in the folder, for SOURCE_FILE."""
+    return {
+        "format": _FORMAT,
+        "model": model_hash,
+        "views": list(bundle.experiment.evaluation.views),
+        "methods": list(settings.methods),
+        "overlays": settings.overlays,
+        "average_views": settings.average_views,
+        "colormap": settings.colormap,
+        "masks": settings.masks and explain_measures.digest(settings.masks),
+    }
+
+
+def _given(
+    request: Request,
+    bundle: models.Bundle,
+    training: explain_results.Training | None,
+    *,
+    threads: int,
+) -> _Given:
     spec = bundle.experiment.dataset
-    if request.data_dir:
-        data = manifest.load(request.data_dir)
-        manifest.check_same_contract(bundle.manifest, data, where=str(request.data_dir))
-        parts = explain_inputs.parts_of_split(data, request.split)
+    if training and not request.image_dir:
         return _Given(
-            explain_inputs.Shards(request.data_dir, spec.recipe.size),
-            parts,
-            {"data": data.fingerprint, "split": request.split},
+            explain_inputs.Shards(training.folder, spec.recipe.size),
+            explain_inputs.parts_of_split(training.data, request.split),
+            {"data": training.data.fingerprint, "split": request.split},
             f"{spec.name}, {request.split}",
+            (_TRAINED_ON,) if request.split == splits.SPLITS[0] else (),
         )
     if bundle.manifest.prepared == manifest.ELSEWHERE:
         raise ValueError(
@@ -201,7 +239,8 @@ def _given(request: Request, bundle: models.Bundle, *, threads: int) -> _Given:
             f"--output_dir={request.output_dir} holds photographs of --image_dir; choose another, "
             "so that overlays are never taken for photographs"
         )
-    return _Given(inputs, parts, digests, request.image_dir)
+    notices = () if training else (_NOT_COMPARED,)
+    return _Given(inputs, parts, digests, request.image_dir, notices)
 
 
 def _sha256(path: Path) -> str:
@@ -245,14 +284,19 @@ def _run(
     parts = [part for part in given.parts if not heatmap_shards.is_done(output_dir, part.name)]
     if not parts:
         return
+    for part in parts:  # What a killed job has left is no progress.
+        heatmap_shards.live_path(output_dir, part.name).unlink(missing_ok=True)
     pipeline = beam.Pipeline(runner=runners.create(options), options=options)
     _ = pipeline | beam.Create(parts) | beam.Reshuffle() | beam.ParDo(work)
+    total, left = sum(p.records for p in given.parts), {p.name: p.records for p in parts}
 
     def count() -> tuple[int, dict[str, int]]:
-        done = (p.records for p in given.parts if heatmap_shards.is_done(output_dir, p.name))
-        return sum(done), {}
+        for name in [name for name in left if heatmap_shards.is_done(output_dir, name)]:
+            del left[name]
+        paths = (str(heatmap_shards.live_path(output_dir, name)) for name in left)
+        running = sum(sum(output.read_live(path)) for path in paths)
+        return total - sum(left.values()) + running, {}
 
-    total = sum(part.records for part in given.parts)
     with progress.bar(count, total=total, seconds=0.5, title="explain"):
         try:
             pipeline.run().wait_until_finish()

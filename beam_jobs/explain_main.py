@@ -7,7 +7,8 @@ RUN is what training wrote, DATA what drtfx-build-examples wrote. RAW are photog
 from the camera: a folder, a pattern in quotes ('raw/*/*.jpeg') or a .zip archive; what was done to
 the training photographs is done to them, and those that cannot be used are listed in
 OUT/rejects.csv. With --labels=CSV, in the columns of the training's, the page knows which
-decisions are right.
+decisions are right; with --data_dir=DATA beside --image_dir, which photographs are in the data set
+that RUN was trained on: their maps flatter it.
 
 OUT receives index.html, to look through all photographs by grade, decision and score; index.csv,
 one row a photograph; an overlay of each as PNG under overlays/; the heat maps as arrays in
@@ -50,7 +51,9 @@ from beam_jobs import runners
 from dr_tfx import console, specs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the data set; with --image_dir, to look for photographs in both."
+)
 _SPLIT = flags.DEFINE_string("split", "validation", "Which part of the data set to explain.")
 _IMAGE_DIR = flags.DEFINE_string(
     "image_dir", "", "Raw photographs instead: a folder, a pattern or a .zip archive."

@@ -30,7 +30,7 @@ ANY = "any lesion"
 COLUMNS = (
     *("id", "patient", "label", "method", "lesion"),
     *("hit", "hit_chance", "hit_other", "energy", "area", "energy_other"),
-    *("insertion", "insertion_random", "deletion", "deletion_random"),
+    *("insertion", "insertion_random", "deletion", "deletion_random", "outside"),
 )
 _MIN_PATIENTS = 10
 _PAIRS = {  # What is gained -> what is better if larger, and what it is compared with.
@@ -94,21 +94,26 @@ class Measurer:
         experiment = dataclasses.replace(bundle.experiment, evaluation=evaluation)
         self._score = predict.view_scorer(dataclasses.replace(bundle, experiment=experiment))
 
-    def rows(self, batch: Sequence[explain_inputs.Seen]) -> Iterator[dict[str, Any]]:
-        """Rows of the table of photographs: one a photograph with lesions, method and kind.
+    def measure(self, batch: Sequence[explain_inputs.Seen]) -> Iterator[list[dict[str, Any]]]:
+        """Rows of the table of every photograph: one a method and kind of lesion that it has.
 
         Another photograph's map, for comparison, is that of the one half a batch further on.
         """
-        with_masks = [(seen, paths) for seen in batch if (paths := self._paths(seen))]
-        if not with_masks:
-            return
-        rgb = np.stack([seen.picture.rgb for seen, _ in with_masks])
-        maps = {name: explain(rgb)[0] for name, explain in self._explainers.items()}
-        step = len(with_masks) // 2
-        for i, (seen, paths) in enumerate(with_masks):
-            other = (i + step) % len(with_masks)
-            own = {name: (m[i], m[other] if step else None) for name, m in maps.items()}
-            yield from self._photograph(seen, paths, own)
+        paths = [self._paths(seen) for seen in batch]
+        chosen = [i for i, found in enumerate(paths) if found]
+        maps: dict[str, np.ndarray] = {}
+        if chosen:
+            rgb = np.stack([batch[i].picture.rgb for i in chosen])
+            maps = {name: explain(rgb)[0] for name, explain in self._explainers.items()}
+        step, number = len(chosen) // 2, 0  # Of the next map.
+        for seen, found in zip(batch, paths, strict=True):
+            if not found:
+                yield []
+                continue
+            other = (number + step) % len(chosen)
+            own = {name: (m[number], m[other] if step else None) for name, m in maps.items()}
+            yield list(self._photograph(seen, found, own))
+            number += 1
 
     def _paths(self, seen: explain_inputs.Seen) -> dict[str, Path]:
         name = label_table.identify(seen.item.name)
@@ -148,6 +153,8 @@ class Measurer:
                 if kind == ANY:
                     row |= {"insertion": area.insertion, "insertion_random": random.insertion}
                     row |= {"deletion": area.deletion, "deletion_random": random.deletion}
+                    is_outside = localization.is_outside(own, retina(seen.picture.rgb))
+                    row |= {"outside": float(is_outside)}
                 yield row
 
 
@@ -155,14 +162,19 @@ def _targets(whole: np.ndarray, paths: Mapping[str, Path]) -> dict[str, localiza
     """Kind, and ANY for all together -> what maps are measured against, where there is a lesion."""
     masks = localization.read_masks(paths, like=(whole.shape[0], whole.shape[1]))
     height, width = next(iter(masks.values())).shape
-    lit = quality.lit_field(np.ascontiguousarray(whole[..., ::-1]))[1].astype(np.uint8)
-    retina = cv2.resize(lit, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    lit = retina(whole).astype(np.uint8)
+    inside = cv2.resize(lit, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     every = {ANY: np.logical_or.reduce(list(masks.values())), **masks}
     return {
-        kind: localization.Target(mask, retina)
+        kind: localization.Target(mask, inside)
         for kind, mask in every.items()
-        if (mask & retina).any()
+        if (mask & inside).any()
     }
+
+
+def retina(rgb: np.ndarray) -> np.ndarray:
+    """Where a picture, uint8 RGB (height, width, 3), is not the dark surround: bool."""
+    return quality.lit_field(np.ascontiguousarray(rgb[..., ::-1]))[1]
 
 
 def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]:
@@ -190,7 +202,8 @@ def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]
             if len(part := together[together["label"] == label])
         ]
         figures = [_figures(part) for _, _, part in groups]
-        verdicts += _verdicts(str(method), figures[0], patients=together["patient"].nunique())
+        told = _verdicts(figures[0], together)
+        verdicts += [{"method": str(method), "alarm": alarm, "text": text} for alarm, text in told]
         rows += [
             {"method": method, "by": by, "name": name, "photographs": len(part)}
             | {key: estimate.to_dict() for key, estimate in found.items()}
@@ -230,29 +243,40 @@ def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
 
 
 def _verdicts(
-    method: str, found: Mapping[str, metrics.Estimate], *, patients: int
-) -> list[dict[str, Any]]:
-    if patients < _MIN_PATIENTS:
+    found: Mapping[str, metrics.Estimate], photographs: pd.DataFrame
+) -> list[tuple[bool, str]]:
+    """Sentences on one method, each with whether it is bad news.
+
+    Args:
+      found: its figures.
+      photographs: its rows of the table, ANY kind of lesion together.
+    """
+    if (patients := photographs["patient"].nunique()) < _MIN_PATIENTS:
         text = f"{patients} patients with lesions are too few to tell whether the maps show them."
-        return [{"method": method, "alarm": True, "text": text}]
-    hit, chance, energy, area = (found[key] for key in ("hit", "hit_chance", "energy", "area"))
+        return [(True, text)]
+    hit, energy = found["hit"], found["energy"]
     is_hit, is_energy = found["hit_gain"].low > 0, found["energy_gain"].low > 0
     told = [
         (
             not is_hit,
             f"The maps {'point' if is_hit else 'do not point'} at lesions: the highest place is on "
-            f"one or beside it in {_percent(hit)}, {100 * chance.value:.1f} % by chance.",
+            f"one or beside it in {_percent(hit)}, {_share(found['hit_chance'])} by chance"
+            f"{_others(found['hit_other'])}.",
         ),
         (
             not is_energy,
             f"The share of the maps on lesions, {_percent(energy)}, is "
             f"{'above' if is_energy else 'not above'} the lesions' share of the retina, "
-            f"{100 * area.value:.1f} %.",
+            f"{_share(found['area'])}{_others(found['energy_other'])}.",
         ),
     ]
-    if max(found["hit_own"].low, found["energy_own"].low) <= 0:
-        text = "Another photograph's map does as well: it may show where lesions usually are."
-        told.append((True, text))
+    own = {"the highest place": found["hit_own"].low, "the share": found["energy_own"].low}
+    if alike := [name for name, low in own.items() if not low > 0]:
+        text = (
+            f"By {' and by '.join(alike)}, another photograph's map does as well, as far as "
+            f"{patients} patients tell: the maps may show where lesions usually are."
+        )
+        told.append((len(alike) == len(own), text))
     for key, text in (
         ("insertion_gain", "bringing back what the maps mark raises the score"),
         ("deletion_gain", "blurring what the maps mark lowers the score"),
@@ -260,7 +284,25 @@ def _verdicts(
         is_better = found[key].low > 0
         than = "more than" if is_better else "no more than"
         told.append((not is_better, f"{text.capitalize()} {than} doing so in random places."))
-    return [{"method": method, "alarm": alarm, "text": text} for alarm, text in told]
+    if outside := int(photographs["outside"].sum()):
+        told.append((True, _outside(outside, len(photographs))))
+    return told
+
+
+def _outside(outside: int, photographs: int) -> str:
+    return (
+        f"In {outside:,} of {photographs:,} maps the highest place of all is outside of the "
+        "retina, on the dark surround; all other figures look inside alone."
+    )
+
+
+def _others(e: metrics.Estimate) -> str:
+    """What another photograph's map would have, as the end of a sentence."""
+    return "" if np.isnan(e.value) else f"; for another photograph's map it is {_share(e)}"
+
+
+def _share(e: metrics.Estimate) -> str:
+    return f"{100 * e.value:.1f} %"
 
 
 def _percent(e: metrics.Estimate) -> str:

@@ -6,16 +6,16 @@ are loaded. `render` is pure.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import markupsafe
 import numpy as np
 import pandas as pd
 
 from beam_jobs import explain_part, heatmap_shards
-from dr_tfx import NOTICE, specs
+from dr_tfx import pages, specs
 
 FILE_NAME = "index.html"
 _REJECTS_SHOWN = 50
@@ -31,12 +31,15 @@ def render(
     method: str,
     settings: explain_part.Settings,
     is_raw: bool,
+    alarms: Sequence[str],
+    notices: Sequence[str],
     measures: Mapping[str, Any] | None,
 ) -> str:
     """The page, as HTML text; everything that comes from data is escaped.
 
     Args:
-      index: one row a photograph: id, label, target, score, decision, shard.
+      index: one row a photograph: id, label, target, score, decision, shard, outside; of raw ones
+        ungradable and training_split.
       rejects: id, reason and detail of those that were not explained.
       title: what was explained, for people.
       experiment: names labels and classes.
@@ -44,39 +47,49 @@ def render(
       method: what people call the way the maps were made.
       settings: of the job.
       is_raw: these are raw photographs.
+      alarms: sentences on what spoils all that follows.
+      notices: sentences on what else to know before reading on.
       measures: what `explain_measures.summarise` returned, if there are masks.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dr_tfx"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
-    folder = heatmap_shards.OVERLAYS
-    if is_raw and settings.overlays == "full":
-        folder = heatmap_shards.THUMBNAILS
-    data = _columns(index, experiment) | {
-        "overlays": "" if settings.overlays == "none" else heatmap_shards.OVERLAYS,
-        "thumbnails": folder,
-        "threshold": threshold,
-    }
-    return environment.get_template("heatmaps.html.j2").render(
-        data=_json(data),
+    data = _columns(index, experiment) | _folders(settings, is_raw=is_raw)
+    outside, trained = int(index["outside"].sum()), any(data["training"])
+    if outside:
+        notices = [*notices, _outside(outside, len(index))]
+    return pages.render(
+        "heatmaps.html.j2",
+        digits=_digits,
+        data=_json(data | {"threshold": threshold}),
         title=title,
         photographs=len(index),
         has_labels=bool(index["label"].notna().any()),
         has_overlays=settings.overlays != "none",
-        labels=experiment.dataset.label_names,
         classes=experiment.task.class_names,
         threshold=threshold,
         method=method,
+        alarms=alarms,
+        notices=notices,
+        outside=outside,
+        trained=trained,
         rejects=rejects.head(_REJECTS_SHOWN).to_dict("records"),
         rejected=len(rejects),
         measures=measures,
         masks=settings.masks,
-        notice=NOTICE,
+    )
+
+
+def _folders(settings: explain_part.Settings, *, is_raw: bool) -> dict[str, str]:
+    """Where the overlays are, "" for nowhere, and small ones of them."""
+    has_small = is_raw and settings.overlays == "full"
+    return {
+        "overlays": "" if settings.overlays == "none" else heatmap_shards.OVERLAYS,
+        "thumbnails": heatmap_shards.THUMBNAILS if has_small else heatmap_shards.OVERLAYS,
+    }
+
+
+def _outside(outside: int, photographs: int) -> str:
+    return (
+        f"In {outside:,} of {photographs:,} photographs the highest place of the map is outside of "
+        "the retina, on the dark surround: such a map shows no finding."
     )
 
 
@@ -94,7 +107,9 @@ def _columns(index: pd.DataFrame, experiment: specs.Experiment) -> dict[str, Any
         "target": index["target"].fillna(-1).astype(int).tolist(),
         "decision": index["decision"].map(names.index).astype(int).tolist(),
         "score": index["score"].round(4).tolist(),
+        "outside": index["outside"].tolist(),
         "ungradable": index["ungradable"].tolist() if "ungradable" in index else [],
+        "training": index["training_split"].tolist() if "training_split" in index else [],
     }
 
 
@@ -104,16 +119,8 @@ def _json(data: Mapping[str, Any]) -> markupsafe.Markup:
     return markupsafe.Markup(text.replace("<", "\\u003c"))
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _interval(estimate: Mapping[str, float | None], scale: float = 100, digits: int = 1) -> str:
-    if estimate["value"] is None:
-        return ""
-    low, high = (scale * (estimate[end] or 0.0) for end in ("low", "high"))
-    return f"({low:.{digits}f} to {high:.{digits}f})"
+def _digits(row: Mapping[str, Any], key: str, rivals: Mapping[str, str]) -> int:
+    """Decimals of percents that are to be compared: two figures of the smallest that is not 0."""
+    shares = [row[name]["value"] for name in (key, *rivals.values())]
+    least = min((share for share in shares if share), default=1.0)
+    return max(1, 1 - math.floor(math.log10(100 * least)))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,13 +16,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from beam_jobs import explain_inputs, explain_measures, heatmap_shards
-from dr_tfx import explainer, gradcam, localization, manifest, models, records
+from beam_jobs import explain_inputs, explain_measures, heatmap_shards, output
+from dr_tfx import explainer, gradcam, leaks, localization, manifest, models, records
 
 OVERLAYS = ("full", "small", "none")
 COLUMNS = (
     *("id", "label", "target", "score", "shard", "overlay"),
-    *("photograph", "ungradable", "reason", "detail"),
+    *("photograph", "ungradable", "outside", "digest", "measures", "reason", "detail"),
 )
 _LOADING = threading.Lock()
 
@@ -60,29 +61,26 @@ class ExplainPart(beam.DoFn):
             return
         final = heatmap_shards.path(self._output_dir, part.name)
         temporary = final.with_name(f"{final.name}.tmp")
-        batch_size = self._explainer.bundle.experiment.evaluation.batch_size
+        batch_size = self._explainer.at_once
+        if self._measurer:  # Another photograph's map, for comparison, is one of the same batch.
+            batch_size = self._explainer.bundle.experiment.evaluation.batch_size
         rows: list[dict[str, Any]] = []
-        measures: list[dict[str, Any]] = []
-        with temporary.open("wb") as stream, ThreadPoolExecutor(self._settings.threads) as pool:
-            writer = records.RecordWriter(stream)
-            pictures = self._inputs.pictures(part)
-            while batch := list(itertools.islice(pictures, batch_size)):
-                usable = [seen for seen in batch if isinstance(seen, explain_inputs.Seen)]
-                rejected = [r for r in batch if isinstance(r, explain_inputs.Rejected)]
-                rows += map(self._reject, rejected)
-                if usable:
-                    rows += self._explain(usable, part, writer, pool)
-                if usable and self._measurer:
-                    measures += self._measurer.rows(usable)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(final)
-        if self._measurer:
-            table = pd.DataFrame(measures, columns=list(explain_measures.COLUMNS))
-            path = heatmap_shards.measures_path(self._output_dir, part.name)
-            manifest.write_text(path, table.to_csv(index=False))
-        text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
-        manifest.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
+        with output.Live(str(heatmap_shards.live_path(self._output_dir, part.name))) as live:
+            with temporary.open("wb") as stream, ThreadPoolExecutor(self._settings.threads) as pool:
+                writer = records.RecordWriter(stream)
+                pictures = self._inputs.pictures(part)
+                while batch := list(itertools.islice(pictures, batch_size)):
+                    usable = [seen for seen in batch if isinstance(seen, explain_inputs.Seen)]
+                    rejected = [r for r in batch if isinstance(r, explain_inputs.Rejected)]
+                    rows += map(self._reject, rejected)
+                    for row in self._explain(usable, part, writer, pool):
+                        rows.append(row)
+                        live.say(len(rows))
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(final)
+            text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+            manifest.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
         yield part.name
 
     def _explain(
@@ -92,12 +90,19 @@ class ExplainPart(beam.DoFn):
         writer: records.RecordWriter,
         pool: Executor,
     ) -> Iterator[dict[str, Any]]:
-        """Writes heat maps and overlays of a batch; gives its rows."""
+        """Writes heat maps and overlays of a batch; gives the row of each when it is done."""
+        if not usable:
+            return
         maps, scores = self._explainer(np.stack([seen.picture.rgb for seen in usable]))
         overlays = pool.map(functools.partial(self._draw, part=part), usable, maps)
+        measured: Iterator[list[dict[str, Any]]] = itertools.repeat([], len(usable))
+        if self._measurer:
+            measured = self._measurer.measure(usable)
         task = self._explainer.bundle.experiment.task
-        for seen, heatmap, score, overlay in zip(usable, maps, scores, overlays, strict=True):
-            item = seen.item
+        for seen, heatmap, score, overlay, measures in zip(
+            usable, maps, scores, overlays, measured, strict=True
+        ):
+            item, rgb = seen.item, seen.picture.rgb
             writer.write(heatmap_shards.record(item.id, heatmap, float(score)))
             yield {
                 "id": item.id,
@@ -108,6 +113,9 @@ class ExplainPart(beam.DoFn):
                 "overlay": overlay,
                 "photograph": self._inputs.path(item),
                 "ungradable": seen.picture.ungradable,
+                "outside": int(localization.is_outside(heatmap, explain_measures.retina(rgb))),
+                "digest": leaks.digest(rgb).hex(),
+                "measures": json.dumps(measures),
             }
 
     def _reject(self, rejected: explain_inputs.Rejected) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Joins what the parts of the explain job left: index, rejects, measures, figures and the page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from absl import logging
@@ -16,13 +16,26 @@ from beam_jobs import (
     explain_part,
     heatmap_shards,
 )
-from dr_tfx import explainer, manifest
+from dr_tfx import explainer, leaks, manifest, splits
 
 INDEX_FILE, REJECTS_FILE = "index.csv", "rejects.csv"
 MEASURES_FILE = "localization.json"
 FILES = (INDEX_FILE, REJECTS_FILE, explain_page.FILE_NAME, "gradcam_*.png")
-_OF_SPLIT = ["id", "label", "target", "score", "decision", "shard", "overlay"]
+_OF_SPLIT = ["id", "label", "target", "score", "decision", "shard", "overlay", "outside"]
 _OF_PHOTOGRAPHS = [*_OF_SPLIT, "photograph", "ungradable"]
+
+
+_NONE_IN_TRAINING = (
+    "None of these photographs is in the data set that the model was trained on, nor is any name "
+    "of their patients (of photographs, where patients are not known)."
+)
+
+
+class Training(NamedTuple):
+    """The data set that the model was trained on."""
+
+    folder: Path
+    data: manifest.Manifest
 
 
 def write(
@@ -32,26 +45,32 @@ def write(
     explain_with: explainer.Explainer,
     *,
     title: str,
+    notices: Sequence[str],
+    training: Training | None,
     output_dir: Path,
 ) -> None:
     """Writes all that is about more than one part.
 
     Raises:
-      ValueError: every photograph was rejected.
+      ValueError: every photograph was rejected, or the data set of the training is damaged.
     """
     experiment = explain_with.bundle.experiment
     rows = _read(parts, output_dir)
     is_rejected = rows["reason"] != ""
-    rejects, index = rows[is_rejected], rows[~is_rejected]
+    rejects, explained = rows[is_rejected], rows[~is_rejected]
     if inputs.is_raw:
         _write_rejects(rejects, len(rows), output_dir)
-    decisions = index["score"].map(explain_with.decide).astype(str)
-    index = index.assign(decision=decisions)[_OF_PHOTOGRAPHS if inputs.is_raw else _OF_SPLIT]
-    index = index.sort_values("id", kind="stable", ignore_index=True)
+    alarms: list[str] = []
+    split_of = None
+    if training and inputs.is_raw:
+        split_of, alarms = _in_training(explained, parts, training)
+        notices = notices if alarms else [*notices, _NONE_IN_TRAINING]
+    columns = _OF_PHOTOGRAPHS if inputs.is_raw else _OF_SPLIT
+    index = _index(explained, explain_with, columns, split_of)
     manifest.write_text(output_dir / INDEX_FILE, index.to_csv(index=False))
     measures = None
     if settings.masks:
-        measures = _measures(parts, output_dir, experiment.dataset.label_names)
+        measures = _measures(explained, output_dir, experiment.dataset.label_names)
     explain_figures.write(
         index,
         parts,
@@ -70,9 +89,56 @@ def write(
         method=explain_with.title,
         settings=settings,
         is_raw=inputs.is_raw,
+        alarms=alarms,
+        notices=notices,
         measures=measures,
     )
     manifest.write_text(output_dir / explain_page.FILE_NAME, html)
+
+
+def _index(
+    explained: pd.DataFrame,
+    explain_with: explainer.Explainer,
+    columns: Sequence[str],
+    split_of: Mapping[str, str] | None,
+) -> pd.DataFrame:
+    """The rows of these columns by id; with the split of the training's data set, if looked for."""
+    index = explained.assign(
+        decision=explained["score"].map(explain_with.decide).astype(str),
+        outside=explained["outside"].astype(int),
+    )[list(columns)]
+    if split_of is not None:
+        index["training_split"] = [split_of.get(name, "") for name in index["id"]]
+    return index.sort_values("id", kind="stable", ignore_index=True)
+
+
+def _in_training(
+    explained: pd.DataFrame, parts: Sequence[explain_inputs.Part], training: Training
+) -> tuple[dict[str, str], list[str]]:
+    """Which photographs are in the data set of the training: id -> split, and what is to be said.
+
+    Those of several of its splits, as may be where it has twins, count as the first that flatters
+    most: train, validation, test.
+    """
+    patients = {item.id: item.patient for part in parts for item in part.items}
+    here = (
+        leaks.Photograph(id_, patients[id_], "", bytes.fromhex(digest))
+        for id_, digest in zip(explained["id"], explained["digest"], strict=True)
+    )
+    shared = leaks.with_training(here, training_dir=training.folder, training=training.data)
+    split_of: dict[str, str] = {}
+    for found in sorted(shared["identical"], key=lambda f: splits.SPLITS.index(f["split"])):
+        split_of.setdefault(found["id"], found["split"])
+    said = leaks.training_alarms(shared)
+    if trained := sum(split == splits.SPLITS[0] for split in split_of.values()):
+        said.insert(
+            0,
+            f"The model was trained on {trained:,} of these {len(explained):,} photographs: their "
+            "heat maps flatter it, and so does what is measured of them.",
+        )
+    for sentence in said:
+        logging.warning("ALARM: %s", sentence)
+    return split_of, said
 
 
 def _write_rejects(rejects: pd.DataFrame, total: int, output_dir: Path) -> None:
@@ -93,13 +159,11 @@ def _write_rejects(rejects: pd.DataFrame, total: int, output_dir: Path) -> None:
 
 
 def _measures(
-    parts: Sequence[explain_inputs.Part], output_dir: Path, label_names: Sequence[str]
+    explained: pd.DataFrame, output_dir: Path, label_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Averages the tables of measures, writes them, and says what follows."""
-    paths = [heatmap_shards.measures_path(output_dir, part.name) for part in parts]
-    as_text = {"id": str, "patient": str}
-    read = [pd.read_csv(path, converters=as_text) for path in paths]
-    table = pd.concat([part for part in read if len(part)] or read, ignore_index=True)
+    """Writes the table of measures and its averages, and says what follows."""
+    rows = [row for measures in explained["measures"] for row in json.loads(measures)]
+    table = pd.DataFrame(rows, columns=list(explain_measures.COLUMNS)).astype({"label": "Int64"})
     if table.empty:
         raise ValueError(
             "no photograph that can be used has a lesion in its retina: nothing to measure. Are "
@@ -119,7 +183,7 @@ def _measures(
 
 def _read(parts: Sequence[explain_inputs.Part], output_dir: Path) -> pd.DataFrame:
     """The rows of all parts."""
-    numbers = {"label": "Int64", "target": "Int64"}
+    numbers = dict.fromkeys(("label", "target", "outside"), "Int64")
     text = dict.fromkeys(set(explain_part.COLUMNS) - {*numbers, "score"}, "str")
     # No id is a number or missing, and no digit of a score is lost.
     return pd.concat(

@@ -28,9 +28,9 @@ def index_path(output_dir: Path, part: str) -> Path:
     return output_dir / f"heatmaps-{part}.csv"
 
 
-def measures_path(output_dir: Path, part: str) -> Path:
-    """Where a part's rows of the table of measures are."""
-    return output_dir / f"localization-{part}.csv"
+def live_path(output_dir: Path, part: str) -> Path:
+    """Where a part's worker says how many photographs it has done, until it is finished."""
+    return output_dir / f"heatmaps-{part}.live"
 
 
 def is_done(output_dir: Path, part: str) -> bool:

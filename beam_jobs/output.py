@@ -9,6 +9,7 @@ import contextlib
 import os
 import posixpath
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_LIVE_SECONDS = 0.2
 _AS_IT_IS = {"compression_type": CompressionTypes.UNCOMPRESSED}
 
 
@@ -131,3 +133,37 @@ def delete_folder(folder: str) -> None:
     if not is_remote(folder):
         with contextlib.suppress(FileNotFoundError):
             Path(folder).rmdir()
+
+
+class Live:
+    """A file of some counts, for whoever looks at the folder while a piece of work is being done.
+
+    It is gone when the work is over. In an object store, where every word costs money, there is
+    none.
+    """
+
+    def __init__(self, path: str):
+        self._path, self._silent = path, is_remote(path)
+        self._next = time.monotonic() + _LIVE_SECONDS
+
+    def __enter__(self) -> "Live":
+        return self
+
+    def say(self, *counts: int) -> None:
+        """Writes the counts down, a few times a second at most."""
+        if self._silent or time.monotonic() < self._next:
+            return
+        Path(self._path).write_text(" ".join(map(str, counts)))
+        self._next = time.monotonic() + _LIVE_SECONDS
+
+    def __exit__(self, *_: object) -> None:
+        if not self._silent:
+            delete(self._path)
+
+
+def read_live(path: str) -> list[int]:
+    """What a `Live` has said; nothing where it has not begun, or has just ended."""
+    try:
+        return [int(count) for count in read(path).split()]
+    except (OSError, ValueError):
+        return []

@@ -1,7 +1,9 @@
 """How far a job is, from what its workers leave in the folder: it works with every runner."""
 
 import contextlib
+import os
 import posixpath
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -9,6 +11,7 @@ from tqdm import tqdm
 
 from beam_jobs import output, write_shard
 
+_COLUMNS, _ROWS = 80, 24
 _POLL_SECONDS, _REMOTE_POLL_SECONDS = 0.2, 15.0  # A look into an object store costs money.
 
 
@@ -29,7 +32,7 @@ def bar(
       title: of the bar.
     """
     stop = threading.Event()
-    with tqdm(total=total, initial=0, desc=title, unit="photograph", disable=None) as shown:
+    with tqdm(total=total, desc=title, unit="photograph", disable=None, **_size()) as shown:
         if shown.disable:  # Nobody looks.
             yield
             return
@@ -55,6 +58,14 @@ def bar(
             poll()
 
 
+def _size() -> dict[str, int]:
+    """A size where the terminal tells none, as in containers: tqdm would show nothing there."""
+    with contextlib.suppress(OSError, ValueError):  # No terminal: there is no bar.
+        if os.get_terminal_size(sys.stderr.fileno()).columns == 0:
+            return {"ncols": _COLUMNS, "nrows": _ROWS}
+    return {}
+
+
 def of_build(output_dir: str, *, total: int) -> contextlib.AbstractContextManager[None]:
     """The bar of a build into this folder, which shows rejects too."""
     seconds = _REMOTE_POLL_SECONDS if output.is_remote(output_dir) else _POLL_SECONDS
@@ -74,17 +85,11 @@ class _Watched:
         running = [(0, 0)]
         for name in output.sizes(self._folder):
             if name.endswith(write_shard.LIVE_SUFFIX):
-                running.append(self._live(name))
+                said = output.read_live(posixpath.join(self._folder, name))
+                written, rejected, *_ = *said, 0, 0
+                running.append((written, rejected))
             elif (shard := write_shard.shard_of(name)) and shard not in self._finished:
                 sidecar = write_shard.read_sidecar(self._output_dir, shard)
                 self._finished[shard] = sidecar.records, len(sidecar.rejects)
-        written, rejected = zip(*running, *self._finished.values(), strict=True)
-        return sum(written) + sum(rejected), {"rejected": sum(rejected)}
-
-    def _live(self, name: str) -> tuple[int, int]:
-        """Examples and rejects of an unfinished shard; nothing where it has just been finished."""
-        try:
-            written, rejected = output.read(posixpath.join(self._folder, name)).split()
-        except (OSError, ValueError):
-            return 0, 0
-        return int(written), int(rejected)
+        done, rejects = map(sum, zip(*running, *self._finished.values(), strict=True))
+        return done + rejects, {"rejected": rejects}

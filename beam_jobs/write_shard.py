@@ -11,10 +11,8 @@ import dataclasses
 import hashlib
 import json
 import posixpath
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -28,7 +26,6 @@ PROGRESS = "_progress"
 ROWS_FILE = "rows.jsonl"
 LIVE_SUFFIX = ".live"  # How far an unfinished shard is: examples and rejects so far.
 _SIDECAR_SUFFIX = ".shard.json"  # What a finished shard holds.
-_LIVE_SECONDS = 0.2
 
 
 class Row(NamedTuple):
@@ -78,10 +75,11 @@ class WriteShard(beam.DoFn):
             yield task.shard
             return
         path = posixpath.join(self._output_dir, task.shard)
+        live = posixpath.join(self._output_dir, PROGRESS, task.shard + LIVE_SUFFIX)
         sidecar = Sidecar()
         with (
             contextlib.suppress(_NothingToKeep),
-            _Live(self._output_dir, task.shard) as live,
+            output.Live(live) as said,
             concurrent.futures.ThreadPoolExecutor(self._threads) as pool,
             output.create(path) as stream,
         ):
@@ -92,7 +90,7 @@ class WriteShard(beam.DoFn):
                 sidecar.add(made)
                 if made.example:
                     writer.write(made.example)
-                live.say(sidecar)
+                said.say(sidecar.records, len(sidecar.rejects))
             if not sidecar.records:
                 raise _NothingToKeep
         if not sidecar.records:
@@ -194,28 +192,6 @@ def sidecar_path(output_dir: str, shard: str) -> str:
 def shard_of(name: str) -> str:
     """The shard that a file in PROGRESS is the sidecar of; "" for other files."""
     return name.removesuffix(_SIDECAR_SUFFIX) if name.endswith(_SIDECAR_SUFFIX) else ""
-
-
-class _Live:
-    """Tells whoever looks at the folder how far a shard is; nothing in an object store."""
-
-    def __init__(self, output_dir: str, shard: str):
-        self._path = posixpath.join(output_dir, PROGRESS, shard + LIVE_SUFFIX)
-        self._next = time.monotonic() + _LIVE_SECONDS
-        self._silent = output.is_remote(output_dir)
-
-    def __enter__(self) -> "_Live":
-        return self
-
-    def say(self, done: Sidecar) -> None:
-        if self._silent or time.monotonic() < self._next:
-            return
-        Path(self._path).write_text(f"{done.records} {len(done.rejects)}")
-        self._next = time.monotonic() + _LIVE_SECONDS
-
-    def __exit__(self, *_: object) -> None:
-        if not self._silent:
-            output.delete(self._path)
 
 
 def _in_order(

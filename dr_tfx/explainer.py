@@ -9,6 +9,7 @@ import tensorflow as tf
 from dr_tfx import gradcam, heads, models, predict, specs
 
 DEFAULT_THRESHOLD = 0.5  # Where no evaluation has chosen one yet.
+PIXELS = 16 * 224**2  # Of the pictures that pass the network at once: bounds the memory.
 
 
 class Explainer:
@@ -35,6 +36,8 @@ class Explainer:
         views = len(bundle.experiment.evaluation.views)
         over = f", mean of {views} views" if average_views and views > 1 else ""
         self.title = self._heatmaps.title + over  # How a figure calls the maps.
+        size, batch = bundle.experiment.dataset.recipe.size, bundle.experiment.evaluation.batch_size
+        self.at_once = min(batch, max(1, PIXELS // size**2))  # Images that pass the network.
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Explains a batch of uint8 RGB images (n, size, size, 3).
@@ -43,15 +46,21 @@ class Explainer:
           Heat maps float32 (n, h, w), 0 to 1, and scores float64 (n,), one probability of those of
           all views. A view that has a map takes no second pass for its score.
         """
-        if self._average_views:
-            maps, scores = self._over_views(images)
-        else:
-            maps, scores = self._heatmaps(images)
-            if self._other_scores:
-                others = self._other_scores(tf.convert_to_tensor(images)).numpy()
-                scores = np.concatenate([scores, others], axis=1)
+        explain = self._over_views if self._average_views else self._as_they_are
+        pieces = [
+            explain(images[i : i + self.at_once]) for i in range(0, len(images), self.at_once)
+        ]
+        maps, scores = map(np.concatenate, zip(*pieces, strict=True))
         how = self.bundle.experiment.evaluation.combine
         return maps, predict.combine(scores.astype(np.float64), how)
+
+    def _as_they_are(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Maps of the first view, the identity; scores (n, views)."""
+        maps, scores = self._heatmaps(images)
+        if self._other_scores:
+            others = self._other_scores(tf.convert_to_tensor(images)).numpy()
+            scores = np.concatenate([scores, others], axis=1)
+        return maps, scores
 
     def _over_views(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Maps of all views, each turned back, averaged and scaled anew; scores (n, views)."""

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from dr_tfx import NOTICE, gradcam, specs
 
@@ -46,7 +47,8 @@ def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> 
 
     def write(left: float, top: float, text: str, size: float, colour: str = _INK) -> None:
         at = (left / width, 1 - top / height)
-        figure.text(*at, text, size=size, color=colour, ha="left", va="baseline", parse_math=False)
+        drawn = figure.text(*at, text, size=size, color=colour, va="baseline", parse_math=False)
+        _shorten(drawn, most=(width - left - _EDGE) * _DPI)
 
     write(_EDGE, 0.34, title, 11)
     lefts = [_EDGE + i * (_CELL + _GAP) for i in range(3)]
@@ -71,6 +73,16 @@ def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _shorten(text: Text, *, most: float) -> None:
+    """Cuts a text that is wider than so many pixels in its first half, where a long name is."""
+    whole = text.get_text()
+    kept = len(whole)
+    while kept > 3 and (width := text.get_window_extent().width) > most:
+        kept = min(kept - 1, int(kept * most / width))
+        end = 2 * kept // 3
+        text.set_text(f"{whole[: kept - end]}…{whole[-end:]}")
 
 
 def _draw_scale(figure: Figure, axes: Axes, colormap: str) -> None:

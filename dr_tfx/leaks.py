@@ -7,7 +7,7 @@ pixels and the names of the patients.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,25 +62,29 @@ def alarms(shared: Mapping[str, Any]) -> list[str]:
     return found
 
 
-class _Seen(NamedTuple):
-    """An example of a data set."""
+class Photograph(NamedTuple):
+    """A photograph, of a data set or from elsewhere."""
 
     id: str
     patient: str
     split: str
-    digest: bytes  # Of the prepared pixels.
+    digest: bytes  # Of the prepared pixels, see `digest`.
+
+
+def digest(rgb: np.ndarray) -> bytes:
+    """128 bits of a picture's pixels, uint8 (size, size, 3): equal for equal pictures."""
+    return hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16).digest()
 
 
 def with_training(
-    data_dir: Path, data: manifest.Manifest, *, training_dir: Path, training: manifest.Manifest
+    photographs: Iterable[Photograph], *, training_dir: Path, training: manifest.Manifest
 ) -> dict[str, Any]:
     """What photographs from elsewhere share with the data set that a model was trained on.
 
-    Both are read once; in memory are a few words of every photograph from elsewhere.
+    That is read once; in memory are a few words of every photograph from elsewhere.
 
     Args:
-      data_dir: of the photographs from elsewhere, prepared by the recipe of the other.
-      data: its manifest.
+      photographs: from elsewhere, prepared by the recipe of the other.
       training_dir: the data set that the model was trained on, validation and test included.
       training: its manifest.
 
@@ -92,13 +96,13 @@ def with_training(
     Raises:
       ValueError: a shard is damaged.
     """
-    here = list(_examples(data_dir, data))
+    here = list(photographs)
     ids: dict[bytes, list[str]] = {}
     for example in here:
         ids.setdefault(example.digest, []).append(example.id)
     splits_of: dict[str, set[str]] = {example.patient: set() for example in here}
     identical = []
-    for other in _examples(training_dir, training, title="look for known ones"):
+    for other in examples(training_dir, training, title="look for known ones"):
         if other.patient in splits_of:
             splits_of[other.patient].add(other.split)
         identical += [
@@ -142,22 +146,26 @@ def training_alarms(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _examples(folder: Path, data: manifest.Manifest, title: str = "") -> Iterator[_Seen]:
+def examples(folder: Path, data: manifest.Manifest, title: str = "") -> Iterator[Photograph]:
+    """The photographs of a data set; with a title, a bar of that name shows how far it is.
+
+    Raises:
+      ValueError: a shard is damaged.
+    """
     total = sum(shard.records for shard in data.shards)
     with tqdm(total=total, desc=title, unit="image", disable=not title) as bar:
         for shard in data.shards:
             try:
                 with (folder / shard.name).open("rb") as stream:
                     for serialized in records.read(stream):
-                        yield _seen(records.parse(serialized), shard.split, data)
+                        yield _photograph(records.parse(serialized), shard.split, data)
                         bar.update()
             except ValueError as error:
                 raise ValueError(f"{folder / shard.name}: {error}") from error
 
 
-def _seen(example: Mapping[str, Any], split: str, data: manifest.Manifest) -> _Seen:
+def _photograph(example: Mapping[str, Any], split: str, data: manifest.Manifest) -> Photograph:
     recipe = data.dataset.recipe
     pixels = records.decode_image(example[records.IMAGE_ENCODED], recipe.encoding, recipe.size)
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
     patient = example[records.IMAGE_PATIENT].decode()
-    return _Seen(example[records.IMAGE_ID].decode(), patient, split, digest)
+    return Photograph(example[records.IMAGE_ID].decode(), patient, split, digest(pixels))

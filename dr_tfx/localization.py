@@ -74,6 +74,23 @@ class Target:
         return Pointing(hit, self.hit_chance, energy, self.area)
 
 
+def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
+    """Whether the middle of a map's highest place is on the dark surround of the retina.
+
+    Args:
+      heatmap: float32 (h, w), none of it below 0; at any resolution.
+      retina: bool (height, width), of the picture that the map covers.
+
+    Returns:
+      False for a map without evidence, and where there is no retina to be outside of.
+    """
+    if not heatmap.any() or not retina.any():
+        return False
+    cells = np.argwhere(heatmap == heatmap.max())
+    middles = (cells + 0.5) * (np.array(retina.shape) / heatmap.shape)
+    return not retina[tuple(middles.astype(int).T)].any()
+
+
 def spread(heatmap: np.ndarray, box: images.Box, *, height: int, width: int) -> np.ndarray:
     """A heat map of a recipe's square at its place on the photograph.
 

@@ -1,8 +1,8 @@
-"""A page that needs nothing else: one HTML file without scripts, fonts or addresses.
+"""Pages that need no network: HTML files without fonts or addresses of others.
 
-It can be mailed, archived and opened in ten years. Templates, their style and the words for figures
-are here; what a page says is the business of `report` and `compare`. Everything that comes from
-data is escaped.
+They can be archived and opened in ten years; those of `report` and `compare` need nothing beside
+them and no scripts, so that they can be mailed. Templates, their style and the words for figures
+are here; what a page says is its module's business. Everything that comes from data is escaped.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(notice=NOTICE, **values)
 
 
-def percent(value: Any) -> str:
+def percent(value: Any, digits: int = 1) -> str:
     """A share, or the estimate of one, as '96.0 %'; undefined as a dash."""
     value = _plain(value)
-    return _UNKNOWN if value is None else f"{100 * value:.1f}{_PERCENT}"
+    return _UNKNOWN if value is None else f"{100 * value:.{digits}f}{_PERCENT}"
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -53,19 +53,20 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def interval(estimate: Mapping[str, Any], kind: str = "percent") -> str:
+def interval(estimate: Mapping[str, Any], kind: str = "percent", digits: int = 1) -> str:
     """The ends of an interval as '89.5–97.4'; an end that is not known as '?'.
 
     Args:
       estimate: low and high; either may be None.
       kind: 'percent' of shares, 'number', or 'ratio', whose upper end may be infinite.
+      digits: of percents.
     """
     low, high = estimate["low"], estimate["high"]
     if low is None and high is None:
         return "not known"
     if kind == "ratio":
         return f"{'?' if low is None else ratio(low)}–{ratio(high)}"
-    scale, digits = (100, 1) if kind == "percent" else (1, 3)
+    scale, digits = (100, digits) if kind == "percent" else (1, 3)
     ends = ("?" if end is None else number(scale * end, digits) for end in (low, high))
     return (" to " if low is not None and low < 0 else "–").join(ends)
 

@@ -8,23 +8,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dr_tfx import explainer, figures, images, manifest, models, specs
+from dr_tfx import calibration, explainer, figures, images, manifest, models, specs
 
 TABLE_FILE = "predictions.csv"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """One row of the table: either a probability and a decision, or the reason there is none.
+    """One row of the table: either a score and a decision, or the reason there is none.
 
-    A probability may come with a warning: the photograph is `ungradable`, and was scored because
-    the model's recipe only counts such photographs.
+    A score may come with a warning: the photograph is `ungradable`, and was scored because the
+    model's recipe only counts such photographs.
     """
 
     photo: str
-    probability: float | None = None  # Of the positive class, mean over the views.
+    probability: float | None = None  # The score, calibrated by the temperature of validation.
+    score: float | None = None  # Of the positive class, as the model gives it, over the views.
     decision: str = ""  # Class name.
-    threshold: float | None = None  # From this probability on, the positive class.
+    threshold: float | None = None  # From this score on, the positive class.
     figure: str = ""  # File name.
     rejected: str = ""  # Reason.
     ungradable: str = ""  # "black", "blown_out" or "no_retina".
@@ -83,7 +84,7 @@ def _read_all(
     output_dir.mkdir(parents=True, exist_ok=True)
     experiment = explain.bundle.experiment
     names, remaining = _figure_names(paths), iter(paths)
-    while batch := list(itertools.islice(remaining, experiment.evaluation.batch_size)):
+    while batch := list(itertools.islice(remaining, explain.at_once)):
         prepared = [_prepare(path, experiment.dataset.recipe) for path in batch]
         usable = [picture.rgb for picture in prepared if not isinstance(picture, str)]
         results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
@@ -96,7 +97,8 @@ def _read_all(
             heatmap, score = next(results)
             reading = Reading(
                 photo=str(path),
-                probability=float(score),
+                probability=_calibrated(explain.bundle, float(score)),
+                score=float(score),
                 decision=explain.decide(float(score)),
                 threshold=explain.threshold,
                 figure=names[path],
@@ -130,12 +132,20 @@ def _prepare(path: Path, recipe: specs.Recipe) -> images.Picture | str:
         return str(error)
 
 
+def _calibrated(bundle: models.Bundle, score: float) -> float | None:
+    """The probability that a score stands for; None where nothing is fitted yet."""
+    if bundle.fitted is None:
+        return None
+    return float(calibration.apply_temperature(score, bundle.fitted.temperature))
+
+
 def _caption(reading: Reading) -> str:
-    return (
-        f"{reading.decision}   probability {reading.probability:.3f}   "
-        f"threshold {reading.threshold:.3f}"
-        + (f"   ungradable: {reading.ungradable}" if reading.ungradable else "")
-    )
+    said = [f"{reading.decision}", f"score {reading.score:.3f}, threshold {reading.threshold:.3f}"]
+    if reading.probability is not None:
+        said.insert(1, f"calibrated probability {reading.probability:.3f}")
+    if reading.ungradable:
+        said.append(f"ungradable: {reading.ungradable}")
+    return "   ".join(said)
 
 
 def _figure_names(paths: Sequence[Path]) -> dict[Path, str]:

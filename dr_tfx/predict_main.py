@@ -7,11 +7,13 @@ RUN is what training wrote. The photographs need no preparation: what was done t
 photographs is done to them; a model of arrays (--npy_images), of which that is not known, is
 refused. A folder stands for the photographs directly in it.
 
-Prints a table: photograph, probability, decision. OUT (RUN/predictions if not given) receives the
-same as predictions.csv, and a picture of every photograph: the original, the heat map of which
-places raised the probability, and the two overlaid. What cannot be read is listed as rejected with
-the reason, and the others are still read; the exit code is 1 if none could be. The last line
-printed is OUT.
+Prints a table: photograph, probability, score, decision. The score is the model's own, and what the
+threshold is for; the probability is the score after the calibration that drtfx-evaluate fitted on
+validation, a dash before that. How far it can be believed is in the report, under "Can a score be
+read as a probability?". OUT (RUN/predictions if not given) receives the same as predictions.csv,
+and a picture of every photograph: the original, the heat map of which places raised the score, and
+the two overlaid. What cannot be read is listed as rejected with the reason, and the others are
+still read; the exit code is 1 if none could be. The last line printed is OUT.
 
 --method chooses how heat maps are made: gradcam (the published recipe's), gradcam++, hirescam, or
 occlusion, which hides one square of the photograph after the other and takes some hundred times as
@@ -64,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         if bundle.threshold is None:
             print(
                 f"note: {workdir} has no threshold yet; {explainer.DEFAULT_THRESHOLD} is used. "
-                "drtfx-evaluate --split=validation chooses one.",
+                "drtfx-evaluate --split=validation chooses one, and calibrates the score.",
                 file=sys.stderr,
             )
         found = photographs.read_all(
@@ -76,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
             colormap=_COLORMAP.value,
         )
         width = max(len("photograph"), *(len(str(path)) for path in paths))
-        print(f"{'photograph':<{width}}  probability  decision")
+        print(f"{'photograph':<{width}}  probability  score  decision")
         for reading in found:
             readings.append(reading)
             print(f"{reading.photo:<{width}}  {_result(reading)}", flush=True)
@@ -91,10 +93,11 @@ def main(argv: Sequence[str]) -> None:
 def _result(reading: "photographs.Reading") -> str:
     """What follows the photograph's name in its row."""
     if reading.rejected:
-        return f"{'-':>11}  rejected ({reading.rejected})"
+        return f"{'-':>11}  {'-':>5}  rejected ({reading.rejected})"
     warning = f", ungradable: {reading.ungradable}" if reading.ungradable else ""
-    decision = f"{reading.decision} (threshold {reading.threshold:.3f}{warning})"
-    return f"{reading.probability:11.3f}  {decision}"
+    decision = f"{reading.decision} (threshold of the score {reading.threshold:.3f}{warning})"
+    probability = "-" if reading.probability is None else f"{reading.probability:.3f}"
+    return f"{probability:>11}  {reading.score:5.3f}  {decision}"
 
 
 def run() -> None:

@@ -1,18 +1,16 @@
 """The build job killed, and out of room: nothing half-written looks whole, and it goes on."""
 
-import contextlib
 import os
-import pty
 import random
 import re
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
 import pytest
+import terminal
 from builds import contents
 from conftest import draw, encode
 
@@ -137,16 +135,8 @@ def test_progress_is_shown_while_a_shard_is_written(raw, tmp_path):
         lines.append(f"{name},0")
     (many / "labels.csv").write_text("\n".join([*lines, "gone,1"]))
     words = command(many, tmp_path / "out", "--config.dataset.shard_examples=512")
-    terminal, end = pty.openpty()
-    termios.tcsetwinsize(end, (24, 120))
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=end) as job:
-        os.close(end)
-        said = b""
-        with contextlib.suppress(OSError):  # How Linux says that the terminal was closed.
-            while piece := os.read(terminal, 4096):
-                said += piece
-    os.close(terminal)
-    assert job.returncode == 0, said.decode()
+    code, said = terminal.run(words)
+    assert code == 0, said.decode()
     done = [int(number) for number in re.findall(rb"(\d+)/256 \[", said)]
     assert done == sorted(done) and done[-1] == 256
     assert any(0 < number < 192 for number in done)  # 192 is the larger of two shards.

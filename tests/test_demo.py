@@ -248,9 +248,9 @@ def test_raw_photographs_score_as_their_examples(line):
     )
     table = pd.read_csv(line.work / "predictions" / "predictions.csv")
     assert table["rejected"].isna().all()
-    assert np.allclose(table["probability"], wanted, rtol=0, atol=1e-4)
+    assert np.allclose(table["score"], wanted, rtol=0, atol=1e-4)
     # By the printed score: one that lies at the threshold may fall on either side in another batch.
-    positive = table["probability"] >= line.metrics()["selection"]["threshold"]
+    positive = table["score"] >= line.metrics()["selection"]["threshold"]
     assert table["decision"].tolist() == np.where(positive, "abnormal", "normal").tolist()
     for name, figure in zip(wanted.index, table["figure"], strict=True):
         assert f"{name}.jpeg" in printed

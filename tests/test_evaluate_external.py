@@ -238,7 +238,7 @@ def test_a_split_by_image_names_the_patients_it_parts(raw, tmp_path):
     spec = dataclasses.replace(eyepacs_like(), split=specs.Split(method="image", validation=0.25))
     data = build(raw, tmp_path / "data", spec=spec)
     seen = {}
-    for example in leaks._examples(tmp_path / "data", data):
+    for example in leaks.examples(tmp_path / "data", data):
         seen.setdefault(example.patient, set()).add(example.split)
     shared = sorted(patient for patient, splits in seen.items() if len(splits) > 1)
     assert shared and data.shared_patients == len(shared)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import terminal
 from apache_beam.options.pipeline_options import PipelineOptions
+from conftest import draw
 
 from beam_jobs import explain, explain_figures, explain_inputs, heatmap_shards, runners
-from dr_tfx import explainer, models, photographs, predict, records
+from dr_tfx import explainer, manifest, models, photographs, predict, records
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("gradcam_final.png", "gradcam_normal.png", "gradcam_abnormal.png")
@@ -102,7 +105,7 @@ def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
 
 def test_the_index_is_sorted_and_the_figures_are_there(explained):
     index = pd.read_csv(explained / "index.csv")
-    assert " ".join(index.columns) == "id label target score decision shard overlay"
+    assert " ".join(index.columns) == "id label target score decision shard overlay outside"
     assert index["id"].is_monotonic_increasing
     heights = [cv2.imread(str(explained / name)).shape[0] for name in FIGURES]
     assert heights[0] > 1.7 * heights[1] and heights[1] == heights[2]
@@ -228,6 +231,56 @@ def test_the_runner_is_local_and_unknown_flags_are_errors():
         runners.options(["--runner=NoRunner"])
 
 
+def test_photographs_of_the_training_are_known_whatever_they_are_called(raw, built, tmp_path):
+    data = manifest.load(built)
+    experiment = dataclasses.replace(datasets.experiment(), dataset=data.dataset)
+    made = make_bundle(tmp_path / "run", experiment, data), built
+    names = {"train": [], "validation": []}
+    for shard in data.shards:
+        with (built / shard.name).open("rb") as stream:
+            examples = map(records.parse, records.read(stream))
+            names[shard.split] += [example[records.IMAGE_ID].decode() for example in examples]
+    given = {"a": names["train"][0], "b": names["train"][-1], "c": names["validation"][0]}
+    (tmp_path / "given").mkdir()
+    for new, old in given.items():
+        shutil.copy(raw / f"{old}.jpeg", tmp_path / "given" / f"{new}.jpeg")
+    cv2.imwrite(str(tmp_path / "given" / "d.png"), draw(99))
+    out = run(made, tmp_path / "out", image_dir=str(tmp_path / "given"))
+    index = pd.read_csv(out / "index.csv", index_col="id", keep_default_na=False)
+    split_of = {"a": "train", "b": "train", "c": "validation", "d": ""}
+    assert index["training_split"].to_dict() == split_of
+    page = (out / "index.html").read_text()
+    assert "The model was trained on 2 of these 4 photographs" in page
+    assert f"c = {given['c']} (validation)" in page and "was not looked for" not in page
+    before = contents(out)
+    run(made, out, image_dir=str(tmp_path / "given"), data_dir=None)
+    assert "was not looked for" in (out / "index.html").read_text()
+    assert contents(out) == before | {
+        name: contents(out)[name] for name in ("index.html", "index.csv")
+    }
+
+
+def test_the_split_of_the_training_is_said_to_flatter(made, explained, tmp_path):
+    said = "The model was trained on these photographs"
+    assert said in (run(made, tmp_path, split="train") / "index.html").read_text()
+    assert said not in (explained / "index.html").read_text()
+
+
+def test_progress_is_shown_while_a_part_is_explained(made, tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), draw(0, width=2400, height=2400))
+    for i in range(1, 24):
+        (tmp_path / f"{i}.png").hardlink_to(tmp_path / "0.png")
+    words = [sys.executable, "-m", "beam_jobs.explain_main", f"--workdir={made[0]}"]
+    words += [f"--image_dir={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+    code, said = terminal.run(words, size=(0, 0))
+    assert code == 0, said.decode()
+    done = [int(number) for number in re.findall(rb"explain: .*?(\d+)/24 \[", said)]
+    assert done == sorted(done) and (done[0], done[-1]) == (0, 24)
+    assert any(0 < number < 24 for number in done)  # All are of one part.
+    assert b"photograph/s" in said
+    assert not list((tmp_path / "out").glob("*.live"))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A photograph, an empty one, a text file and a second with the first one's stem."""
@@ -256,7 +309,7 @@ def test_an_ungradable_photograph_is_scored_where_the_recipe_only_counts(made, f
     for gate, expected in (("count", "black"), ("off", "")):
         (reading,) = photographs.read_all(with_gate(loaded, gate), [black], output_dir=tmp_path)
         assert (reading.rejected, reading.ungradable) == ("", expected)
-        assert 0 <= reading.probability <= 1 and (tmp_path / reading.figure).is_file()
+        assert 0 <= reading.score <= 1 and (tmp_path / reading.figure).is_file()
 
 
 def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
@@ -286,11 +339,21 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
         paths[2].read_bytes(), bundle.experiment.dataset.recipe
     ).rgb
     score = predict.view_scorer(bundle)(rgb[None]).numpy().mean()
-    assert left.probability == pytest.approx(score, abs=1e-6)
-    assert left.decision == ("positive" if left.probability >= 0.45 else "negative")
+    assert left.score == pytest.approx(score, abs=1e-6)
+    assert left.decision == ("positive" if left.score >= 0.45 else "negative")
+    odds = (left.score / (1 - left.score)) ** (1 / 1.5)  # The temperature of `datasets.fitted`.
+    assert left.probability == pytest.approx(odds / (1 + odds), abs=1e-9)
     assert cv2.imread(str(tmp_path / "out" / "eye-2.png")) is not None
     table = pd.read_csv(photographs.write_table(readings, tmp_path / "out"))
-    assert table["probability"].isna().tolist() == [True, True, False, False, True, True]
+    for column in ("probability", "score"):
+        assert table[column].isna().tolist() == [True, True, False, False, True, True]
+
+
+def test_without_a_calibration_there_is_a_score_and_no_probability(made, folder, tmp_path):
+    bundle = dataclasses.replace(models.load_bundle(made[0]), fitted=None)
+    (reading,) = photographs.read_all(bundle, [folder / "eye.jpeg"], output_dir=tmp_path)
+    assert reading.probability is None and 0 < reading.score < 1
+    assert reading.threshold == 0.5
 
 
 def test_a_model_of_pictures_prepared_elsewhere_reads_no_photographs(made, folder, tmp_path):
@@ -314,9 +377,15 @@ def test_the_predict_command(made, folder, tmp_path):
     some, none = start(folder, "some"), start("nothing.png", "none")
     printed = some.communicate()[0]
     assert some.returncode == 0 and printed.splitlines()[-1] == str(tmp_path / "some")
-    assert "rejected (unreadable" in printed and "(threshold 0.450)" in printed
-    assert "(threshold 0.450, ungradable: black)" in printed
-    assert len(pd.read_csv(tmp_path / "some" / "predictions.csv")) == 3
+    assert "rejected (unreadable" in printed and "(threshold of the score 0.450)" in printed
+    assert "(threshold of the score 0.450, ungradable: black)" in printed
+    table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
+    assert len(table) == 3
+    row = table.loc[str(folder / "eye.jpeg")]
+    lines = printed.splitlines()
+    assert lines[0].split() == ["photograph", "probability", "score", "decision"]
+    words = next(line for line in lines if "eye.jpeg" in line).split()
+    assert words[1:4] == [f"{row['probability']:.3f}", f"{row['score']:.3f}", row["decision"]]
     assert "no such file" in none.communicate()[0] and none.returncode == 1
 
 

@@ -27,6 +27,7 @@ def index(rows):
             "score": i % 1000 / 1000,
             "decision": np.where(i % 1000 >= 500, "positive", "negative"),
             "shard": [f"shard-{n // 512}" for n in i],
+            "outside": (i % 5000 == 4999).astype(int),
         }
     )
 
@@ -51,7 +52,7 @@ def render(rows, *, is_raw=False, rejects=(), **changes):
         method="Grad-CAM",
         settings=settings,
         is_raw=is_raw,
-        **{"measures": None} | changes,
+        **{"measures": None, "alarms": [], "notices": []} | changes,
     )
 
 
@@ -104,6 +105,10 @@ def test_the_page_finds_photographs(browser, page):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     browser.find_element("id", "next").click()
     assert where.text == "25 to 48 of 35,000" and shown(browser)[0] == "eye 00024"
+    choose(browser, "result", "outside")
+    assert shown(browser) == [f"eye {i:05d}" for i in range(4999, ROWS, 5000)]
+    assert "highest place outside the retina" in browser.find_element("id", "shown").text
+    choose(browser, "result", "all")
     choose(browser, "order", "up")
     assert shown(browser)[0] == "eye 00999"
     choose(browser, "order", "name")
@@ -143,6 +148,7 @@ def test_the_page_is_self_contained_and_escapes_what_data_says(page):
     assert not re.search(r"https?://|<link rel=.stylesheet|<script src|@import", html)
     assert len(html) < 2e6
     assert "The maps point at lesions" in html and "(EX, MA)" in html
+    assert "In 7 of 35,000 photographs the highest place of the map is outside" in html
     rows = index(2)
     rows["id"] = ["</script><script>alert(1)</script>", "é"]
     html = render(rows, is_raw=True)
@@ -152,3 +158,35 @@ def test_the_page_is_self_contained_and_escapes_what_data_says(page):
     assert data["id"] == rows["id"].tolist() and data["thumbnails"] == "thumbnails"
     unknown = render(rows.assign(label=pd.NA, target=pd.NA))
     assert "missed" not in re.sub(r"<script.*", "", unknown, flags=re.DOTALL)
+
+
+def test_small_shares_have_two_figures_and_as_many_beside_them(tmp_path):
+    shares = table(hit=0.75, hit_other=0.25, energy=0.00123, insertion=0.6, deletion=0.4)
+    shares = shares.assign(area=0.00045, energy_other=0.0201)
+    measures = explain_measures.summarise(shares, ["a", "b", "c"])
+    html = render(index(3), measures=measures, masks=explain_measures.Masks(tmp_path, ("MA",)))
+    text = re.sub(r"<[^>]*>|\s", " ", html).replace("\u00a0", " ")
+    said = " ".join(text.split())
+    assert "0.123 % 0.123–0.123 their area 0.045 % another’s 2.010 %" in said
+    assert "75.0 %" in said
+
+
+def test_a_table_that_is_wider_than_the_page_shows_that_it_scrolls(browser, page):
+    emulate(browser, theme="light", width=390)
+    browser.get(page.as_uri())
+    table, scrolled = "document.querySelector('.measures').parentElement", []
+    assert browser.execute_script(f"return {table}.scrollWidth > {table}.clientWidth + 20")
+    for where in ("0", f"{table}.scrollWidth"):  # The shadow lies at the edge that hides something.
+        browser.execute_script(f"{table}.scrollIntoView(); {table}.scrollLeft = {where}")
+        box = browser.execute_script(
+            f"const b = {table}.getBoundingClientRect(); return [b.left, b.top, b.right]"
+        )
+        shot = cv2.imdecode(np.frombuffer(browser.get_screenshot_as_png(), np.uint8), 0)
+        row = shot[int(box[1]) + 4]
+        scrolled.append((row[int(box[0]) + 1], row[int(box[2]) - 2]))
+    (_, right), (_, end) = scrolled
+    assert right < 235 and end > 250
+    first = browser.execute_script(
+        "return document.querySelector('.measures th').getBoundingClientRect().left"
+    )
+    assert first == box[0]  # What a row is about stays in sight.

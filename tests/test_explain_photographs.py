@@ -159,8 +159,7 @@ def test_only_what_is_missing_is_done_again(workdir, raw, explained, tmp_path, m
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"data_dir": "x"}, "either --data_dir.*got both"),
-        ({"image_dir": ""}, "either --data_dir.*got none"),
+        ({"image_dir": ""}, "expected --data_dir, .* or --image_dir"),
         ({"lesions": ("MA",)}, "--lesions names folders of --masks_dir"),
         ({"methods": ("gradcam", "cam")}, "expected some of gradcam, gradcam"),
         ({"methods": ("gradcam", "occlusion")}, "for comparison with lesion masks"),
@@ -240,6 +239,7 @@ def test_measures_are_those_of_the_maps_on_the_photographs(workdir, raw, measure
     outside = np.hypot(max(50 - y, y - 59, 0), max(80 - x, x - 94, 0))
     assert row["hit"] == (outside <= 0.03 * 2 * np.sqrt(retina.sum() / np.pi))
     assert table["insertion"].notna().sum() == 5 and table["deletion"].between(0, 1).sum() == 5
+    assert not list(measured.glob("localization-*"))  # One table, not one more a part.
 
 
 def test_too_few_patients_are_said_to_be_too_few(measured):
@@ -262,42 +262,58 @@ def test_too_few_patients_are_said_to_be_too_few(measured):
     assert len(flat) == 10 and {"hit", "hit_low", "energy_gain_high"} < set(flat.columns)
 
 
-def table(*, hit, hit_other, energy, insertion, deletion, photographs=40):
-    """Photographs of as many patients, all alike but for the hits, which are a share of them."""
-    hits = [float(i < hit * photographs) for i in range(photographs)]
+def table(*, hit, hit_other, energy, insertion, deletion, energy_other=0.1, outside=0):
+    """40 photographs of as many patients, alike but for the hits, which are a share of them, and
+    for the first few maps, whose highest place is outside of the retina."""
     return pd.DataFrame(
         {
-            "id": [str(i) for i in range(photographs)],
-            "patient": [str(i) for i in range(photographs)],
+            "id": [str(i) for i in range(40)],
+            "patient": [str(i) for i in range(40)],
             "label": 1,
             "method": "gradcam",
             "lesion": explain_measures.ANY,
-            "hit": hits,
+            "hit": [float(i < hit * 40) for i in range(40)],
             "hit_chance": 0.25,
             "hit_other": hit_other,
             "energy": energy,
             "area": 0.1,
-            "energy_other": 0.1,
+            "energy_other": energy_other,
             "insertion": insertion,
             "insertion_random": 0.5,
             "deletion": deletion,
             "deletion_random": 0.5,
+            "outside": [float(i < outside) for i in range(40)],
         }
     )
 
 
 def test_verdicts_say_plainly_what_the_maps_do_not_do():
     good = table(hit=0.75, hit_other=0.25, energy=0.2, insertion=0.6, deletion=0.4)
-    bad = table(hit=0.25, hit_other=0.25, energy=0.1, insertion=0.5, deletion=0.6)
+    bad = table(hit=0.25, hit_other=0.25, energy=0.1, insertion=0.5, deletion=0.6, outside=3)
     summary = explain_measures.summarise(good, ["a", "b"])
     assert not any(verdict["alarm"] for verdict in summary["verdicts"])
+    text = " ".join(verdict["text"] for verdict in summary["verdicts"])
+    assert "25.0 % by chance; for another photograph's map it is 25.0 %." in text
+    assert "retina, 10.0 %; for another photograph's map it is 10.0 %." in text
     row = summary["rows"][0]
     assert row["hit"]["value"] == 0.75 and row["hit_gain"]["value"] == pytest.approx(0.5)
     assert row["deletion_gain"]["value"] == pytest.approx(0.1)
     assert [row["name"] for row in summary["rows"]] == [explain_measures.ANY, "b"]
-    verdicts = explain_measures.summarise(bad, ["a", "b"])["verdicts"]
-    assert all(verdict["alarm"] for verdict in verdicts) and len(verdicts) == 5
+    summary = explain_measures.summarise(bad, ["a", "b"])
+    verdicts = summary["verdicts"]
+    assert all(verdict["alarm"] for verdict in verdicts) and len(verdicts) == 6
     text = " ".join(verdict["text"] for verdict in verdicts)
     assert "do not point at lesions" in text and "25.0 % by chance" in text
     assert "not above the lesions' share of the retina, 10.0 %" in text
-    assert "Another photograph's map does as well" in text
+    assert "By the highest place and by the share, another photograph's map does as well" in text
+    assert "In 3 of 40 maps the highest place of all is outside of the retina" in text
+    assert summary["rows"][0]["outside"]["value"] == pytest.approx(3 / 40)
+
+
+def test_a_map_that_beats_another_photographs_by_one_measure_only_is_said_to():
+    half = table(
+        hit=0.75, hit_other=0.25, energy=0.2, energy_other=0.2, insertion=0.6, deletion=0.4
+    )
+    alarm_of = {v["text"]: v["alarm"] for v in explain_measures.summarise(half, "ab")["verdicts"]}
+    (alike,) = (text for text in alarm_of if text.startswith("By the share, another"))
+    assert not any(alarm_of.values()) and "40 patients" in alike

@@ -52,6 +52,18 @@ def seen(images):
 
 
 @pytest.mark.parametrize("average_views", [False, True])
+def test_what_passes_the_network_at_once_changes_nothing(
+    bundle, images, average_views, monkeypatch
+):
+    whole = explainer.Explainer(bundle, average_views=average_views)
+    monkeypatch.setattr(explainer, "PIXELS", 2 * SIZE**2)
+    pieces = explainer.Explainer(bundle, average_views=average_views)
+    assert whole.at_once >= 3 and pieces.at_once == 2
+    for found, expected in zip(pieces(images), whole(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("average_views", [False, True])
 def test_scores_are_those_of_prediction(bundle, images, plain, average_views):
     _, scores = explainer.Explainer(bundle, average_views=average_views)(images)
     assert scores.dtype == np.float64 and scores.shape == (3,)

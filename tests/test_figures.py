@@ -1,5 +1,6 @@
 """The figure of a photograph beside its heat map: what is drawn, in which colours."""
 
+import dataclasses
 import io
 
 import matplotlib as mpl
@@ -47,6 +48,24 @@ def test_a_row_is_photograph_heat_map_and_overlay_with_a_colour_bar(row, colorma
 
 def test_the_default_is_perceptually_uniform(row):
     assert np.array_equal(drawn([row]), drawn([row], colormap="viridis"))
+
+
+def test_long_names_are_cut_and_what_follows_them_is_not(row):
+    name = "a photograph of the left eye, " * 10
+    short, long = (dataclasses.replace(row, caption=f"{n}score 0.1") for n in ("", name))
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(figures.draw([r], title=name))).convert("L"))
+        for r in (short, long)
+    ]
+    edge = 36  # Of a quarter of an inch at the side, where nothing is.
+    assert all((picture[:, -edge:] == 255).all() for picture in pictures)
+    # The caption's last word, cut out of the one, is found in the other, at its end.
+    strip = slice(round(0.8 * 150), round(1.0 * 150))
+    word = pictures[0][strip, edge : edge + 400] < 128
+    columns = np.flatnonzero(word.any(axis=0))
+    ink = np.flatnonzero((pictures[1][strip] < 128).any(axis=0))
+    end = pictures[1][strip, ink[-1] - np.ptp(columns) + 20 : ink[-1] + 1] < 128
+    assert abs(end.sum() / word[:, columns[0] + 20 : columns[-1] + 1].sum() - 1) < 0.1
 
 
 def test_without_rows_the_figure_says_so():

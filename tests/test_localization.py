@@ -50,6 +50,26 @@ def test_a_map_without_evidence_points_nowhere():
     assert (found.hit, found.energy) == (0, 0)
 
 
+def test_a_peak_on_the_surround_is_outside():
+    y, x = np.mgrid[:224, :224] - 111.5
+    retina = np.hypot(x, y) < 112
+    for place, outside in (
+        ((3, 3), False),
+        ((0, 0), True),  # The middle of this cell is 24 pixels from the disc;
+        ((6, 0), True),
+        ((0, 1), True),  # of this one, 3;
+        ((0, 2), False),  # and this one's is 11 pixels within.
+        ((0, 3), False),
+    ):
+        heatmap = np.full((7, 7), 0.2, np.float32)
+        heatmap[place] = 1
+        assert localization.is_outside(heatmap, retina) == outside, place
+    heatmap[0, 0] = heatmap[3, 3] = 2  # As high inside as outside.
+    assert not localization.is_outside(heatmap, retina)
+    assert not localization.is_outside(np.zeros((7, 7), np.float32), retina)
+    assert not localization.is_outside(heatmap, np.zeros((8, 8), bool))
+
+
 @pytest.mark.parametrize("shape", [(7, 7), (3, 5), (1, 1), (40, 40)])
 def test_spread_is_a_bilinear_resize_at_its_place(shape):
     heatmap = np.random.default_rng(0).random(shape, np.float32)
