@@ -131,10 +131,9 @@ def _in_training(
         split_of.setdefault(found["id"], found["split"])
     said = leaks.training_alarms(shared)
     if trained := sum(split == splits.SPLITS[0] for split in split_of.values()):
-        said.insert(
-            0,
-            f"The model was trained on {trained:,} of these {len(explained):,} photographs: their "
-            "heat maps flatter it, and so does what is measured of them.",
+        said.append(
+            "Heat maps of photographs that a model was trained on flatter it, and so does what is "
+            f"measured of them: here {trained:,} of {len(explained):,}."
         )
     for sentence in said:
         logging.warning("ALARM: %s", sentence)

@@ -122,7 +122,7 @@ def test_photographs_and_patients_of_the_training_data_are_named(said, built):
     assert found["compared"]
     pairs = {(f["id"], f["training_id"]) for f in found["identical"]}
     assert pairs == {(f"seen{i}", name) for i, name in enumerate(SEEN)}
-    examples = leaks._examples(built, manifest.load(built))
+    examples = leaks.examples(built, manifest.load(built))
     split_of = {example.id: example.split for example in examples}
     splits = [split_of[name] for name in SEEN]
     assert [f["split"] for f in found["identical"]] == splits
