@@ -251,8 +251,11 @@ def _verdicts(
       found: its figures.
       photographs: its rows of the table, ANY kind of lesion together.
     """
-    if (patients := photographs["patient"].nunique()) < _MIN_PATIENTS:
-        text = f"{patients} patients with lesions are too few to tell whether the maps show them."
+    patients = photographs["patient"].nunique()
+    known = patients < photographs["id"].nunique()  # Else each photograph may count as its own.
+    who = f"{patients} {'patients' if known else 'photographs'}"
+    if patients < _MIN_PATIENTS:
+        text = f"{who} with lesions are too few to tell whether the maps show them."
         return [(True, text)]
     hit, energy = found["hit"], found["energy"]
     is_hit, is_energy = found["hit_gain"].low > 0, found["energy_gain"].low > 0
@@ -274,7 +277,7 @@ def _verdicts(
     if alike := [name for name, low in own.items() if not low > 0]:
         text = (
             f"By {' and by '.join(alike)}, another photograph's map does as well, as far as "
-            f"{patients} patients tell: the maps may show where lesions usually are."
+            f"{who} tell: the maps may show where lesions usually are."
         )
         told.append((len(alike) == len(own), text))
     for key, text in (

@@ -26,10 +26,10 @@ from dr_tfx import (
     specs,
 )
 
-PARALLEL = tf.data.AUTOTUNE
 READERS = max(1, min(8, (os.cpu_count() or 1) // 2))  # Processes that read, a batch each.
 _BLOCK = 16  # Batches whose numbers are drawn at a time.
-_SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead, and again for validation's.
+_SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
+_PARSERS = 2  # Batches of an evaluation that are parsed at once.
 
 
 class Strata(NamedTuple):
@@ -83,7 +83,7 @@ def train_batches(
     weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
     targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
     label_map = np.array(task.label_map)
-    affordable = _budget(training) / (batch * data.dataset.recipe.size**2 * 3)
+    affordable = training.max_memory_gb * 1e9 * _SHARE / (batch * data.dataset.recipe.size**2 * 3)
     ahead = max(1, min(READERS + 2, int(affordable)))
 
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
@@ -109,18 +109,22 @@ def train_batches(
 def _batched(order: tf.data.Dataset, batch: int, first: int) -> Iterator[np.ndarray]:
     """Batches of an endless sequence of numbers, from the batch `first` on.
 
-    They leave tf.data some at a time, and unobserved: either costs as much as making them.
+    They leave tf.data some at a time, for that costs as much as making them.
     """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    blocks = order.skip(first * batch).batch(_BLOCK * batch).prefetch(1).with_options(options)
+    blocks = _untuned(order.skip(first * batch).batch(_BLOCK * batch).prefetch(1))
     for block in blocks.as_numpy_iterator():
         yield from block.reshape(_BLOCK, batch)
 
 
-def _budget(training: specs.Training) -> float:
-    """Bytes that may be read ahead."""
-    return training.max_memory_gb * 1e9 * _SHARE
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The data set without tf.data's tuning, which is dear where elements are many and small.
+
+    And where they are few: its thread sleeps twice as long each time, up to a minute, and whoever
+    drops an iterator may wait until it wakes. An evaluation of 8 seconds took 10.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def evaluation_dataset(
@@ -138,7 +142,7 @@ def evaluation_dataset(
     # Declared, so that Keras does not take the end of the split for a mistake.
     count = sampling.steps(sum(shard.records for shard in shards), batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return batches.map(lambda b: _parse(b, data.dataset), PARALLEL).prefetch(2)
+    return _untuned(batches.map(lambda b: _parse(b, data.dataset), _PARSERS).prefetch(2))
 
 
 @contextlib.contextmanager
@@ -164,11 +168,7 @@ def validation_dataset(
     head = heads.make(experiment.task)
     batch_size = experiment.evaluation.batch_size
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=batch_size)
-    options = tf.data.Options()
-    options.autotune.ram_budget = int(_budget(experiment.training))
-    return dataset.map(
-        lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"]))
-    ).with_options(options)
+    return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
 
 
 def strata(data: manifest.Manifest, experiment: specs.Experiment) -> Strata:

@@ -129,7 +129,9 @@ def test_png_shards_give_the_same_batches(folder, tmp_path):
 def test_evaluation_is_complete_in_order_and_untouched(tmp_path, encoding):
     experiment = datasets.experiment(encoding=encoding)
     data = datasets.write(tmp_path, experiment.dataset)
-    batches = list(input_pipeline.evaluation_dataset(tmp_path, data, "validation", batch_size=4))
+    dataset = input_pipeline.evaluation_dataset(tmp_path, data, "validation", batch_size=4)
+    assert not dataset.options().autotune.enabled  # Whose thread may be waited for at the end.
+    batches = list(dataset)
     images = np.concatenate([b["image"].numpy() for b in batches])
     assert images.dtype == np.uint8 and images.shape == (11, 32, 32, 3)
     assert np.array_equal(images[:, 3, 5, 1], np.arange(33, 44))
