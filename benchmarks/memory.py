@@ -74,7 +74,7 @@ def ours(folder: str, size: int, count: int, batches: int, train: bool) -> dict[
     from dr_tfx import resources
 
     resources.tune_malloc()  # As drtfx-train does.
-    import tensorflow  # noqa: F401
+    import tensorflow  # noqa: F401 - Its memory is the base.
 
     base = processes.of_tree(os.getpid()).total
     source = loaders.ours(loaders.Job(folder, count, size, augmented=True))

@@ -65,7 +65,7 @@ def speed_of(folder: str, size: int, count: int, rounds: int) -> dict[str, list[
 
 def memory_of(folder: str, size: int, count: int, name: str) -> dict[str, float]:
     """One pass by `ours` or `arrays`, in the memory of `import tensorflow`, MiB."""
-    import tensorflow  # noqa: F401
+    import tensorflow  # noqa: F401 - Its memory is the base.
 
     base = processes.of_tree(os.getpid()).total
     bundle = _bundle(folder, size)
