@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from sklearn.model_selection import train_test_split
 
 from dr_tfx import specs
 
@@ -122,10 +123,6 @@ def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
 
     First test is held out, then validation from the rest.
     """
-    # Here, because to load it takes a second that workers of the build job, who split nothing,
-    # would all spend.
-    from sklearn.model_selection import train_test_split
-
     result = np.zeros(len(strata), np.int8)
     rest = np.arange(len(strata))
     for name, fraction in (
