@@ -229,7 +229,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("speed")
     one.add_argument("--image_dir", required=True, help="Folder of JPEG photographs.")
-    one.add_argument("--count", type=int, default=210, help="Photographs a contender.")
+    one.add_argument("--count", type=int, default=420, help="Photographs a contender.")
     one.add_argument("--rounds", type=int, default=3)
     one.set_defaults(run=speed)
     two = commands.add_parser("memory")
