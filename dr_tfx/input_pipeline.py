@@ -77,7 +77,12 @@ def train_batches(
     batch = training.batch_size
     steps = sampling.steps(sampling.epoch_examples(mixed.counts, mixed.shares[0]), batch)
     order = sampling.numbers(
-        mixed.counts, mixed.shares, examples=steps * batch, seed=training.seed, mix=training.mix
+        mixed.counts,
+        mixed.shares,
+        examples=steps * batch,
+        seed=training.seed,
+        mix=training.mix,
+        first=first_step * batch,
     )
     ends, labels = np.cumsum(mixed.counts), np.array(mixed.labels)
     weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
@@ -92,7 +97,7 @@ def train_batches(
         )
         asked = collections.deque[dict[str, np.ndarray]]()
         with contextlib.closing(readers):
-            for step, numbers in enumerate(_batched(order, batch, first_step), first_step):
+            for step, numbers in enumerate(_batched(order, batch), first_step):
                 chance = np.random.Generator(np.random.Philox(key=[training.seed, step]))
                 draws = chance.random((batch, augmentation.DRAWS), np.float32)
                 label = labels[np.searchsorted(ends, numbers, side="right")]
@@ -106,12 +111,12 @@ def train_batches(
     return batches(), steps
 
 
-def _batched(order: tf.data.Dataset, batch: int, first: int) -> Iterator[np.ndarray]:
-    """Batches of an endless sequence of numbers, from the batch `first` on.
+def _batched(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
+    """Batches of an endless sequence of numbers, which comes in blocks.
 
     They leave tf.data some at a time, for that costs as much as making them.
     """
-    blocks = _untuned(order.skip(first * batch).batch(_BLOCK * batch).prefetch(1))
+    blocks = _untuned(order.rebatch(_BLOCK * batch).prefetch(1))
     for block in blocks.as_numpy_iterator():
         yield from block.reshape(_BLOCK, batch)
 

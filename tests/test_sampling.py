@@ -9,14 +9,16 @@ COUNTS = (20_000, 700, 31)  # The first is shuffled by the cipher, the others ar
 
 
 def first(count, *, shares, mix="random", examples=10_000, seed=3, skip=0):
-    dataset = sampling.numbers(COUNTS, np.array(shares), examples=examples, seed=seed, mix=mix)
-    return next(iter(dataset.skip(skip).batch(count))).numpy()
+    dataset = sampling.numbers(
+        COUNTS, np.array(shares), examples=examples, seed=seed, mix=mix, first=skip
+    )
+    return next(iter(dataset.rebatch(count))).numpy()
 
 
 @pytest.mark.parametrize("count", [20_000, 5000])
 def test_a_stream_is_made_of_whole_permutations_that_look_random(count):
     dataset = sampling.numbers([count], np.ones((1, 1)), examples=count, seed=3, mix="random")
-    passes = next(iter(dataset.batch(4 * count))).numpy().reshape(4, count)
+    passes = next(iter(dataset.rebatch(4 * count))).numpy().reshape(4, count)
     order = np.arange(count)
     assert (np.sort(passes, axis=1) == order).all()
     for one, other in ((passes[0], passes[1]), (passes[0], order), (passes[1], order)):
@@ -29,7 +31,7 @@ def test_a_stream_is_made_of_whole_permutations_that_look_random(count):
 
 def test_every_order_of_three_comes_equally_often():
     dataset = sampling.numbers([3], np.ones((1, 1)), examples=3, seed=0, mix="random")
-    passes = next(iter(dataset.batch(18_000))).numpy().reshape(6000, 3)
+    passes = next(iter(dataset.rebatch(18_000))).numpy().reshape(6000, 3)
     _, often = np.unique(passes, axis=0, return_counts=True)
     assert len(often) == 6
     # Chi square with 5 degrees of freedom; beyond 25.7 once in 10,000.
