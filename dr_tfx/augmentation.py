@@ -21,13 +21,13 @@ def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
     """Which examples are mirrored left to right, and top to bottom.
 
     Args:
-      draws: float32 (batch, DRAWS), uniform in [0, 1).
+      draws: float32 (..., DRAWS), uniform in [0, 1).
       spec: what to do and how much.
 
     Returns:
-      bool (batch, 2).
+      bool (..., 2).
     """
-    return (draws[:, :2] < 0.5) & np.array([spec.horizontal_flip, spec.vertical_flip])
+    return (draws[..., :2] < 0.5) & np.array([spec.horizontal_flip, spec.vertical_flip])
 
 
 def augment(images: tf.Tensor, draws: tf.Tensor, spec: specs.Augmentation) -> tf.Tensor:

@@ -57,8 +57,10 @@ class BatchReaders:
             self._memory.grow(self._slots)
         child, slot = next(self._turns), self._free.pop()
         self._asked.append((child, slot))
+        request = self._memory.request(slot)
+        request["number"], request["flips"] = numbers, flips
         try:
-            child.connection.send((slot, numbers, flips))
+            child.connection.send(slot)
         except BrokenPipeError:
             raise _ended(child) from None
 
@@ -98,13 +100,17 @@ class _Child(NamedTuple):
     connection: Connection
 
 
+_REQUEST = np.dtype([("number", np.int64), ("flips", bool, 2)])  # One of a batch.
+
+
 class _Memory:
-    """A file in memory: the index of all examples, then one batch after the other."""
+    """A file in memory: the index of all examples, then batches, each with what was asked for."""
 
     def __init__(self, file: int, examples: int, shape: tuple[int, ...]) -> None:
         self.file, self._examples, self._shape = file, examples, shape
         self._batches = _pages(examples * shard_reader.INDEX.itemsize)
-        self._step = _pages(math.prod(shape))
+        self._pixels = _pages(math.prod(shape))
+        self._step = self._pixels + _pages(shape[0] * _REQUEST.itemsize)
         self._maps: dict[int, mmap.mmap] = {}
         weakref.finalize(self, os.close, file)
 
@@ -119,10 +125,17 @@ class _Memory:
 
     def batch(self, slot: int) -> np.ndarray:
         """uint8 of the shape of a batch."""
+        return np.ndarray(self._shape, np.uint8, self._map(slot))
+
+    def request(self, slot: int) -> np.ndarray:
+        """_REQUEST (batch,)."""
+        return np.ndarray(self._shape[0], _REQUEST, self._map(slot), self._pixels)
+
+    def _map(self, slot: int) -> mmap.mmap:
         if slot not in self._maps:
             start = self._batches + slot * self._step
             self._maps[slot] = mmap.mmap(self.file, self._step, offset=start)
-        return np.ndarray(self._shape, np.uint8, self._maps[slot])
+        return self._maps[slot]
 
     def arguments(self) -> tuple:
         """Of which another process, given the file, makes the same."""
@@ -170,10 +183,10 @@ def _main() -> None:
         memory = _Memory(*arguments)
         reader.index = memory.index()
         while True:
-            slot, numbers, flips = connection.recv()
-            error = None
+            slot, error = connection.recv(), None
+            request = memory.request(slot)
             try:
-                reader.read(numbers, flips, memory.batch(slot))
+                reader.read(request["number"], request["flips"], memory.batch(slot))
             except (ValueError, OSError) as raised:
                 error = raised
             connection.send(error)

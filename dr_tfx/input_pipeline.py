@@ -27,7 +27,7 @@ from dr_tfx import (
 )
 
 READERS = max(1, min(8, (os.cpu_count() or 1) // 2))  # Processes that read, a batch each.
-_BLOCK = 16  # Batches whose numbers are drawn at a time.
+_BLOCK = 16  # Batches that are drawn at a time: numbers, chance and targets, but no pictures.
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
 _PARSERS = 2  # Batches of an evaluation that are parsed at once.
 
@@ -76,13 +76,14 @@ def train_batches(
     reader = shard_reader.ShardReader(data_dir, shards, data.dataset.recipe)
     batch = training.batch_size
     steps = sampling.steps(sampling.epoch_examples(mixed.counts, mixed.shares[0]), batch)
+    first_block, first_inside = divmod(first_step, _BLOCK)
     order = sampling.numbers(
         mixed.counts,
         mixed.shares,
         examples=steps * batch,
         seed=training.seed,
         mix=training.mix,
-        first=first_step * batch,
+        first=first_block * _BLOCK * batch,
     )
     ends, labels = np.cumsum(mixed.counts), np.array(mixed.labels)
     weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
@@ -96,29 +97,28 @@ def train_batches(
             reader, batch_size=batch, processes=min(READERS, ahead)
         )
         asked = collections.deque[dict[str, np.ndarray]]()
+        begin = first_inside
         with contextlib.closing(readers):
-            for step, numbers in enumerate(_batched(order, batch), first_step):
-                chance = np.random.Generator(np.random.Philox(key=[training.seed, step]))
-                draws = chance.random((batch, augmentation.DRAWS), np.float32)
+            for block, numbers in enumerate(_blocks(order, batch), first_block):
+                chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
+                draws = chance.random((_BLOCK, batch, augmentation.DRAWS), np.float32)
+                flips = augmentation.flips(draws, training.augmentation)
                 label = labels[np.searchsorted(ends, numbers, side="right")]
-                readers.ask(numbers, augmentation.flips(draws, training.augmentation))
-                asked.append(
-                    {"target": targets[label], "weight": weights[label_map[label]], "draws": draws}
-                )
-                if len(asked) > ahead:
-                    yield {"image": readers.take(), **asked.popleft()}
+                target, weight = targets[label], weights[label_map[label]]
+                for i in range(begin, _BLOCK):
+                    readers.ask(numbers[i], flips[i])
+                    asked.append({"target": target[i], "weight": weight[i], "draws": draws[i]})
+                    if len(asked) > ahead:
+                        yield {"image": readers.take(), **asked.popleft()}
+                begin = 0
 
     return batches(), steps
 
 
-def _batched(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
-    """Batches of an endless sequence of numbers, which comes in blocks.
-
-    They leave tf.data some at a time, for that costs as much as making them.
-    """
-    blocks = _untuned(order.rebatch(_BLOCK * batch).prefetch(1))
-    for block in blocks.as_numpy_iterator():
-        yield from block.reshape(_BLOCK, batch)
+def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
+    """Blocks (_BLOCK, batch) of an endless sequence of numbers."""
+    for block in _untuned(order.rebatch(_BLOCK * batch).prefetch(1)).as_numpy_iterator():
+        yield block.reshape(_BLOCK, batch)
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

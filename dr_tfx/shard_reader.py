@@ -92,17 +92,16 @@ class ShardReader:
         Raises:
           ValueError: a record is damaged; names the file.
         """
-        size = self.recipe.size
-        scratch = np.empty((size, size, 3), np.uint8)
+        scratch = np.empty_like(batch[0])
         codes = _FLIP_CODES[flips[:, 0].astype(int), flips[:, 1].astype(int)].tolist()
         inside = self.index["pixels"][numbers]
-        known, positions = inside.tolist(), (self.index["offset"][numbers] + inside).tolist()
+        positions = (self.index["offset"][numbers] + inside).tolist()
         files = self._files[self._shards_of(numbers)].tolist()
-        for row, number in enumerate(numbers.tolist()):
-            into, code = batch[row], codes[row]
+        length, rows = scratch.nbytes, zip(batch, codes, inside.tolist(), files, positions)
+        for row, (into, code, known, file, position) in enumerate(rows):
             image = into if code == _AS_IT_IS else scratch
-            if not known[row] or os.preadv(files[row], [image.data], positions[row]) < image.nbytes:
-                image[...] = self._read_record(number)
+            if not known or os.preadv(file, [image], position) < length:
+                image[...] = self._read_record(int(numbers[row]))
             if code != _AS_IT_IS:
                 cv2.flip(scratch, code, dst=into)
 
