@@ -97,10 +97,10 @@ class ShardReader:
         inside = self.index["pixels"][numbers]
         positions = (self.index["offset"][numbers] + inside).tolist()
         files = self._files[self._shards_of(numbers)].tolist()
-        length, rows = scratch.nbytes, zip(batch, codes, inside.tolist(), files, positions)
+        rows = zip(batch, codes, inside.tolist(), files, positions, strict=True)
         for row, (into, code, known, file, position) in enumerate(rows):
             image = into if code == _AS_IT_IS else scratch
-            if not known or os.preadv(file, [image], position) < length:
+            if not known or os.preadv(file, [image], position) < scratch.nbytes:
                 image[...] = self._read_record(int(numbers[row]))
             if code != _AS_IT_IS:
                 cv2.flip(scratch, code, dst=into)
