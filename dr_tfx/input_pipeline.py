@@ -59,8 +59,8 @@ def train_batches(
     all of its label came once. They are mixed in the shares of `strata`. An epoch is as long as the
     class takes that is seen slowest: with two classes at 1:1, two times the larger one.
 
-    The next batches are read by processes of our own while one is used (`batch_readers`); `close`
-    ends them.
+    The next batches are read by processes of our own while one is used (`batch_readers`), the first
+    ones from this call on; `close` ends them.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
@@ -97,7 +97,7 @@ def train_batches(
             reader, batch_size=batch, processes=min(READERS, ahead)
         )
         asked = collections.deque[dict[str, np.ndarray]]()
-        begin = first_inside
+        begin, is_ready = first_inside, False
         with contextlib.closing(readers):
             for block, numbers in enumerate(_blocks(order, batch), first_block):
                 chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
@@ -109,10 +109,15 @@ def train_batches(
                     readers.ask(numbers[i], flips[i])
                     asked.append({"target": target[i], "weight": weight[i], "draws": draws[i]})
                     if len(asked) > ahead:
+                        if not is_ready:
+                            yield {}  # To nobody: the first batches are being read.
+                        is_ready = True
                         yield {"image": readers.take(), **asked.popleft()}
                 begin = 0
 
-    return batches(), steps
+    result = batches()
+    next(result)
+    return result, steps
 
 
 def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:

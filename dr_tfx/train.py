@@ -139,14 +139,14 @@ def _fit(
 ) -> None:
     """All epochs that are left, each judged by `judge` with the model's weights."""
     training = run.experiment.training
+    batches, steps = input_pipeline.train_batches(  # First: what reads starts meanwhile.
+        data_dir, data, run.experiment, first_step=run.step
+    )
     validation = input_pipeline.validation_dataset(data_dir, data, run.experiment)
     strategy = model.distribute_strategy
     with strategy.scope():
         _complete(model, validation)
     run.restore(model)
-    batches, steps = input_pipeline.train_batches(
-        data_dir, data, run.experiment, first_step=run.step
-    )
     deciding = _deciding(model, training)
     for name, values in run.callbacks.items():
         for attribute, value in values.items():
