@@ -23,6 +23,8 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
+from dr_tfx import resources
+
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _DASK = "beam_jobs.dask_runner.DaskRunner"
 _DATAFLOW = "beam_jobs.dataflow_runner.DataflowRunner"
@@ -150,8 +152,5 @@ def threads_per_worker(options: PipelineOptions) -> int:
     """
     if not isinstance(create(options), FnApiRunner):
         return 1
-    # Those that this process may use, where the system tells.
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = resources.cores()
     return max(1, cores // (options.view_as(DirectOptions).direct_num_workers or cores))

@@ -7,7 +7,6 @@ held in memory.
 
 import collections
 import contextlib
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,12 +20,13 @@ from dr_tfx import (
     heads,
     manifest,
     records,
+    resources,
     sampling,
     shard_reader,
     specs,
 )
 
-READERS = max(1, min(8, (os.cpu_count() or 1) // 2))  # Processes that read, a batch each.
+_MOST_READERS = 8  # Processes that read, a batch each.
 _BLOCK = 16  # Batches that are drawn at a time: numbers, chance and targets, but no pictures.
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
 _PARSERS = 2  # Batches of an evaluation that are parsed at once.
@@ -89,16 +89,19 @@ def train_batches(
     weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
     targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
     label_map = np.array(task.label_map)
+    # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
+    share = 2 if data.dataset.recipe.encoding == "raw" else 1
+    readers = max(1, min(_MOST_READERS, resources.cores() // share))
     affordable = training.max_memory_gb * 1e9 * _SHARE / (batch * data.dataset.recipe.size**2 * 3)
-    ahead = max(1, min(READERS + 2, int(affordable)))
+    ahead = max(1, min(readers + 2, int(affordable)))
 
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
-        readers = batch_readers.BatchReaders(
-            reader, batch_size=batch, processes=min(READERS, ahead)
+        reading = batch_readers.BatchReaders(
+            reader, batch_size=batch, processes=min(readers, ahead)
         )
         asked = collections.deque[dict[str, np.ndarray]]()
         begin, is_ready = first_inside, False
-        with contextlib.closing(readers):
+        with contextlib.closing(reading):
             for block, numbers in enumerate(_blocks(order, batch), first_block):
                 chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
                 draws = chance.random((_BLOCK, batch, augmentation.DRAWS), np.float32)
@@ -106,13 +109,13 @@ def train_batches(
                 label = labels[np.searchsorted(ends, numbers, side="right")]
                 target, weight = targets[label], weights[label_map[label]]
                 for i in range(begin, _BLOCK):
-                    readers.ask(numbers[i], flips[i])
+                    reading.ask(numbers[i], flips[i])
                     asked.append({"target": target[i], "weight": weight[i], "draws": draws[i]})
                     if len(asked) > ahead:
                         if not is_ready:
                             yield {}  # To nobody: the first batches are being read.
                         is_ready = True
-                        yield {"image": readers.take(), **asked.popleft()}
+                        yield {"image": reading.take(), **asked.popleft()}
                 begin = 0
 
     result = batches()

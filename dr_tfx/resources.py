@@ -1,9 +1,10 @@
-"""Memory of the process tree: how much it is, a ceiling it must keep, and glibc's malloc.
+"""Cores and memory: how many, how much the process tree takes, a ceiling, and glibc's malloc.
 
 1 GB is 1e9 bytes. Knows nothing of TensorFlow, so that a command can call it before loading that.
 """
 
 import ctypes
+import os
 import sys
 import time
 
@@ -17,6 +18,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # Of glibc's ma
 
 class MemoryCeilingError(RuntimeError):
     """The process tree uses more memory than it may."""
+
+
+def cores() -> int:
+    """Cores that this process may use, where the system tells; else all of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def tune_malloc() -> None:

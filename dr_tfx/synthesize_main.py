@@ -16,13 +16,12 @@ Most eyes are healthy, as in EyePACS. For more of the rare grades, give the five
 The same flags make the same photographs. The last line printed is the folder made.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
 
-from dr_tfx import console, synthetic
+from dr_tfx import console, resources, synthetic
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "New or empty folder for photographs, masks/ and labels.csv.", required=True
@@ -38,7 +37,7 @@ _GRADE_PROBABILITIES = flags.DEFINE_list(
 )
 _PROCESSES = flags.DEFINE_integer(
     "processes",
-    os.cpu_count() or 1,
+    resources.cores(),
     "How many processes draw. The photographs do not depend on it.",
 )
 
