@@ -24,7 +24,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx import shard_reader
+from dr_tfx import resources, shard_reader
 
 
 class BatchReaders:
@@ -176,6 +176,7 @@ def _ended(child: _Child) -> ChildProcessError:
 
 def _main() -> None:
     """A process that reads, until the other end of its pipe is closed."""
+    resources.tune_malloc()
     cv2.setNumThreads(1)
     connection = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, ConnectionError):  # Nobody asks any more.
