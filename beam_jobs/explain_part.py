@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs import explain_inputs, explain_measures, heatmap_shards, output
-from dr_tfx import explainer, gradcam, leaks, localization, manifest, models, records
+from dr_tfx import explainer, gradcam, leaks, localization, manifest, models, records, resources
 
 OVERLAYS = ("full", "small", "none")
 COLUMNS = (
@@ -48,6 +48,7 @@ class ExplainPart(beam.DoFn):
         self._settings, self._inputs, self._output_dir = settings, inputs, output_dir
 
     def setup(self) -> None:
+        resources.end_quickly()
         s = self._settings
         explainers = load(s.workdir, s.version, s.methods, average_views=s.average_views)
         self._explainer = explainers[s.methods[0]]

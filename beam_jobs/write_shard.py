@@ -67,8 +67,8 @@ class WriteShard(beam.DoFn):
     def setup(self) -> None:
         """Keeps OpenCV to one thread: workers and their threads are the parallelism."""
         cv2.setNumThreads(1)
-        # At its end a process would search a million objects for cycles, which takes it 0.4 s, and
-        # the local runner waits for one worker after the other.
+        # `resources.end_quickly`, which a worker does not bring along: the local runner waits for
+        # one worker's end after the other's.
         atexit.register(gc.freeze)
 
     def process(self, task: Task) -> Iterator[str]:

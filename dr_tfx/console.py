@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from absl import app, flags
 
+from dr_tfx import resources
+
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 _MISSING = re.compile(r"^flag --(\w+)=None: Flag --\1 must have a value", re.MULTILINE)
 _MISSPELT = re.compile(r'Did you mean "(\w+)" instead of "(\w+)"')
@@ -32,6 +34,7 @@ def run(
       doc: its `__doc__`.
       flags_parser: parses the command line and returns what is left of it.
     """
+    resources.end_quickly()
     sys.modules["__main__"].__doc__ = doc
     for flag in flags.FLAGS.get_key_flags_for_module(module):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

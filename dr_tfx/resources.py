@@ -1,9 +1,11 @@
-"""Cores and memory: how many, how much the process tree takes, a ceiling, and glibc's malloc.
+"""Cores and memory: how many, how much the process tree takes, a ceiling, malloc and cycles.
 
 1 GB is 1e9 bytes. Knows nothing of TensorFlow, so that a command can call it before loading that.
 """
 
+import atexit
 import ctypes
+import gc
 import os
 import sys
 import time
@@ -25,6 +27,15 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def end_quickly() -> None:
+    """Has this process end without a last search for cycles among all its objects.
+
+    It takes 0.4 s where Beam is loaded and 1 s to 2 s with TensorFlow, and Beam's local runner
+    waits for one worker after the other.
+    """
+    atexit.register(gc.freeze)
 
 
 def tune_malloc() -> None:
