@@ -89,16 +89,10 @@ def train_batches(
     weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
     targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
     label_map = np.array(task.label_map)
-    # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
-    share = 2 if data.dataset.recipe.encoding == "raw" else 1
-    readers = max(1, min(_MOST_READERS, resources.cores() // share))
-    affordable = training.max_memory_gb * 1e9 * _SHARE / (batch * data.dataset.recipe.size**2 * 3)
-    ahead = max(1, min(readers + 2, int(affordable)))
+    processes, ahead = _reading(training, data.dataset.recipe)
 
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
-        reading = batch_readers.BatchReaders(
-            reader, batch_size=batch, processes=min(readers, ahead)
-        )
+        reading = batch_readers.BatchReaders(reader, batch_size=batch, processes=processes)
         asked = collections.deque[dict[str, np.ndarray]]()
         begin, is_ready = first_inside, False
         with contextlib.closing(reading):
@@ -121,6 +115,16 @@ def train_batches(
     result = batches()
     next(result)
     return result, steps
+
+
+def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
+    """How many processes read, and how many batches ahead, in a share of the run's memory."""
+    # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
+    cores = resources.cores() // (2 if recipe.encoding == "raw" else 1)
+    processes = max(1, min(_MOST_READERS, cores))
+    affordable = training.max_memory_gb * 1e9 * _SHARE / (training.batch_size * recipe.size**2 * 3)
+    ahead = max(1, min(processes + 2, int(affordable)))
+    return min(processes, ahead), ahead
 
 
 def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 import pytest
 
-from dr_tfx import input_pipeline, specs
+from dr_tfx import input_pipeline, resources, specs
 
 STRATA = {0: range(0, 24), 1: range(24, 30), 2: range(30, 33)}
 
@@ -164,3 +164,22 @@ def test_a_shard_that_was_changed_is_refused_by_name(tmp_path):
     named = f"{shard.name} is damaged .* --overwrite"
     with pytest.raises(ValueError, match=named):
         list(itertools.islice(batches, steps))
+
+
+@pytest.mark.parametrize(
+    ("cores", "encoding", "gigabytes", "processes", "ahead"),
+    [
+        (2, "raw", 30, 1, 3),
+        (2, "png", 30, 2, 4),
+        (64, "raw", 30, 8, 10),
+        (64, "raw", 4, 3, 3),  # A twentieth of 4 GB holds 3 batches of 64 * 512 * 512 * 3 bytes.
+        (64, "raw", 0.5, 1, 1),
+    ],
+)
+def test_reading_ahead_is_sized_from_cores_and_the_ceiling_of_memory(
+    monkeypatch, cores, encoding, gigabytes, processes, ahead
+):
+    monkeypatch.setattr(resources, "cores", lambda: cores)
+    training = specs.Training(batch_size=64, max_memory_gb=gigabytes)
+    recipe = specs.Recipe(size=512, encoding=encoding)
+    assert input_pipeline._reading(training, recipe) == (processes, ahead)
