@@ -29,7 +29,7 @@ from dr_tfx import (
 _MOST_READERS = 8  # Processes that read, a batch each.
 _BLOCK = 16  # Batches that are drawn at a time: numbers, chance and targets, but no pictures.
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
-_PARSERS = 2  # Batches of an evaluation that are parsed at once.
+_EVALUATION_AHEAD = 2  # Batches of an evaluation that are parsed at once, and that are read ahead.
 
 
 class Strata(NamedTuple):
@@ -122,9 +122,13 @@ def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
     # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
     cores = resources.cores() // (2 if recipe.encoding == "raw" else 1)
     processes = max(1, min(_MOST_READERS, cores))
-    affordable = training.max_memory_gb * 1e9 * _SHARE / (training.batch_size * recipe.size**2 * 3)
-    ahead = max(1, min(processes + 2, int(affordable)))
+    ahead = min(processes + 2, _affordable(training, recipe, training.batch_size))
     return min(processes, ahead), ahead
+
+
+def _affordable(training: specs.Training, recipe: specs.Recipe, batch_size: int) -> int:
+    """Batches that may be read ahead: what a share of the run's memory holds, one at least."""
+    return max(1, int(training.max_memory_gb * 1e9 * _SHARE / (batch_size * recipe.size**2 * 3)))
 
 
 def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
@@ -145,9 +149,14 @@ def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def evaluation_dataset(
-    data_dir: Path, data: manifest.Manifest, split: str, *, batch_size: int
+    data_dir: Path,
+    data: manifest.Manifest,
+    split: str,
+    *,
+    batch_size: int,
+    ahead: int = _EVALUATION_AHEAD,
 ) -> tf.data.Dataset:
-    """A whole split, in order, untouched.
+    """A whole split, in order, untouched; `ahead` batches are parsed at once and read ahead.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), `label` int64 (batch,), `id` and
@@ -159,7 +168,7 @@ def evaluation_dataset(
     # Declared, so that Keras does not take the end of the split for a mistake.
     count = sampling.steps(sum(shard.records for shard in shards), batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return _untuned(batches.map(lambda b: _parse(b, data.dataset), _PARSERS).prefetch(2))
+    return _untuned(batches.map(lambda b: _parse(b, data.dataset), ahead).prefetch(ahead))
 
 
 @contextlib.contextmanager
@@ -183,8 +192,9 @@ def validation_dataset(
 ) -> tf.data.Dataset:
     """The validation split as (pixels, targets) batches for Keras."""
     head = heads.make(experiment.task)
-    batch_size = experiment.evaluation.batch_size
-    dataset = evaluation_dataset(data_dir, data, "validation", batch_size=batch_size)
+    size = experiment.evaluation.batch_size
+    ahead = min(_EVALUATION_AHEAD, _affordable(experiment.training, data.dataset.recipe, size))
+    dataset = evaluation_dataset(data_dir, data, "validation", batch_size=size, ahead=ahead)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
 
 

@@ -84,12 +84,12 @@ def test_no_example_comes_twice_before_all_of_its_label_came_once(folder, mix):
 
 
 def test_the_stream_is_a_function_of_seed_and_step(folder):
-    whole, _ = epochs_seen(folder)
-    again, _ = epochs_seen(folder)
-    other, _ = epochs_seen(folder, seed=1)
+    whole, _ = epochs_seen(folder, epochs=7)  # 42 steps, which are drawn 16 at a time.
+    again, _ = epochs_seen(folder, epochs=7)
+    other, _ = epochs_seen(folder, epochs=7, seed=1)
     assert np.array_equal(whole, again)
-    for step in (1, 5, 8):
-        resumed, _ = epochs_seen(folder, first_step=step)
+    for step in (1, 5, 8, 16, 35):
+        resumed, _ = epochs_seen(folder, epochs=7, first_step=step)
         assert np.array_equal(whole.ravel()[step * 8 :], resumed)
     assert not np.array_equal(whole[0], whole[1])
     assert not np.array_equal(whole[0], other[0])
@@ -101,10 +101,11 @@ def test_draws_are_a_function_of_seed_and_step_too(folder):
 
     def draws(first_step):
         batches = input_pipeline.train_batches(path, data, experiment, first_step=first_step)[0]
-        return np.concatenate([b["draws"] for b in itertools.islice(batches, 9 - first_step)])
+        return np.concatenate([b["draws"] for b in itertools.islice(batches, 40 - first_step)])
 
     whole = draws(0)
-    assert np.array_equal(whole[4 * 8 :], draws(4))
+    for step in (4, 16, 35):
+        assert np.array_equal(whole[step * 8 :], draws(step))
     assert whole.min() >= 0 and whole.max() < 1 and len(np.unique(whole)) > 0.99 * whole.size
 
 
