@@ -65,7 +65,7 @@ class WriteShard(beam.DoFn):
         self._threads = threads
 
     def setup(self) -> None:
-        """Keeps OpenCV to one thread: workers and their threads are the parallelism."""
+        """Makes the process a worker, which ends at once and leaves parallelism to its threads."""
         cv2.setNumThreads(1)
         # `resources.end_quickly`, which a worker does not bring along: the local runner waits for
         # one worker's end after the other's.

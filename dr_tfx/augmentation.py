@@ -3,8 +3,8 @@
 Mirroring alone is done when they are read (`shard_reader`).
 
 Pictures travel as uint8, a quarter of float32, and chance travels with them: `DRAWS` numbers an
-example, drawn by the input pipeline from (seed, step). So what happens to an example depends on
-neither the device nor how a batch is divided among several.
+example, which the input pipeline draws from the seed, for some steps at a time. So what happens to
+an example depends on neither the device nor how a batch is divided among several.
 """
 
 import math

@@ -7,6 +7,7 @@ held in memory.
 
 import collections
 import contextlib
+import itertools
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +28,11 @@ from dr_tfx import (
 )
 
 _MOST_READERS = 8  # Processes that read, a batch each.
-_BLOCK = 16  # Batches that are drawn at a time: numbers, chance and targets, but no pictures.
+# Batches that are drawn at a time: numbers, chance and targets, but no pictures. Another value is
+# other chance for every run.
+_BLOCK = 16
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
-_EVALUATION_AHEAD = 2  # Batches of an evaluation that are parsed at once, and that are read ahead.
+_EVALUATION_AHEAD = 2  # Batches of an evaluation that are parsed ahead.
 
 
 class Strata(NamedTuple):
@@ -91,26 +94,30 @@ def train_batches(
     label_map = np.array(task.label_map)
     processes, ahead = _reading(training, data.dataset.recipe)
 
+    reading = batch_readers.BatchReaders(reader, batch_size=batch, processes=processes)
+
+    def asking() -> Iterator[dict[str, np.ndarray]]:
+        """Asks for the pictures of one batch after the other; gives all else of it."""
+        begin = first_inside
+        for block, numbers in enumerate(_blocks(order, batch), first_block):
+            chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
+            draws = chance.random((_BLOCK, batch, augmentation.DRAWS), np.float32)
+            flips = augmentation.flips(draws, training.augmentation)
+            label = labels[np.searchsorted(ends, numbers, side="right")]
+            target, weight = targets[label], weights[label_map[label]]
+            for i in range(begin, _BLOCK):
+                reading.ask(numbers[i], flips[i])
+                yield {"target": target[i], "weight": weight[i], "draws": draws[i]}
+            begin = 0
+
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
-        reading = batch_readers.BatchReaders(reader, batch_size=batch, processes=processes)
-        asked = collections.deque[dict[str, np.ndarray]]()
-        begin, is_ready = first_inside, False
         with contextlib.closing(reading):
-            for block, numbers in enumerate(_blocks(order, batch), first_block):
-                chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
-                draws = chance.random((_BLOCK, batch, augmentation.DRAWS), np.float32)
-                flips = augmentation.flips(draws, training.augmentation)
-                label = labels[np.searchsorted(ends, numbers, side="right")]
-                target, weight = targets[label], weights[label_map[label]]
-                for i in range(begin, _BLOCK):
-                    reading.ask(numbers[i], flips[i])
-                    asked.append({"target": target[i], "weight": weight[i], "draws": draws[i]})
-                    if len(asked) > ahead:
-                        if not is_ready:
-                            yield {}  # To nobody: the first batches are being read.
-                        is_ready = True
-                        yield {"image": reading.take(), **asked.popleft()}
-                begin = 0
+            coming = asking()
+            asked = collections.deque(itertools.islice(coming, ahead + 1))
+            yield {}  # To nobody: from here on, `close` ends the processes.
+            while True:
+                yield {"image": reading.take(), **asked.popleft()}
+                asked.append(next(coming))
 
     result = batches()
     next(result)
@@ -122,30 +129,22 @@ def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
     # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
     cores = resources.cores() // (2 if recipe.encoding == "raw" else 1)
     processes = max(1, min(_MOST_READERS, cores))
-    ahead = min(processes + 2, _affordable(training, recipe, training.batch_size))
+    ahead = _affordable(processes + 2, training, recipe, training.batch_size)
     return min(processes, ahead), ahead
 
 
-def _affordable(training: specs.Training, recipe: specs.Recipe, batch_size: int) -> int:
-    """Batches that may be read ahead: what a share of the run's memory holds, one at least."""
-    return max(1, int(training.max_memory_gb * 1e9 * _SHARE / (batch_size * recipe.size**2 * 3)))
+def _affordable(
+    wanted: int, training: specs.Training, recipe: specs.Recipe, batch_size: int
+) -> int:
+    """So many batches ahead, or what a share of the run's memory holds of them; one at least."""
+    held = training.max_memory_gb * 1e9 * _SHARE / (batch_size * recipe.size**2 * 3)
+    return max(1, int(min(wanted, held)))
 
 
 def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
     """Blocks (_BLOCK, batch) of an endless sequence of numbers."""
-    for block in _untuned(order.rebatch(_BLOCK * batch).prefetch(1)).as_numpy_iterator():
+    for block in order.rebatch(_BLOCK * batch).prefetch(1).as_numpy_iterator():
         yield block.reshape(_BLOCK, batch)
-
-
-def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The data set without tf.data's tuning, which is dear where elements are many and small.
-
-    And where they are few: its thread sleeps twice as long each time, up to a minute, and whoever
-    drops an iterator may wait until it wakes. An evaluation of 8 seconds took 10.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
 
 
 def evaluation_dataset(
@@ -156,7 +155,7 @@ def evaluation_dataset(
     batch_size: int,
     ahead: int = _EVALUATION_AHEAD,
 ) -> tf.data.Dataset:
-    """A whole split, in order, untouched; `ahead` batches are parsed at once and read ahead.
+    """A whole split, in order, untouched; `ahead` batches are parsed ahead, all at once.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), `label` int64 (batch,), `id` and
@@ -168,7 +167,8 @@ def evaluation_dataset(
     # Declared, so that Keras does not take the end of the split for a mistake.
     count = sampling.steps(sum(shard.records for shard in shards), batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return _untuned(batches.map(lambda b: _parse(b, data.dataset), ahead).prefetch(ahead))
+    # Of a parallel map's results, as many wait as are made at once.
+    return sampling.untuned(batches.map(lambda b: _parse(b, data.dataset), ahead))
 
 
 @contextlib.contextmanager
@@ -193,7 +193,7 @@ def validation_dataset(
     """The validation split as (pixels, targets) batches for Keras."""
     head = heads.make(experiment.task)
     size = experiment.evaluation.batch_size
-    ahead = min(_EVALUATION_AHEAD, _affordable(experiment.training, data.dataset.recipe, size))
+    ahead = _affordable(_EVALUATION_AHEAD, experiment.training, data.dataset.recipe, size)
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=size, ahead=ahead)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
 

@@ -5,9 +5,9 @@ and nothing is held but a block of numbers. A stratum's stream is a chain of who
 each its own permutation of the whole stratum (`RandomIndexShuffle`, a block cipher: no buffer, no
 list; a short pass is sorted).
 
-The streams are mixed as `sample_from_datasets` mixes data sets, each draw by itself, but in blocks:
-that one draws 50,000 choices a second, on a core that reads 140,000 pictures of 96 pixels in that
-time.
+With `mix='random'` the streams are mixed as `sample_from_datasets` mixes data sets, each draw by
+itself, but in blocks: that one draws 50,000 choices a second, on a core that reads 140,000 pictures
+of 96 pixels in that time.
 """
 
 import math
@@ -16,7 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-BLOCK = 4096  # Numbers that are drawn at a time. No more examples: they are shuffled by sorting.
+# Numbers that are drawn at a time. A stratum of at most so many is shuffled by sorting. Another
+# value is another order for every run.
+BLOCK = 4096
 _PLACES = np.arange(BLOCK)  # In a block.
 
 
@@ -84,17 +86,29 @@ def numbers(
         skipped = tf.where(block == begin, inside, 0)
         return use(used, chosen), tf.dynamic_stitch(places, drawn)[skipped:]
 
-    before = tf.data.Dataset.range(begin).map(choose)
+    before = untuned(tf.data.Dataset.range(begin).map(choose))
     used = before.reduce(tf.zeros([strata], tf.int64), use)
-    return tf.data.Dataset.range(begin, 2**62 // BLOCK).scan(used, fill)
+    return untuned(tf.data.Dataset.range(begin, 2**62 // BLOCK).scan(used, fill))
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The data set without tf.data's tuning, which is dear where elements are many and small.
+
+    And where they are few: its thread sleeps twice as long each time, up to a minute, and whoever
+    drops an iterator may wait until it wakes. An evaluation of 8 seconds took 10.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _shuffled(
     start: tf.Tensor, length: tf.Tensor | int, *, count: int, seed: tuple[int, int]
 ) -> tf.Tensor:
     """A piece, int64 (length,), of an endless chain of permutations of 0 .. count - 1."""
-    positions = start + tf.range(tf.cast(length, tf.int64))
-    first, last = start // count, (start + tf.maximum(tf.cast(length, tf.int64), 1) - 1) // count
+    length = tf.cast(length, tf.int64)
+    positions = start + tf.range(tf.maximum(length, 1))  # The cipher refuses none at all.
+    first, last = positions[0] // count, positions[-1] // count
     if count <= BLOCK:
         # The passes are made whole, by sorting noise: the cipher permutes 65,536 numbers at least,
         # and is applied again until one is below `count`.
@@ -102,7 +116,8 @@ def _shuffled(
         key = tf.constant([*seed, 0], tf.int32)
         noise = _permute(whole % 2**31, key, 2**31 - 1, rounds=16)
         order = tf.argsort(tf.reshape(noise, (-1, count)), axis=1)
-        return tf.cast(tf.gather(tf.reshape(order, [-1]), positions - first * count), tf.int64)
+        numbers = tf.gather(tf.reshape(order, [-1]), positions - first * count)
+        return tf.cast(numbers, tf.int64)[:length]
     # The cipher is weak where keys are alike: a pass's key is drawn from all by the cipher itself.
     passes = tf.range(first, last + 1)
     words = [
@@ -110,7 +125,7 @@ def _shuffled(
         for word in range(3)
     ]
     keys = tf.gather(tf.cast(tf.stack(words, 1), tf.int32), positions // count - first)
-    return _permute(positions % count, keys, count - 1, rounds=4)
+    return _permute(positions % count, keys, count - 1, rounds=4)[:length]
 
 
 def _permute(index: tf.Tensor, key: tf.Tensor, last: int, *, rounds: int) -> tf.Tensor:

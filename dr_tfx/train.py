@@ -3,6 +3,7 @@
 The loop is the library's own (`training_loop`): it can stop and go on after any step.
 """
 
+import contextlib
 from pathlib import Path
 
 import keras
@@ -142,22 +143,24 @@ def _fit(
     batches, steps = input_pipeline.train_batches(  # First: what reads starts meanwhile.
         data_dir, data, run.experiment, first_step=run.step
     )
-    validation = input_pipeline.validation_dataset(data_dir, data, run.experiment)
-    strategy = model.distribute_strategy
-    with strategy.scope():
-        _complete(model, validation)
-    run.restore(model)
-    deciding = _deciding(model, training)
-    for name, values in run.callbacks.items():
-        for attribute, value in values.items():
-            setattr(deciding[name], attribute, value)
-
     profile_from = run.step if profile and run.chief else None
-    tensorboard = board.Board(run.workdir / "tensorboard", profile_from)
-    divided = distribution.distribute(batches, strategy)
-    loop = training_loop.Loop(model, run, memory, divided, tensorboard)
-    judged_on = _judged_on(data, run.experiment.task)
-    try:
+    with (
+        contextlib.closing(batches),
+        contextlib.closing(board.Board(run.workdir / "tensorboard", profile_from)) as tensorboard,
+    ):
+        validation = input_pipeline.validation_dataset(data_dir, data, run.experiment)
+        strategy = model.distribute_strategy
+        with strategy.scope():
+            _complete(model, validation)
+        run.restore(model)
+        deciding = _deciding(model, training)
+        for name, values in run.callbacks.items():
+            for attribute, value in values.items():
+                setattr(deciding[name], attribute, value)
+
+        divided = distribution.distribute(batches, strategy)
+        loop = training_loop.Loop(model, run, memory, divided, tensorboard)
+        judged_on = _judged_on(data, run.experiment.task)
         while run.epoch < training.epochs and not run.stopped:
             logs = loop.steps_until((run.epoch + 1) * steps, steps)
             if judge is not model:
@@ -176,9 +179,6 @@ def _fit(
             _say(row, training.epochs)
             for sentence in collapse.changes(run.history, judged_on) if run.chief else ():
                 logging.warning("%s", sentence)
-    finally:
-        tensorboard.close()
-        batches.close()
 
 
 def _deciding(model: keras.Model, training: specs.Training) -> dict[str, keras.callbacks.Callback]:

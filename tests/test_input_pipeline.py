@@ -1,13 +1,15 @@
 """The training stream: balanced, complete, reproducible; evaluation in order; augmentation."""
 
+import contextlib
 import itertools
 import math
 
 import datasets
 import numpy as np
+import psutil
 import pytest
 
-from dr_tfx import input_pipeline, resources, specs
+from dr_tfx import batch_readers, input_pipeline, resources, specs
 
 STRATA = {0: range(0, 24), 1: range(24, 30), 2: range(30, 33)}
 
@@ -93,6 +95,39 @@ def test_the_stream_is_a_function_of_seed_and_step(folder):
         assert np.array_equal(whole.ravel()[step * 8 :], resumed)
     assert not np.array_equal(whole[0], whole[1])
     assert not np.array_equal(whole[0], other[0])
+
+
+def test_it_begins_anywhere_with_batches_that_no_block_is_a_multiple_of(folder):
+    # 37 * 300 examples are in the third block of 4,096 numbers, and in the third 16 steps.
+    path, data = folder
+    experiment = datasets.experiment(batch_size=300)
+
+    def seen(first_step):
+        batches, _ = input_pipeline.train_batches(path, data, experiment, first_step=first_step)
+        with contextlib.closing(batches):
+            return [
+                (b["image"][:, 0, 0, 0], b["draws"])
+                for b in itertools.islice(batches, 41 - first_step)
+            ]
+
+    for (image, draws), (same_image, same_draws) in zip(seen(0)[37:], seen(37), strict=True):
+        assert np.array_equal(image, same_image) and np.array_equal(draws, same_draws)
+
+
+def test_what_reads_runs_from_the_call_on_and_ends_with_close(folder):
+    path, data = folder
+
+    def running():
+        processes = psutil.Process().children()
+        return {p.pid for p in processes if batch_readers.__name__ in " ".join(p.cmdline())}
+
+    before = running()
+    batches, _ = input_pipeline.train_batches(path, data, datasets.experiment())
+    assert (
+        len(running() - before) == input_pipeline._reading(specs.Training(), data.dataset.recipe)[0]
+    )
+    batches.close()
+    assert not running() - before
 
 
 def test_draws_are_a_function_of_seed_and_step_too(folder):

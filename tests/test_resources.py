@@ -1,5 +1,6 @@
 """Memory of the process tree and its ceiling."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -95,3 +96,22 @@ def test_what_is_freed_is_taken_again_without_a_page_fault():
     if faults("as it is") < pages / 4:
         pytest.skip("this system's malloc keeps what is freed by itself")
     assert faults("tuned") < pages / 100
+
+
+def test_a_process_ends_without_a_search_for_cycles():
+    script = (
+        "import atexit, gc; from dr_tfx import resources; "
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000)); resources.end_quickly()"
+    )  # What is registered last runs first.
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_cores_are_those_that_the_process_may_use():
+    script = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from dr_tfx import resources; print(resources.cores())"
+    )
+    if hasattr(os, "sched_setaffinity"):
+        assert subprocess.check_output([sys.executable, "-c", script], text=True) == "1\n"
+    assert 1 <= resources.cores() <= (os.cpu_count() or 1)

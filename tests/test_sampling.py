@@ -71,6 +71,13 @@ def test_shares_may_change_from_epoch_to_epoch_and_the_last_stays():
     assert stratum.mean(axis=1).tolist() == [0, 1, 1, 1]
 
 
+def test_a_stratum_may_be_absent_from_a_block():
+    numbers = first(9000, shares=[[1e-12, 1, 1e-12]])
+    assert numbers.min() >= 20_000 and numbers.max() < 20_700
+    later = first(4000, shares=[[1e-12, 1, 1e-12]], skip=5000)
+    assert np.array_equal(later, numbers[5000:])
+
+
 def test_length_of_an_epoch():
     assert sampling.epoch_examples([20_647, 7_453], [0.5, 0.5]) == 41_294  # The published count.
     assert sampling.epoch_examples([30, 10], [0.75, 0.25]) == 40
