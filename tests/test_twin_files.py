@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import eyepacs_like
 
-from beam_jobs import arrays, build_plan, find_source, sources
+from beam_jobs import arrays, build_plan, find_source, sources, twin_files
 from dr_tfx import specs
 
 SPEC = eyepacs_like()
@@ -32,7 +32,9 @@ def test_byte_identical_files_are_found_and_told(copy, method, caplog):
     assert ("leaks on purpose" in caplog.text) == (method == "image")
 
 
-def test_equal_rows_of_an_array_are_twins(tmp_path):
+@pytest.mark.parametrize("at_a_time", [1, 5, 1024])
+def test_equal_rows_of_an_array_are_twins(tmp_path, monkeypatch, at_a_time):
+    monkeypatch.setattr(twin_files, "_AHEAD", at_a_time)
     pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3)).astype(np.uint8)
     pictures[7] = pictures[2]
     np.save(tmp_path / "X.npy", pictures)
