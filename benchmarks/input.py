@@ -15,7 +15,9 @@ any order: its pages count as memory, though the system may take them back; `bou
 memory however many examples there are. Ratios are to the fastest bounded peer; one to the fastest
 that maps a file stands below the table.
 
-The files are read many times and stay in the system's cache: a disk's speed is not measured.
+The files are read many times and stay in the system's cache: a disk's speed is not measured. Each
+operation of TensorFlow runs on one thread, as NumPy's do: on two cores a second one only takes
+turns with whoever reads.
 Absolute figures mean little on a shared machine. The peers need `pip install -e '.[bench]'`; one
 that is missing is a row that says so.
 
@@ -242,6 +244,7 @@ def main() -> None:
         print(json.dumps({"write": write, "measure": measure}[function](*rest)))
         return
     arguments = parser.parse_args()
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # The workers'.
     arguments.run(arguments)
 
 

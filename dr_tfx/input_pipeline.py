@@ -30,7 +30,7 @@ from dr_tfx import (
 _MOST_READERS = 8  # Processes that read, a batch each.
 # Batches that are drawn at a time: numbers, chance and targets, but no pictures. Another value is
 # other chance for every run.
-_BLOCK = 16
+_BLOCK = 4
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
 _EVALUATION_AHEAD = 2  # Batches of an evaluation that are parsed ahead.
 
@@ -73,7 +73,7 @@ def train_batches(
     Raises:
       ValueError: a class has no training example, or a shard is damaged.
     """
-    training, task = experiment.training, experiment.task
+    training = experiment.training
     mixed = strata(data, experiment)
     shards = sorted(data.shards_of("train"), key=lambda shard: shard.label)
     reader = shard_reader.ShardReader(data_dir, shards, data.dataset.recipe)
@@ -88,10 +88,8 @@ def train_batches(
         mix=training.mix,
         first=first_block * _BLOCK * batch,
     )
-    ends, labels = np.cumsum(mixed.counts), np.array(mixed.labels)
-    weights = np.array(training.class_weights or [1.0] * len(task.class_names), np.float32)
-    targets = heads.make(task).encode(tf.range(len(task.label_map), dtype=tf.int64)).numpy()
-    label_map = np.array(task.label_map)
+    targets, weights = _targets_and_weights(mixed.labels, experiment)
+    ends = np.cumsum(mixed.counts)
     processes, ahead = _reading(training, data.dataset.recipe)
 
     reading = batch_readers.BatchReaders(reader, batch_size=batch, processes=processes)
@@ -103,8 +101,8 @@ def train_batches(
             chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
             draws = chance.random((_BLOCK, batch, augmentation.DRAWS), np.float32)
             flips = augmentation.flips(draws, training.augmentation)
-            label = labels[np.searchsorted(ends, numbers, side="right")]
-            target, weight = targets[label], weights[label_map[label]]
+            stratum = np.searchsorted(ends, numbers, side="right")
+            target, weight = targets[stratum], weights[stratum]
             for i in range(begin, _BLOCK):
                 reading.ask(numbers[i], flips[i])
                 yield {"target": target[i], "weight": weight[i], "draws": draws[i]}
@@ -124,12 +122,22 @@ def train_batches(
     return result, steps
 
 
+def _targets_and_weights(
+    labels: list[int], experiment: specs.Experiment
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each label what the model should say, float32 (labels, units), and the loss's factor."""
+    task = experiment.task
+    factors = experiment.training.class_weights or [1.0] * len(task.class_names)
+    targets = heads.make(task).encode(tf.constant(labels, tf.int64)).numpy()
+    return targets, np.array([factors[task.label_map[label]] for label in labels], np.float32)
+
+
 def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
     """How many processes read, and how many batches ahead, in a share of the run's memory."""
     # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
     cores = resources.cores() // (2 if recipe.encoding == "raw" else 1)
     processes = max(1, min(_MOST_READERS, cores))
-    ahead = _affordable(processes + 2, training, recipe, training.batch_size)
+    ahead = _affordable(processes + 3, training, recipe, training.batch_size)
     return min(processes, ahead), ahead
 
 
@@ -142,8 +150,12 @@ def _affordable(
 
 
 def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
-    """Blocks (_BLOCK, batch) of an endless sequence of numbers."""
-    for block in order.rebatch(_BLOCK * batch).prefetch(1).as_numpy_iterator():
+    """Blocks (_BLOCK, batch) of an endless sequence of numbers.
+
+    They are made when they are asked for: a thread that made them ahead would take turns with those
+    that read and train.
+    """
+    for block in order.batch(_BLOCK * batch).as_numpy_iterator():
         yield block.reshape(_BLOCK, batch)
 
 

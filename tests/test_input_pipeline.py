@@ -205,9 +205,9 @@ def test_a_shard_that_was_changed_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("cores", "encoding", "gigabytes", "processes", "ahead"),
     [
-        (2, "raw", 30, 1, 3),
-        (2, "png", 30, 2, 4),
-        (64, "raw", 30, 8, 10),
+        (2, "raw", 30, 1, 4),
+        (2, "png", 30, 2, 5),
+        (64, "raw", 30, 8, 11),
         (64, "raw", 4, 3, 3),  # A twentieth of 4 GB holds 3 batches of 64 * 512 * 512 * 3 bytes.
         (64, "raw", 0.5, 1, 1),
     ],

@@ -12,13 +12,13 @@ def first(count, *, shares, mix="random", examples=10_000, seed=3, skip=0):
     dataset = sampling.numbers(
         COUNTS, np.array(shares), examples=examples, seed=seed, mix=mix, first=skip
     )
-    return next(iter(dataset.rebatch(count))).numpy()
+    return next(iter(dataset.batch(count))).numpy()
 
 
 @pytest.mark.parametrize("count", [20_000, 5000])
 def test_a_stream_is_made_of_whole_permutations_that_look_random(count):
     dataset = sampling.numbers([count], np.ones((1, 1)), examples=count, seed=3, mix="random")
-    passes = next(iter(dataset.rebatch(4 * count))).numpy().reshape(4, count)
+    passes = next(iter(dataset.batch(4 * count))).numpy().reshape(4, count)
     order = np.arange(count)
     assert (np.sort(passes, axis=1) == order).all()
     for one, other in ((passes[0], passes[1]), (passes[0], order), (passes[1], order)):
@@ -31,7 +31,7 @@ def test_a_stream_is_made_of_whole_permutations_that_look_random(count):
 
 def test_every_order_of_three_comes_equally_often():
     dataset = sampling.numbers([3], np.ones((1, 1)), examples=3, seed=0, mix="random")
-    passes = next(iter(dataset.rebatch(18_000))).numpy().reshape(6000, 3)
+    passes = next(iter(dataset.batch(18_000))).numpy().reshape(6000, 3)
     _, often = np.unique(passes, axis=0, return_counts=True)
     assert len(often) == 6
     # Chi square with 5 degrees of freedom; beyond 25.7 once in 10,000.
@@ -56,25 +56,36 @@ def test_exact_shares_hold_by_count_in_every_epoch_in_another_order():
     assert np.abs(first_half - [0.5, 0.3, 0.2]).max() < 0.03
 
 
+@pytest.mark.parametrize("shares", [[[0.5, 0.3, 0.2]], [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]])
 @pytest.mark.parametrize("mix", ["random", "exact"])
-def test_one_may_begin_anywhere(mix):
-    whole = first(12_000, shares=[[0.5, 0.3, 0.2]], mix=mix)
-    for skip in (1, 4096, 9_999):
-        part = first(1000, shares=[[0.5, 0.3, 0.2]], mix=mix, skip=skip)
+def test_one_may_begin_anywhere(mix, shares):
+    whole = first(12_000, shares=shares, mix=mix)
+    for skip in (1, 4096, 9_999, 10_000, 10_500):
+        part = first(1000, shares=shares, mix=mix, skip=skip)
         assert np.array_equal(part, whole[skip : skip + 1000])
-    assert not np.array_equal(whole, first(12_000, shares=[[0.5, 0.3, 0.2]], mix=mix, seed=4))
+    assert not np.array_equal(whole, first(12_000, shares=shares, mix=mix, seed=4))
+
+
+def test_each_epoch_is_drawn_anew():
+    shares = [[0.5, 0.3, 0.2], [0.3, 0.4, 0.3], [0.3, 0.4, 0.3]]
+    numbers = first(30_000, shares=shares)
+    epochs = np.searchsorted(np.cumsum(COUNTS), numbers, side="right").reshape(3, 10_000)
+    found = np.array([np.bincount(epoch) / 10_000 for epoch in epochs])
+    assert np.abs(found - shares).max() < 4 * np.sqrt(0.25 / 10_000)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert abs(np.corrcoef(epochs[one], epochs[other])[0, 1]) < 4 / np.sqrt(10_000)
 
 
 def test_shares_may_change_from_epoch_to_epoch_and_the_last_stays():
-    numbers = first(4000, shares=[[1, 1e-12, 1e-12], [1e-12, 1, 1e-12]], examples=1000)
+    numbers = first(4000, shares=[[1, 0, 0], [0, 1, 0]], examples=1000)
     stratum = np.searchsorted(np.cumsum(COUNTS), numbers, side="right").reshape(4, 1000)
     assert stratum.mean(axis=1).tolist() == [0, 1, 1, 1]
 
 
-def test_a_stratum_may_be_absent_from_a_block():
-    numbers = first(9000, shares=[[1e-12, 1, 1e-12]])
+def test_a_stratum_without_a_share_never_comes():
+    numbers = first(9000, shares=[[0, 1, 0]])
     assert numbers.min() >= 20_000 and numbers.max() < 20_700
-    later = first(4000, shares=[[1e-12, 1, 1e-12]], skip=5000)
+    later = first(4000, shares=[[0, 1, 0]], skip=5000)
     assert np.array_equal(later, numbers[5000:])
 
 
