@@ -43,7 +43,8 @@ def numbers(
       shares: float (epochs, strata), what part of an epoch each stratum is; the last row holds for
         all later epochs.
       examples: length of an epoch.
-      seed: another seed, another sequence; as for all of tf.data, so is another global seed.
+      seed: another seed, another sequence. So is another global seed, which must not be 0: with a
+        seed that is a tensor, tf.data fails then.
       mix: `random`: each draw by itself, with the shares as probabilities; `exact`: the shares hold
         by count in each epoch, and only the order is left to chance.
       first: place in the sequence to begin at; takes 3 us at most for each before.
