@@ -195,7 +195,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", default=CASES, help="Pixels a side and examples of each row.")
-    parser.add_argument("--batches", type=int, default=500, help="Of 64, in each row.")
+    parser.add_argument("--batches", type=int, default=2000, help="Of 64, in each row.")
     parser.add_argument("--train", action="store_true", help="Training steps of MobileNetV2, too.")
     parser.add_argument("--work_dir", help="Where the files are made, and removed after.")
     if sys.argv[1:2] == ["worker"]:
