@@ -239,9 +239,7 @@ def strata(data: manifest.Manifest, experiment: specs.Experiment) -> Strata:
         first = np.array(training.label_weights)[labels]
     elif training.balance == "oversample":
         first = counts / by_class[classes]
-    shares = sampling.shares_by_epoch(
-        first / first.sum(), natural, epochs=training.epochs, fade=training.anneal_epochs
-    )
+    shares = sampling.shares_by_epoch(first / first.sum(), natural, fade=training.anneal_epochs)
     return Strata(labels, counts.tolist(), shares)
 
 

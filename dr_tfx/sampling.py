@@ -1,13 +1,15 @@
 """Which example comes when: shuffled streams, one a stratum, mixed in any proportion.
 
-Everything is a pure function of (seed, place in the sequence), so that training can go on anywhere,
-and nothing is held but a block of numbers a stratum. A stratum's stream is a chain of whole
-shuffled passes, each its own permutation of the whole stratum (`RandomIndexShuffle`, a block
-cipher: no buffer, no list; a short pass is sorted). `sample_from_datasets` mixes the streams, which
-are of numbers: over streams of pictures, the usual way, it would have a buffer to shuffle in for
-each, and shuffle as far as that reaches.
+Everything is a pure function of (seed, place in the sequence), so that training can go on anywhere
+(a mix by chance also depends on the global seed, which `train` derives from the same), and nothing
+is held but a block of numbers a stratum. A stratum's stream is a chain of whole shuffled passes,
+each its own permutation of the whole stratum (`RandomIndexShuffle`, a block cipher: no buffer, no
+list; a short pass is sorted). `sample_from_datasets` mixes the streams, which are of numbers: over
+streams of pictures, the usual way, it would have a buffer to shuffle in for each, and shuffle as
+far as that reaches.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -43,11 +45,10 @@ def numbers(
       shares: float (epochs, strata), what part of an epoch each stratum is; the last row holds for
         all later epochs.
       examples: length of an epoch.
-      seed: another seed, another sequence. So is another global seed, which must not be 0: with a
-        seed that is a tensor, tf.data fails then.
+      seed: another seed, another sequence; where chance mixes, so is another global seed.
       mix: `random`: each draw by itself, with the shares as probabilities; `exact`: the shares hold
         by count in each epoch, and only the order is left to chance.
-      first: place in the sequence to begin at; takes 3 us at most for each before.
+      first: place in the sequence to begin at; takes some 3 us for each before.
 
     Returns:
       int64 numbers.
@@ -76,7 +77,7 @@ def _stream(start: int, count: int, *, seed: tuple[int, int]) -> tf.data.Dataset
 
 def _exact_choices(shares: np.ndarray, *, examples: int, seed: tuple[int, int]) -> tf.data.Dataset:
     """Endlessly strata, int64, of which each epoch holds its shares by count."""
-    bounds = tf.constant(np.cumsum(shares, axis=1)[:, :-1])
+    bounds = tf.constant(np.cumsum(shares, axis=1)[:, :-1], tf.float64)
 
     def choose(block: tf.Tensor) -> tf.Tensor:
         # Every multiple of 1 / examples once an epoch, in random order.
@@ -91,15 +92,17 @@ def _exact_choices(shares: np.ndarray, *, examples: int, seed: tuple[int, int]) 
 def _random_choices(shares: np.ndarray, *, examples: int, seed: int) -> tf.data.Dataset:
     """Endlessly strata, int64, drawn with each epoch's own shares.
 
-    `sample_from_datasets` takes a data set of weights too, one row a draw, at ten times the cost.
+    `sample_from_datasets` takes a data set of weights too, one row a draw, at several times the
+    cost.
     """
     strata = [tf.data.Dataset.from_tensors(np.int64(i)).repeat() for i in range(shares.shape[1])]
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        own = tf.gather(shares, tf.minimum(number, len(shares) - 1))
-        return tf.data.Dataset.sample_from_datasets(strata, own, seed=seed + number).take(examples)
-
-    return tf.data.Dataset.range(2**62 // examples).flat_map(epoch)
+    epochs = [
+        tf.data.Dataset.sample_from_datasets(strata, own, seed=seed + number)
+        for number, own in enumerate(shares)
+    ]
+    return functools.reduce(
+        tf.data.Dataset.concatenate, [epoch.take(examples) for epoch in epochs[:-1]] + epochs[-1:]
+    )
 
 
 def _blocks() -> tf.data.Dataset:
@@ -132,37 +135,31 @@ def _shuffled(block: tf.Tensor, count: int, *, seed: tuple[int, int]) -> tf.Tens
         # and is applied again until one is below `count`.
         whole = tf.range(first * count, (last + 1) * count)
         key = tf.constant([*seed, 0], tf.int32)
-        noise = _permute(whole % 2**31, key, 2**31 - 1, rounds=16)
+        noise = _permute(whole % 2**31, key, 2**31 - 1)
         order = tf.argsort(tf.reshape(noise, (-1, count)), axis=1)
         return tf.cast(tf.gather(tf.reshape(order, [-1]), places - first * count), tf.int64)
     # The cipher is weak where keys are alike: a pass's key is drawn from all by the cipher itself.
     passes = tf.range(first, last + 1)
-    words = [
-        _permute(passes, tf.constant([*seed, word], tf.int32), 2**31 - 1, rounds=16)
-        for word in range(3)
-    ]
+    words = [_permute(passes, tf.constant([*seed, word], tf.int32), 2**31 - 1) for word in range(3)]
     keys = tf.gather(tf.cast(tf.stack(words, 1), tf.int32), places // count - first)
-    return _permute(places % count, keys, count - 1, rounds=4)
+    return _permute(places % count, keys, count - 1)
 
 
-def _permute(index: tf.Tensor, key: tf.Tensor, last: int, *, rounds: int) -> tf.Tensor:
+def _permute(index: tf.Tensor, key: tf.Tensor, last: int) -> tf.Tensor:
     """Where a permutation of 0 .. last puts int64 indices (n,); one key (3,), or (n, 3)."""
-    # The public function over this adds a word to the key, which fails for more than one key.
+    # The public function over this adds a word to the key, which fails for more than one key. And
+    # its 4 rounds are too few: of 60,000 numbers, neighbours and whole passes are correlated.
     return tf.raw_ops.RandomIndexShuffle(
-        index=index, seed=key, max_index=tf.constant(last, tf.int64), rounds=rounds
+        index=index, seed=key, max_index=tf.constant(last, tf.int64), rounds=16
     )
 
 
-def shares_by_epoch(
-    first: np.ndarray, natural: np.ndarray, *, epochs: int, fade: int
-) -> np.ndarray:
-    """Shares (epochs, strata) that go linearly from `first` to `natural` within `fade` epochs.
+def shares_by_epoch(first: np.ndarray, natural: np.ndarray, *, fade: int) -> np.ndarray:
+    """Shares (fade + 1, strata) that go linearly from `first` to `natural` within `fade` epochs.
 
     The first epoch has `first`, epoch `fade` and all after it `natural`; `fade=0` stays at `first`.
     """
-    if not fade:
-        return np.tile(first, (1, 1))
-    part = np.minimum(np.arange(epochs) / fade, 1.0)[:, np.newaxis]
+    part = np.linspace(0, 1, fade + 1)[:, np.newaxis]
     return (1 - part) * first + part * natural
 
 
