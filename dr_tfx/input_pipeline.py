@@ -30,9 +30,14 @@ from dr_tfx import (
 _MOST_READERS = 8  # Processes that read, a batch each.
 # Batches that are drawn at a time: numbers, chance and targets, but no pictures. Another value is
 # other chance for every run.
-_BLOCK = 4
+_BLOCK = 16
 _SHARE = 1 / 20  # Of the memory that a run may use: for batches ahead.
-_EVALUATION_AHEAD = 2  # Batches of an evaluation that are parsed ahead.
+# Small batches are used as fast as they are read: the more wait, the less does one side wait for
+# the other while a block is drawn or the system gives a core away.
+_SMALL = 24e6  # Bytes of small batches that are read ahead,
+_MOST_SMALL = 12  # and how many at most.
+_EVALUATION = 256e6  # Bytes that an evaluation has ahead, at most,
+_PARSED_AT_ONCE = 2  # and batches of it that are parsed at once.
 
 
 class Strata(NamedTuple):
@@ -137,16 +142,15 @@ def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
     # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
     cores = resources.cores() // (2 if recipe.encoding == "raw" else 1)
     processes = max(1, min(_MOST_READERS, cores))
-    ahead = _affordable(processes + 3, training, recipe, training.batch_size)
+    batch = training.batch_size * recipe.size**2 * 3
+    wanted = max(processes + 3, min(_MOST_SMALL, _SMALL // batch))
+    ahead = max(1, int(min(wanted, _memory_ahead(training) // batch)))
     return min(processes, ahead), ahead
 
 
-def _affordable(
-    wanted: int, training: specs.Training, recipe: specs.Recipe, batch_size: int
-) -> int:
-    """So many batches ahead, or what a share of the run's memory holds of them; one at least."""
-    held = training.max_memory_gb * 1e9 * _SHARE / (batch_size * recipe.size**2 * 3)
-    return max(1, int(min(wanted, held)))
+def _memory_ahead(training: specs.Training) -> float:
+    """Bytes that batches ahead may take."""
+    return training.max_memory_gb * 1e9 * _SHARE
 
 
 def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
@@ -165,9 +169,9 @@ def evaluation_dataset(
     split: str,
     *,
     batch_size: int,
-    ahead: int = _EVALUATION_AHEAD,
+    memory: float = _EVALUATION,
 ) -> tf.data.Dataset:
-    """A whole split, in order, untouched; `ahead` batches are parsed ahead, all at once.
+    """A whole split, in order, untouched; batches ahead take `memory` bytes at most, or are two.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), `label` int64 (batch,), `id` and
@@ -179,8 +183,11 @@ def evaluation_dataset(
     # Declared, so that Keras does not take the end of the split for a mistake.
     count = sampling.steps(sum(shard.records for shard in shards), batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    # Of a parallel map's results, as many wait as are made at once.
-    return sampling.untuned(batches.map(lambda b: _parse(b, data.dataset), ahead))
+    # Half of the memory for those that are parsed, of which as many wait as are made at once.
+    fit = memory / 2 // (batch_size * data.dataset.recipe.size**2 * 3)
+    at_once = int(np.clip(fit, 1, _PARSED_AT_ONCE))
+    parsed = batches.map(lambda batch: _parse(batch, data.dataset), at_once)
+    return sampling.untuned(parsed.prefetch(tf.data.AUTOTUNE), ram_budget=int(memory / 2))
 
 
 @contextlib.contextmanager
@@ -205,8 +212,8 @@ def validation_dataset(
     """The validation split as (pixels, targets) batches for Keras."""
     head = heads.make(experiment.task)
     size = experiment.evaluation.batch_size
-    ahead = _affordable(_EVALUATION_AHEAD, experiment.training, data.dataset.recipe, size)
-    dataset = evaluation_dataset(data_dir, data, "validation", batch_size=size, ahead=ahead)
+    memory = min(_EVALUATION, _memory_ahead(experiment.training))
+    dataset = evaluation_dataset(data_dir, data, "validation", batch_size=size, memory=memory)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
 
 

@@ -40,7 +40,7 @@ def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Ex
 def write(
     folder: Path, spec: specs.DatasetSpec, *, shard_examples: int = 7, fingerprint: str = "test"
 ) -> manifest.Manifest:
-    """Writes shards and manifest; the n-th example of all has the pixel value n, its id `n<n>`."""
+    """Writes shards and manifest; the n-th example has pixel value n % 256 and the id `n<n>`."""
     folder.mkdir(parents=True, exist_ok=True)
     number, shards = 0, []
     for split, counts in COUNTS.items():
@@ -75,7 +75,7 @@ def write(
 
 
 def _example(number: int, label: int, spec: specs.DatasetSpec) -> bytes:
-    image = np.full((spec.recipe.size, spec.recipe.size, 3), number, np.uint8)
+    image = np.full((spec.recipe.size, spec.recipe.size, 3), number % 256, np.uint8)
     return records.example(
         {
             records.IMAGE_ENCODED: records.encode_image(image, spec.recipe.encoding),

@@ -3,11 +3,13 @@
 import contextlib
 import itertools
 import math
+import time
 
 import datasets
 import numpy as np
 import psutil
 import pytest
+import tensorflow as tf
 
 from dr_tfx import batch_readers, input_pipeline, resources, specs
 
@@ -181,6 +183,34 @@ def test_evaluation_is_complete_in_order_and_untouched(tmp_path, encoding):
     )
 
 
+@pytest.mark.parametrize(
+    ("memory", "ahead"), [(10, range(1, 4)), (80, range(4, 8)), (1e5, range(8, 41))]
+)
+def test_an_evaluation_has_no_more_ahead_than_its_memory_holds(
+    tmp_path, monkeypatch, memory, ahead
+):
+    """Memory in pictures. Ten batches of five are taken at once, for which it would have more."""
+    monkeypatch.setattr(datasets, "COUNTS", {"validation": (500, 30, 20)})
+    experiment, parsed, parse = datasets.experiment(), [], input_pipeline._parse
+
+    def counted(batch, dataset):
+        with tf.control_dependencies([tf.py_function(lambda: parsed.append(1), [], [])]):
+            return parse(tf.identity(batch), dataset)
+
+    monkeypatch.setattr(input_pipeline, "_parse", counted)
+    data = datasets.write(tmp_path, experiment.dataset, shard_examples=100)
+    batches = iter(
+        input_pipeline.evaluation_dataset(
+            tmp_path, data, "validation", batch_size=5, memory=memory * 3 * 32**2
+        )
+    )
+    for _ in range(7):
+        for _ in range(10):
+            next(batches)
+        time.sleep(0.2)
+    assert len(parsed) - 70 in ahead
+
+
 def test_a_class_without_examples_is_refused(folder):
     path, data = folder
     experiment = datasets.experiment()
@@ -204,19 +234,21 @@ def test_a_shard_that_was_changed_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cores", "encoding", "gigabytes", "processes", "ahead"),
+    ("cores", "size", "encoding", "gigabytes", "processes", "ahead"),
     [
-        (2, "raw", 30, 1, 4),
-        (2, "png", 30, 2, 5),
-        (64, "raw", 30, 8, 11),
-        (64, "raw", 4, 3, 3),  # A twentieth of 4 GB holds 3 batches of 64 * 512 * 512 * 3 bytes.
-        (64, "raw", 0.5, 1, 1),
+        (2, 512, "raw", 30, 1, 4),
+        (2, 512, "png", 30, 2, 5),
+        (64, 512, "raw", 30, 8, 11),
+        (64, 512, "raw", 4, 3, 3),  # A twentieth of 4 GB: 3 batches of 64 * 512 * 512 * 3 bytes.
+        (64, 512, "raw", 0.5, 1, 1),
+        (2, 96, "raw", 30, 1, 12),
+        (2, 128, "raw", 30, 1, 7),  # 24 MB.
     ],
 )
 def test_reading_ahead_is_sized_from_cores_and_the_ceiling_of_memory(
-    monkeypatch, cores, encoding, gigabytes, processes, ahead
+    monkeypatch, cores, size, encoding, gigabytes, processes, ahead
 ):
     monkeypatch.setattr(resources, "cores", lambda: cores)
     training = specs.Training(batch_size=64, max_memory_gb=gigabytes)
-    recipe = specs.Recipe(size=512, encoding=encoding)
+    recipe = specs.Recipe(size=size, encoding=encoding)
     assert input_pipeline._reading(training, recipe) == (processes, ahead)
