@@ -8,6 +8,7 @@ held in memory.
 import collections
 import contextlib
 import itertools
+import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -82,36 +83,19 @@ def train_batches(
     mixed = strata(data, experiment)
     shards = sorted(data.shards_of("train"), key=lambda shard: shard.label)
     reader = shard_reader.ShardReader(data_dir, shards, data.dataset.recipe)
-    batch = training.batch_size
-    steps = sampling.steps(sampling.epoch_examples(mixed.counts, mixed.shares[0]), batch)
-    first_block, first_inside = divmod(first_step, _BLOCK)
-    order = sampling.numbers(
-        mixed.counts,
-        mixed.shares,
-        examples=steps * batch,
-        seed=training.seed,
-        mix=training.mix,
-        first=first_block * _BLOCK * batch,
+    steps = sampling.steps(
+        sampling.epoch_examples(mixed.counts, mixed.shares[0]), training.batch_size
     )
-    targets, weights = _targets_and_weights(mixed.labels, experiment)
-    ends = np.cumsum(mixed.counts)
     processes, ahead = _reading(training, data.dataset.recipe)
-
-    reading = batch_readers.BatchReaders(reader, batch_size=batch, processes=processes)
+    reading = batch_readers.BatchReaders(
+        reader, batch_size=training.batch_size, processes=processes
+    )
 
     def asking() -> Iterator[dict[str, np.ndarray]]:
         """Asks for the pictures of one batch after the other; gives all else of it."""
-        begin = first_inside
-        for block, numbers in enumerate(_blocks(order, batch), first_block):
-            chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
-            draws = chance.random((_BLOCK, batch, augmentation.DRAWS), np.float32)
-            flips = augmentation.flips(draws, training.augmentation)
-            stratum = np.searchsorted(ends, numbers, side="right")
-            target, weight = targets[stratum], weights[stratum]
-            for i in range(begin, _BLOCK):
-                reading.ask(numbers[i], flips[i])
-                yield {"target": target[i], "weight": weight[i], "draws": draws[i]}
-            begin = 0
+        for numbers, flips, rest in _plans(mixed, experiment, steps=steps, first_step=first_step):
+            reading.ask(numbers, flips)
+            yield rest
 
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
         with contextlib.closing(reading):
@@ -125,6 +109,40 @@ def train_batches(
     result = batches()
     next(result)
     return result, steps
+
+
+def _plans(
+    mixed: Strata, experiment: specs.Experiment, *, steps: int, first_step: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+    """Of each batch its examples' numbers, which of them are mirrored, and all but the pictures.
+
+    Numbers are drawn when they are asked for: a thread that drew them ahead would take turns with
+    those that read and train.
+    """
+    training = experiment.training
+    shape = (_BLOCK, training.batch_size)
+    first_block, inside = divmod(first_step, _BLOCK)
+    order = sampling.numbers(
+        mixed.counts,
+        mixed.shares,
+        examples=steps * training.batch_size,
+        seed=training.seed,
+        mix=training.mix,
+        first=first_block * math.prod(shape),
+    )
+    targets, weights = _targets_and_weights(mixed.labels, experiment)
+    ends = np.cumsum(mixed.counts)
+    for block, drawn in enumerate(order.batch(math.prod(shape)).as_numpy_iterator(), first_block):
+        numbers = drawn.reshape(shape)
+        chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
+        draws = chance.random((*shape, augmentation.DRAWS), np.float32)
+        flips = augmentation.flips(draws, training.augmentation)
+        stratum = np.searchsorted(ends, numbers, side="right")
+        target, weight = targets[stratum], weights[stratum]
+        for i in range(inside, _BLOCK):
+            rest = {"target": target[i], "weight": weight[i], "draws": draws[i]}
+            yield numbers[i], flips[i], rest
+        inside = 0
 
 
 def _targets_and_weights(
@@ -151,16 +169,6 @@ def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
 def _memory_ahead(training: specs.Training) -> float:
     """Bytes that batches ahead may take."""
     return training.max_memory_gb * 1e9 * _SHARE
-
-
-def _blocks(order: tf.data.Dataset, batch: int) -> Iterator[np.ndarray]:
-    """Blocks (_BLOCK, batch) of an endless sequence of numbers.
-
-    They are made when they are asked for: a thread that made them ahead would take turns with those
-    that read and train.
-    """
-    for block in order.batch(_BLOCK * batch).as_numpy_iterator():
-        yield block.reshape(_BLOCK, batch)
 
 
 def evaluation_dataset(
