@@ -156,10 +156,11 @@ def _anonymous_file() -> int:
 def _start(reader: shard_reader.ShardReader, memory: _Memory) -> _Child:
     ours, theirs = Pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(theirs.fileno())],
+        # -P: it shall find what this process found, and not what the current folder holds.
+        [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
         process_group=0,  # Ctrl-C is for the process that asks.
         pass_fds=(theirs.fileno(), memory.file),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
     )
     theirs.close()
     ours.send((reader, memory.arguments()))
@@ -167,10 +168,15 @@ def _start(reader: shard_reader.ShardReader, memory: _Memory) -> _Child:
 
 
 def _ended(child: _Child) -> ChildProcessError:
-    return ChildProcessError(
-        "The process that reads the training examples has ended with exit code "
-        f"{child.process.wait()} (-9: it was killed, as the system does where memory is short). "
+    code = child.process.wait()
+    why = (
+        " (it was killed, as the system does where memory is short). "
         "The same command goes on at the last checkpoint."
+        if code < 0
+        else "; what it said stands above."
+    )
+    return ChildProcessError(
+        f"The process that reads the training examples has ended with exit code {code}{why}"
     )
 
 

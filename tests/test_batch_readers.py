@@ -92,6 +92,18 @@ def test_a_reader_that_was_killed_is_said_to_have_ended(readers):
         readers.take()
 
 
+def test_readers_import_what_the_process_that_asks_does(reader, tmp_path, monkeypatch):
+    """And not a module of the same name in the current folder, as `python -m` would."""
+    (tmp_path / "cv2.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    readers = batch_readers.BatchReaders(reader, batch_size=BATCH, processes=1)
+    wanted = asked(np.random.default_rng(0))
+    readers.ask(*wanted)
+    assert np.array_equal(readers.take(), read(reader, *wanted))
+    readers.close()
+
+
 PARENT = """
 import pathlib, signal, sys, time
 import numpy as np
