@@ -149,7 +149,8 @@ class Run:
         temporary.rename(final)
         for older in self._last.glob("step-*"):
             if older != final:
-                shutil.rmtree(older)
+                # Renamed first: what is left of a removal that was killed is taken for no state.
+                shutil.rmtree(older.rename(older.with_name(older.name + ".tmp")))
 
     def write_history(self) -> None:
         """Writes history.csv, one row a finished epoch."""

@@ -1,5 +1,7 @@
 """The state of a run: written whole, restored exactly, refused where it does not fit."""
 
+import shutil
+
 import datasets
 import keras
 import numpy as np
@@ -36,6 +38,31 @@ def test_a_state_that_does_not_fit_or_is_damaged_says_so(tmp_path):
     (folder / "state.json").write_text("{")
     with pytest.raises(ValueError, match="step-00000002 cannot be read"):
         checkpoints.Run(tmp_path, experiment)
+
+
+def test_a_removal_that_was_killed_leaves_the_newer_state(tmp_path, monkeypatch):
+    """Where the older one's name comes last, as at a ceiling met before an epoch's first step."""
+    experiment = datasets.experiment()
+    run = checkpoints.Run(tmp_path, experiment)
+    run.step, run.history, run.precision = 6, [{"epoch": 1}], "float32"
+    run.save(tiny())
+    run.running = {"seconds": 1.0}
+
+    def killed(path, **_):
+        if path.exists():
+            (path / "state.json").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.save(tiny())
+    monkeypatch.undo()
+    again = checkpoints.Run(tmp_path, experiment)
+    assert (again.step, again.running) == (6, {"seconds": 1.0})
+    again.restore(tiny())
+    again.step = 7
+    again.save(tiny())
+    assert [p.name for p in (tmp_path / "checkpoints" / "last").iterdir()] == ["step-00000007"]
 
 
 def test_scale_of_the_loss_slots_and_learning_rate_come_back(tmp_path):
