@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
 ADDONS = "tfa."
+_ADDONS_FOCAL = "SigmoidFocalCrossEntropy"
 VIEWS = (
     "identity",
     "left_right",
@@ -426,7 +427,7 @@ def _check_balance(training: Training, task: Task) -> None:
         for holds, text in (
             (training.balance == "oversample" or training.label_weights, "drawing (balance)"),
             (len(set(training.class_weights)) > 1, "class_weights"),
-            (training.loss == "focal" and training.focal_alpha != 0.5, "focal_alpha"),
+            (_focal_alpha(training) != 0.5, "focal_alpha"),
         )
         if holds
     ]
@@ -434,8 +435,18 @@ def _check_balance(training: Training, task: Task) -> None:
         len(corrections) < 2 or training.double_correction,
         f"config.training corrects for rare classes {len(corrections)} times over, by "
         f"{', '.join(corrections)}. Keep one (balance='none', class_weights=(), focal_alpha=.5 "
-        "switch each off), or set config.training.double_correction=True if it is meant.",
+        f"switch each off; the last is alpha of {ADDONS}{_ADDONS_FOCAL}, in "
+        "config.training.arguments), or set config.training.double_correction=True if it is meant.",
     )
+
+
+def _focal_alpha(training: Training) -> float:
+    """Weight of class 1 in a focal loss, of 1; .5, which is none, of any other loss."""
+    if training.loss == "focal":
+        return training.focal_alpha
+    if training.loss == ADDONS + _ADDONS_FOCAL:
+        return training.arguments.get(_ADDONS_FOCAL, {}).get("alpha", 0.25)
+    return 0.5
 
 
 def _check_evaluation(evaluation: Evaluation) -> None:

@@ -162,6 +162,18 @@ def test_invalid_setting_is_refused_by_name(key, value, words):
         specs.from_config(config)
 
 
+def test_the_weight_in_the_focal_loss_of_tensorflow_addons_is_a_correction_too():
+    def training(alpha):
+        arguments = {"SigmoidFocalCrossEntropy": alpha} if alpha else {}
+        loss = "tfa.SigmoidFocalCrossEntropy"
+        return {"training": {"loss": loss, "arguments": arguments, "balance": "oversample"}}
+
+    for alpha in ({}, {"alpha": 0.75}):  # It weighs by .25 unless it is told otherwise.
+        with pytest.raises(specs.ConfigError, match=r"2 times over, .*balance.*, focal_alpha"):
+            specs.from_config(training(alpha))
+    assert specs.from_config(training({"alpha": 0.5})).training.balance == "oversample"
+
+
 def test_a_whole_number_is_a_float_but_not_the_reverse():
     assert specs.from_config({"training": {"learning_rate": 1}}).training.learning_rate == 1.0
     with pytest.raises(specs.ConfigError):

@@ -212,7 +212,7 @@ def test_kappa_survives_its_config():
 )
 def test_without_addons_the_error_says_which_key_needs_what(key, value):
     with pytest.raises(specs.ConfigError) as caught:
-        objectives.check(datasets.experiment(**{key: value}))
+        objectives.check(datasets.experiment(**{key: value}, balance="none"))
     text = str(caught.value)
     assert f"config.training.{key} is 'tfa." in text
     for needed in ("dr_tfx[addons]", "TensorFlow 2.15.1", "Python 3.11", specs.METRICS[0]):
@@ -341,14 +341,13 @@ def test_our_focal_loss_is_that_of_addons(alpha, gamma, weighted):
     weights = np.random.default_rng(0).uniform(0, 2, (200, 1)) if weighted else None
     losses = [
         objectives.loss(
-            datasets.experiment(
-                focal_alpha=alpha, focal_gamma=gamma, double_correction=True, loss="focal"
-            )
+            datasets.experiment(focal_alpha=alpha, focal_gamma=gamma, balance="none", loss="focal")
         ),
         objectives.loss(
             datasets.experiment(
                 loss="tfa.SigmoidFocalCrossEntropy",
                 arguments={"SigmoidFocalCrossEntropy": {"alpha": alpha, "gamma": gamma}},
+                balance="none",
             )
         ),
     ]
