@@ -61,27 +61,44 @@ def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str,
     return dict(zip(figures, map(float, mean), strict=True))
 
 
+def rows(over: tf.distribute.Strategy, batch_size: int) -> slice:
+    """Which examples of every batch are for the devices of this process."""
+    each, mine = batch_size // over.num_replicas_in_sync, _devices(over)
+    return slice(mine[0] * each, (mine[-1] + 1) * each)
+
+
+def _devices(over: tf.distribute.Strategy) -> range:
+    """Those of this process, by their numbers among all."""
+    if over.num_replicas_in_sync == 1:
+        return range(1)
+    found = over.experimental_distribute_values_from_function(
+        lambda context: context.replica_id_in_sync_group
+    )
+    numbers = over.experimental_local_results(found)
+    return range(numbers[0], numbers[-1] + 1)
+
+
 def distribute(
     batches: Iterable[dict[str, np.ndarray]], over: tf.distribute.Strategy
 ) -> Iterator[Any]:
     """The same batches as tensors, each divided in order among the strategy's devices.
 
-    Every worker makes whole batches and keeps its part, so nothing is seen twice.
-
     Args:
-      batches: dicts of arrays with an equal first dimension, which nobody writes to any more.
+      batches: dicts of arrays with an equal first dimension, which nobody writes to any more; what
+        of every batch is this process's, as `rows` says.
       over: what `strategy` gave.
     """
-    parts = over.num_replicas_in_sync
+    mine = _devices(over)
+    parts = len(mine)
     for batch in batches:
-        if parts == 1:
+        if over.num_replicas_in_sync == 1:
             yield {name: _tensor(value) for name, value in batch.items()}
             continue
 
         def part(
             context: tf.distribute.experimental.ValueContext, batch: dict = batch
         ) -> dict[str, tf.Tensor]:
-            which = context.replica_id_in_sync_group
+            which = mine.index(context.replica_id_in_sync_group)
             return {name: _tensor(np.split(value, parts)[which]) for name, value in batch.items()}
 
         yield over.experimental_distribute_values_from_function(part)

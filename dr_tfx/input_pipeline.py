@@ -61,15 +61,23 @@ def train_batches(
     experiment: specs.Experiment,
     *,
     first_step: int = 0,
+    rows: slice = slice(None),
 ) -> tuple[Generator[dict[str, np.ndarray], None, None], int]:
     """Endless training batches from `first_step` on, counted over all epochs.
 
     There is one stream per label, a chain of whole shuffled passes: no example comes twice before
-    all of its label came once. They are mixed in the shares of `strata`. An epoch is as long as the
-    class takes that is seen slowest: with two classes at 1:1, two times the larger one.
+    all of its label came once. They are mixed in the shares of `strata`. Every epoch is as long
+    as the label takes that is seen slowest in the first one: with two at 1:1, two times the larger.
 
     The next batches are read by processes of our own while one is used (`batch_readers`), the first
     ones from this call on; `close` ends them.
+
+    Args:
+      data_dir: where the shards are.
+      data: their manifest.
+      experiment: what to do.
+      first_step: step to begin at.
+      rows: which examples of every batch to give, and to read.
 
     Returns:
       Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
@@ -86,16 +94,15 @@ def train_batches(
     steps = sampling.steps(
         sampling.epoch_examples(mixed.counts, mixed.shares[0]), training.batch_size
     )
-    processes, ahead = _reading(training, data.dataset.recipe)
-    reading = batch_readers.BatchReaders(
-        reader, batch_size=training.batch_size, processes=processes
-    )
+    count = len(range(*rows.indices(training.batch_size)))
+    processes, ahead = _reading(training, data.dataset.recipe, count)
+    reading = batch_readers.BatchReaders(reader, batch_size=count, processes=processes)
 
     def asking() -> Iterator[dict[str, np.ndarray]]:
         """Asks for the pictures of one batch after the other; gives all else of it."""
         for numbers, flips, rest in _plans(mixed, experiment, steps=steps, first_step=first_step):
-            reading.ask(numbers, flips)
-            yield rest
+            reading.ask(numbers[rows], flips[rows])
+            yield {name: values[rows] for name, values in rest.items()}
 
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
         with contextlib.closing(reading):
@@ -155,12 +162,12 @@ def _targets_and_weights(
     return targets, np.array([factors[task.label_map[label]] for label in labels], np.float32)
 
 
-def _reading(training: specs.Training, recipe: specs.Recipe) -> tuple[int, int]:
+def _reading(training: specs.Training, recipe: specs.Recipe, examples: int) -> tuple[int, int]:
     """How many processes read, and how many batches ahead, in a share of the run's memory."""
     # Raw pictures are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
     cores = resources.cores() // (2 if recipe.encoding == "raw" else 1)
     processes = max(1, min(_MOST_READERS, cores))
-    batch = training.batch_size * recipe.size**2 * 3
+    batch = examples * recipe.size**2 * 3
     wanted = max(processes + 3, min(_MOST_SMALL, _SMALL // batch))
     ahead = max(1, int(min(wanted, _memory_ahead(training) // batch)))
     return min(processes, ahead), ahead
@@ -195,7 +202,9 @@ def evaluation_dataset(
     fit = memory / 2 // (batch_size * data.dataset.recipe.size**2 * 3)
     at_once = int(np.clip(fit, 1, _PARSED_AT_ONCE))
     parsed = batches.map(lambda batch: _parse(batch, data.dataset), at_once)
-    return sampling.untuned(parsed.prefetch(tf.data.AUTOTUNE), ram_budget=int(memory / 2))
+    options = tf.data.Options()
+    options.autotune.ram_budget = int(memory / 2)  # A prefetch keeps to it untuned, too.
+    return sampling.untuned(parsed.prefetch(tf.data.AUTOTUNE).with_options(options))
 
 
 @contextlib.contextmanager

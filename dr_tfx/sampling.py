@@ -115,20 +115,14 @@ def _places(block: tf.Tensor) -> tf.Tensor:
     return block * BLOCK + tf.range(BLOCK, dtype=tf.int64)
 
 
-def untuned(dataset: tf.data.Dataset, *, ram_budget: int | None = None) -> tf.data.Dataset:
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The data set without tf.data's tuning, which is dear where elements are many and small.
 
     And where they are few: its thread sleeps twice as long each time, up to a minute, and whoever
     drops an iterator may wait until it wakes. An evaluation of 8 seconds took 10.
-
-    Args:
-      dataset: any.
-      ram_budget: bytes that may wait in a `prefetch` which sizes itself, as it does untuned too.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    if ram_budget is not None:
-        options.autotune.ram_budget = ram_budget
     return dataset.with_options(options)
 
 

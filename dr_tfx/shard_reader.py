@@ -123,16 +123,16 @@ class ShardReader:
         return records.decode_image(encoded, self.recipe.encoding, self.recipe.size)
 
     def _advise(self, total: int) -> None:
-        """Lets the system read ahead what fits into free memory, and only what is asked otherwise.
+        """Has the system read what fits into free memory.
 
         Examples are read in random order; a disk that is slow at that has them in its cache soon.
         """
         if not hasattr(os, "posix_fadvise"):
             return
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        advice = os.POSIX_FADV_WILLNEED if total < free / 2 else os.POSIX_FADV_RANDOM
-        for file in self._files.tolist():
-            os.posix_fadvise(file, 0, 0, advice)
+        if total < free / 2:
+            for file in self._files.tolist():
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 _AS_IT_IS = 2

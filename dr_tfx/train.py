@@ -140,8 +140,13 @@ def _fit(
 ) -> None:
     """All epochs that are left, each judged by `judge` with the model's weights."""
     training = run.experiment.training
+    strategy = model.distribute_strategy
     batches, steps = input_pipeline.train_batches(  # First: what reads starts meanwhile.
-        data_dir, data, run.experiment, first_step=run.step
+        data_dir,
+        data,
+        run.experiment,
+        first_step=run.step,
+        rows=distribution.rows(strategy, training.batch_size),
     )
     profile_from = run.step if profile and run.chief else None
     with (
@@ -149,7 +154,6 @@ def _fit(
         contextlib.closing(board.Board(run.workdir / "tensorboard", profile_from)) as tensorboard,
     ):
         validation = input_pipeline.validation_dataset(data_dir, data, run.experiment)
-        strategy = model.distribute_strategy
         with strategy.scope():
             _complete(model, validation)
         run.restore(model)
@@ -165,7 +169,7 @@ def _fit(
             logs = loop.steps_until((run.epoch + 1) * steps, steps)
             if judge is not model:
                 judge.set_weights(model.get_weights())
-            found = judge.evaluate(validation, return_dict=True, verbose=0)
+            found = loop.validate(judge, validation)
             found = {f"val_{name}": float(value) for name, value in found.items()}
             logs |= found if judge is model else distribution.agreed(strategy, found)
             for callback in deciding.values():

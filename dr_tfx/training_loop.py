@@ -6,7 +6,7 @@ averages over devices.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -80,6 +80,21 @@ class Loop:
         self._input_wait = self._share()
         return logs
 
+    def validate(self, judge: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
+        """What Keras' `evaluate` of `judge` says, which may be the model that is trained."""
+        metrics = [v for metric in self._model.metrics for v in metric.variables]
+        trained = [variable.numpy() for variable in metrics]
+
+        def look(batch: int, logs: dict[str, Any]) -> None:
+            if self._memory.exceeded():
+                # The state that is saved is that before the validation, which counts in them, too.
+                for variable, value in zip(metrics, trained, strict=True):
+                    variable.assign(value)
+                self._stop()
+
+        watch = keras.callbacks.LambdaCallback(on_test_batch_end=look)
+        return judge.evaluate(validation, return_dict=True, verbose=0, callbacks=[watch])
+
     def figures(self) -> dict[str, float]:
         """What the epoch cost: for its row of history.csv, after validation."""
         self._memory.exceeded()
@@ -106,8 +121,11 @@ class Loop:
         self._run.save(self._model)
 
     def _check_memory(self) -> None:
-        if not self._memory.exceeded():
-            return
+        if self._memory.exceeded():
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        """Saves the run and says that its memory does not suffice."""
         if distribution.workers() > 1:
             # Saving takes all workers, of which the others are in the midst of a step.
             raise self._memory.error("The run goes on after its last checkpoint.")

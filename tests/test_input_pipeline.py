@@ -89,7 +89,7 @@ def test_no_example_comes_twice_before_all_of_its_label_came_once(folder, mix):
 
 
 def test_the_stream_is_a_function_of_seed_and_step(folder):
-    whole, _ = epochs_seen(folder, epochs=7)  # 42 steps, which are drawn 4 at a time.
+    whole, _ = epochs_seen(folder, epochs=7)  # 42 steps, which are drawn 16 at a time.
     again, _ = epochs_seen(folder, epochs=7)
     other, _ = epochs_seen(folder, epochs=7, seed=1)
     assert np.array_equal(whole, again)
@@ -101,7 +101,7 @@ def test_the_stream_is_a_function_of_seed_and_step(folder):
 
 
 def test_it_begins_anywhere_with_batches_that_no_block_is_a_multiple_of(folder):
-    # 37 * 300 examples are in the third block of 4,096 numbers, and in the tenth 4 steps.
+    # 37 * 300 examples are in the third block of 4,096 numbers, and in the third 16 steps.
     path, data = folder
     experiment = datasets.experiment(batch_size=300)
 
@@ -127,7 +127,8 @@ def test_what_reads_runs_from_the_call_on_and_ends_with_close(folder):
     before = running()
     batches, _ = input_pipeline.train_batches(path, data, datasets.experiment())
     assert (
-        len(running() - before) == input_pipeline._reading(specs.Training(), data.dataset.recipe)[0]
+        len(running() - before)
+        == input_pipeline._reading(specs.Training(), data.dataset.recipe, 8)[0]
     )
     batches.close()
     assert not running() - before
@@ -145,6 +146,22 @@ def test_draws_are_a_function_of_seed_and_step_too(folder):
     for step in (4, 16, 35):
         assert np.array_equal(whole[step * 8 :], draws(step))
     assert whole.min() >= 0 and whole.max() < 1 and len(np.unique(whole)) > 0.99 * whole.size
+
+
+def test_what_workers_read_is_together_the_batch(folder):
+    path, data = folder
+    experiment = datasets.experiment(augmentation={"vertical_flip": True})
+
+    def read(rows):
+        batches, _ = input_pipeline.train_batches(path, data, experiment, rows=rows)
+        with contextlib.closing(batches):
+            return list(itertools.islice(batches, 20))
+
+    parts = [read(rows) for rows in (slice(0, 3), slice(3, 8))]
+    assert parts[0][0]["image"].shape == (3, 32, 32, 3)
+    for whole, *of in zip(read(slice(None)), *parts, strict=True):
+        for name, values in whole.items():
+            assert np.array_equal(values, np.concatenate([part[name] for part in of]))
 
 
 def test_a_class_weighs_what_the_config_says(folder):
@@ -249,6 +266,6 @@ def test_reading_ahead_is_sized_from_cores_and_the_ceiling_of_memory(
     monkeypatch, cores, size, encoding, gigabytes, processes, ahead
 ):
     monkeypatch.setattr(resources, "cores", lambda: cores)
-    training = specs.Training(batch_size=64, max_memory_gb=gigabytes)
+    training = specs.Training(max_memory_gb=gigabytes)
     recipe = specs.Recipe(size=size, encoding=encoding)
-    assert input_pipeline._reading(training, recipe) == (processes, ahead)
+    assert input_pipeline._reading(training, recipe, 64) == (processes, ahead)

@@ -265,6 +265,34 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
     assert pd.read_csv(tmp_path / "history.csv")["peak_memory_gb"].tolist() == [7.5]
 
 
+def test_at_the_ceiling_during_validation_nothing_of_the_epoch_is_lost(
+    data_dir, tmp_path, monkeypatch, small
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train.train(small(deterministic=True), data_dir=data_dir, workdir=whole)
+    monkeypatch.setattr(resources, "SECONDS", 0.0)
+    monkeypatch.setattr(resources, "tree_gb", lambda: 1.0)
+    validate = training_loop.Loop.validate
+
+    def large(*arguments):
+        monkeypatch.setattr(resources, "tree_gb", lambda: 31.0)
+        return validate(*arguments)
+
+    monkeypatch.setattr(training_loop.Loop, "validate", large)
+    with pytest.raises(resources.MemoryCeilingError, match=r"uses 31\.00 GB .* saved at step 6\."):
+        train.train(small(deterministic=True), data_dir=data_dir, workdir=cut)
+    assert not (cut / "history.csv").exists()
+    monkeypatch.setattr(training_loop.Loop, "validate", validate)
+    monkeypatch.setattr(resources, "tree_gb", lambda: 1.0)
+    train.train(small(deterministic=True), data_dir=data_dir, workdir=cut)
+    one, two = (pd.read_csv(run / "history.csv") for run in (whole, cut))
+    measured = ["seconds", "input_wait", "peak_memory_gb"]
+    assert two["peak_memory_gb"].tolist() == [31.0, 1.0, 1.0]
+    pd.testing.assert_frame_equal(
+        one.drop(columns=measured), two.drop(columns=measured), check_exact=True
+    )
+
+
 def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
     experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
     monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
