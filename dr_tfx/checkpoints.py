@@ -50,7 +50,8 @@ class Run:
         self.best_value: float | None = None
         self.stopped = False  # By early stopping.
         self.seconds = 0.0  # Of all sessions, up to the state.
-        self.precision: str | None = None  # Once chosen, a property of the run.
+        self.precision = ""  # Once chosen, a property of the run.
+        self.workers = 0  # That took the steps up to the state.
         self.callbacks: dict[str, dict[str, float]] = {}
         self.running: dict[str, float] = {}  # Of the unfinished epoch: seconds, waiting, peak.
         self.history: list[dict[str, float]] = []
@@ -194,6 +195,7 @@ _FIELDS = (
     "stopped",
     "seconds",
     "precision",
+    "workers",
     "callbacks",
     "running",
     "history",

@@ -61,10 +61,10 @@ def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str,
     return dict(zip(figures, map(float, mean), strict=True))
 
 
-def rows(over: tf.distribute.Strategy, batch_size: int) -> slice:
-    """Which examples of every batch are for the devices of this process."""
-    each, mine = batch_size // over.num_replicas_in_sync, _devices(over)
-    return slice(mine[0] * each, (mine[-1] + 1) * each)
+def worker(over: tf.distribute.Strategy) -> int:
+    """Which of the `workers` this process is, from 0 on."""
+    mine = _devices(over)
+    return mine[0] // len(mine)
 
 
 def _devices(over: tf.distribute.Strategy) -> range:
@@ -85,7 +85,7 @@ def distribute(
 
     Args:
       batches: dicts of arrays with an equal first dimension, which nobody writes to any more; what
-        of every batch is this process's, as `rows` says.
+        of every batch is for this process.
       over: what `strategy` gave.
     """
     mine = _devices(over)
@@ -120,9 +120,9 @@ def _tensor(value: np.ndarray) -> tf.Tensor:
 
 
 def workers() -> int:
-    """How many processes TF_CONFIG names; 0 without it."""
+    """How many processes share the run: those that TF_CONFIG names."""
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG", "") or "{}").get("cluster", {})
-        return sum(len(cluster.get(kind, ())) for kind in ("chief", "worker"))
+        return max(1, sum(len(cluster.get(kind, ())) for kind in ("chief", "worker")))
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"The environment's TF_CONFIG is no JSON object: {error}.") from error

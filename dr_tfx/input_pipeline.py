@@ -1,8 +1,8 @@
 """Shards to batches: balanced, shuffled as a whole and bounded for training; in order otherwise.
 
-What training sees at a step is a pure function of (seed, step). The order is a sequence of numbers
-(`sampling`), examples are read by number (`shard_reader`), and nothing but the batches in flight is
-held in memory.
+What training sees at a step is a pure function of (seed, step), and of how many workers share it,
+each with shards of its own. The order is a sequence of numbers (`sampling`), examples are read by
+number (`shard_reader`), and nothing but the batches in flight is held in memory.
 """
 
 import collections
@@ -26,6 +26,7 @@ from dr_tfx import (
     sampling,
     shard_reader,
     specs,
+    splits,
 )
 
 _MOST_READERS = 8  # Processes that read, a batch each.
@@ -39,6 +40,7 @@ _SMALL = 24e6  # Bytes of small batches that are read ahead,
 _MOST_SMALL = 12  # and how many at most.
 _EVALUATION = 256e6  # Bytes that an evaluation has ahead, at most,
 _PARSED_AT_ONCE = 2  # and batches of it that are parsed at once.
+_UNEQUAL = 1 / 40  # Of a worker's part: how far its ends move for it to be of whole shards.
 
 
 class Strata(NamedTuple):
@@ -61,13 +63,17 @@ def train_batches(
     experiment: specs.Experiment,
     *,
     first_step: int = 0,
-    rows: slice = slice(None),
+    worker: int = 0,
+    workers: int = 1,
 ) -> tuple[Generator[dict[str, np.ndarray], None, None], int]:
     """Endless training batches from `first_step` on, counted over all epochs.
 
     There is one stream per label, a chain of whole shuffled passes: no example comes twice before
     all of its label came once. They are mixed in the shares of `strata`. Every epoch is as long
     as the label takes that is seen slowest in the first one: with two at 1:1, two times the larger.
+
+    Several workers share the shards, and give an equal part of every batch each, drawn like a batch
+    of its own: what one sees, no other does.
 
     The next batches are read by processes of our own while one is used (`batch_readers`), the first
     ones from this call on; `close` ends them.
@@ -77,32 +83,35 @@ def train_batches(
       data: their manifest.
       experiment: what to do.
       first_step: step to begin at.
-      rows: which examples of every batch to give, and to read.
+      worker: which of the workers this is, from 0 on.
+      workers: how many there are; the batch size is a multiple of it.
 
     Returns:
-      Batches of a dict: `image` uint8 (batch, size, size, 3), mirrored already; `target` float32
-      (batch, units); `weight` float32 (batch,), the factor of each loss; `draws` float32
-      (batch, augmentation.DRAWS), for `augmentation.augment`. And the number of batches an epoch.
+      This worker's part of the batches, a dict: `image` uint8 (examples, size, size, 3), mirrored
+      already; `target` float32 (examples, units); `weight` float32 (examples,), the factor of each
+      loss; `draws` float32 (examples, augmentation.DRAWS), for `augmentation.augment`. And the
+      number of batches an epoch.
 
     Raises:
-      ValueError: a class has no training example, or a shard is damaged.
+      ValueError: a class has no training example, a label fewer than there are workers, or a shard
+        is damaged.
     """
     training = experiment.training
     mixed = strata(data, experiment)
-    shards = sorted(data.shards_of("train"), key=lambda shard: shard.label)
-    reader = shard_reader.ShardReader(data_dir, shards, data.dataset.recipe)
-    steps = sampling.steps(
-        sampling.epoch_examples(mixed.counts, mixed.shares[0]), training.batch_size
-    )
-    count = len(range(*rows.indices(training.batch_size)))
+    examples = sampling.epoch_examples(mixed.counts, mixed.shares[0])
+    steps = sampling.steps(examples, training.batch_size)
+    part = _part(data, mixed.labels, seed=training.seed, worker=worker, workers=workers)
+    reader = shard_reader.ShardReader(data_dir, part.shards, data.dataset.recipe)
+    count = training.batch_size // workers
     processes, ahead = _reading(training, data.dataset.recipe, count)
     reading = batch_readers.BatchReaders(reader, batch_size=count, processes=processes)
+    plans = _plans(mixed, part, experiment, shape=(steps, count), first_step=first_step)
 
     def asking() -> Iterator[dict[str, np.ndarray]]:
         """Asks for the pictures of one batch after the other; gives all else of it."""
-        for numbers, flips, rest in _plans(mixed, experiment, steps=steps, first_step=first_step):
-            reading.ask(numbers[rows], flips[rows])
-            yield {name: values[rows] for name, values in rest.items()}
+        for numbers, flips, rest in plans:
+            reading.ask(numbers, flips)
+            yield rest
 
     def batches() -> Generator[dict[str, np.ndarray], None, None]:
         with contextlib.closing(reading):
@@ -118,33 +127,100 @@ def train_batches(
     return result, steps
 
 
+class _Part(NamedTuple):
+    """What of the training split is a worker's.
+
+    Attributes:
+      seed: of its order and chance.
+      shards: that it reads.
+      firsts: number of its first example of each label, in the order of the shards.
+      counts: its examples of each label.
+    """
+
+    seed: int
+    shards: list[manifest.Shard]
+    firsts: list[int]
+    counts: list[int]
+
+
+def _part(
+    data: manifest.Manifest, labels: list[int], *, seed: int, worker: int, workers: int
+) -> _Part:
+    """A worker's part of every label: whole shards, unless that makes the parts unequal.
+
+    Examples of a smaller part are seen more often. So a shard at the border of two parts is divided
+    where a label has few.
+
+    Raises:
+      ValueError: there are fewer examples of a label than workers.
+    """
+    own = splits.stable_hash("worker", seed, worker) % 2**31 if workers > 1 else seed
+    result = _Part(own, [], [], [])
+    for label in labels:
+        shards = [shard for shard in data.shards_of("train") if shard.label == label]
+        starts = np.cumsum([0, *(shard.records for shard in shards)])
+        each = starts[-1] / workers
+        if each < 1:
+            raise ValueError(
+                f"The training split has {starts[-1]} examples of label "
+                f"{data.dataset.label_names[label]!r}, which {workers} workers cannot share. "
+                "Name fewer in TF_CONFIG."
+            )
+        borders = []
+        for border in (worker * each, (worker + 1) * each):
+            start = starts[np.abs(starts - border).argmin()]
+            borders.append(int(start if abs(start - border) <= _UNEQUAL * each else border))
+        first, last = borders
+        mine = range(
+            int(np.searchsorted(starts, first, "right")) - 1, int(np.searchsorted(starts, last))
+        )
+        before = sum(shard.records for shard in result.shards)
+        result.firsts.append(before + first - int(starts[mine[0]]))
+        result.counts.append(last - first)
+        result.shards.extend(shards[i] for i in mine)
+    return result
+
+
 def _plans(
-    mixed: Strata, experiment: specs.Experiment, *, steps: int, first_step: int
+    mixed: Strata,
+    part: _Part,
+    experiment: specs.Experiment,
+    *,
+    shape: tuple[int, int],
+    first_step: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
     """Of each batch its examples' numbers, which of them are mirrored, and all but the pictures.
 
     Numbers are drawn when they are asked for: a thread that drew them ahead would take turns with
     those that read and train.
+
+    Args:
+      mixed: the training split.
+      part: of it, whose shards' examples are numbered.
+      experiment: what to do.
+      shape: batches of an epoch, and examples of a batch.
+      first_step: to begin at.
     """
-    training = experiment.training
-    shape = (_BLOCK, training.batch_size)
+    training, count = experiment.training, shape[1]
     first_block, inside = divmod(first_step, _BLOCK)
     order = sampling.numbers(
-        mixed.counts,
+        part.counts,
         mixed.shares,
-        examples=steps * training.batch_size,
-        seed=training.seed,
+        examples=math.prod(shape),
+        seed=part.seed,
         mix=training.mix,
-        first=first_block * math.prod(shape),
+        first=first_block * _BLOCK * count,
     )
     targets, weights = _targets_and_weights(mixed.labels, experiment)
-    ends = np.cumsum(mixed.counts)
-    for block, drawn in enumerate(order.batch(math.prod(shape)).as_numpy_iterator(), first_block):
-        numbers = drawn.reshape(shape)
-        chance = np.random.Generator(np.random.Philox(key=[training.seed, block]))
-        draws = chance.random((*shape, augmentation.DRAWS), np.float32)
+    ends = np.cumsum(part.counts)
+    skipped = np.array(part.firsts) - (ends - part.counts)
+    blocks = order.batch(_BLOCK * count).as_numpy_iterator()
+    for block, drawn in enumerate(blocks, first_block):
+        stratum = np.searchsorted(ends, drawn, side="right").reshape(_BLOCK, count)
+        numbers = drawn.reshape(_BLOCK, count) + skipped[stratum]
+        chance = np.random.Generator(np.random.Philox(key=[part.seed, block]))
+        draws = chance.random((_BLOCK, count, augmentation.DRAWS), np.float32)
         flips = augmentation.flips(draws, training.augmentation)
-        stratum = np.searchsorted(ends, numbers, side="right")
         target, weight = targets[stratum], weights[stratum]
         for i in range(inside, _BLOCK):
             rest = {"target": target[i], "weight": weight[i], "draws": draws[i]}

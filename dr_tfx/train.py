@@ -69,8 +69,7 @@ def train(
     strategy = distribution.strategy(training.batch_size)  # First: workers connect here.
     _seed(training.seed, deterministic=training.deterministic)
     run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
-    # `auto` on another device must not change a run that has begun.
-    run.precision = models.set_precision(run.precision or training.precision)
+    _go_on_alike(run)
     if run.epoch < training.epochs and not run.stopped:
         with strategy.scope():
             model = _compiled(experiment, load_weights=run.step == 0)
@@ -87,22 +86,41 @@ def train(
             f"No epoch gave a finite {training.select_by}: the training diverged. Lower "
             "config.training.learning_rate and choose another --workdir."
         )
-    if not run.chief:
-        return workdir
+    if run.chief:
+        _finish(run, data)
+    return workdir
+
+
+def _go_on_alike(run: checkpoints.Run) -> None:
+    """Sets the precision that the run began with; says so if its order cannot be the same."""
+    # `auto` on another device must not change a run that has begun.
+    run.precision = models.set_precision(run.precision or run.experiment.training.precision)
+    workers = distribution.workers()
+    if run.workers not in (0, workers):
+        logging.warning(
+            "%d workers took the steps so far, from here on %d do: their parts of the shards, and "
+            "so the order of the examples, are not those of a run that was not interrupted.",
+            run.workers,
+            workers,
+        )
+    run.workers = workers
+
+
+def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
+    """Writes the bundle of the best epoch; what the run would go on with is not needed any more."""
     run.write_history()
-    best = models.build(experiment, load_weights=False)
-    best.load_weights(workdir / "checkpoints" / "best.weights.h5")
+    best = models.build(run.experiment, load_weights=False)
+    best.load_weights(run.workdir / "checkpoints" / "best.weights.h5")
     models.save_bundle(
-        workdir,
+        run.workdir,
         best,
-        experiment=experiment,
+        experiment=run.experiment,
         data=data,
         precision=run.precision,
         best_epoch=run.best_epoch,
     )
     run.remove()
-    logging.info("Best epoch %d by %s.", run.best_epoch, training.select_by)
-    return workdir
+    logging.info("Best epoch %d by %s.", run.best_epoch, run.experiment.training.select_by)
 
 
 def _compiled(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
@@ -146,7 +164,8 @@ def _fit(
         data,
         run.experiment,
         first_step=run.step,
-        rows=distribution.rows(strategy, training.batch_size),
+        worker=distribution.worker(strategy),
+        workers=distribution.workers(),
     )
     profile_from = run.step if profile and run.chief else None
     with (

@@ -148,20 +148,76 @@ def test_draws_are_a_function_of_seed_and_step_too(folder):
     assert whole.min() >= 0 and whole.max() < 1 and len(np.unique(whole)) > 0.99 * whole.size
 
 
-def test_what_workers_read_is_together_the_batch(folder):
+def workers_see(path, data, experiment, workers, batches):
+    """The numbers of the examples that each worker sees, in order, and the names of its shards."""
+    seen = []
+    for worker in range(workers):
+        stream, _ = input_pipeline.train_batches(
+            path, data, experiment, worker=worker, workers=workers
+        )
+        with contextlib.closing(stream):
+            images = [batch["image"] for batch in itertools.islice(stream, batches)]
+        assert images[0].shape == (experiment.training.batch_size // workers, 32, 32, 3)
+        seen.append(np.concatenate(images)[:, 0, 0, 0].astype(int))
+    return seen
+
+
+@pytest.mark.parametrize("mix", ["random", "exact"])
+@pytest.mark.parametrize(("workers", "parts"), [(2, (12, 3)), (3, (8, 2))])
+def test_workers_see_equal_parts_of_each_label_and_none_what_another_sees(
+    folder, workers, parts, mix
+):
     path, data = folder
-    experiment = datasets.experiment(augmentation={"vertical_flip": True})
+    experiment = datasets.experiment(batch_size=12, mix=mix)
+    seen = workers_see(path, data, experiment, workers, 60)
+    for label, count in zip((0, 1), parts, strict=True):
+        members = [numbers[np.isin(numbers, STRATA[label])] for numbers in seen]
+        assert sorted(np.concatenate([np.unique(own) for own in members])) == list(STRATA[label])
+        for own in members:
+            passes = own[: len(own) // count * count].reshape(-1, count)
+            assert all(len(set(part)) == count for part in passes)
+    shares = np.array([(numbers >= 24).mean() for numbers in seen])
+    assert np.all(abs(shares - 0.5) < 4 * 0.5 / math.sqrt(len(seen[0])))
+    # Each has chance of its own.
+    assert not np.array_equal(*[numbers[:100] >= 24 for numbers in seen[:2]])
 
-    def read(rows):
-        batches, _ = input_pipeline.train_batches(path, data, experiment, rows=rows)
-        with contextlib.closing(batches):
-            return list(itertools.islice(batches, 20))
 
-    parts = [read(rows) for rows in (slice(0, 3), slice(3, 8))]
-    assert parts[0][0]["image"].shape == (3, 32, 32, 3)
-    for whole, *of in zip(read(slice(None)), *parts, strict=True):
-        for name, values in whole.items():
-            assert np.array_equal(values, np.concatenate([part[name] for part in of]))
+def test_workers_go_on_at_any_step(folder):
+    path, data = folder
+
+    def seen(first_step):
+        stream, _ = input_pipeline.train_batches(
+            path, data, datasets.experiment(), first_step=first_step, worker=1, workers=2
+        )
+        with contextlib.closing(stream):
+            batches = list(itertools.islice(stream, 40 - first_step))
+        return [np.concatenate([b[name] for b in batches]) for name in ("image", "draws", "target")]
+
+    whole = seen(0)
+    for step in (1, 16, 35):
+        assert all(np.array_equal(a[step * 4 :], b) for a, b in zip(whole, seen(step), strict=True))
+
+
+def test_workers_read_shards_of_their_own(tmp_path, monkeypatch):
+    """80, 79 and 2 shards of 10 examples; the last label has too few to be dealt out whole."""
+    monkeypatch.setattr(datasets, "COUNTS", {"train": (800, 781, 20)})
+    experiment = datasets.experiment()
+    data = datasets.write(tmp_path, experiment.dataset, shard_examples=10)
+    parts = [
+        input_pipeline._part(data, [0, 1, 2], seed=0, worker=worker, workers=3)
+        for worker in range(3)
+    ]
+    assert [part.counts for part in parts] == [[270, 260, 6], [260, 260, 7], [270, 261, 7]]
+    names = [{shard.name for shard in part.shards} for part in parts]
+    shared = set.union(*(a & b for a, b in itertools.combinations(names, 2)))
+    assert shared == {"train-2.tfrecord-00000-of-00002", "train-2.tfrecord-00001-of-00002"}
+    assert set.union(*names) == {shard.name for shard in data.shards_of("train")}
+
+
+def test_more_workers_than_a_label_has_examples_are_refused(folder):
+    path, data = folder
+    with pytest.raises(ValueError, match="3 examples of label 'c', which 4 workers cannot share"):
+        input_pipeline.train_batches(path, data, datasets.experiment(), worker=0, workers=4)
 
 
 def test_a_class_weighs_what_the_config_says(folder):
