@@ -1,5 +1,6 @@
 """Which devices a run is spread over, and how each gets its part of every batch."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -102,6 +103,22 @@ def distribute(
             return {name: _tensor(np.split(value, parts)[which]) for name, value in batch.items()}
 
         yield over.experimental_distribute_values_from_function(part)
+
+
+@contextlib.contextmanager
+def lost_worker_named() -> Iterator[None]:
+    """Turns TensorFlow's complaint of a worker that is gone into an error that says what to do.
+
+    Raises:
+      ConnectionError: another worker has ended, or cannot be reached.
+    """
+    try:
+        yield
+    except tf.errors.UnavailableError as error:
+        raise ConnectionError(
+            "Another worker of TF_CONFIG has ended or cannot be reached; what it printed says why. "
+            "The same commands on all workers go on at the last checkpoint."
+        ) from error
 
 
 def _tensor(value: np.ndarray) -> tf.Tensor:

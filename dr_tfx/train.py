@@ -50,6 +50,7 @@ def train(
       FileNotFoundError, ValueError: no data set, data of another contract, a WORKDIR that holds a
         run of another config, a batch that the devices cannot share, or a loss, optimizer or metric
         that cannot be had here.
+      ConnectionError: of several workers another one has ended.
       resources.MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
     """
     training = experiment.training
@@ -79,7 +80,7 @@ def train(
         # Only now: a start that failed for its weights leaves the folder free for another setting.
         if run.chief:
             checkpoints.claim(workdir, experiment, data)
-        with input_pipeline.damage_named(data_dir):
+        with input_pipeline.damage_named(data_dir), distribution.lost_worker_named():
             _fit(model, judge, run, memory, data_dir=data_dir, data=data, profile=profile)
     if not run.best_epoch:
         raise ValueError(

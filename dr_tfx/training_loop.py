@@ -50,19 +50,19 @@ class Loop:
         title = f"epoch {run.epoch + 1}/{training.epochs}"
         done, session = run.step - (last - steps), time.monotonic()
         bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False)
-        shown, first, loss = session, run.step, None
+        shown, first, taken = session, run.step, None
         with bar:
             while run.step < last:
-                self._check_memory()
                 self._board.before(run.step)
                 before = time.monotonic()
                 batch = next(self._batches)
                 self._waited += time.monotonic() - before
-                if loss is not None:
+                if taken is not None:
                     # The step before this one: an accelerator works on it while the batch is
                     # fetched, and is never more than one step behind.
-                    loss.numpy()
-                loss = self._step(batch, tf.constant(run.step, tf.int64))
+                    self._settle(taken)
+                full = tf.constant(float(self._memory.exceeded()))
+                taken = self._step(batch, tf.constant(run.step, tf.int64), full)
                 run.step += 1
                 now = time.monotonic()
                 if run.step % training.checkpoint_steps == 0 and run.step < last:
@@ -72,28 +72,38 @@ class Loop:
                     speed = (run.step - first) * training.batch_size / (now - session)
                     bar.n = run.step - (last - steps)
                     bar.set_postfix(
-                        loss=f"{float(loss):.4f}",
+                        loss=f"{taken.numpy()[0]:.4f}",
                         samples_s=f"{speed:.0f}",
                         input_wait=f"{self._share():.1%}",
                     )
+            if taken is not None:
+                self._settle(taken)
         logs = {name: float(v) for name, v in self._model.get_metrics_result().items()}
         self._input_wait = self._share()
         return logs
 
     def validate(self, judge: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
         """What Keras' `evaluate` of `judge` says, which may be the model that is trained."""
+        # The state that is saved is that before the validation, which counts in its metrics, too.
         metrics = [v for metric in self._model.metrics for v in metric.variables]
+        metrics = metrics if judge is self._model else []
         trained = [variable.numpy() for variable in metrics]
 
         def look(batch: int, logs: dict[str, Any]) -> None:
             if self._memory.exceeded():
-                # The state that is saved is that before the validation, which counts in them, too.
-                for variable, value in zip(metrics, trained, strict=True):
-                    variable.assign(value)
-                self._stop()
+                raise _FullError
 
         watch = keras.callbacks.LambdaCallback(on_test_batch_end=look)
-        return judge.evaluate(validation, return_dict=True, verbose=0, callbacks=[watch])
+        found, full = {}, 0.0
+        try:
+            found = judge.evaluate(validation, return_dict=True, verbose=0, callbacks=[watch])
+        except _FullError:
+            full = 1.0
+        if distribution.agreed(self._model.distribute_strategy, {"full": full})["full"]:
+            for variable, value in zip(metrics, trained, strict=True):
+                variable.assign(value)
+            self._stop()
+        return found
 
     def figures(self) -> dict[str, float]:
         """What the epoch cost: for its row of history.csv, after validation."""
@@ -120,35 +130,48 @@ class Loop:
         }
         self._run.save(self._model)
 
-    def _check_memory(self) -> None:
-        if self._memory.exceeded():
+    def _settle(self, taken: tf.Tensor) -> None:
+        """Waits for a step, and ends the run if a worker was at its ceiling of memory before it.
+
+        Saving takes all workers, so they have to stop at the same step.
+        """
+        if taken.numpy()[1]:
             self._stop()
 
     def _stop(self) -> NoReturn:
         """Saves the run and says that its memory does not suffice."""
-        if distribution.workers() > 1:
-            # Saving takes all workers, of which the others are in the midst of a step.
-            raise self._memory.error("The run goes on after its last checkpoint.")
         self._save()
-        raise self._memory.error(f"The run is saved at step {self._run.step}.")
+        # Until it is written: who ends sooner takes the others along.
+        distribution.agreed(self._model.distribute_strategy, {"saved": 1.0})
+        other = self._memory.peak_gb < self._memory.limit_gb
+        who = "Another worker has reached that. " if other else ""
+        raise self._memory.error(f"{who}The run is saved at step {self._run.step}.")
+
+
+class _FullError(Exception):
+    """The ceiling of memory is reached during validation."""
 
 
 def _step_function(
     model: keras.Model, experiment: specs.Experiment
-) -> Callable[[dict[str, Any], tf.Tensor], tf.Tensor]:
-    """(batch, global step) -> the epoch's mean loss so far, having taken one step."""
+) -> Callable[[dict[str, Any], tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(batch, global step, full) -> float32 (2,), having taken one step: means over all devices.
+
+    One of the epoch's loss so far, and one of `full`, 1 where a worker's memory is at its ceiling.
+    """
     strategy, spec = model.distribute_strategy, experiment.training.augmentation
     reseed = _dropout_seeder(model, experiment.training.seed)
 
-    def on_device(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def on_device(batch: dict[str, tf.Tensor], full: tf.Tensor) -> tf.Tensor:
         images = augmentation.augment(batch["image"], batch["draws"], spec)
-        return model.train_step((images, batch["target"], batch["weight"]))["loss"]
+        figures = model.train_step((images, batch["target"], batch["weight"]))
+        return tf.stack([tf.cast(figures["loss"], tf.float32), full])
 
     @tf.function
-    def step(batch: dict[str, Any], number: tf.Tensor) -> tf.Tensor:
+    def step(batch: dict[str, Any], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
         reseed(number)
-        losses = strategy.run(on_device, args=(batch,))
-        return strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
+        found = strategy.run(on_device, args=(batch, full))
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None)
 
     return step
 

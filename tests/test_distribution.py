@@ -19,7 +19,7 @@ import pytest
 from dr_tfx import distribution, specs
 
 CODE = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import absl.logging
 import numpy as np
@@ -28,7 +28,10 @@ absl.logging.set_verbosity("info")
 cpu = tf.config.list_physical_devices("CPU")[0]
 logical = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1])
 tf.config.set_logical_device_configuration(cpu, logical)
-from dr_tfx import input_pipeline, specs, train
+from dr_tfx import input_pipeline, resources, specs, train
+if "LOOKS" in os.environ:  # The ceiling of memory is reached after so many looks.
+    looks = iter([1.0] * int(os.environ["LOOKS"]))
+    resources.SECONDS, resources.tree_gb = 0.0, lambda: next(looks, 31.0)
 if len(sys.argv) > 5:  # This process takes steps of what so many workers see, together.
     give, workers = input_pipeline.train_batches, int(sys.argv[5])
     def together(*args, **kwargs):
@@ -58,7 +61,7 @@ def run(devices, experiment, data_dir, workdir, *, workers=()):
 
 
 @contextlib.contextmanager
-def two_workers(experiment, data_dir, workdir):
+def two_workers(experiment, data_dir, workdir, *, looks=None):
     """Two processes of one run, killed at the end if they are not through."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
@@ -68,11 +71,14 @@ def two_workers(experiment, data_dir, workdir):
     processes = []
     for index in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+        if index == 1 and looks:
+            environment["LOOKS"] = str(looks)
         processes.append(
             subprocess.Popen(
                 command(1, experiment, data_dir, workdir),
                 cwd=ROOT,
-                env={**os.environ, "TF_CONFIG": json.dumps(task)},
+                env=environment,
                 stderr=subprocess.PIPE,
                 text=True,
             )
@@ -110,7 +116,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
 
 
 def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp_path):
-    """And they do so though both are killed; as few or as many may go on with what they left."""
+    """Though one meets its ceiling of memory, in a step and in validation, and one is killed."""
     data_dir, folder = tmp_path / "data", tmp_path / "two"
     experiment = datasets.experiment(epochs=2, checkpoint_steps=2)
     model = dataclasses.replace(experiment.model, dropout=(0.0,), from_scratch="as_pretrained")
@@ -119,11 +125,27 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
     process = run(1, experiment, data_dir, tmp_path / "one", workers=[2])
     assert process.returncode == 0, process.stderr
 
+    # A look at the start, and one before each step: full before the third of six, which is taken;
+    # then at the start, before each of three steps, and in the validation after them.
+    for looks, step in ((3, 3), (4, 6)):
+        with two_workers(experiment, data_dir, folder, looks=looks) as workers:
+            logs = [worker.communicate(timeout=300)[1] for worker in workers]
+        for log, who in zip(
+            logs, ("Another worker has reached that.", "The run uses 31.00 GB"), strict=True
+        ):
+            assert who in log and f"The run is saved at step {step}." in log
+        states = [state.name for state in (folder / "checkpoints" / "last").iterdir()]
+        assert states == [f"step-{step:08d}"] and not (folder / "history.csv").exists()
+
     with two_workers(experiment, data_dir, folder) as workers:
         until = time.monotonic() + 300
-        while not list(folder.glob("checkpoints/last/step-????????")):
+        states = folder / "checkpoints" / "last"
+        while all(state.name < "step-00000007" for state in states.iterdir()):
             assert time.monotonic() < until and workers[0].poll() is None, workers[0].stderr.read()
             time.sleep(0.01)
+        workers[1].kill()
+        assert "Another worker of TF_CONFIG has ended" in workers[0].communicate(timeout=300)[1]
+        assert workers[0].returncode == 1
     shutil.copytree(folder, tmp_path / "alone")
 
     with two_workers(experiment, data_dir, folder) as workers:
@@ -133,8 +155,8 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
     one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
     assert np.allclose(one[FIGURES], two[FIGURES], rtol=1e-4, atol=1e-6)
     assert (folder / "bundle.json").is_file()
-    # One of them writes, in each of its lives.
-    assert len(list((folder / "tensorboard" / "train").iterdir())) <= 2
+    # One of them writes, in each life that comes to the end of an epoch.
+    assert len(list((folder / "tensorboard" / "train").iterdir())) == 2
 
     process = run(1, experiment, data_dir, tmp_path / "alone")
     assert process.returncode == 0, process.stderr

@@ -20,6 +20,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from dr_tfx import (
+    board,
     checkpoints,
     evaluate,
     input_pipeline,
@@ -254,10 +255,10 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
     looks = iter([1.0, 2.0])
     monkeypatch.setattr(resources, "tree_gb", lambda: next(looks, 7.5))
     monkeypatch.setattr(resources, "SECONDS", 0.0)
-    message = r"saved at step 1\. Lower config.training.batch_size .* raise --max_memory_gb"
+    message = r"saved at step 2\. Lower config.training.batch_size .* raise --max_memory_gb"
     with pytest.raises(resources.MemoryCeilingError, match=message):
         train.train(limited, data_dir=data_dir, workdir=tmp_path)
-    assert [p.name for p in (tmp_path / "checkpoints" / "last").iterdir()] == ["step-00000001"]
+    assert [p.name for p in (tmp_path / "checkpoints" / "last").iterdir()] == ["step-00000002"]
 
     monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
     higher = small(epochs=1, max_memory_gb=8.0, checkpoint_steps=3)
@@ -296,7 +297,7 @@ def test_at_the_ceiling_during_validation_nothing_of_the_epoch_is_lost(
 def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
     experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
     monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
-    monkeypatch.setattr(training_loop.Loop, "_check_memory", stop_after_two)
+    monkeypatch.setattr(board.Board, "before", stop_after_two)
     try:
         with pytest.raises(KeyboardInterrupt):
             train.train(experiment, data_dir=data_dir, workdir=tmp_path)
@@ -307,8 +308,8 @@ def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, mo
     assert models.load_bundle(tmp_path).precision == "mixed_bfloat16"
 
 
-def stop_after_two(loop):
-    if loop._run.step == 2:
+def stop_after_two(tensorboard, step):
+    if step == 2:
         raise KeyboardInterrupt
 
 
