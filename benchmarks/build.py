@@ -14,7 +14,6 @@ import collections
 import csv
 import itertools
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import processes
+
+from dr_tfx import resources
 
 SIZES = {"reference": 96, "fundus": 224}  # Pixels a side, as in configs/reference and dr_binary.
 TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -161,7 +162,7 @@ def speed(arguments: argparse.Namespace) -> None:
             "peak MiB": memory,
         }
     )
-    print(f"{arguments.count} photographs, {arguments.rounds} rounds, {os.cpu_count()} cores")
+    print(f"{arguments.count} photographs, {arguments.rounds} rounds, {resources.cores()} cores")
     print(table.to_string(float_format="{:.2f}".format))
 
 

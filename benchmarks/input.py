@@ -44,6 +44,8 @@ import numpy as np
 import pandas as pd
 import processes
 
+from dr_tfx import resources
+
 COLUMNS = ("samples/s", "augmented")  # Without and with augmentation.
 
 
@@ -118,7 +120,7 @@ def speed(arguments: argparse.Namespace) -> None:
     )
     table = pd.DataFrame({label: row.figures(best) for label, row in rows.items()}).T
     print(f"{arguments.count} examples of {arguments.size} px, {arguments.rounds} rounds, ", end="")
-    print(f"{os.cpu_count()} cores")
+    print(f"{resources.cores()} cores")
     print(table.to_string(na_rep=""))
     if "ours" in rows and not np.isnan(mapped[0]):
         ratios = (f"{rows['ours'].rate(i) / mapped[i]:.2f} x" for i in range(2))
@@ -192,7 +194,7 @@ def encodings(arguments: argparse.Namespace) -> None:
                     for name, values in rates.items()
                 },
             }
-    print(f"{arguments.rounds} rounds, {os.cpu_count()} cores; no augmentation")
+    print(f"{arguments.rounds} rounds, {resources.cores()} cores; no augmentation")
     print(pd.DataFrame(table).T.to_string())
 
 

@@ -37,6 +37,8 @@ import processes
 import psutil
 import synthetic_examples
 
+from dr_tfx import resources
+
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
 BATCH = 64
 
@@ -164,7 +166,7 @@ def speed(arguments: argparse.Namespace) -> None:
             "views/s": f"{len(VIEWS) * arguments.count / statistics.median(taken):,.0f}",
             "ours to it": f"{ratios[name]:.3f}",
         }
-    cores = os.cpu_count()
+    cores = resources.cores()
     print(
         f"{arguments.count} images of {arguments.size} px, {arguments.rounds} rounds, {cores} cores"
     )

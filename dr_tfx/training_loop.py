@@ -57,10 +57,9 @@ class Loop:
                 before = time.monotonic()
                 batch = next(self._batches)
                 self._waited += time.monotonic() - before
-                if taken is not None:
-                    # The step before this one: an accelerator works on it while the batch is
-                    # fetched, and is never more than one step behind.
-                    self._settle(taken)
+                # The step before this one: an accelerator works on it while the batch is fetched,
+                # and is never more than one step behind.
+                self._settle(taken)
                 full = tf.constant(float(self._memory.exceeded()))
                 taken = self._step(batch, tf.constant(run.step, tf.int64), full)
                 run.step += 1
@@ -76,8 +75,7 @@ class Loop:
                         samples_s=f"{speed:.0f}",
                         input_wait=f"{self._share():.1%}",
                     )
-            if taken is not None:
-                self._settle(taken)
+            self._settle(taken)
         logs = {name: float(v) for name, v in self._model.get_metrics_result().items()}
         self._input_wait = self._share()
         return logs
@@ -130,12 +128,12 @@ class Loop:
         }
         self._run.save(self._model)
 
-    def _settle(self, taken: tf.Tensor) -> None:
+    def _settle(self, taken: tf.Tensor | None) -> None:
         """Waits for a step, and ends the run if a worker was at its ceiling of memory before it.
 
         Saving takes all workers, so they have to stop at the same step.
         """
-        if taken.numpy()[1]:
+        if taken is not None and taken.numpy()[1]:
             self._stop()
 
     def _stop(self) -> NoReturn:
