@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +25,7 @@ from dr_tfx import (
     sampling,
     shard_reader,
     specs,
-    splits,
+    strata,
 )
 
 _MOST_READERS = 8  # Processes that read, a batch each.
@@ -40,21 +39,6 @@ _SMALL = 24e6  # Bytes of small batches that are read ahead,
 _MOST_SMALL = 12  # and how many at most.
 _EVALUATION = 256e6  # Bytes that an evaluation has ahead, at most,
 _PARSED_AT_ONCE = 2  # and batches of it that are parsed at once.
-_UNEQUAL = 1 / 40  # Of a worker's part: how far its ends move for it to be of whole shards.
-
-
-class Strata(NamedTuple):
-    """The training split by label.
-
-    Attributes:
-      labels: those that occur.
-      counts: examples of each.
-      shares: float (epochs, labels), what part of an epoch each is; one row for all epochs alike.
-    """
-
-    labels: list[int]
-    counts: list[int]
-    shares: np.ndarray
 
 
 def train_batches(
@@ -69,8 +53,7 @@ def train_batches(
     """Endless training batches from `first_step` on, counted over all epochs.
 
     There is one stream per label, a chain of whole shuffled passes: no example comes twice before
-    all of its label came once. They are mixed in the shares of `strata`. Every epoch is as long
-    as the label takes that is seen slowest in the first one: with two at 1:1, two times the larger.
+    all of its label came once. They are mixed in the shares of `strata.of_worker`.
 
     Several workers share the shards, and give an equal part of every batch each, drawn like a batch
     of its own: what one sees, no other does.
@@ -97,19 +80,14 @@ def train_batches(
         is damaged.
     """
     training = experiment.training
-    mixed = strata(data, experiment)
-    examples = sampling.epoch_examples(mixed.counts, mixed.shares[0])
-    steps = sampling.steps(examples, training.batch_size)
-    part = _part(data, mixed.labels, seed=training.seed, worker=worker, workers=workers)
-    reader = shard_reader.ShardReader(data_dir, part.shards, data.dataset.recipe)
-    count = training.batch_size // workers
-    processes, ahead = _reading(training, data.dataset.recipe, count)
-    reading = batch_readers.BatchReaders(reader, batch_size=count, processes=processes)
-    plans = _plans(mixed, part, experiment, shape=(steps, count), first_step=first_step)
+    mixed = strata.of_worker(data, experiment, worker=worker, workers=workers)
+    reader = shard_reader.ShardReader(data_dir, mixed.shards, data.dataset.recipe)
+    processes, ahead = _reading(training, data.dataset.recipe, mixed.batch)
+    reading = batch_readers.BatchReaders(reader, batch_size=mixed.batch, processes=processes)
 
     def asking() -> Iterator[dict[str, np.ndarray]]:
         """Asks for the pictures of one batch after the other; gives all else of it."""
-        for numbers, flips, rest in plans:
+        for numbers, flips, rest in _plans(mixed, experiment, first_step):
             reading.ask(numbers, flips)
             yield rest
 
@@ -124,102 +102,35 @@ def train_batches(
 
     result = batches()
     next(result)
-    return result, steps
-
-
-class _Part(NamedTuple):
-    """What of the training split is a worker's.
-
-    Attributes:
-      seed: of its order and chance.
-      shards: that it reads.
-      firsts: number of its first example of each label, in the order of the shards.
-      counts: its examples of each label.
-    """
-
-    seed: int
-    shards: list[manifest.Shard]
-    firsts: list[int]
-    counts: list[int]
-
-
-def _part(
-    data: manifest.Manifest, labels: list[int], *, seed: int, worker: int, workers: int
-) -> _Part:
-    """A worker's part of every label: whole shards, unless that makes the parts unequal.
-
-    Examples of a smaller part are seen more often. So a shard at the border of two parts is divided
-    where a label has few.
-
-    Raises:
-      ValueError: there are fewer examples of a label than workers.
-    """
-    own = splits.stable_hash("worker", seed, worker) % 2**31 if workers > 1 else seed
-    result = _Part(own, [], [], [])
-    for label in labels:
-        shards = [shard for shard in data.shards_of("train") if shard.label == label]
-        starts = np.cumsum([0, *(shard.records for shard in shards)])
-        each = starts[-1] / workers
-        if each < 1:
-            raise ValueError(
-                f"The training split has {starts[-1]} examples of label "
-                f"{data.dataset.label_names[label]!r}, which {workers} workers cannot share. "
-                "Name fewer in TF_CONFIG."
-            )
-        borders = []
-        for border in (worker * each, (worker + 1) * each):
-            start = starts[np.abs(starts - border).argmin()]
-            borders.append(int(start if abs(start - border) <= _UNEQUAL * each else border))
-        first, last = borders
-        mine = range(
-            int(np.searchsorted(starts, first, "right")) - 1, int(np.searchsorted(starts, last))
-        )
-        before = sum(shard.records for shard in result.shards)
-        result.firsts.append(before + first - int(starts[mine[0]]))
-        result.counts.append(last - first)
-        result.shards.extend(shards[i] for i in mine)
-    return result
+    return result, mixed.steps
 
 
 def _plans(
-    mixed: Strata,
-    part: _Part,
-    experiment: specs.Experiment,
-    *,
-    shape: tuple[int, int],
-    first_step: int,
+    mixed: strata.Strata, experiment: specs.Experiment, first_step: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
     """Of each batch its examples' numbers, which of them are mirrored, and all but the pictures.
 
     Numbers are drawn when they are asked for: a thread that drew them ahead would take turns with
     those that read and train.
-
-    Args:
-      mixed: the training split.
-      part: of it, whose shards' examples are numbered.
-      experiment: what to do.
-      shape: batches of an epoch, and examples of a batch.
-      first_step: to begin at.
     """
-    training, count = experiment.training, shape[1]
+    training, shape = experiment.training, (_BLOCK, mixed.batch)
     first_block, inside = divmod(first_step, _BLOCK)
     order = sampling.numbers(
-        part.counts,
+        mixed.counts,
         mixed.shares,
-        examples=math.prod(shape),
-        seed=part.seed,
+        examples=mixed.steps * mixed.batch,
+        seed=mixed.seed,
         mix=training.mix,
-        first=first_block * _BLOCK * count,
+        first=first_block * math.prod(shape),
     )
     targets, weights = _targets_and_weights(mixed.labels, experiment)
-    ends = np.cumsum(part.counts)
-    skipped = np.array(part.firsts) - (ends - part.counts)
-    blocks = order.batch(_BLOCK * count).as_numpy_iterator()
-    for block, drawn in enumerate(blocks, first_block):
-        stratum = np.searchsorted(ends, drawn, side="right").reshape(_BLOCK, count)
-        numbers = drawn.reshape(_BLOCK, count) + skipped[stratum]
-        chance = np.random.Generator(np.random.Philox(key=[part.seed, block]))
-        draws = chance.random((_BLOCK, count, augmentation.DRAWS), np.float32)
+    ends = np.cumsum(mixed.counts)
+    passed = np.array(mixed.firsts) - (ends - mixed.counts)  # Others' examples before one's own.
+    for block, drawn in enumerate(order.batch(math.prod(shape)).as_numpy_iterator(), first_block):
+        stratum = np.searchsorted(ends, drawn.reshape(shape), side="right")
+        numbers = drawn.reshape(shape) + passed[stratum]
+        chance = np.random.Generator(np.random.Philox(key=[mixed.seed, block]))
+        draws = chance.random((*shape, augmentation.DRAWS), np.float32)
         flips = augmentation.flips(draws, training.augmentation)
         target, weight = targets[stratum], weights[stratum]
         for i in range(inside, _BLOCK):
@@ -272,7 +183,7 @@ def evaluation_dataset(
     files = [str(data_dir / shard.name) for shard in shards]
     batches = tf.data.TFRecordDataset(files).batch(batch_size)
     # Declared, so that Keras does not take the end of the split for a mistake.
-    count = sampling.steps(sum(shard.records for shard in shards), batch_size)
+    count = math.ceil(sum(shard.records for shard in shards) / batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     # Half of the memory for those that are parsed, of which as many wait as are made at once.
     fit = memory / 2 // (batch_size * data.dataset.recipe.size**2 * 3)
@@ -308,39 +219,6 @@ def validation_dataset(
     memory = min(_EVALUATION, _memory_ahead(experiment.training))
     dataset = evaluation_dataset(data_dir, data, "validation", batch_size=size, memory=memory)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
-
-
-def strata(data: manifest.Manifest, experiment: specs.Experiment) -> Strata:
-    """What the training split holds of each label, and in which shares it is drawn.
-
-    With `balance='oversample'` every class gets the same share, divided among its labels as they
-    occur; with `none` every label keeps its own; `label_weights` overrules both.
-
-    Raises:
-      ValueError: a class has no training example.
-    """
-    training, task = experiment.training, experiment.task
-    by_label = collections.Counter[int]()
-    for shard in data.shards_of("train"):
-        by_label[shard.label] += shard.records
-    labels = sorted(by_label)
-    counts = np.array([by_label[label] for label in labels])
-    classes = np.array([task.label_map[label] for label in labels])
-    by_class = np.bincount(classes, counts, minlength=len(task.class_names))
-    if not by_class.all():
-        raise ValueError(
-            f"The training split has no example of class {task.class_names[by_class.argmin()]!r}; "
-            "there is nothing to learn. Check labels.csv, config.task.label_map and "
-            "config.dataset.split."
-        )
-    natural = counts / counts.sum()
-    first = natural
-    if training.label_weights:
-        first = np.array(training.label_weights)[labels]
-    elif training.balance == "oversample":
-        first = counts / by_class[classes]
-    shares = sampling.shares_by_epoch(first / first.sum(), natural, fade=training.anneal_epochs)
-    return Strata(labels, counts.tolist(), shares)
 
 
 def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]:

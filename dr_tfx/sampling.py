@@ -10,7 +10,6 @@ far as that reaches.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,14 +18,6 @@ import tensorflow as tf
 # Numbers that a stream makes at a time. A stratum of at most so many is shuffled by sorting, so
 # another value is another order.
 BLOCK = 4096
-
-
-def epoch_examples(counts: Sequence[int], shares: Sequence[float]) -> int:
-    """Length of an epoch: as long as the stratum takes that is seen slowest for its size.
-
-    With two classes at 1:1 that is two times the larger one; with natural shares, all examples.
-    """
-    return round(max(count / share for count, share in zip(counts, shares, strict=True)))
 
 
 def numbers(
@@ -152,17 +143,3 @@ def _permute(index: tf.Tensor, key: tf.Tensor, last: int) -> tf.Tensor:
     return tf.raw_ops.RandomIndexShuffle(
         index=index, seed=key, max_index=tf.constant(last, tf.int64), rounds=16
     )
-
-
-def shares_by_epoch(first: np.ndarray, natural: np.ndarray, *, fade: int) -> np.ndarray:
-    """Shares (fade + 1, strata) that go linearly from `first` to `natural` within `fade` epochs.
-
-    The first epoch has `first`, epoch `fade` and all after it `natural`; `fade=0` stays at `first`.
-    """
-    part = np.linspace(0, 1, fade + 1)[:, np.newaxis]
-    return (1 - part) * first + part * natural
-
-
-def steps(examples: int, batch_size: int) -> int:
-    """Batches an epoch; all are whole."""
-    return math.ceil(examples / batch_size)

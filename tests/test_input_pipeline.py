@@ -198,28 +198,6 @@ def test_workers_go_on_at_any_step(folder):
         assert all(np.array_equal(a[step * 4 :], b) for a, b in zip(whole, seen(step), strict=True))
 
 
-def test_workers_read_shards_of_their_own(tmp_path, monkeypatch):
-    """80, 79 and 2 shards of 10 examples; the last label has too few to be dealt out whole."""
-    monkeypatch.setattr(datasets, "COUNTS", {"train": (800, 781, 20)})
-    experiment = datasets.experiment()
-    data = datasets.write(tmp_path, experiment.dataset, shard_examples=10)
-    parts = [
-        input_pipeline._part(data, [0, 1, 2], seed=0, worker=worker, workers=3)
-        for worker in range(3)
-    ]
-    assert [part.counts for part in parts] == [[270, 260, 6], [260, 260, 7], [270, 261, 7]]
-    names = [{shard.name for shard in part.shards} for part in parts]
-    shared = set.union(*(a & b for a, b in itertools.combinations(names, 2)))
-    assert shared == {"train-2.tfrecord-00000-of-00002", "train-2.tfrecord-00001-of-00002"}
-    assert set.union(*names) == {shard.name for shard in data.shards_of("train")}
-
-
-def test_more_workers_than_a_label_has_examples_are_refused(folder):
-    path, data = folder
-    with pytest.raises(ValueError, match="3 examples of label 'c', which 4 workers cannot share"):
-        input_pipeline.train_batches(path, data, datasets.experiment(), worker=0, workers=4)
-
-
 def test_a_class_weighs_what_the_config_says(folder):
     path, data = folder
     settings = {"class_weights": (1.0, 3.0), "balance": "none"}

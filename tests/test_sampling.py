@@ -104,8 +104,3 @@ def test_a_stratum_without_a_share_never_comes():
     assert numbers.min() >= 20_000 and numbers.max() < 20_700
     later = first(4000, shares=[[0, 1, 0]], skip=5000)
     assert np.array_equal(later, numbers[5000:])
-
-
-def test_length_of_an_epoch():
-    assert sampling.epoch_examples([20_647, 7_453], [0.5, 0.5]) == 41_294  # The published count.
-    assert sampling.epoch_examples([30, 10], [0.75, 0.25]) == 40
