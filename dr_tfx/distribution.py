@@ -27,6 +27,7 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
       ValueError: the batch cannot be divided among the devices, or TF_CONFIG cannot be read.
     """
     if workers() > 1:
+        logging.info("Waiting until all %d workers of TF_CONFIG are there.", workers())
         result = tf.distribute.MultiWorkerMirroredStrategy()
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -57,7 +58,7 @@ def is_chief(over: tf.distribute.Strategy) -> bool:
 
 def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str, float]:
     """The mean over all workers of figures that each has found, so that all decide alike."""
-    found = over.run(lambda: tf.constant(list(figures.values()), tf.float32))
+    found = over.run(lambda: tf.constant(list(figures.values()), tf.float64))
     mean = over.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None).numpy()
     return dict(zip(figures, map(float, mean), strict=True))
 

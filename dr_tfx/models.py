@@ -117,6 +117,24 @@ def _set_trainable(backbone: keras.Model, spec: specs.Model) -> None:
             layer.trainable = False
 
 
+def synchronized(model: keras.Model) -> keras.Model:
+    """The same model, in which a BatchNorm that learns sees the batch of all devices.
+
+    And not a device's part of it: so it learns what it would on one device, and all devices have
+    the same moving statistics, of which only the first one's would be saved.
+    """
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = layer.trainable
+        return type(layer).from_config(config)
+
+    result = keras.models.clone_model(model, clone_function=clone)
+    result.set_weights(model.get_weights())
+    return result
+
+
 def choose_precision(requested: str) -> str:
     """The Keras dtype policy to use; `auto` picks what the first accelerator is fast at.
 

@@ -67,21 +67,22 @@ def train(
         raise memory.error()
 
     objectives.check(experiment)
-    strategy = distribution.strategy(training.batch_size)  # First: workers connect here.
-    _seed(training.seed, deterministic=training.deterministic)
-    run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
-    _go_on_alike(run)
-    if run.epoch < training.epochs and not run.stopped:
-        with strategy.scope():
-            model = _compiled(experiment, load_weights=run.step == 0)
-        # Keras cannot evaluate a last batch that devices share unequally: one of them does it.
-        several = strategy.num_replicas_in_sync > 1
-        judge = _compiled(experiment, load_weights=False) if several else model
-        # Only now: a start that failed for its weights leaves the folder free for another setting.
-        if run.chief:
-            checkpoints.claim(workdir, experiment, data)
-        with input_pipeline.damage_named(data_dir), distribution.lost_worker_named():
-            _fit(model, judge, run, memory, data_dir=data_dir, data=data, profile=profile)
+    with distribution.lost_worker_named():
+        strategy = distribution.strategy(training.batch_size)  # First: workers connect here.
+        _seed(training.seed, deterministic=training.deterministic)
+        run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
+        _go_on_alike(run, strategy)
+        if run.epoch < training.epochs and not run.stopped:
+            several = strategy.num_replicas_in_sync > 1
+            with strategy.scope():
+                model = _compiled(experiment, load_weights=run.step == 0, several=several)
+            # Keras cannot evaluate a last batch that devices share unequally: one of them does it.
+            judge = _compiled(experiment, load_weights=False) if several else model
+            # Only now: a start that failed for its weights leaves the folder to another setting.
+            if run.chief:
+                checkpoints.claim(workdir, experiment, data)
+            with input_pipeline.damage_named(data_dir):
+                _fit(model, judge, run, memory, data_dir=data_dir, data=data, profile=profile)
     if not run.best_epoch:
         raise ValueError(
             f"No epoch gave a finite {training.select_by}: the training diverged. Lower "
@@ -92,8 +93,18 @@ def train(
     return workdir
 
 
-def _go_on_alike(run: checkpoints.Run) -> None:
-    """Sets the precision that the run began with; says so if its order cannot be the same."""
+def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None:
+    """Sets the precision that the run began with; says so if its order cannot be the same.
+
+    Raises:
+      ValueError: the workers would go on at different steps.
+    """
+    if distribution.agreed(strategy, {"step": run.step})["step"] != run.step:
+        raise ValueError(
+            f"The workers do not see the same run: this one finds {run.step} steps finished in "
+            f"{run.workdir}, and another one finds more or less. --workdir has to be one folder "
+            "that all of them share."
+        )
     # `auto` on another device must not change a run that has begun.
     run.precision = models.set_precision(run.precision or run.experiment.training.precision)
     workers = distribution.workers()
@@ -124,8 +135,12 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
     logging.info("Best epoch %d by %s.", run.best_epoch, run.experiment.training.select_by)
 
 
-def _compiled(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
+def _compiled(
+    experiment: specs.Experiment, *, load_weights: bool, several: bool = False
+) -> keras.Model:
     model = models.build(experiment, load_weights=load_weights)
+    if several:
+        model = models.synchronized(model)
     objectives.compile_model(model, experiment)
     return model
 

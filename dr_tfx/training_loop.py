@@ -77,6 +77,7 @@ class Loop:
                     )
             self._settle(taken)
         logs = {name: float(v) for name, v in self._model.get_metrics_result().items()}
+        logs["learning_rate"] = float(np.asarray(self._model.optimizer.learning_rate))
         self._input_wait = self._share()
         return logs
 
@@ -108,7 +109,6 @@ class Loop:
         self._memory.exceeded()
         self._run.seconds = time.monotonic() - self._began
         return {
-            "learning_rate": float(np.asarray(self._model.optimizer.learning_rate)),
             "seconds": round(time.monotonic() - self._epoch_began, 3),
             "input_wait": round(self._input_wait, 5),
             "peak_memory_gb": round(self._memory.peak_gb, 3),
@@ -160,30 +160,41 @@ def _step_function(
     strategy, spec = model.distribute_strategy, experiment.training.augmentation
     reseed = _dropout_seeder(model, experiment.training.seed)
 
-    def on_device(batch: dict[str, tf.Tensor], full: tf.Tensor) -> tf.Tensor:
+    def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
+        reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
         images = augmentation.augment(batch["image"], batch["draws"], spec)
         figures = model.train_step((images, batch["target"], batch["weight"]))
         return tf.stack([tf.cast(figures["loss"], tf.float32), full])
 
     @tf.function
     def step(batch: dict[str, Any], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
-        reseed(number)
-        found = strategy.run(on_device, args=(batch, full))
+        reseed(number, None)
+        found = strategy.run(on_device, args=(batch, number, full))
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None)
 
     return step
 
 
-def _dropout_seeder(model: keras.Model, seed: int) -> Callable[[tf.Tensor], None]:
-    """Step -> sets the state of every dropout, a function of (seed, step, layer's name)."""
+def _dropout_seeder(
+    model: keras.Model, seed: int
+) -> Callable[[tf.Tensor, tf.Tensor | int | None], None]:
+    """(step, device) -> sets every dropout's state, a function of (seed, step, name, device).
+
+    To be called for all devices, without a number, and then on each.
+    """
     layers = [x for x in model.layers if isinstance(x, keras.layers.Dropout) and x.rate > 0]
     keys = [splits.stable_hash("dropout", seed, layer.name) % 2**31 for layer in layers]
 
-    def reseed(step: tf.Tensor) -> None:
+    def reseed(step: tf.Tensor, device: tf.Tensor | int | None) -> None:
         for layer, key in zip(layers, keys, strict=True):
-            if hasattr(layer, "seed_generator"):  # Keras 3: a pair of numbers.
-                layer.seed_generator.state.assign(tf.stack([key, step]))
-            else:  # Keras 2: Philox' counter, of which a step uses part of the lower word, and key.
+            if hasattr(layer, "seed_generator"):
+                # Keras 3: a pair of numbers, which each device has.
+                if device is not None:
+                    own = key + tf.cast(device, tf.int64)
+                    layer.seed_generator.state.assign(tf.stack([own, step]))
+            elif device is None:
+                # Keras 2: Philox' counter, of which a step uses part of the lower word, and key. It
+                # goes on elsewhere on each device.
                 layer._random_generator._maybe_init()
                 layer._random_generator._generator.state.assign(tf.stack([0, step, key]))
 

@@ -11,6 +11,7 @@ import time
 from html import unescape
 from pathlib import Path
 
+import backbones  # noqa: F401 - `small`.
 import datasets
 import keras
 import numpy as np
@@ -33,12 +34,15 @@ from dr_tfx import (
     training_loop,
 )
 
-CODE = (
-    "import sys, json; sys.path.insert(0, sys.argv[4]); from pathlib import Path;"
-    "from dr_tfx import specs, train;"
-    "train.train(specs.from_config(json.loads(sys.argv[1])),"
-    "            data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))"
-)
+CODE = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[4], sys.argv[4] + "/tests"]
+import backbones
+from dr_tfx import specs, train
+experiment = specs.from_config(json.loads(sys.argv[1]))
+train.train(experiment, data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))
+"""
 
 BFLOAT16, FLOAT16 = 0.02, 0.005  # Relative differences of a short run from float32's.
 
@@ -61,22 +65,11 @@ def start(experiment, data_dir, workdir):
     )
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """`datasets.experiment` with a backbone that is traced in no time, `small`."""
-
-    def backbone(*, include_top, weights, input_tensor):
-        x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(input_tensor)
-        return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
-
-    monkeypatch.setitem(models.BACKBONES, "small", (backbone, 1 / 127.5, -1.0))
-
-    def experiment(*, dropout=0.2, **training):
-        made = datasets.experiment(**training)
-        model = dataclasses.replace(made.model, backbone="small", dropout=(dropout,))
-        return dataclasses.replace(made, model=model)
-
-    return experiment
+def small(*, dropout=0.2, **training):
+    """`datasets.experiment` with a backbone that is traced in no time."""
+    made = datasets.experiment(**training)
+    model = dataclasses.replace(made.model, backbone="small", dropout=(dropout,))
+    return dataclasses.replace(made, model=model)
 
 
 def exact(**training):
@@ -155,6 +148,27 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
+    """Nothing improves. So after epochs 3 and 5 the rate is halved, and epoch 6 is the last."""
+    experiment = small(
+        epochs=20,
+        learning_rate=1e-7,
+        plateau_patience=2,
+        early_stopping_monitor="val_auc",
+        early_stopping_patience=5,
+        checkpoint_steps=1,
+    )
+    for step in (9, 14, 27):  # In epochs 2, 3 and 5, of 6 steps each.
+        kill_at(start(experiment, data_dir, tmp_path), tmp_path, step)
+        assert not (tmp_path / "bundle.json").exists()
+    process = start(experiment, data_dir, tmp_path)
+    _, log = process.communicate()
+    assert process.returncode == 0 and b"epoch 4/20" not in log, log.decode()
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert np.allclose(history["learning_rate"], np.array([1, 1, 1, 0.5, 0.5, 0.25]) * 1e-7)
+
+
 def test_a_finished_run_is_left_alone(undisturbed, data_dir):
     before = (undisturbed / "model.keras").stat().st_mtime_ns
     train.train(exact(), data_dir=data_dir, workdir=undisturbed)
@@ -196,7 +210,7 @@ def test_no_data_set_is_refused(tmp_path):
         train.train(datasets.experiment(), data_dir=tmp_path, workdir=tmp_path / "run")
 
 
-def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path, small):
+def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
     experiment = small(learning_rate=3e-2, select_by="val_loss")  # Up and down.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path)
     bundle = models.load_bundle(tmp_path)
@@ -216,7 +230,7 @@ def test_a_training_that_diverges_says_so(data_dir, tmp_path):
 
 
 def test_a_training_that_collapses_is_called_so_at_once_and_on_its_report(
-    data_dir, tmp_path, small, caplog
+    data_dir, tmp_path, caplog
 ):
     """Steps so large that every score is exactly 0 or exactly 1, the same for all images."""
     experiment = small(learning_rate=1e4, epochs=4)
@@ -243,7 +257,7 @@ def test_a_training_that_collapses_is_called_so_at_once_and_on_its_report(
 
 
 def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one(
-    data_dir, tmp_path, monkeypatch, small
+    data_dir, tmp_path, monkeypatch
 ):
     limited = small(epochs=1, max_memory_gb=7.0)
     monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
@@ -267,7 +281,7 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
 
 
 def test_at_the_ceiling_during_validation_nothing_of_the_epoch_is_lost(
-    data_dir, tmp_path, monkeypatch, small
+    data_dir, tmp_path, monkeypatch
 ):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train.train(small(deterministic=True), data_dir=data_dir, workdir=whole)
@@ -313,13 +327,13 @@ def stop_after_two(tensorboard, step):
         raise KeyboardInterrupt
 
 
-def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path, small):
+def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
     experiment = small(epochs=4)  # Of 6 steps.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path, profile=True)
     assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
 
-def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path, small):
+def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
     losses = {}
     try:
         for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
