@@ -55,8 +55,8 @@ def train_batches(
     There is one stream per label, a chain of whole shuffled passes: no example comes twice before
     all of its label came once. They are mixed in the shares of `strata.of_worker`.
 
-    Several workers share the shards, and give an equal part of every batch each, drawn like a batch
-    of its own: what one sees, no other does.
+    Several workers share the shards, and each gives an equal part of every batch, drawn like a
+    batch of its own: what one sees, no other does. A pass is one over the worker's part of a label.
 
     The next batches are read by processes of our own while one is used (`batch_readers`), the first
     ones from this call on; `close` ends them.

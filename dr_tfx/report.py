@@ -193,7 +193,7 @@ def _cost_facts(history: pd.DataFrame | None) -> Iterator[tuple[str, str]]:
         return
     yield "Time an epoch", f"{history['seconds'].median():.3g} s"
     share = np.average(history["input_wait"], weights=history["seconds"])
-    yield "Waiting for input", f"{share:.1%} of that".replace("%", " %")
+    yield "Waiting for input", f"{share:.1%} of the time in training".replace("%", " %")
     yield "Memory", f"{history['peak_memory_gb'].max():.2f} GB at most"
 
 

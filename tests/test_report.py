@@ -279,7 +279,8 @@ def _words(html: str) -> str:
 def test_the_page_says_what_training_cost_and_how_classes_were_balanced():
     text = _words(_html(_summary(_predictions())))
     assert "Time an epoch 10 s" in text
-    assert "Waiting for input 2.0 % of that" in text  # (.03 x 10 + .01 x 9 + .02 x 11) / 30
+    # (.03 x 10 + .01 x 9 + .02 x 11) / 30
+    assert "Waiting for input 2.0 % of the time in training" in text
     assert "Memory 2.25 GB at most" in text
     assert "Balance classes equally often" in text
 
