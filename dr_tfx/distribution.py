@@ -1,9 +1,10 @@
 """Which devices a run is spread over, and how each gets its part of every batch."""
 
 import contextlib
+import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,20 @@ def is_chief(over: tf.distribute.Strategy) -> bool:
 
 def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str, float]:
     """The mean over all workers of figures that each has found, so that all decide alike."""
-    found = over.run(lambda: tf.constant(list(figures.values()), tf.float64))
-    mean = over.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None).numpy()
-    return dict(zip(figures, map(float, mean), strict=True))
+    mean = _mean(over)(tf.constant(list(figures.values()), tf.float64))
+    return dict(zip(figures, mean.numpy().tolist(), strict=True))
+
+
+@functools.cache
+def _mean(over: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """float64 (n,) -> its mean over all devices. A graph: run eagerly, strategies warn."""
+
+    @tf.function
+    def mean(values: tf.Tensor) -> tf.Tensor:
+        each = over.run(lambda: values)
+        return over.reduce(tf.distribute.ReduceOp.MEAN, each, axis=None)
+
+    return mean
 
 
 def worker(over: tf.distribute.Strategy) -> int:

@@ -13,7 +13,7 @@ _UNEQUAL = 1 / 40  # Of a worker's part: how far its ends move for it to be of w
 
 
 class Strata(NamedTuple):
-    """A worker's part of the training split; the first of one worker is all of it.
+    """A worker's part of the training split, which is all of it if there is one worker.
 
     Attributes:
       labels: those that occur.
