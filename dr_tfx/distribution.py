@@ -26,10 +26,17 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
 
     Raises:
       ValueError: the batch cannot be divided among the devices, or TF_CONFIG cannot be read.
+      ConnectionError: this worker's port is taken.
     """
     if workers() > 1:
         logging.info("Waiting until all %d workers of TF_CONFIG are there.", workers())
-        result = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            result = tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            raise ConnectionError(
+                f"This worker cannot listen at its address in TF_CONFIG: {error.message}. Another "
+                "program may have the port, such as a worker of a run that has not ended yet."
+            ) from error
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         if len(devices) == 1:

@@ -235,6 +235,19 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
     assert "2 workers took the steps so far, from here on 1 do" in process.stderr
 
 
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("localhost", 0)) as taken:
+        address = f"localhost:{taken.getsockname()[1]}"
+        cluster = {"worker": [address, "localhost:1"]}
+        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
+        line = [sys.executable, "-c", "from dr_tfx import distribution; distribution.strategy(2)"]
+        environment = {**os.environ, "TF_CONFIG": task}
+        process = subprocess.run(
+            line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+    assert "ConnectionError: This worker cannot listen at its address" in process.stderr
+
+
 def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     with pytest.raises(ValueError, match="TF_CONFIG is no JSON object"):
