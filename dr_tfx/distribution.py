@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -29,14 +30,7 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
       ConnectionError: this worker's port is taken.
     """
     if workers() > 1:
-        logging.info("Waiting until all %d workers of TF_CONFIG are there.", workers())
-        try:
-            result = tf.distribute.MultiWorkerMirroredStrategy()
-        except tf.errors.UnknownError as error:
-            raise ConnectionError(
-                f"This worker cannot listen at its address in TF_CONFIG: {error.message}. Another "
-                "program may have the port, such as a worker of a run that has not ended yet."
-            ) from error
+        result = _connected()
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         if len(devices) == 1:
@@ -50,6 +44,24 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
         )
     logging.info("Every batch is divided among %d devices.", parts)
     return result
+
+
+def _connected() -> tf.distribute.Strategy:
+    """The strategy over all workers, once they are there."""
+    logging.info("Waiting until all workers are there: TF_CONFIG=%s", os.environ["TF_CONFIG"])
+    tf.get_logger().setLevel("WARNING")  # It says of every sum how many tensors there are.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python cannot act while TensorFlow waits.
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.UnknownError as error:
+        raise ConnectionError(
+            f"This worker cannot listen at its address in TF_CONFIG: {error.message}. Another "
+            "program may have the port, such as a worker of a run that has not ended yet."
+        ) from error
+    finally:
+        for number, handler in handlers.items():  # TensorFlow takes SIGTERM, and does nothing.
+            signal.signal(number, handler)
 
 
 def is_chief(over: tf.distribute.Strategy) -> bool:

@@ -23,6 +23,7 @@ from dr_tfx import (
     objectives,
     resources,
     specs,
+    splits,
     training_loop,
 )
 
@@ -97,9 +98,21 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     """Sets the precision that the run began with; says so if its order cannot be the same.
 
     Raises:
-      ValueError: the workers would go on at different steps.
+      ValueError: the workers have different settings, or would go on at different steps.
     """
-    if distribution.agreed(strategy, {"step": run.step})["step"] != run.step:
+    settings = specs.to_dict(run.experiment)
+    settings["training"].pop("max_memory_gb")
+    mine: dict[str, float] = {
+        "step": run.step,
+        "settings": splits.stable_hash(settings) % 2**32,
+    }
+    agreed = distribution.agreed(strategy, mine)
+    if agreed["settings"] != mine["settings"]:
+        raise ValueError(
+            "The workers do not have the same config. All of them need the same --config and the "
+            "same flags, but for --max_memory_gb."
+        )
+    if agreed["step"] != run.step:
         raise ValueError(
             f"The workers do not see the same run: this one finds {run.step} steps finished in "
             f"{run.workdir}, and another one finds more or less. --workdir has to be one folder "

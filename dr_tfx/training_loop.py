@@ -141,9 +141,13 @@ class Loop:
         self._save()
         # Until it is written: who ends sooner takes the others along.
         distribution.agreed(self._model.distribute_strategy, {"saved": 1.0})
-        other = self._memory.peak_gb < self._memory.limit_gb
-        who = "Another worker has reached that. " if other else ""
-        raise self._memory.error(f"{who}The run is saved at step {self._run.step}.")
+        saved = f"The run is saved at step {self._run.step}."
+        if self._memory.peak_gb < self._memory.limit_gb:
+            raise resources.MemoryCeilingError(
+                "Another worker has reached its own config.training.max_memory_gb; what it printed "
+                f"says what to lower. {saved}"
+            )
+        raise self._memory.error(saved)
 
 
 class _FullError(Exception):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -76,16 +77,19 @@ def run(devices, experiment, data_dir, workdir, *, workers=()):
 
 
 @contextlib.contextmanager
-def two_workers(experiment, data_dir, workdir, *, other=None, looks=None):
+def two_workers(experiment, data_dir, workdir, *, theirs=None, other=None, looks=None):
     """Two processes of one run, killed at the end if they are not through.
 
-    The second one may have another folder, and meet its ceiling of memory after some looks.
+    The second one may have settings and a folder of its own, and meet its ceiling of memory after
+    some looks.
     """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
         for one in sockets:
             one.bind(("localhost", 0))
         addresses = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    first = experiment, data_dir, workdir
+    second = theirs or experiment, data_dir, other or workdir
     processes = []
     for index in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
@@ -94,7 +98,7 @@ def two_workers(experiment, data_dir, workdir, *, other=None, looks=None):
             environment["LOOKS"] = str(looks)
         processes.append(
             subprocess.Popen(
-                command(1, experiment, data_dir, other if index == 1 and other else workdir),
+                command(1, *(second if index else first)),
                 cwd=ROOT,
                 env=environment,
                 stderr=subprocess.PIPE,
@@ -198,7 +202,7 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
         with two_workers(experiment, data_dir, folder, looks=looks) as workers:
             logs = [worker.communicate(timeout=300)[1] for worker in workers]
         for log, who in zip(
-            logs, ("Another worker has reached that.", "The run uses 31.00 GB"), strict=True
+            logs, ("Another worker has reached its own", "The run uses 31.00 GB"), strict=True
         ):
             assert who in log and f"The run is saved at step {step}." in log
         states = [state.name for state in (folder / "checkpoints" / "last").iterdir()]
@@ -206,6 +210,7 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
 
     with two_workers(experiment, data_dir, folder, other=tmp_path / "other") as workers:
         logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert "cross_device_ops" not in logs[0]
     assert f"this one finds 6 steps finished in {folder}, and another" in logs[0]
     assert f"this one finds 0 steps finished in {tmp_path / 'other'}, and another" in logs[1]
 
@@ -215,7 +220,8 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
         while all(state.name < "step-00000007" for state in states.iterdir()):
             assert time.monotonic() < until and workers[0].poll() is None, workers[0].stderr.read()
             time.sleep(0.01)
-        workers[1].kill()
+        workers[1].terminate()
+        assert workers[1].wait(timeout=60) == -signal.SIGTERM
         assert "Another worker of TF_CONFIG has ended" in workers[0].communicate(timeout=300)[1]
         assert workers[0].returncode == 1
     shutil.copytree(folder, tmp_path / "alone")
@@ -233,6 +239,14 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
     process = run(1, experiment, data_dir, tmp_path / "alone")
     assert process.returncode == 0, process.stderr
     assert "2 workers took the steps so far, from here on 1 do" in process.stderr
+
+
+def test_workers_of_different_settings_are_refused(tmp_path):
+    datasets.write(tmp_path / "data", small().dataset)
+    with two_workers(small(), tmp_path / "data", tmp_path / "run", theirs=small(seed=1)) as workers:
+        logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert all("ValueError: The workers do not have the same config." in log for log in logs)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_port_that_is_taken_is_named():
