@@ -2,7 +2,7 @@
 
     drtfx-demo --output_dir=DIR
 
-Time: 2 minutes of training on 1,000 photographs and two cores; validation AUC .913 (.855-.959).
+Time: 2 minutes of training on 1,000 photographs and two cores; validation AUC .929 (.864-.979).
 """
 
 import ml_collections
