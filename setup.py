@@ -66,14 +66,14 @@ _EXTRAS = {
     ],
 }
 _COMMANDS = {
-    "drtfx-synthesize": "dr_tfx.synthesize_main",
-    "drtfx-build-examples": "beam_jobs.build_examples_main",
-    "drtfx-train": "dr_tfx.train_main",
-    "drtfx-evaluate": "beam_jobs.evaluate_main",
-    "drtfx-explain": "beam_jobs.explain_main",
-    "drtfx-predict": "dr_tfx.predict_main",
-    "drtfx-compare": "dr_tfx.compare_main",
-    "drtfx-demo": "dr_tfx.demo_main",
+    "drtfx-synthesize": "dr_tfx.cli.synthesize",
+    "drtfx-build-examples": "beam_jobs.cli.build_examples",
+    "drtfx-train": "dr_tfx.cli.train",
+    "drtfx-evaluate": "beam_jobs.cli.evaluate",
+    "drtfx-explain": "beam_jobs.cli.explain",
+    "drtfx-predict": "dr_tfx.cli.predict",
+    "drtfx-compare": "dr_tfx.cli.compare",
+    "drtfx-demo": "beam_jobs.cli.demo",
 }
 
 setup(
@@ -88,7 +88,7 @@ setup(
     # An editable install then puts this folder itself on the path, where a folder dr_tfx/ in which
     # a command happens to be started (a clone's parent has one) cannot hide the package.
     package_dir={"": "."},
-    package_data={"dr_tfx": ["templates/*"]},
+    package_data={"dr_tfx.reports": ["templates/*"]},
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,
     entry_points={

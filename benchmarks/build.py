@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import processes
 
-from dr_tfx import resources
+from dr_tfx.machine import resources
 
 SIZES = {"reference": 96, "fundus": 224}  # Pixels a side, as in configs/reference and dr_binary.
 TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -50,7 +50,8 @@ def loop(image_dir: str, threads: int) -> float:
 
 def recipe(image_dir: str, name: str) -> float:
     """A recipe on one thread, without the job around it. Returns seconds."""
-    from dr_tfx import images, specs
+    from dr_tfx.config import specs
+    from dr_tfx.preprocessing import images
 
     cv2.setNumThreads(1)
     start = time.perf_counter()
@@ -63,8 +64,8 @@ def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 1
     """The build job on the same photographs. Returns seconds, the start of workers included."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from beam_jobs import build_examples
-    from dr_tfx import specs
+    from beam_jobs.build_examples import job
+    from dr_tfx.config import specs
 
     spec = specs.DatasetSpec(
         patient_pattern=r"^(.+)_(?:left|right)$",
@@ -73,7 +74,7 @@ def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 1
     )
     with tempfile.TemporaryDirectory(dir=image_dir) as output_dir:
         start = time.perf_counter()
-        build_examples.build(
+        job.build(
             spec,
             image_dir=image_dir,
             labels=f"{image_dir}/labels.csv",
@@ -85,10 +86,11 @@ def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 1
 
 def plan(labels: str, method: str) -> float:
     """A plan of a CSV and as many photographs, its shards and its contract. Returns seconds."""
-    from beam_jobs import build_plan, sources
-    from dr_tfx import specs
+    from beam_jobs.build_examples import planning
+    from beam_jobs.sources import folders
+    from dr_tfx.config import specs
 
-    class Listing(sources.Source):
+    class Listing(folders.Source):
         """Photographs that are only listed; no two of one size."""
 
         def names(self) -> Iterator[tuple[str, int]]:
@@ -107,7 +109,7 @@ def plan(labels: str, method: str) -> float:
         patient_pattern=r"^(.+)_(?:left|right)$", split=specs.Split(method=method)
     )
     start = time.perf_counter()
-    made = build_plan.make_plan(spec, labels=labels, source=Listing())
+    made = planning.make_plan(spec, labels=labels, source=Listing())
     collections.deque(made.shards(), maxlen=0)
     made.contract()
     return time.perf_counter() - start

@@ -26,7 +26,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dr_tfx import explainer, gradcam, heads, manifest, models, specs
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+from dr_tfx.explanation import explainer, gradcam
+from dr_tfx.models import models
+from dr_tfx.tasks.binary import heads
 
 OURS = "gradcam"
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down")

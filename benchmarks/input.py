@@ -44,7 +44,7 @@ import numpy as np
 import pandas as pd
 import processes
 
-from dr_tfx import resources
+from dr_tfx.machine import resources
 
 COLUMNS = ("samples/s", "augmented")  # Without and with augmentation.
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
-from dr_tfx.intervals import PatientBootstrap
+from dr_tfx.statistics.intervals import PatientBootstrap
 
 
 def one_by_one(

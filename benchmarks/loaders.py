@@ -233,12 +233,14 @@ def _tf_augmented(job: Job, images: Any) -> Any:
 
 def ours(job: Job) -> Batches:
     """What `train` gives to its step, and what the step does first: to float32, augmented."""
-    from dr_tfx import resources
+    from dr_tfx.machine import resources
 
     resources.tune_malloc()  # As drtfx-train does.
     import tensorflow as tf
 
-    from dr_tfx import augmentation, distribution, input_pipeline, manifest
+    from dr_tfx.dataset import manifest
+    from dr_tfx.input_pipeline import augmentation, loader
+    from dr_tfx.training import distribution
 
     yield None
     changes = {"horizontal_flip": True, "vertical_flip": True, "brightness": 0.1}
@@ -249,7 +251,7 @@ def ours(job: Job) -> Batches:
         augmentation=changes if job.augmented else None,
     )
     data = manifest.load(job.path("records"))
-    batches, _ = input_pipeline.train_batches(job.path("records"), data, experiment)
+    batches, _ = loader.train_batches(job.path("records"), data, experiment)
     for batch in distribution.distribute(batches, tf.distribute.get_strategy()):
         if job.augmented:
             spec = experiment.training.augmentation

@@ -71,7 +71,7 @@ def in_memory(folder: str, size: int, count: int, batches: int, train: bool) -> 
 
 def ours(folder: str, size: int, count: int, batches: int, train: bool) -> dict[str, float]:
     """Our input over the shards in `folder`, in the memory of `import tensorflow`, MiB."""
-    from dr_tfx import resources
+    from dr_tfx.machine import resources
 
     resources.tune_malloc()  # As drtfx-train does.
     import tensorflow  # noqa: F401 - Its memory is the base.
@@ -96,7 +96,7 @@ def _consume(source: Any, size: int, batches: int, train: bool) -> None:
 def _training_step(size: int) -> Any:
     import tensorflow as tf
 
-    from dr_tfx import models
+    from dr_tfx.models import models
 
     model = models.build(synthetic_examples.experiment(size))
     optimizer = tf.keras.optimizers.Adam(1e-3)

@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dr_tfx import manifest, records, specs
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest, records
 
 EYEPACS = (25_810, 2_443, 5_292, 873, 708)  # Photographs of each grade.
 SHARD = 512  # Most examples in a shard, as `DatasetSpec.shard_examples`.

@@ -37,7 +37,7 @@ import processes
 import psutil
 import synthetic_examples
 
-from dr_tfx import resources
+from dr_tfx.machine import resources
 
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
 BATCH = 64
@@ -87,7 +87,9 @@ def _bundle(folder: str, size: int) -> Any:
     """An untrained MobileNetV2 that was, as it were, trained on the shards."""
     import dataclasses
 
-    from dr_tfx import manifest, models, specs
+    from dr_tfx.config import specs
+    from dr_tfx.dataset import manifest
+    from dr_tfx.models import models
 
     plain = synthetic_examples.experiment(size)
     evaluation = specs.Evaluation(views=VIEWS, batch_size=BATCH)
@@ -104,7 +106,7 @@ def _bundle(folder: str, size: int) -> Any:
 
 
 def _ours(folder: str, bundle: Any) -> Callable[[], np.ndarray]:
-    from dr_tfx import predict
+    from dr_tfx.inference import predict
 
     score, data_dir = predict.view_scorer(bundle), Path(folder) / "data"
     settings = {"data": bundle.manifest, "split": "train"}
@@ -113,10 +115,10 @@ def _ours(folder: str, bundle: Any) -> Callable[[], np.ndarray]:
 
 def _images(folder: str, bundle: Any) -> np.ndarray:
     """All examples, as the published recipe has them in memory: float32 (n, size, size, 3)."""
-    from dr_tfx import input_pipeline
+    from dr_tfx.input_pipeline import loader
 
     data = Path(folder) / "data"
-    dataset = input_pipeline.evaluation_dataset(data, bundle.manifest, "train", batch_size=BATCH)
+    dataset = loader.evaluation_dataset(data, bundle.manifest, "train", batch_size=BATCH)
     return np.concatenate([b["image"].numpy() for b in dataset]).astype(np.float32)
 
 

@@ -1,1 +1,1 @@
-"""One file a run: `get_config()` returns a ConfigDict that `dr_tfx.specs.from_config` validates."""
+"""One file a run: `get_config()` gives what `dr_tfx.config.specs` validates."""

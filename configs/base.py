@@ -2,11 +2,11 @@
 
 import ml_collections
 
-from dr_tfx import specs
+from dr_tfx.config import specs
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The defaults of `dr_tfx.specs.Experiment` as a ConfigDict that refuses unknown keys."""
+    """The defaults of `specs.Experiment` as a ConfigDict that refuses unknown keys."""
     defaults = specs.to_dict(specs.Experiment())
     return ml_collections.ConfigDict(_tuples(defaults), allow_dotted_keys=False)
 

@@ -4,57 +4,14 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
-from dr_tfx import specs
-
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-"""Real photographs: not part of the project, absent for most people."""
+from tests.helpers.drawn import draw, encode
 
 _CHROMIUM = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
     "--disable-background-networking --disable-component-update --disable-sync"
 )
-
-
-def draw(
-    seed: int,
-    *,
-    width: int = 160,
-    height: int = 120,
-    center: tuple[int, int] | None = None,
-    radius: int | None = None,
-) -> np.ndarray:
-    """A lit disc with random spots on black, uint8 BGR (height, width, 3)."""
-    rng = np.random.default_rng(seed)
-    center = center or (width // 2, height // 2)
-    radius = radius or min(width, height) // 2 - 4
-    image = np.zeros((height, width, 3), np.uint8)
-    cv2.circle(image, center, radius, (40, 90, 200), -1)
-    for _ in range(30):
-        offset = rng.uniform(-0.6, 0.6, 2) * radius
-        spot = (int(center[0] + offset[0]), int(center[1] + offset[1]))
-        cv2.circle(image, spot, int(rng.integers(1, 5)), rng.integers(10, 250, 3).tolist(), -1)
-    return image
-
-
-def encode(image: np.ndarray, extension: str = ".jpeg") -> bytes:
-    """The bytes of an image file."""
-    return cv2.imencode(extension, image)[1].tobytes()
-
-
-def eyepacs_like(**recipe) -> specs.DatasetSpec:
-    """Settings that fit the `raw` fixture."""
-    return specs.DatasetSpec(
-        name="drawn",
-        label_names=("no DR", "mild", "moderate"),
-        patient_pattern=r"^(.+)_(?:left|right)$",
-        recipe=specs.Recipe(**{"size": 32, "quality_gate": "reject", **recipe}),
-        split=specs.Split(validation=0.25),
-        shard_examples=4,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +31,7 @@ def raw(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def built(raw, tmp_path_factory) -> Path:
     """The data set of the raw folder, not to be changed."""
-    from builds import build  # And so Beam, which most tests can do without.
+    from tests.helpers.builds import build  # And so Beam, which most tests can do without.
 
     folder = tmp_path_factory.mktemp("built")
     build(raw, folder)
@@ -90,7 +47,7 @@ def copy(raw, tmp_path) -> Path:
 @pytest.fixture
 def bucket(monkeypatch) -> dict[str, bytes]:
     """The objects of `bucket://`, an object store in memory."""
-    from places import Bucket  # And so Beam, which most tests can do without.
+    from tests.helpers.places import Bucket  # And so Beam, which most tests can do without.
 
     objects: dict[str, bytes] = {}
     monkeypatch.setattr(Bucket, "objects", objects)

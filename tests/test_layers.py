@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from commands import COMMANDS
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.commands import COMMANDS
+
+ROOT = Path(__file__).parents[1]
 BEAM_FLAGS = "direct_|runner|dask_|project|region|temp_location"
 
 
@@ -40,20 +41,20 @@ def test_import_rules_know_every_package(package):
 @pytest.mark.parametrize(
     "module",
     [
-        "dr_tfx.specs",
-        "dr_tfx.splits",
-        "dr_tfx.images",
-        "dr_tfx.records",
-        "dr_tfx.manifest",
-        "dr_tfx.metrics",
-        "dr_tfx.summary",
-        "dr_tfx.compare",
-        "dr_tfx.report",
-        "dr_tfx.report_figures",
-        "dr_tfx.fundus",
-        "dr_tfx.fundus_anatomy",
-        "dr_tfx.synthetic",
-        "beam_jobs.build_examples",
+        "dr_tfx.config.specs",
+        "dr_tfx.dataset.splits",
+        "dr_tfx.preprocessing.images",
+        "dr_tfx.dataset.records",
+        "dr_tfx.dataset.manifest",
+        "dr_tfx.statistics.metrics",
+        "dr_tfx.tasks.binary.summary",
+        "dr_tfx.evaluation.compare",
+        "dr_tfx.evaluation.report",
+        "dr_tfx.evaluation.report_figures",
+        "dr_tfx.synthetic.fundus",
+        "dr_tfx.synthetic.anatomy",
+        "dr_tfx.synthetic.data_set",
+        "beam_jobs.build_examples.job",
         *COMMANDS.values(),
     ],
 )
@@ -105,7 +106,7 @@ def test_commands_are_installed_as_documented():
 
 def test_worker_code_is_importable_by_name():
     """Functions of a module that runs as __main__ cannot be unpickled by a worker."""
-    for path in (ROOT / "beam_jobs").glob("*_main.py"):
+    for path in (ROOT / "beam_jobs" / "cli").glob("*.py"):
         assert not re.search(r"\b(DoFn|PTransform)\b\)?:", path.read_text()), path
 
 

@@ -1,0 +1,1 @@
+"""The job that turns photographs and labels into a data set of TFRecord shards."""

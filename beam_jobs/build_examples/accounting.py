@@ -1,0 +1,232 @@
+"""Accounts for every row of the CSV once the shards are written: rejects, pictures, manifest."""
+
+import concurrent.futures
+import functools
+import posixpath
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from beam_jobs.build_examples import (
+    contact_sheet,
+    destination,
+    label_table,
+    planning,
+    twin_files,
+    write_shard,
+)
+from beam_jobs.sources import folders
+from dr_tfx.dataset import manifest, splits
+from dr_tfx.storage import files
+
+
+def finish(
+    plan: planning.Plan,
+    shards: dict[str, tuple[str, int]],
+    source: folders.Source,
+    output_dir: str,
+) -> manifest.Manifest:
+    """Accounts for every row and writes the manifest, last.
+
+    Args:
+      plan: what was to be built.
+      shards: name -> split and label of every shard.
+      source: of the photographs.
+      output_dir: where the shards and their sidecars are.
+
+    Raises:
+      ValueError: a shard is not written, or too many rows were rejected.
+      RuntimeError: a row was neither written nor rejected.
+    """
+    sidecars, digests = _read_sidecars(shards, output_dir)
+    rejects = pd.concat([plan.rejects, _late_rejects(sidecars, source)], ignore_index=True)
+    report_rejects(rejects, plan, output_dir)
+    rows = _written(plan, sidecars, rejects, output_dir)
+    flagged, twins = _flagged(sidecars), plan.twins
+    if plan.spec.split.method == "hash":
+        twins = twin_files.describe(rows, twin_files.group(*digests.table()))
+        twin_files.warn(twins)
+    patients, shared = planning.count_patients(rows)
+    result = manifest.Manifest(
+        dataset=plan.spec,
+        fingerprint=plan.contract()["fingerprint"],
+        libraries=dict(planning.LIBRARIES),
+        rows=plan.csv_rows,
+        written=len(rows),
+        rejected=label_table.count_reasons(rejects),
+        ungradable=label_table.count_reasons(flagged[flagged["fate"] == "kept"]),
+        counts=planning.count_labels(rows, plan.spec.label_names),
+        patients=patients,
+        shared_patients=len(shared),
+        shared_names=tuple(shared[: manifest.NAMED_PATIENTS]),
+        twins=twins,
+        unlabelled=len(plan.unlabelled),
+        inputs=plan.inputs,
+        shards=_shards(shards, sidecars),
+        prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
+    )
+    sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
+    files.write(posixpath.join(output_dir, folders.CONTACT_SHEET_FILE), sheet)
+    _list_beside(plan, flagged, source, output_dir)
+    files.delete_temporary(output_dir)  # Of workers that were killed and replaced.
+    files.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
+    destination.forget(output_dir)
+    return result
+
+
+def report_rejects(
+    rejects: pd.DataFrame, plan: planning.Plan, output_dir: str, *, write: bool = True
+) -> None:
+    """Writes rejects.csv, and fails if there are too many.
+
+    Raises:
+      ValueError: more than `max_reject_rate` of the rows, or all of them.
+    """
+    path = posixpath.join(output_dir, destination.REJECTS_FILE)
+    ordered = rejects.sort_values(["id", "reason"], kind="stable")
+    if write:
+        files.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
+    if too_many := planning.too_many(rejects, plan):
+        listed = f" {path} lists all with the reason." if write else ""
+        # Only what is there of this build is another once its input was mended.
+        is_begun = any(
+            files.exists(file)
+            for file in (
+                posixpath.join(output_dir, manifest.FILE_NAME),
+                destination.in_progress(output_dir, destination.PLAN_FILE),
+            )
+        )
+        overwrite = " and pass --overwrite" if is_begun else ""
+        raise ValueError(
+            f"{too_many}.{listed} Mend them{overwrite}, or raise the limit and run the same "
+            "command again"
+        )
+
+
+def _read_sidecars(
+    shards: dict[str, tuple[str, int]], output_dir: str
+) -> tuple[dict[str, write_shard.Sidecar], "_Digests"]:
+    """The sidecar of every shard, and the digests that they held.
+
+    Raises:
+      ValueError: a shard has none.
+    """
+    said = files.sizes(destination.in_progress(output_dir))
+    missing = [
+        shard
+        for shard in shards
+        if posixpath.basename(write_shard.sidecar_path(output_dir, shard)) not in said
+    ]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(shards)} shards are not written, {missing[0]} among them. Was "
+            "the job not waited for (--no_wait_until_finish, --template_location)? Once it has "
+            "ended, the same command again makes the data set of them"
+        )
+    sidecars, digests = {}, _Digests()
+    read = functools.partial(write_shard.read_sidecar, output_dir)
+    with concurrent.futures.ThreadPoolExecutor(destination.READERS) as pool:
+        for shard, sidecar in zip(shards, pool.map(read, shards), strict=True):
+            digests.take(sidecar)
+            sidecars[shard] = sidecar
+    return sidecars, digests
+
+
+def _written(
+    plan: planning.Plan,
+    sidecars: dict[str, write_shard.Sidecar],
+    rejects: pd.DataFrame,
+    output_dir: str,
+) -> pd.DataFrame:
+    """The rows of the plan that were written.
+
+    Raises:
+      RuntimeError: a row was neither written nor rejected.
+    """
+    late = [row[0] for sidecar in sidecars.values() for row in sidecar.rejects]
+    rows = plan.rows[~plan.rows["id"].isin(late)]
+    written = sum(sidecar.records for sidecar in sidecars.values())
+    if written != len(rows) or written + len(rejects) != plan.csv_rows:
+        raise RuntimeError(
+            f"{plan.csv_rows} rows, but {written} written and {len(rejects)} rejected: "
+            f"were files in {output_dir} changed during the build?"
+        )
+    return rows
+
+
+class _Digests:
+    """Ids and digests of all photographs, in some forty bytes each."""
+
+    def __init__(self) -> None:
+        self._ids: list[pa.Array] = []
+        self._digests = [np.empty((0, 2), np.uint64)]
+
+    def take(self, sidecar: write_shard.Sidecar) -> None:
+        """Moves them here from a sidecar."""
+        if sidecar.digests:
+            ids, digests = zip(*sidecar.digests, strict=True)
+            self._ids.append(pa.array(ids, pa.large_string()))
+            packed = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64)
+            self._digests.append(packed.reshape(-1, 2))
+            sidecar.digests = []
+
+    def table(self) -> tuple[pd.Series, np.ndarray]:
+        """Ids, and digests uint64 (ids, 2)."""
+        ids = pd.array(pa.chunked_array(self._ids, pa.large_string()), dtype=splits.TEXT)
+        return pd.Series(ids), np.concatenate(self._digests)
+
+
+def _late_rejects(sidecars: dict[str, write_shard.Sidecar], source: folders.Source) -> pd.DataFrame:
+    """What the workers rejected: REJECT_COLUMNS."""
+    rows = [
+        (photograph, source.path(name), reason, detail)
+        for sidecar in sidecars.values()
+        for photograph, name, reason, detail, _ in sidecar.rejects
+    ]
+    return pd.DataFrame(rows, columns=list(label_table.REJECT_COLUMNS), dtype=splits.TEXT)
+
+
+def _flagged(sidecars: dict[str, write_shard.Sidecar]) -> pd.DataFrame:
+    """What the quality gate flagged: id, name, reason and whether it was kept or rejected."""
+    rows = [
+        (photograph, name, f"ungradable:{why}", "kept")
+        for sidecar in sidecars.values()
+        for photograph, name, why in sidecar.ungradable
+    ] + [
+        (photograph, name, reason, "rejected")
+        for sidecar in sidecars.values()
+        for photograph, name, reason, _, _ in sidecar.rejects
+        if reason.startswith("ungradable:")
+    ]
+    return pd.DataFrame(rows, columns=["id", "name", "reason", "fate"], dtype=splits.TEXT)
+
+
+def _shards(
+    shards: dict[str, tuple[str, int]], sidecars: dict[str, write_shard.Sidecar]
+) -> tuple[manifest.Shard, ...]:
+    """Those that are files: a shard without any record is none."""
+    return tuple(
+        manifest.Shard(
+            name=shard,
+            split=split,
+            label=label,
+            records=sidecars[shard].records,
+            bytes=sidecars[shard].bytes,
+            sha256=sidecars[shard].sha256,
+        )
+        for shard, (split, label) in shards.items()
+        if sidecars[shard].records
+    )
+
+
+def _list_beside(
+    plan: planning.Plan, flagged: pd.DataFrame, source: folders.Source, output_dir: str
+) -> None:
+    """Shows what the quality gate flagged and lists what has no row, where there is any."""
+    if len(flagged):
+        gallery = contact_sheet.of_ungradable(flagged, source)
+        files.write(posixpath.join(output_dir, folders.UNGRADABLE_FILE), gallery)
+    if len(plan.unlabelled):
+        listed = plan.unlabelled.to_csv(index=False, header=["name"], lineterminator="\n")
+        files.write_text(posixpath.join(output_dir, destination.UNLABELLED_FILE), listed)

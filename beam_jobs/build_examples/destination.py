@@ -1,0 +1,224 @@
+"""The folder of a build: what is there, whether it may be gone on with, and what is left to do.
+
+`_progress/` holds the job's state: `plan.json` what is being built, `rows.jsonl` the rows of every
+shard, and a sidecar for each finished shard, so that the same command again goes on with the
+others. `dataset.json` is written last: a folder without it is not a data set.
+"""
+
+import concurrent.futures
+import json
+import logging
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from beam_jobs.build_examples import planning, write_shard
+from beam_jobs.sources import folders
+from dr_tfx.dataset import manifest, splits
+from dr_tfx.preprocessing import images
+from dr_tfx.storage import files
+
+REJECTS_FILE = "rejects.csv"
+UNLABELLED_FILE = "unlabelled.csv"
+PLAN_FILE = "plan.json"  # In the folder of the job's state.
+READERS = 16  # Threads that look at what workers left; they mostly wait.
+
+_LOG = logging.getLogger(__name__)
+_BESIDE = (
+    REJECTS_FILE,
+    UNLABELLED_FILE,
+    folders.CONTACT_SHEET_FILE,
+    folders.UNGRADABLE_FILE,
+)
+_INPUTS = {
+    "inputs.labels": "the label CSV's rows are not the same",
+    "inputs.photographs": "the photographs (names or sizes) are not the same",
+    "inputs.contents": "the contents of the photographs are not the same",
+}
+_SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
+
+
+def check_place(output_dir: str) -> None:
+    """Refuses a folder that cannot be made or written, before any work; an object store is trusted.
+
+    Raises:
+      ValueError: it is a file or in one, or may not be written.
+    """
+    if files.is_remote(output_dir) or files.exists(f"{output_dir}/{manifest.FILE_NAME}"):
+        return
+    there = next(path for path in (Path(output_dir), *Path(output_dir).parents) if path.exists())
+    why = (
+        f"{there} is a file"
+        if not there.is_dir()
+        else f"{there} may not be written"
+        if not os.access(there, os.W_OK | os.X_OK)
+        else ""
+    )
+    if why:
+        raise ValueError(
+            f"--output_dir={output_dir} cannot be used: {why}. Expected a folder, which is made "
+            "if need be; choose another"
+        )
+
+
+def check_apart(output_dir: str, plan: planning.Plan, source: folders.Source) -> None:
+    """Refuses to write among the photographs.
+
+    Raises:
+      ValueError: one of them lies in the very folder.
+    """
+    folder, inside = f"{output_dir}/", source.path("")
+    in_folder = f"{re.escape(folder.removeprefix(inside))}[^/]+"
+    if folder.startswith(inside) and plan.rows["name"].str.fullmatch(in_folder).any():
+        raise ValueError(
+            f"--output_dir={output_dir} is the folder of the photographs; choose another, so that "
+            "what is built is not mixed with them"
+        )
+
+
+def finished(
+    output_dir: str, plan: planning.Plan, source: folders.Source
+) -> manifest.Manifest | None:
+    """The manifest of the data set, where it is there already.
+
+    Raises:
+      ValueError, FileNotFoundError: another one is, finished or not, or it is damaged.
+    """
+    last = posixpath.join(output_dir, manifest.FILE_NAME)
+    for path in (last, in_progress(output_dir, PLAN_FILE)):
+        if not files.exists(path):
+            continue
+        earlier, now = json.loads(files.read(path)), plan.contract()
+        if earlier["fingerprint"] != now["fingerprint"]:
+            raise ValueError(
+                f"{output_dir} was built otherwise: {_differences(earlier, now)}. Choose another "
+                "--output_dir, or pass --overwrite to delete what is there and build anew"
+            )
+    if not files.exists(last):
+        return None
+    try:
+        made = manifest.parse(
+            files.read(last).decode(), sizes=files.sizes(output_dir), where=output_dir
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{error} Pass --overwrite") from error
+    _check_unchanged(output_dir, plan, source)
+    return made
+
+
+def claim(
+    output_dir: str, plan: planning.Plan, source: folders.Source
+) -> tuple[list[write_shard.Task], dict[str, tuple[str, int]]]:
+    """Notes what is being built and tidies up.
+
+    Returns:
+      The shards that are still to be built, and the split and label of every shard by its name.
+    """
+    folder = in_progress(output_dir)
+    if not files.exists(in_progress(output_dir, PLAN_FILE)):
+        forget(output_dir)
+    files.delete_temporary(output_dir)
+    files.delete_temporary(folder)
+    files.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
+    text = json.dumps(plan.contract(), indent=2, sort_keys=True)
+    files.write_text(in_progress(output_dir, PLAN_FILE), text)
+    tasks, shards, offset = [], {}, 0
+    changed = set()  # Shards that are older than one of their photographs.
+    with files.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
+        for name, rows in plan.shards():
+            lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
+            stream.write(lines)
+            tasks.append(write_shard.Task(name, offset, len(lines)))
+            shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
+            built = files.modified(write_shard.sidecar_path(output_dir, name))
+            if built and any(source.modified(photograph) > built for photograph in rows["name"]):
+                changed.add(name)
+            offset += len(lines)
+    done = _done(output_dir, source, changed)
+    todo = [task for task in tasks if task.shard not in done]
+    if done:
+        kept = len(tasks) - len(todo)
+        _LOG.info("resuming: %d of %d shards were finished before", kept, len(tasks))
+    return todo, shards
+
+
+def delete(output_dir: str) -> None:
+    """Deletes what builds made, and nothing else. The manifest first, the claim last."""
+    files.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
+    files.delete_all(output_dir, _SHARD)
+    for name in _BESIDE:
+        files.delete_all(output_dir, re.compile(re.escape(name)))
+    files.delete_temporary(output_dir)
+    forget(output_dir)
+
+
+def forget(output_dir: str) -> None:
+    """Deletes the job's state, the claim last: no sidecar may be taken for another build's."""
+    files.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(PLAN_FILE)}$).*"))
+    files.delete_folder(in_progress(output_dir))
+
+
+def in_progress(output_dir: str, name: str = "") -> str:
+    """The path of a file of the job's state, or of the folder of all."""
+    return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
+
+
+def _check_unchanged(output_dir: str, plan: planning.Plan, source: folders.Source) -> None:
+    """Looks for photographs that were changed since without changing their size.
+
+    Raises:
+      ValueError: one was.
+    """
+    built = files.modified(posixpath.join(output_dir, manifest.FILE_NAME))
+    for chunk in splits.chunks(plan.rows["name"]) if built else ():
+        for name in chunk:
+            if source.modified(name) > built:
+                raise ValueError(
+                    f"{source.path(name)} was changed after {output_dir} was built. Choose "
+                    "another --output_dir, or pass --overwrite to build anew"
+                )
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
+    before, after = manifest.flat(earlier), manifest.flat(now)
+    keys = [key for key in after if key != "fingerprint" and before.get(key) != after[key]]
+    named = [
+        _INPUTS.get(key, f"{key} was {before.get(key)!r} and is {after[key]!r}") for key in keys
+    ]
+    return "; ".join(named) or ("the split is not the same: another version of scikit-learn?")
+
+
+def _done(output_dir: str, source: folders.Source, changed: set[str]) -> set[str]:
+    """The shards that are finished and not `changed`; the sidecars of others are deleted."""
+    written, said = files.sizes(output_dir), files.sizes(in_progress(output_dir))
+    shards = [shard for name in said if (shard := write_shard.shard_of(name))]
+
+    def is_done(shard: str) -> bool:
+        sidecar = write_shard.read_sidecar(output_dir, shard)
+        if shard in changed or written.get(shard, 0) != sidecar.bytes:
+            return False
+        # What was rejected may have been mended since.
+        return all(_digest(source, name) == digest for _, name, _, _, digest in sidecar.rejects)
+
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        is_whole = dict(zip(shards, pool.map(is_done, shards), strict=True))
+    damaged = [shard for shard in shards if not is_whole[shard]]
+    files.delete(*(write_shard.sidecar_path(output_dir, shard) for shard in damaged))
+    return set(shards) - set(damaged)
+
+
+def _digest(source: folders.Source, name: str) -> str:
+    try:
+        return write_shard.content_digest(source.read(name))
+    except images.RejectedImage:
+        return ""
+
+
+def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
+    columns = rows[["id", "name", "patient", "label"]]
+    return map(write_shard.Row._make, columns.itertuples(index=False, name=None))

@@ -1,0 +1,1 @@
+"""The commands of the Beam jobs: flags and one call each."""

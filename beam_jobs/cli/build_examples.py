@@ -1,0 +1,128 @@
+r"""Makes a data set for training from a folder of photographs and a CSV of their labels.
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
+        --labels=RAW/trainLabels.csv --output_dir=DATA
+
+The CSV needs a header; config.dataset says which columns name the photograph (with or without
+its extension) and its label (0, 1, ...). DATA receives TFRecord shards, contact_sheet.png (a few
+photographs before and after), rejects.csv (every row of the CSV that gave no example, with the
+reason), where there are any unlabelled.csv (photographs without a row) and ungradable.png (what the
+quality gate flagged), and, last, dataset.json. Stopped half-way? The same command again goes on
+where it was.
+
+See what will be made, in a second and without reading a photograph:
+
+    drtfx-build-examples --config=configs/dr_binary.py --labels=RAW/trainLabels.csv --plan
+
+Other columns, another size (any setting of the config can be given so):
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/images \
+        --labels=RAW/grades.csv --output_dir=DATA_512 --config.dataset.recipe.size=512 \
+        --config.dataset.image_column=id_code --config.dataset.label_column=diagnosis
+
+Photographs in many folders, in an archive left packed, or in arrays that were prepared before:
+
+    drtfx-build-examples ... --image_dir='RAW/*/*.jpeg'
+    drtfx-build-examples ... --image_dir=train.zip
+    drtfx-build-examples --config=configs/reference.py --npy_images=X_train.npy \
+        --npy_labels=y_train.npy --output_dir=DATA
+
+The job uses all cores of this machine. Every flag that is not listed below is Apache Beam's; with
+these it uses four processes instead of threads:
+
+    drtfx-build-examples ... --direct_running_mode=multi_processing --direct_num_workers=4
+
+Use a cluster (`pip install 'dr_tfx[dask]'` on all its machines, which see DATA as this one does):
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
+        --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
+        --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
+
+Use Google's Dataflow (`pip install 'dr_tfx[dataflow]'` here; its machines get what they need):
+
+    drtfx-build-examples --config=configs/dr_binary.py --image_dir=gs://BUCKET/train \
+        --labels=gs://BUCKET/trainLabels.csv --output_dir=gs://BUCKET/data \
+        --runner=DataflowRunner --project=PROJECT --region=REGION \
+        --temp_location=gs://BUCKET/temp
+
+The last line printed is the folder made.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from beam_jobs.build_examples import job, planning
+from beam_jobs.runners import beam_flags
+from beam_jobs.sources import find_source
+from dr_tfx.cli import console
+from dr_tfx.config import specs
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
+_IMAGE_DIR = flags.DEFINE_string(
+    "image_dir", None, "Photographs: a folder, a quoted pattern, or a .zip archive."
+)
+_LABELS = flags.DEFINE_string("labels", None, "CSV of the labels.")
+_NPY_IMAGES = flags.DEFINE_string("npy_images", None, "In place of --image_dir: an .npy array.")
+_NPY_LABELS = flags.DEFINE_string("npy_labels", None, "In place of --labels: an .npy array.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the data set.")
+_PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Delete an earlier build in --output_dir, finished or not."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags to one call; prints a summary and, as the last line, the folder made."""
+    place = _IMAGE_DIR.value or _NPY_IMAGES.value
+    labels = _LABELS.value or _NPY_LABELS.value
+    logging.getLogger("beam_jobs").setLevel(logging.INFO)
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    # Where a worker fails on this machine, its error is raised here too.
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
+    try:
+        options = beam_flags.options(argv[1:])
+        needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
+        needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
+        needed = ["config", "npy_labels" if needs_npy_labels else "labels"]
+        if not _PLAN.value:
+            needed += ["npy_images" if needs_npy_images else "image_dir", "output_dir"]
+        console.require(*needed, others=argv[1:])
+        for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
+            if flags.FLAGS[one].value and flags.FLAGS[other].value:
+                raise ValueError(f"--{one} and --{other} are both given; expected one of them")
+        if os.path.isdir(labels):
+            raise ValueError(f"--labels={labels} is a folder; expected the CSV of the labels")
+        experiment = specs.from_config(_CONFIG.value)
+        spec = experiment.dataset
+        if _PLAN.value:
+            source = find_source.open_photographs(place, spec.recipe) if place else None
+            plan = planning.make_plan(spec, labels=labels, source=source, find_twins=False)
+            print(json.dumps(planning.summary(plan, experiment.task), indent=2))
+            return
+        made = job.build(
+            spec,
+            image_dir=place,
+            labels=labels,
+            output_dir=_OUTPUT_DIR.value,
+            overwrite=_OVERWRITE.value,
+            options=options,
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(made.describe())
+    print(_OUTPUT_DIR.value)
+
+
+def run() -> None:
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,174 @@
+"""The whole line on synthetic photographs, a few minutes on two cores, no download, no GPU.
+
+    drtfx-demo --output_dir=demo
+
+runs the commands that you would type, one after the other, and prints each: synthesize, build
+examples, train, evaluate, explain, predict. OUTPUT_DIR then holds
+
+    raw/        photographs, masks/ and labels.csv, named as in Kaggle's EyePACS
+    data/       TFRecord shards and dataset.json
+    run/        the trained bundle and run/evaluation/validation/report.html
+    explained/  heat maps of the whole validation split and three figures
+
+A small network learns large, drawn lesions: what it reaches says that the line works, nothing
+about patients. The last line printed is the path of the report.
+"""
+
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from dr_tfx.cli import console
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
+_NUM_PATIENTS = flags.DEFINE_integer(
+    "num_patients", 500, "Synthetic patients, two photographs each.", lower_bound=20
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the synthetic photographs.")
+
+# Rarer grades oftener than in EyePACS, so that a few hundred photographs hold enough of each.
+_GRADES = "0.5,0.1,0.2,0.1,0.1"
+_LEAST_AUC = 0.85  # Of a line that works, with the default number of patients.
+_MODULES = {
+    "drtfx-synthesize": "dr_tfx.cli.synthesize",
+    "drtfx-build-examples": "beam_jobs.cli.build_examples",
+    "drtfx-train": "dr_tfx.cli.train",
+    "drtfx-evaluate": "beam_jobs.cli.evaluate",
+    "drtfx-explain": "beam_jobs.cli.explain",
+    "drtfx-predict": "dr_tfx.cli.predict",
+}
+
+
+def commands(
+    output_dir: Path, *, config: Path, num_patients: int, seed: int
+) -> list[tuple[str, ...]]:
+    """What the demo runs, as a user would type it, but for the last step, `predict_command`."""
+    raw, data, run = output_dir / "raw", output_dir / "data", output_dir / "run"
+    on_validation = (f"--workdir={run}", f"--data_dir={data}", "--split=validation")
+    return [
+        (
+            "drtfx-synthesize",
+            f"--output_dir={raw}",
+            f"--num_patients={num_patients}",
+            f"--seed={seed}",
+            f"--grade_probabilities={_GRADES}",
+        ),
+        (
+            "drtfx-build-examples",
+            f"--config={config}",
+            f"--image_dir={raw}",
+            f"--labels={raw / 'labels.csv'}",
+            f"--output_dir={data}",
+        ),
+        ("drtfx-train", f"--config={config}", f"--data_dir={data}", f"--workdir={run}"),
+        ("drtfx-evaluate", *on_validation),
+        ("drtfx-explain", *on_validation, f"--output_dir={output_dir / 'explained'}"),
+    ]
+
+
+def predict_command(output_dir: Path) -> tuple[str, ...]:
+    """Scores two photographs of the validation split: its lowest and its highest score."""
+    import pandas as pd  # Here, so that --help is quick.
+
+    table = output_dir / "run" / "evaluation" / "validation" / "predictions.csv"
+    ids = pd.read_csv(table, dtype={"id": str}).sort_values("score")["id"]
+    photos = [str(output_dir / "raw" / f"{ids.iloc[i]}.jpeg") for i in (0, -1)]
+    return ("drtfx-predict", f"--workdir={output_dir / 'run'}", *photos)
+
+
+def smoke_config() -> Path:
+    """The file configs/smoke.py of this installation.
+
+    Raises:
+      FileNotFoundError: the package `configs` is not installed beside dr_tfx.
+    """
+    spec = importlib.util.find_spec("configs")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        path = Path(folder) / "smoke.py"
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        "configs/smoke.py is not to be found. Install the whole repository: pip install -e ."
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs every command and prints a summary; exits with the code of the first that fails."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    output_dir = Path(_OUTPUT_DIR.value)
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        sys.exit(f"error: {output_dir} is not an empty folder; remove it or give another one.")
+    try:
+        config = smoke_config()
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
+    steps = commands(
+        output_dir,
+        config=_relative(config),
+        num_patients=_NUM_PATIENTS.value,
+        seed=_SEED.value,
+    )
+    started = time.monotonic()
+    for number, step in enumerate(steps, start=1):
+        _run(step, f"{number}/{len(steps) + 1}")
+    _run(predict_command(output_dir), f"{len(steps) + 1}/{len(steps) + 1}")
+    _summary(output_dir, minutes=(time.monotonic() - started) / 60)
+
+
+def _relative(path: Path) -> Path:
+    """The path as short as it can be typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _run(command: Sequence[str], number: str) -> None:
+    name, *arguments = command
+    print(f"\n[{number}] $ {shlex.join(command)}", flush=True)
+    started = time.monotonic()
+    code = subprocess.run(
+        [sys.executable, "-m", _MODULES[name], *arguments], check=False
+    ).returncode
+    if code:
+        print(
+            f"\nerror: {name} ended with exit code {code}; its own message is above. "
+            "The command can be typed again as printed.",
+            file=sys.stderr,
+        )
+        sys.exit(code if code > 0 else 1)
+    print(f"[{number}] {name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _summary(output_dir: Path, *, minutes: float) -> None:
+    report = output_dir / "run" / "evaluation" / "validation" / "report.html"
+    metrics = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
+    auc = metrics["scores"]["tta"]["auc"]
+    rates = metrics["scores"]["tta"]["at_threshold"]["rates"]
+    print(
+        f"\nDone in {minutes:.1f} minutes. On {metrics['counts']['images']} validation photographs "
+        f"of {metrics['counts']['patients']} synthetic patients: AUC {auc['value']:.3f} "
+        f"({auc['low']:.3f}–{auc['high']:.3f}), sensitivity "
+        f"{rates['sensitivity']['value']:.1%}, specificity {rates['specificity']['value']:.1%}.\n"
+        f"Photographs  {output_dir / 'raw'}\n"
+        f"Heat maps    {output_dir / 'explained'}\n"
+        f"Report       (open it in a browser)"
+    )
+    if auc["value"] < _LEAST_AUC and _NUM_PATIENTS.value >= _NUM_PATIENTS.default:
+        sys.exit(f"error: the AUC is below {_LEAST_AUC}: the model has not learned. {report}")
+    print(report)
+
+
+def run() -> None:
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""The job that draws heat maps of a split or of raw photographs."""

@@ -1,0 +1,201 @@
+"""A trained bundle on raw photographs from elsewhere: built with its recipe, scored, judged.
+
+Nothing is fitted: threshold, operating points and calibration are those of the model's validation
+split. So the report says what a change of camera, clinic or population does to them.
+"""
+
+import dataclasses
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.build_examples import job
+from dr_tfx.config import specs
+from dr_tfx.dataset import leakage, manifest, splits
+from dr_tfx.evaluation import evaluate, gallery
+from dr_tfx.inference import predict
+from dr_tfx.models import models
+from dr_tfx.tasks.binary import summary
+
+DATA = "data"  # Folder of the prepared photographs, beside the report.
+SPLIT = "test"  # What everything from elsewhere is in its data set; nobody is told so.
+
+
+@dataclasses.dataclass(frozen=True)
+class Photographs:
+    """Photographs and their labels; what is None is as in the model's own data set."""
+
+    external_dir: str  # Or a pattern, or an archive, as for a build.
+    labels: str
+    name: str = ""  # Of the report; "": that of the folder.
+    image_column: str | None = None
+    label_column: str | None = None
+    patient_pattern: str | None = None
+
+
+def run(
+    photographs: Photographs, *, workdir: Path, data_dir: Path | None, overwrite: bool = False
+) -> Path:
+    """Writes WORKDIR/evaluation/<name>/ and returns the path of its report.html.
+
+    The photographs are prepared in <name>/data. The same call again goes on where an interrupted
+    one stopped, and prepares nothing twice.
+
+    Args:
+      photographs: what to evaluate.
+      workdir: a trained bundle, evaluated on validation.
+      data_dir: the data set it was trained on, to look for photographs and patients that are in
+        both; None: not looked for, and the report says so.
+      overwrite: prepare other photographs in the place of those that an earlier call did.
+
+    Raises:
+      FileNotFoundError: no bundle, photographs or labels.
+      ValueError: nothing is fitted yet, the model was made of arrays, or the photographs cannot be
+        evaluated.
+    """
+    bundle = models.load_bundle(workdir)
+    name = _name(photographs)
+    fitted = evaluate.require_fitted(bundle, workdir, name)
+    if bundle.manifest.prepared == manifest.ELSEWHERE:
+        raise ValueError(
+            f"the model in {workdir} was trained on pictures that were prepared outside of dr_tfx "
+            "(an .npy array): what was done to them is not known and cannot be done to a photograph"
+        )
+    training = None
+    if data_dir is not None:
+        training = manifest.load(data_dir)
+        manifest.check_same_contract(bundle.manifest, training, where=str(data_dir))
+    folder = workdir / "evaluation" / name / DATA
+    data = _build(photographs, _spec(bundle, photographs, name), folder, overwrite=overwrite)
+    shared = None
+    if data_dir is not None and training is not None:
+        here = leakage.examples(folder, data)
+        shared = leakage.with_training(here, training_dir=data_dir, training=training)
+    return evaluate.judge(
+        bundle,
+        summary.checked(predict.predict_split(bundle, folder, SPLIT, external=True)),
+        fitted=fitted,
+        workdir=workdir,
+        name=name,
+        contract=data.to_dict(),
+        commands=_commands(bundle, photographs, name, workdir=workdir, data_dir=data_dir),
+        images=gallery.reader(folder, SPLIT),
+        elsewhere=_elsewhere(photographs, data, bundle, shared),
+    )
+
+
+def _name(photographs: Photographs) -> str:
+    """Of the report's folder.
+
+    Raises:
+      ValueError: it cannot be one, or is that of a split.
+    """
+    folder = photographs.external_dir.rstrip("/").removesuffix(".zip")
+    name = photographs.name or posixpath.basename(folder)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(
+            f"--name={name} cannot be the name of a report; expected letters, digits, _ . and -"
+        )
+    if name in splits.SPLITS:
+        raise ValueError(
+            f"--name={name} is a split of the model's own data set; give these photographs "
+            "another name, such as that of their clinic or camera"
+        )
+    return name
+
+
+def _spec(bundle: models.Bundle, photographs: Photographs, name: str) -> specs.DatasetSpec:
+    """The model's own settings, but for what belongs to these photographs."""
+    given = {
+        key: value
+        for key in ("image_column", "label_column", "patient_pattern")
+        if (value := getattr(photographs, key)) is not None
+    }
+    split = specs.Split(method="external")
+    # However many are rejected: the report counts them, and says so where they are many.
+    spec = dataclasses.replace(bundle.experiment.dataset, name=name, split=split, **given)
+    return dataclasses.replace(spec, max_reject_rate=1.0)
+
+
+def _build(
+    photographs: Photographs, spec: specs.DatasetSpec, folder: Path, *, overwrite: bool
+) -> manifest.Manifest:
+    try:
+        return job.build(
+            spec,
+            image_dir=photographs.external_dir,
+            labels=photographs.labels,
+            output_dir=str(folder),
+            overwrite=overwrite,
+        )
+    except (ValueError, OSError) as error:  # In the words of this command.
+        text = re.sub(r"(--)?config\.dataset\.", "--", str(error))
+        for theirs, ours in (("--output_dir", "--name"), ("--image_dir", "--external_dir")):
+            text = text.replace(theirs, ours)
+        raise type(error)(text) from error
+
+
+def _elsewhere(
+    photographs: Photographs,
+    data: manifest.Manifest,
+    bundle: models.Bundle,
+    shared: dict[str, Any] | None,
+) -> evaluate.Elsewhere:
+    rejected = sum(data.rejected.values())
+    listed = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in data.rejected.items())
+    unscored = (
+        f"{rejected:,} of the {data.rows:,} rows of the CSV could not be scored ({listed}) and are "
+        f"in none of the figures; {DATA}/rejects.csv, beside this report, names them."
+    )
+    notices = [
+        f"These photographs are from elsewhere ({data.dataset.name}): no split of the model's own "
+        "data set. Threshold, operating points and calibration were fitted on its validation split "
+        "and are used unchanged."
+    ]
+    if shared is None:
+        notices.append(
+            "Whether the model has seen these photographs or patients in training was not looked "
+            "for: give its data set with --data_dir."
+        )
+    theirs = bundle.manifest.libraries
+    others = [f"{k} {v} (then {theirs[k]})" for k, v in data.libraries.items() if theirs[k] != v]
+    if others:
+        notices.append(f"Prepared with other versions than the model's own: {', '.join(others)}.")
+    alarms = leakage.training_alarms(shared) if shared else []
+    if rejected:
+        many = rejected > bundle.experiment.dataset.max_reject_rate * data.rows
+        (alarms if many else notices).append(unscored)
+    return evaluate.Elsewhere(
+        alarms=alarms,
+        notices=notices,
+        shared={
+            "external_dir": photographs.external_dir,
+            "labels": photographs.labels,
+            "rows": data.rows,
+            "written": data.written,
+            "rejected": data.rejected,
+            "compared": shared is not None,
+            **(shared or {"identical": [], "patients": [], "photographs": {}}),
+        },
+    )
+
+
+def _commands(
+    bundle: models.Bundle,
+    photographs: Photographs,
+    name: str,
+    *,
+    workdir: Path,
+    data_dir: Path | None,
+) -> list[list[str]]:
+    """What made the model, and what to type to get this report again."""
+    before = evaluate.commands(
+        bundle.experiment,
+        workdir=workdir,
+        data_dir=data_dir or Path("DATA"),
+        split=evaluate.SELECTION_SPLIT,
+    )
+    given = {**dataclasses.asdict(photographs), "name": name, "data_dir": data_dir}
+    flags = [f"--{key}={value}" for key, value in given.items() if value is not None]
+    return [*before, ["drtfx-evaluate", f"--workdir={workdir}", *flags]]

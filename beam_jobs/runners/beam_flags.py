@@ -1,0 +1,156 @@
+"""Beam's share of a job's command line: which flags are Beam's, and which runner they mean.
+
+A job's binary hands all three to absl and Beam in turn:
+
+    def main(argv):
+        options = runners.options(argv[1:])  # What absl left over.
+        with beam.Pipeline(runner=runners.create(options), options=options) as pipeline: ...
+
+    app.run(main, flags_parser=runners.known_flags)
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from absl import flags
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
+
+from dr_tfx.machine import resources
+
+_LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_DASK = "beam_jobs.runners.dask_runner.DaskRunner"
+_DATAFLOW = "beam_jobs.runners.dataflow_runner.DataflowRunner"
+_CLASSES = {  # Where Beam's own short names mean something else, or nothing.
+    "": _LOCAL,
+    "direct": _LOCAL,
+    "directrunner": _LOCAL,
+    "dask": _DASK,
+    "daskrunner": _DASK,
+    "dataflow": _DATAFLOW,
+    "dataflowrunner": _DATAFLOW,
+}
+
+
+def known_flags(argv: Sequence[str]) -> list[str]:
+    """A `flags_parser` for `app.run`: parses the job's own flags and returns all other words."""
+    flags.FLAGS.set_gnu_getopt(True)  # `--runner Name --workdir=...`: read on after the `Name`.
+    return flags.FLAGS(argv, known_only=True)
+
+
+def options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options from the words that the job's flags left over.
+
+    Raises:
+      ValueError: a word that Beam does not know either, a value of the wrong type, or a runner
+        that does not exist. Beam itself would only warn of a misspelt flag, and run without it.
+    """
+    result = PipelineOptions(list(beam_args))
+    create(result)  # A runner's flags, as --dask_client_address, are known once it is imported.
+    parsers: list[argparse.ArgumentParser] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    parsers[0].exit_on_error = False
+    try:
+        unknown = parsers[0].parse_known_args(list(beam_args))[1]
+    except argparse.ArgumentError as error:
+        raise ValueError(f"Beam does not accept a flag's value: {error}") from error
+    if unknown:
+        raise ValueError(
+            f"neither this command nor Apache Beam knows {' '.join(unknown)}. A typing error? "
+            "--help lists this command's flags."
+        )
+    return result
+
+
+def create(options: PipelineOptions) -> PipelineRunner:
+    """The runner that `--runner` names; in this process where there is none or DirectRunner.
+
+    Beam's own DirectRunner first tries Prism, for which it downloads a program; FnApiRunner needs
+    no network and uses several processes with `--direct_running_mode=multi_processing
+    --direct_num_workers=0` (0: one a core).
+
+    Raises:
+      ValueError: no runner of that name, or its package is not installed.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    try:
+        return create_runner(_CLASSES.get(name.lower(), name))
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"--runner={name} cannot be loaded: {error}. Dask needs pip install 'dr_tfx[dask]', "
+            "Dataflow needs pip install 'dr_tfx[dataflow]'"
+        ) from error
+
+
+def check_folders(options: PipelineOptions, **folders: str) -> None:
+    """Refuses folders that no worker of the runner can see, before anything is paid for.
+
+    Args:
+      options: Beam's.
+      folders: by the name of their flag.
+
+    Raises:
+      ValueError: Dataflow's machines share no disk with this one, and a folder is on it.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    local = [f"--{flag}={path}" for flag, path in folders.items() if "://" not in path]
+    if _CLASSES.get(name.lower()) == _DATAFLOW and local:
+        raise ValueError(
+            f"--runner={name} works on machines that do not see this one's disk, but got "
+            f"{' '.join(local)}; expected gs://BUCKET/FOLDER"
+        )
+
+
+def check_dataflow(options: PipelineOptions, *paths: str) -> None:
+    """Refuses what Dataflow cannot do without, before anything asks Google for it.
+
+    Beam would look for photographs first; without credentials, for a minute of warnings.
+
+    Args:
+      options: Beam's. Those of another runner are not looked at.
+      paths: of the job, some of them in Google's object store.
+
+    Raises:
+      ValueError: a flag is missing, or this machine has no credentials.
+    """
+    name = options.view_as(StandardOptions).runner or ""
+    if _CLASSES.get(name.lower()) != _DATAFLOW:
+        return
+    cloud = options.view_as(GoogleCloudOptions)
+    given = {
+        "project": cloud.project,
+        "region": cloud.region,
+        "temp_location": cloud.temp_location or cloud.staging_location,
+    }
+    if missing := ", ".join(f"--{flag}" for flag, value in given.items() if not value):
+        raise ValueError(f"--runner={name} needs {missing} too; --help has a whole command")
+    # An emulator of the store asks nobody's credentials.
+    if not any(path.startswith("gs://") for path in paths) or "STORAGE_EMULATOR_HOST" in os.environ:
+        return
+    import google.auth.exceptions  # Here: of the extra `dataflow`.
+
+    try:
+        google.auth.default()
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        raise ValueError(
+            f"this machine has no Google credentials for gs://: {str(error).rstrip('.')}. Log in "
+            "with: gcloud auth application-default login"
+        ) from error
+
+
+def threads_per_worker(options: PipelineOptions) -> int:
+    """How many threads a worker may use: on this machine, its share of the cores; else one.
+
+    A cluster's runner has as many workers on each machine as it is told to.
+    """
+    if not isinstance(create(options), FnApiRunner):
+        return 1
+    cores = resources.cores()
+    return max(1, cores // (options.view_as(DirectOptions).direct_num_workers or cores))

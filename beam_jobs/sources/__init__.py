@@ -1,0 +1,1 @@
+"""Where photographs come from: folders, patterns, archives and arrays."""

@@ -1,0 +1,128 @@
+"""Photographs in an array of an .npy file, prepared already; and the file as an array."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from beam_jobs.sources import folders
+from dr_tfx.config import specs
+from dr_tfx.preprocessing import images
+from dr_tfx.storage import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays(folders.Source):
+    """The photographs of one array in an .npy file: prepared already, so that no recipe is applied.
+
+    uint8, or floats from 0 to 1 that were made of uint8 by `x / 255`. Nothing but the photograph
+    that is wanted is read from the disk.
+    """
+
+    images_npy: str
+    is_prepared: ClassVar[bool] = True
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        array = self._array()
+        size = array[:1].nbytes
+        for row in range(len(array)):
+            yield self.name(row), size
+
+    def count(self) -> int:
+        """How many photographs there are."""
+        return len(self._array())
+
+    def name(self, row: int) -> str:
+        """The name, which is the id too, of a row."""
+        return f"{Path(self.images_npy).stem}-{row:07d}"
+
+    def read(self, name: str) -> bytes:
+        return self._array()[int(name.rpartition("-")[2])].tobytes()
+
+    def modified(self, name: str) -> float:
+        return files.modified(self.images_npy)
+
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
+        """The photograph as uint8; no recipe is applied, and nothing is assessed."""
+        return images.Picture(self._pixels(data), "")
+
+    def thumbnail(self, data: bytes, side: int) -> np.ndarray:
+        return self._pixels(data)
+
+    def _pixels(self, data: bytes) -> np.ndarray:
+        array = self._array()
+        photograph = np.frombuffer(data, array.dtype).reshape(array.shape[1:])
+        if photograph.dtype == np.uint8:
+            return photograph
+        low, high = photograph.min(), photograph.max()
+        if not 0 <= low <= high <= 1:  # False for NaN.
+            raise images.RejectedImage(
+                "unreadable", f"values from {low:g} to {high:g}; expected floats from 0 to 1"
+            )
+        return np.rint(photograph.astype(np.float32) * 255).astype(np.uint8)
+
+    def path(self, name: str) -> str:
+        return f"{self.images_npy}[{int(name.rpartition('-')[2])}]" if name else self.images_npy
+
+    def _array(self) -> np.ndarray:
+        return np.load(self.images_npy, mmap_mode="r", allow_pickle=False)
+
+
+def open_arrays(images_npy: str, recipe: specs.Recipe) -> Arrays:
+    """The photographs of an .npy file on this machine's disks.
+
+    Args:
+      images_npy: path of an array (N, recipe.size, recipe.size, 3), uint8 or floats from 0 to 1.
+      recipe: only its size counts: the photographs are prepared already.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no such array.
+    """
+    array = load(images_npy, "--npy_images")
+    expected = (recipe.size, recipe.size, 3)
+    is_pictures = array.ndim == 4 and array.shape[3] == 3 and len(array) > 0
+    if not is_pictures or not (array.dtype == np.uint8 or array.dtype.kind == "f"):
+        raise ValueError(
+            f"{images_npy} is an array {array.shape} of {array.dtype}; expected (photographs, "
+            "height, width, 3), RGB, of uint8 or of floats from 0 to 1"
+        )
+    if array.shape[1:] != expected:
+        height, width = array.shape[1:3]
+        fix = f"Pass --config.dataset.recipe.size={height}" if height == width else "Make it square"
+        raise ValueError(
+            f"{images_npy} holds photographs of {height}x{width} pixels; "
+            f"config.dataset.recipe.size is {recipe.size}. {fix}"
+        )
+    return Arrays(files.absolute(images_npy))
+
+
+def load(path: str, flag: str) -> np.ndarray:
+    """The array of an .npy file, mapped and not read; never a pickle.
+
+    Args:
+      path: of the file. flag: that named it, for errors.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no array on a disk of this machine.
+    """
+    if files.is_remote(path):
+        raise ValueError(f"{path}: {flag} needs a file on a disk, which can be mapped. Copy it")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist; {flag} names an .npy file")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an .npy array: {error}. Write it with "
+            "numpy.save(path, array), of numbers, whole"
+        ) from error
+    if not isinstance(array, np.ndarray):  # An .npz archive.
+        raise ValueError(
+            f"{path} holds several arrays ({', '.join(array.files)}); {flag} needs an .npy file of "
+            "one. Write it with numpy.save"
+        )
+    return array

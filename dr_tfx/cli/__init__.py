@@ -1,0 +1,1 @@
+"""The commands: flags and one call each, and what every command does before."""

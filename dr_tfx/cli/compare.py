@@ -1,0 +1,57 @@
+"""Compares trained models on the images that all of them were evaluated on.
+
+    drtfx-compare --split=test RUN_A RUN_B
+    drtfx-compare --split=test --output_dir=COMPARISON RUN_A RUN_B RUN_C
+
+RUN_A, RUN_B, ... are folders that drtfx-train wrote; each has been evaluated on the split by
+drtfx-evaluate, at the threshold that was chosen for it on `validation`. Differences are against
+RUN_A and paired image by image, with 95 % intervals: of the AUC by DeLong's method, of sensitivity
+and specificity by a bootstrap over patients. Runs of another task or on other images are refused.
+Photographs from elsewhere are named as drtfx-evaluate --name called them, --split=clinic_b.
+
+compare.html (open it in any browser, it needs no network), compare.json, compare.csv and the
+figures go to --output_dir, by default RUN_A/comparison/<split>-<the other runs>. The last line
+printed is the path of the page.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from dr_tfx.cli import console
+
+_SPLIT = flags.DEFINE_string("split", "test", "Split, or name, that every run was evaluated on.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the comparison.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags to one call; prints the path of the page as the last line."""
+    if len(argv) < 3:
+        raise app.UsageError(f"expected two runs or more, RUN_A RUN_B; got {len(argv) - 1}")
+    from dr_tfx.evaluation import compare  # Here, so that --help is quick.
+
+    output_dir = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
+    written = [f"--split={_SPLIT.value}"]
+    if output_dir:
+        written.append(f"--output_dir={output_dir}")
+    try:
+        page = compare.compare(
+            [Path(folder) for folder in argv[1:]],
+            split=_SPLIT.value,
+            output_dir=output_dir,
+            command=["drtfx-compare", *argv[1:], *written],
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(page)
+
+
+def run() -> None:
+    """The console script."""
+    console.run(main, module=__name__, doc=__doc__)
+
+
+if __name__ == "__main__":
+    run()

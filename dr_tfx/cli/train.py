@@ -1,0 +1,91 @@
+"""Trains a model on a data set that drtfx-build-examples wrote.
+
+Writes into --workdir: model.keras and bundle.json (all that is needed to score a raw photograph),
+model.weights.h5, history.csv, checkpoints/ and tensorboard/. Kill it and give the same command
+again: it goes on after the last checkpoint (--config.training.checkpoint_steps, and every epoch).
+
+Example:
+
+    drtfx-train --config=configs/dr_binary.py --data_dir=DATA --workdir=RUN
+
+Any setting can be changed on the command line:
+
+    drtfx-train --config=configs/dr_binary.py --data_dir=DATA --workdir=RUN \\
+        --config.training.epochs=2 --config.model.weights=none
+
+Backbone weights, --config.model.weights: imagenet (downloaded), none (from scratch), or the path
+of a Keras .weights.h5 file. Precision, --config.training.precision: auto, float32, mixed_float16
+or mixed_bfloat16.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from dr_tfx.cli import console
+from dr_tfx.config import specs
+from dr_tfx.machine import resources
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder written by drtfx-build-examples.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the run; created if missing.")
+_MAX_MEMORY_GB = flags.DEFINE_float(
+    "max_memory_gb",
+    None,
+    "Most memory of the run's processes together, in GB of 1e9 bytes. There the run saves a "
+    "checkpoint and stops with an error, instead of being killed by the system; the same command "
+    "with a higher one goes on. Overrides config.training.max_memory_gb.",
+    lower_bound=0.0,
+)
+_DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic",
+    None,
+    "Weights that are the same bit for bit in every run on the same machine, however often it was "
+    "killed; slower. Overrides config.training.deterministic.",
+)
+_PROFILE = flags.DEFINE_bool(
+    "profile",
+    False,
+    "Write a profile of 10 steps into WORKDIR/tensorboard: what takes the time, input or model. "
+    "Look at it with `tensorboard --logdir=WORKDIR/tensorboard`, tab Profile "
+    "(pip install tensorboard-plugin-profile).",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags plus one call."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
+    try:
+        config = _CONFIG.value
+        for flag in (_MAX_MEMORY_GB, _DETERMINISTIC):
+            if flag.value is not None:
+                config.training[flag.name] = flag.value
+        experiment = specs.from_config(config)
+        resources.tune_malloc()
+        from dr_tfx.training import train  # Here, so that --help and a wrong config do not wait.
+
+        workdir = train.train(
+            experiment,
+            data_dir=Path(_DATA_DIR.value),
+            workdir=Path(_WORKDIR.value),
+            profile=_PROFILE.value,
+        )
+    except (ValueError, OSError, resources.MemoryCeilingError) as error:
+        sys.exit(f"error: {error}")
+    print(workdir)
+
+
+def run() -> None:
+    """The console script."""
+    flags.mark_flags_as_required(["config", "data_dir", "workdir"])
+    console.run(main, module=__name__, doc=__doc__)
+
+
+if __name__ == "__main__":
+    run()

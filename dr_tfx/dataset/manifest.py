@@ -1,0 +1,279 @@
+"""`dataset.json`: what a data set on disk is and how it was made.
+
+It is written last: a folder without it is not a data set. Training copies it into the bundle, and
+whatever reads data for that bundle compares the two first.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dr_tfx.config import specs
+from dr_tfx.dataset import splits
+
+FILE_NAME = "dataset.json"
+SCHEMA_VERSION = 1
+NAMED_PATIENTS = 20
+BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # How the pictures were prepared.
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: all of one split and one label."""
+
+    name: str
+    split: str
+    label: int
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The data set's contract. Holds no time or machine name: same input, same bytes."""
+
+    dataset: specs.DatasetSpec
+    fingerprint: str  # Of the spec and all rows: what the output is a function of.
+    libraries: dict[str, str]  # Versions that decide pixels.
+    rows: int  # Of the label CSV; = written + rejected.
+    written: int
+    rejected: dict[str, int]  # Reason -> rows.
+    counts: dict[str, dict[str, int]]  # Split -> label name -> examples.
+    patients: dict[str, int]  # Split -> patients.
+    shared_patients: int  # Patients with photographs in more than one split.
+    twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
+    unlabelled: int  # Photographs in the folder that the CSV does not name.
+    shards: tuple[Shard, ...]
+    # `ungradable:<why>` -> photographs flagged by the quality gate and kept all the same.
+    ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
+    # and that of the photographs' names and sizes: to say what is another in another build.
+    shared_names: tuple[
+        str, ...
+    ] = ()  # The first of the `shared_patients`, NAMED_PATIENTS at most.
+    # ELSEWHERE: the pictures were given as they are, and neither recipe nor gate was applied.
+    prepared: str = BY_RECIPE
+    schema_version: int = SCHEMA_VERSION
+
+    def describe(self) -> str:
+        """What was made, as a small table."""
+        counts = pd.DataFrame(self.counts).T
+        counts["photographs"] = counts.sum(axis=1)
+        counts["patients"] = pd.Series(self.patients)
+        contradicting = [twin["ids"] for twin in self.twins if len(set(twin["labels"])) > 1]
+        rejected = ", ".join(f"{n} {reason}" for reason, n in self.rejected.items()) or "none"
+        return "\n".join(
+            [
+                counts.to_string(),
+                f"written: {self.written} of {self.rows} rows; rejected: {rejected}",
+                self._gated(),
+                f"byte-identical groups: {len(self.twins)}; patients in more than one split: "
+                f"{self.shared_patients}; photographs without a label: {self.unlabelled}",
+                *(
+                    f"byte-identical, but of different labels: {', '.join(ids)}"
+                    for ids in contradicting
+                ),
+            ]
+        )
+
+    def _gated(self) -> str:
+        """What became of what the quality gate flagged."""
+        gate = self.dataset.recipe.quality_gate
+        if self.prepared == ELSEWHERE:
+            return "prepared elsewhere: neither recipe nor quality gate was applied"
+        if gate == "off":
+            return "quality gate: off"
+        of_gate = {why: n for why, n in self.rejected.items() if why.startswith("ungradable:")}
+        flagged, fate = (of_gate, "rejected") if gate == "reject" else (self.ungradable, "kept")
+        listed = ", ".join(f"{n} {why}" for why, n in flagged.items()) or "none"
+        return f"flagged by the quality gate and {fate}: {listed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-ready dicts and lists."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["dataset"] = specs.to_dict(self.dataset)
+        plain["twins"] = list(self.twins)
+        plain["shared_names"] = list(self.shared_names)
+        plain["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
+        return plain
+
+    def to_json(self) -> str:
+        """The text of `dataset.json`."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def shards_of(self, split: str) -> list[Shard]:
+        """The shards of a split, in order.
+
+        Raises:
+          ValueError: the data set has no such split.
+        """
+        shards = [shard for shard in self.shards if shard.split == split]
+        if not shards:
+            have = [name for name in splits.SPLITS if any(s.split == name for s in self.shards)]
+            raise ValueError(
+                f"The data set has no examples in split {split!r}; it has {', '.join(have)}. "
+                "config.dataset.split sets what is held out when the data set is built."
+            )
+        return shards
+
+
+def from_dict(plain: dict[str, Any]) -> Manifest:
+    """The inverse of `Manifest.to_dict`.
+
+    Raises:
+      ValueError: another schema version, or fields missing or unknown.
+    """
+    version = plain.get("schema_version") if isinstance(plain, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"The data set has schema version {version}; this version of dr_tfx reads "
+            f"{SCHEMA_VERSION}. Build it again with drtfx-build-examples --overwrite."
+        )
+    try:
+        experiment = specs.from_config({"dataset": plain["dataset"], **_matching_task(plain)})
+        shards = tuple(Shard(**shard) for shard in plain["shards"])
+        names = experiment.dataset.label_names
+        replaced = {  # The file's keys are sorted; whatever is printed has an order of its own.
+            "dataset": experiment.dataset,
+            "shards": shards,
+            "counts": {
+                split: _ordered(counts, names)
+                for split, counts in _ordered(plain["counts"], splits.SPLITS).items()
+            },
+            "patients": _ordered(plain["patients"], splits.SPLITS),
+        }
+        for key in ("twins", "shared_names"):  # Data sets of before have no names.
+            replaced[key] = tuple(plain.get(key, ()))
+        return Manifest(**{**plain, **replaced})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"The manifest is damaged: {error}. Build the data set again.") from error
+
+
+def load(data_dir: Path) -> Manifest:
+    """Reads DATA_DIR/dataset.json and checks that every shard is there in full size.
+
+    Raises:
+      FileNotFoundError: no manifest (the build did not finish) or a shard is missing.
+      ValueError: the manifest is damaged, or a shard has another size than it says.
+    """
+    path = data_dir / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: {data_dir} is no data set, or its build did not finish. "
+            "Run drtfx-build-examples (the same command again resumes it)."
+        )
+    sizes = {file.name: file.stat().st_size for file in data_dir.iterdir() if file.is_file()}
+    return parse(path.read_text(encoding="utf-8"), sizes=sizes, where=str(data_dir))
+
+
+def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
+    """The manifest of a folder, checked against the files that are there.
+
+    Args:
+      text: of `dataset.json`.
+      sizes: name -> bytes of the folder's files.
+      where: the folder, for errors.
+
+    Raises:
+      FileNotFoundError: a shard is missing.
+      ValueError: the manifest is damaged, or a shard has another size than it says.
+    """
+    path = f"{where}/{FILE_NAME}"
+    try:
+        manifest = from_dict(json.loads(text))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for shard in manifest.shards:
+        file, size = f"{where}/{shard.name}", sizes.get(shard.name)
+        if size is None:
+            raise FileNotFoundError(f"{file} is named in {path} but missing. Build it again.")
+        if size != shard.bytes:
+            raise ValueError(f"{file} has {size} bytes; {path} says {shard.bytes}. Build it again.")
+    return manifest
+
+
+def check_same_recipe(trained_on: Manifest, given: Manifest, *, where: str) -> None:
+    """Refuses pictures that a model was not made for.
+
+    Raises:
+      ValueError: names every field of recipe or labels that differs.
+    """
+    ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
+    different = [
+        f"prepared: the model's pictures were prepared {trained_on.prepared}, "
+        f"the data's {given.prepared}"
+    ] * (trained_on.prepared != given.prepared)
+    different += [
+        f"dataset.recipe.{key}: the model has {ours['recipe'][key]!r}, "
+        f"the data {theirs['recipe'][key]!r}"
+        for key in ours["recipe"]
+        if key != "encoding" and ours["recipe"][key] != theirs["recipe"][key]
+    ]
+    if ours["label_names"] != theirs["label_names"]:
+        different.append(
+            f"dataset.label_names: the model has {ours['label_names']}, "
+            f"the data {theirs['label_names']}"
+        )
+    if different:
+        raise ValueError(
+            f"{where} was built for another model. {'; '.join(different)}. "
+            "Build the data with the model's config, or train on this data."
+        )
+
+
+def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) -> None:
+    """Refuses data that a model was not made for, or not trained on.
+
+    Raises:
+      ValueError: names every field of recipe or labels that differs; or the rows are others.
+    """
+    check_same_recipe(trained_on, given, where=where)
+    if trained_on.fingerprint != given.fingerprint:
+        raise ValueError(
+            f"{where} is not the data set that the model was trained on: its rows or its split "
+            "differ, so that photographs of its validation or test split may have been trained "
+            "on. Give the folder that drtfx-train was given, or a build of the same input."
+        )
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, so that two of them can be compared one by one."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        result |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return result
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, as part of a sentence."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: under a temporary name, flushed to disk, then renamed."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _ordered(items: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """The same items in this order; any others after them."""
+    known = [key for key in order if key in items]
+    return {key: items[key] for key in [*known, *(key for key in items if key not in known)]}
+
+
+def _matching_task(plain: dict[str, Any]) -> dict[str, Any]:
+    """A task that fits any labels, so that the data set's half of a config validates alone."""
+    labels = len(plain["dataset"]["label_names"])
+    return {"task": {"label_map": [0] + [1] * (labels - 1)}}

@@ -1,0 +1,248 @@
+"""Who is in train, validation and test, and which shard an example belongs to.
+
+Everything here is a pure function of the rows and the `Split`: no clock, no process-dependent hash.
+Tables may have tens of millions of rows: strings are Arrow's, whatever has to be done in Python is
+done a chunk at a time, and the rest are arrays of small integers.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from sklearn.model_selection import train_test_split
+
+from dr_tfx.config import specs
+
+SPLITS = ("train", "validation", "test")
+TEXT = pd.StringDtype("pyarrow")  # One buffer a column, and no Python object a row.
+CHUNK = 1 << 16  # Rows that are Python objects at the same time.
+
+
+def stable_hash(*parts: object) -> int:
+    """A 64-bit integer of the parts' text, the same in every process and on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def stable_hashes(values: pd.Series, *names: object) -> np.ndarray:
+    """`stable_hash(*names, value)` of every value, uint64."""
+    hashes = np.empty(len(values), np.uint64)
+    start = 0
+    for chunk in chunks(values):
+        hashes[start : start + len(chunk)] = [stable_hash(*names, value) for value in chunk]
+        start += len(chunk)
+    return hashes
+
+
+def chunks(values: pd.Series) -> Iterator[list]:
+    """The values as Python objects, some ten thousand at a time."""
+    for start in range(0, len(values), CHUNK):
+        yield values.iloc[start : start + CHUNK].to_numpy(dtype=object).tolist()
+
+
+def text(pieces: Iterable[list[str]]) -> pd.Series:
+    """Lists of strings one after the other, as a Series of TEXT."""
+    arrays = [pa.array(piece, pa.large_string()) for piece in pieces]
+    # In one piece: Arrow would join the pieces anew for every shard that is taken.
+    joined = pa.chunked_array(arrays, pa.large_string()).combine_chunks()
+    return pd.Series(pd.array(joined, dtype=TEXT))
+
+
+def map_text(function: Callable[[str], str], values: pd.Series) -> pd.Series:
+    """A function of every string, as a Series of TEXT with a new index."""
+    return text([function(value) for value in chunk] for chunk in chunks(values))
+
+
+def patients(ids: pd.Series, pattern: str) -> pd.Series:
+    """The patient of each photograph: the pattern's first group, else the photograph's own id."""
+    if not pattern:
+        return ids.copy()
+    search = re.compile(pattern).search
+
+    def patient(photograph: str) -> str:
+        found = search(photograph)
+        group = found and found[1]
+        return photograph if group is None else group
+
+    return map_text(patient, ids).set_axis(ids.index)
+
+
+def assign(
+    rows: pd.DataFrame, split: specs.Split, twins: Sequence[Sequence[str]] = ()
+) -> pd.Series:
+    """The split of every row.
+
+    Args:
+      rows: columns `id` (unique), `patient`, `label`, in the order of the CSV.
+      split: method, fractions, strata and seed.
+      twins: groups of ids whose files are byte-identical; kept in one split by the methods
+        'patient' and 'image'. 'hash' looks at one patient at a time and cannot.
+
+    Returns:
+      A categorical Series of "train" | "validation" | "test", aligned with `rows`.
+
+    Raises:
+      ValueError: too few photographs or patients to split.
+    """
+    if split.method == "external":
+        return _as_splits(np.full(len(rows), SPLITS.index("test"), np.int8), rows.index)
+    if split.method == "hash":
+        codes, names = pd.factorize(rows["patient"])
+        assigned = _by_hash(pd.Series(names), split)[codes]
+        return _as_splits(assigned, rows.index)
+    stratum_of = np.asarray(split.strata or range(int(rows["label"].max()) + 1), np.int16)
+    strata = stratum_of[rows["label"].to_numpy()]
+    if split.method == "image":
+        assigned = _hold_out(strata, split)
+        _reunite_twins(assigned, rows["id"], strata=strata, twins=twins)
+        return _as_splits(assigned, rows.index)
+    groups = clusters(rows, twins)
+    highest = np.full(groups.max() + 1, strata.min())
+    np.maximum.at(highest, groups, strata)
+    return _as_splits(_hold_out(highest, split)[groups], rows.index)
+
+
+def _as_splits(codes: npt.NDArray[np.int8], index: pd.Index) -> pd.Series:
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(SPLITS)), index=index, name="split")
+
+
+def _by_hash(patients: pd.Series, split: specs.Split) -> np.ndarray:
+    """The split (its place in SPLITS) of every patient, from nothing but seed and name."""
+    # In [0, 1]; 64 bits rounded to 53, which the published fractions do not notice.
+    place = stable_hashes(patients, "split", split.seed) / 2.0**64
+    held = [place < split.test, place < split.test + split.validation]
+    return np.select(held, [SPLITS.index("test"), SPLITS.index("validation")]).astype(np.int8)
+
+
+def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
+    """The split (its place in SPLITS) of every member of a stratum, stratified by scikit-learn.
+
+    First test is held out, then validation from the rest.
+    """
+    result = np.zeros(len(strata), np.int8)
+    rest = np.arange(len(strata))
+    for name, fraction in (
+        ("test", split.test),
+        ("validation", split.validation / (1 - split.test)),
+    ):
+        if fraction == 0:
+            continue
+        if len(rest) < 2:
+            raise ValueError(
+                f"{len(strata)} patients or photographs are too few to hold out {name}; "
+                "add photographs or lower config.dataset.split fractions."
+            )
+        _, held = train_test_split(
+            rest,
+            test_size=fraction,
+            stratify=_stratifiable(strata[rest], fraction),
+            random_state=split.seed,
+        )
+        result[held] = SPLITS.index(name)
+        rest = rest[result[rest] == 0]
+    return result
+
+
+def _stratifiable(strata: np.ndarray, fraction: float) -> np.ndarray | None:
+    """`strata` with single members joined to the commonest stratum; None if too few for any."""
+    counts = pd.Series(strata).value_counts()
+    single = np.isin(strata, counts.index[counts == 1])
+    joined = np.where(single, counts.index[0], strata)
+    _, members = np.unique(joined, return_counts=True)
+    smallest_side = min(fraction, 1 - fraction) * len(strata)
+    return joined if len(members) <= int(smallest_side) and members.min() > 1 else None
+
+
+def _reunite_twins(
+    assigned: np.ndarray, ids: pd.Series, *, strata: np.ndarray, twins: Sequence[Sequence[str]]
+) -> None:
+    """Brings byte-identical files that scikit-learn parted into one split, in place.
+
+    Each that moves changes places with the photograph of its stratum in that split whose hash is
+    lowest, so that every count stays what it was.
+    """
+    place_of, is_twin = _places(ids, twins)
+    groups = [[place_of[i] for i in sorted(group) if i in place_of] for group in twins]
+    parted = [group for group in groups if len(set(assigned[group])) > 1]
+    if not parted:
+        return
+    free = np.flatnonzero(~is_twin)
+    order = free[np.argsort(stable_hashes(ids.iloc[free], "twin"))]
+    for group in parted:
+        home = assigned[group].min()
+        for member in group:
+            if assigned[member] == home:
+                continue
+            fits = (assigned[order] == home) & (strata[order] == strata[member])
+            if fits.any():
+                assigned[order[fits.argmax()]] = assigned[member]
+            assigned[member] = home
+
+
+def clusters(rows: pd.DataFrame, twins: Sequence[Sequence[str]]) -> np.ndarray:
+    """The patient of every row as 0, 1, ..., in the order in which they are first met.
+
+    Patients that share a byte-identical file count as one.
+
+    Args:
+      rows: columns `id` (unique) and `patient`.
+      twins: groups of ids whose files are byte-identical; others than those of `rows` are ignored.
+    """
+    codes, _ = pd.factorize(rows["patient"])
+    place_of, _ = _places(rows["id"], twins)
+    if not place_of:
+        return codes
+    leader = np.arange(codes.max() + 1)  # Of a patient: one that was met before, or itself.
+
+    def find(patient: int) -> int:
+        while leader[patient] != patient:
+            patient = leader[patient]
+        return patient
+
+    for group in twins:
+        members = {find(codes[place_of[i]]) for i in group if i in place_of}
+        for member in members:
+            leader[member] = min(members)
+    while (leader[leader] != leader).any():  # Until every patient knows the first of its chain.
+        leader = leader[leader]
+    return np.unique(leader[codes], return_inverse=True)[1]
+
+
+def _places(ids: pd.Series, groups: Sequence[Sequence[str]]) -> tuple[dict[str, int], np.ndarray]:
+    """The row of each id in the groups that has one, and which rows these are."""
+    wanted = ids.isin([i for group in groups for i in group]).to_numpy(dtype=bool)
+    places = np.flatnonzero(wanted)
+    return dict(zip(ids.iloc[places], places.tolist(), strict=True)), wanted
+
+
+def shard_rows(rows: pd.DataFrame, *, shard_examples: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Every shard's name, `<split>-<label>.tfrecord-SSSSS-of-NNNNN`, and its rows, in order.
+
+    Within a split and label, rows are dealt by the order of a hash of their id, so that each shard
+    is a fair sample, and sorted by id within the shard.
+
+    Args:
+      rows: columns `id`, `split` (as of `assign`), `label`.
+      shard_examples: most rows in a shard.
+    """
+    labels = int(rows["label"].max()) + 1
+    kind = rows["split"].cat.codes.to_numpy().astype(np.int32) * labels + rows["label"].to_numpy()
+    order = np.lexsort([stable_hashes(rows["id"], "shard"), kind])
+    ends = np.cumsum(np.bincount(kind, minlength=len(SPLITS) * labels))
+    for (split, label), members in zip(
+        ((split, label) for split in SPLITS for label in range(labels)),
+        np.split(order, ends[:-1]),
+        strict=True,
+    ):
+        count = -(-len(members) // shard_examples)
+        for i in range(count):
+            # The sizes of np.array_split: as even as can be, the larger ones first.
+            small, larger = divmod(len(members), count)
+            first = i * small + min(i, larger)
+            part = members[first : first + small + (i < larger)]
+            name = f"{split}-{label}.tfrecord-{i:05d}-of-{count:05d}"
+            yield name, rows.iloc[part].sort_values("id")

@@ -1,0 +1,1 @@
+"""A trained bundle and a split give figures of merit, a report and comparisons."""

@@ -1,0 +1,1 @@
+"""Heat maps, overlays, and measures of whether the maps show lesions."""

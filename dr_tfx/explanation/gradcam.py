@@ -1,0 +1,283 @@
+"""Heat maps: which places of a photograph raise the model's score. Pure: arrays in, arrays out.
+
+Four methods, by name in `METHODS`. Three weigh A, the last features that still have places (height,
+width, channels), with g = dy / dA, where y is the explained score:
+
+    gradcam     sum over k of (mean of g_k over the places) * A_k
+    gradcam++   sum over k of (a_k . max(g_k, 0)) * A_k,  a = 1 / (2 + g_k * (sum of A_k))
+    hirescam    sum over k of g_k * A_k, place by place
+    occlusion   what y loses when a square of the photograph is hidden; slow, needs no gradient
+
+and of each, what is negative becomes 0 and the rest is divided by its maximum.
+
+y is what the head says (`heads.Head.explained`), in front of its activation: of a probability, the
+logit. For `gradcam` and `hirescam` the probability would give the same map, as its gradient is
+p (1 - p) times the logit's, and a factor common to all channels cancels in the division; but the
+logit's does not vanish where p is rounded to 0 or 1. So `gradcam` is the published recipe's map,
+which differentiates the probability.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import cv2
+import keras
+import matplotlib as mpl
+import numpy as np
+import tensorflow as tf
+
+from dr_tfx.config import specs
+
+_GRID = 16  # Squares a side that occlusion hides in turn; each as large as two by two of them.
+_OPACITY = 0.6  # Of an overlay's colours where the map is highest: lesions show through.
+
+
+class HeatMaps:
+    """Heat maps of one model by one method, for batches of any size.
+
+    Builds one graph when made. The backbone runs forward once; the gradient is taken from the score
+    back to the last features only, through a float32 copy of the layers between, so that it neither
+    vanishes nor loses digits in mixed precision. (The copy keeps the weights of this moment.)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        explained: Callable[[tf.Tensor], tf.Tensor],
+        method: str = "gradcam",
+    ):
+        """Prepares the maps of a flat model.
+
+        Args:
+          model: a functional model, images (n, size, size, 3) to (n, ...), its convolutions among
+            its own layers.
+          explained: from the model's output in front of its activation to the score (n,) that is
+            explained, as in `heads.Head`.
+          method: a name in `METHODS`.
+
+        Raises:
+          ValueError: no such method, no Conv2D, or `explained` gives something else.
+        """
+        if method not in METHODS:
+            raise ValueError(f"The method is {method!r}; expected one of {', '.join(METHODS)}.")
+        self.title = METHODS[method].title
+        network, maps = _Network(model, explained), METHODS[method].maps
+        image = model.inputs[0]
+        self._dtype = tf.as_dtype(image.dtype)
+        shape = (None, *tuple(image.shape)[1:])
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, self._dtype)])
+        def heatmaps(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            features, output = network.forward(images)
+            raised = tf.nn.relu(maps(network, images, features))
+            highest = tf.reduce_max(raised, axis=(1, 2), keepdims=True)
+            return tf.math.divide_no_nan(raised, highest), output
+
+        self._heatmaps = heatmaps
+
+    def __call__(self, images: np.ndarray | tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The heat maps of a batch, and what the model says of it.
+
+        Args:
+          images: RGB (n, size, size, 3), 0 to 255, uint8 or float.
+
+        Returns:
+          Maps float32 (n, height, width), at the resolution of the features or of occlusion's
+          grid, each from 0 to 1; one is 0 everywhere where nothing raises the score. And the
+          model's output, float32 (n, units), of the images as they are.
+        """
+        maps, output = self._heatmaps(tf.cast(images, self._dtype))
+        return maps.numpy(), output.numpy()
+
+
+class _Network:
+    """A model in two parts: images to the last features, and features to the explained score."""
+
+    def __init__(self, model: keras.Model, explained: Callable[[tf.Tensor], tf.Tensor]):
+        layer, head = _split(model)
+        self._both = keras.Model(model.inputs, [layer.output, model.output])
+        self._head, self._explained = _in_float32(head), explained
+        output = self._head.output
+        score = tf.function(explained).get_concrete_function(tf.TensorSpec(output.shape))
+        if score.output_shapes.rank != 1:
+            raise ValueError(
+                f"The explained score has shape {score.output_shapes}; expected one number per "
+                f"image, (None,), of an output of shape {tuple(output.shape)}."
+            )
+
+    def forward(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The features float32 (n, h, w, channels) and the model's output."""
+        features, output = self._both(images, training=False)
+        return tf.cast(features, tf.float32), output
+
+    def score(self, features: tf.Tensor) -> tf.Tensor:
+        """The explained score, float32 (n,), of features."""
+        return self._explained(self._head(features, training=False))
+
+    def gradient(self, features: tf.Tensor) -> tf.Tensor:
+        """Of each image's score by its features: float32 of their shape."""
+        return tf.gradients(self.score(features), features)[0]
+
+
+def last_features(model: keras.Model) -> keras.layers.Layer:
+    """The layer whose output is explained: the last Conv2D, the output layer apart.
+
+    Where a shortcut leads around that convolution, as in residual networks, its output is only a
+    part of what the head sees: then it is the first layer after it that everything passes.
+    Depthwise and other kinds of convolution, which mix no channels, do not count.
+
+    Raises:
+      ValueError: none among the model's own layers; those of a nested model are not reachable.
+    """
+    return _split(model)[0]
+
+
+def _split(model: keras.Model) -> tuple[keras.layers.Layer, keras.Model]:
+    """The layer of `last_features`, and the model from its output on."""
+    kinds = [type(layer) is keras.layers.Conv2D for layer in model.layers[:-1]]
+    if True not in kinds:
+        raise ValueError(
+            f"The model {model.name!r} has no Conv2D layer of its own before its output. Build the "
+            "backbone flat, with input_tensor=, rather than as one nested layer."
+        )
+    last = len(kinds) - 1 - kinds[::-1].index(True)
+    for layer in model.layers[last:-1]:
+        try:
+            return layer, keras.Model(layer.output, model.output)
+        except ValueError:  # The output needs more than this: a shortcut leads around it.
+            continue
+    raise ValueError(f"All layers of the model {model.name!r} have shortcuts around them.")
+
+
+def _in_float32(head: keras.Model) -> keras.Model:
+    """A copy that computes in float32 and ends in front of the output's activation."""
+    end = head.layers[-1].name
+
+    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config() | {"dtype": "float32"}
+        if layer.name == end and "activation" in config:
+            config["activation"] = "linear"
+        return type(layer).from_config(config)
+
+    features = keras.Input(tuple(head.inputs[0].shape)[1:], dtype="float32")
+    copy = keras.models.clone_model(head, input_tensors=features, clone_function=copied)
+    for layer in head.layers[1:]:
+        copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
+
+
+def _gradcam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization", ICCV 2017, https://arxiv.org/abs/1610.02391.
+    """
+    del images
+    weights = tf.reduce_mean(network.gradient(features), axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(weights * features, axis=-1)
+
+
+def _gradcam_plus_plus(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """Chattopadhay et al., "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
+    Convolutional Networks", WACV 2018, https://arxiv.org/abs/1710.11063, equations 10 and 19.
+
+    The class score is exp(y), so that its derivatives are powers of g and the factor exp(y) cancels
+    in the division; so does g squared in a = g^2 / (2 g^2 + (sum of A) g^3).
+    """
+    del images
+    gradient = network.gradient(features)
+    total = tf.reduce_sum(features, axis=(1, 2), keepdims=True)
+    shares = tf.math.divide_no_nan(1.0, 2.0 + gradient * total)
+    weights = tf.reduce_sum(shares * tf.nn.relu(gradient), axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(weights * features, axis=-1)
+
+
+def _hirescam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of
+    convolutional neural networks", 2020, https://arxiv.org/abs/2011.08891.
+    """
+    del images
+    return tf.reduce_sum(network.gradient(features) * features, axis=-1)
+
+
+def _occlusion(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
+    https://arxiv.org/abs/1311.2901: a square filled with the photograph's mean colour.
+
+    The photograph is cut into `_GRID` squares a side, and around the middle of each a square twice
+    as large is hidden, a row of them at a time: `_GRID` passes of a batch of `_GRID` an image.
+    """
+    size = images.shape[1]
+    middles = (tf.range(_GRID, dtype=tf.float32) + 0.5) * (size / _GRID)
+    pixels = tf.range(size, dtype=tf.float32) + 0.5
+    hidden = tf.abs(pixels - middles[:, tf.newaxis]) < size / _GRID  # (grid, size)
+
+    def one_image(both: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, score = both
+        colour = tf.reduce_mean(image, axis=(0, 1))
+
+        def one_row(rows: tf.Tensor) -> tf.Tensor:
+            squares = rows[tf.newaxis, :, tf.newaxis] & hidden[:, tf.newaxis, :]
+            seen = tf.where(squares[..., tf.newaxis], colour, image)
+            return score - network.score(network.forward(seen)[0])
+
+        return tf.map_fn(one_row, hidden, fn_output_signature=tf.float32)
+
+    return tf.map_fn(one_image, (images, network.score(features)), fn_output_signature=tf.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a heat map is made.
+
+    Attributes:
+      title: how a figure calls it.
+      maps: from the network, images (n, size, size, 3) and their features to maps float32
+        (n, height, width), as yet of any sign and size.
+    """
+
+    title: str
+    maps: Callable[[_Network, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+# What each name of specs.METHODS does.
+METHODS = {
+    "gradcam": Method("Grad-CAM", _gradcam),
+    "gradcam++": Method("Grad-CAM++", _gradcam_plus_plus),
+    "hirescam": Method("HiResCAM", _hirescam),
+    "occlusion": Method("Occlusion", _occlusion),
+}
+
+
+def upsample(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A float32 heat map (h, w) at another size, bilinear with pixel centres aligned."""
+    return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def colorize(heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
+    """A heat map (h, w), 0 to 1, in colours of matplotlib's 256: uint8 RGB (h, w, 3)."""
+    colours = np.asarray(mpl.colormaps[colormap](np.arange(256), bytes=True))[:, :3]
+    return cv2.applyColorMap((255 * heatmap).astype(np.uint8), colours[:, np.newaxis])
+
+
+def overlay(rgb: np.ndarray, heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
+    """The heat map's colours laid over the photograph.
+
+    The more opaque, the higher the map: where nothing raises the score, the photograph is as it
+    was. But `jet` is the published recipe's, of 0.4 * colours + photograph, stretched to 0..255, as
+    https://keras.io/examples/vision/grad_cam does it; it tints and darkens all of the photograph.
+
+    Args:
+      rgb: uint8 (height, width, 3).
+      heatmap: float32 (h, w), 0 to 1, of any size.
+      colormap: a name in `specs.COLORMAPS`, or another of matplotlib's.
+
+    Returns:
+      uint8 RGB (height, width, 3).
+    """
+    heatmap = upsample(heatmap, *rgb.shape[:2])
+    colours = colorize(heatmap, colormap)
+    if colormap != "jet":
+        return cv2.blendLinear(rgb, colours, 1 - _OPACITY * heatmap, _OPACITY * heatmap)
+    mixed = 0.4 * colours.astype(np.float32) + rgb
+    mixed -= mixed.min()
+    return (255 * mixed / max(mixed.max(), 1.0)).astype(np.uint8)

@@ -1,0 +1,180 @@
+"""Whether heat maps point at lesions: measures against masks. No model.
+
+All of them compare with chance inside the retina. The black surround is no place where anything
+could point by accident, and counting it would make any map that lies on the retina look good.
+
+* Pointing game (Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016,
+  https://arxiv.org/abs/1608.00507): a hit, if the map's highest place lies on a lesion or within
+  `TOLERANCE` of one. Chance is the hit rate of a place drawn at random from the retina, which is
+  larger than the lesions' share of it by that same tolerance.
+* Energy (Wang et al., "Score-CAM", CVPR 2020 Workshops, https://arxiv.org/abs/1910.01279): the
+  share of the map's sum that lies on lesions. Chance is the lesions' share of the retina.
+
+Lesions lie in some parts of a retina rather than in others, so that a map which always lights up
+the same part may beat chance and say nothing of the photograph. Hence a second comparison, with
+the map of another photograph (`explain_measures` chooses it).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from dr_tfx.preprocessing import images
+
+TOLERANCE = 0.03  # Of the retina's width: Zhang's 15 pixels on pictures of 500.
+NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: the optic disc.
+_EXTENSIONS = (".png", ".tif")
+
+
+class Pointing(NamedTuple):
+    """One heat map against one mask, each figure with what chance gives."""
+
+    hit: float  # 1 or 0. A map without evidence points nowhere: 0.
+    hit_chance: float  # 0 to 1.
+    energy: float  # 0 to 1. A map without evidence has none: 0.
+    area: float  # 0 to 1.
+
+
+class Target:
+    """The lesions of one photograph, ready to be compared with any number of heat maps."""
+
+    def __init__(self, lesions: np.ndarray, retina: np.ndarray):
+        """Measures distances once.
+
+        Args:
+          lesions: bool (height, width).
+          retina: bool (height, width). What lies outside of it does not count.
+
+        Raises:
+          ValueError: no lesion in the retina.
+        """
+        self.shape = (retina.shape[0], retina.shape[1])
+        lesions = lesions & retina
+        if not lesions.any():
+            raise ValueError("no pixel of the mask lies in the retina: nothing to point at")
+        self._retina, self._lesions, size = retina, lesions, retina.sum()
+        distance = cv2.distanceTransform(
+            (~lesions).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+        )
+        self._near = distance <= TOLERANCE * 2 * np.sqrt(size / np.pi)  # A disc's diameter.
+        self.area = float(lesions.sum() / size)
+        self.hit_chance = float((self._near & retina).sum() / size)
+
+    def measure(self, heatmap: np.ndarray) -> Pointing:
+        """Compares a heat map, float (height, width), none of it below 0."""
+        inside = np.where(self._retina, heatmap, 0)
+        total = float(inside.sum(dtype=np.float64))
+        hit = energy = 0.0
+        if total > 0:
+            hit = float(self._near.flat[int(inside.argmax())])
+            energy = float(inside[self._lesions].sum(dtype=np.float64)) / total
+        return Pointing(hit, self.hit_chance, energy, self.area)
+
+
+def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
+    """Whether the middle of a map's highest place is on the dark surround of the retina.
+
+    Args:
+      heatmap: float32 (h, w), none of it below 0; at any resolution.
+      retina: bool (height, width), of the picture that the map covers.
+
+    Returns:
+      False for a map without evidence, and where there is no retina to be outside of.
+    """
+    if not heatmap.any() or not retina.any():
+        return False
+    cells = np.argwhere(heatmap == heatmap.max())
+    middles = (cells + 0.5) * (np.array(retina.shape) / heatmap.shape)
+    return not retina[tuple(middles.astype(int).T)].any()
+
+
+def spread(heatmap: np.ndarray, box: images.Box, *, height: int, width: int) -> np.ndarray:
+    """A heat map of a recipe's square at its place on the photograph.
+
+    Bilinear, with the centres of pixels aligned and the edges continued as `cv2.resize` does, but
+    nothing larger than the photograph is made, however much of the square is padding.
+
+    Args:
+      heatmap: float32 (h, w).
+      box: which part of the photograph it covers.
+      height: of the photograph, in pixels.
+      width: likewise.
+
+    Returns:
+      float32 (height, width), 0 outside of the box.
+    """
+    rows = _weights(heatmap.shape[0], box.top, box.bottom, height)
+    columns = _weights(heatmap.shape[1], box.left, box.right, width)
+    return np.asarray(rows @ heatmap.astype(np.float32) @ columns.T)
+
+
+def _weights(cells: int, start: float, end: float, pixels: int) -> np.ndarray:
+    """What each of the cells between two shares of a side gives each of its pixels."""
+    share = (np.arange(pixels) + 0.5) / pixels
+    position = np.clip((share - start) / (end - start) * cells - 0.5, 0, cells - 1)
+    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells)))
+    weights[(share < start) | (share > end)] = 0
+    return weights.astype(np.float32)
+
+
+def kinds(masks_dir: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The kinds of lesions: those asked for, or every subfolder but NO_LESIONS, by name.
+
+    Raises:
+      ValueError: there is no such folder or subfolder, or none is left.
+    """
+    found = sorted(p.name for p in masks_dir.iterdir() if p.is_dir()) if masks_dir.is_dir() else []
+    missing = [kind for kind in asked if kind not in found]
+    chosen = tuple(asked) or tuple(kind for kind in found if kind not in NO_LESIONS)
+    if missing or not chosen:
+        raise ValueError(
+            f"{masks_dir} has no folder {', '.join(missing) or 'of lesion masks'}; it has "
+            f"{', '.join(found) or 'none'}. Expected one folder a kind of lesion, such as MA, HE, "
+            "EX and SE, with a mask NAME.png or NAME_MA.png for each photograph that has it"
+        )
+    return chosen
+
+
+def find_masks(masks_dir: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
+    """Kind -> file of a photograph's masks. A lesion that is absent has no file."""
+    found: dict[str, Path] = {}
+    for kind in kinds:
+        stems = (name, f"{name}_{kind}")
+        paths = (masks_dir / kind / f"{stem}{end}" for stem in stems for end in _EXTENSIONS)
+        if path := next(filter(Path.is_file, paths), None):
+            found[kind] = path
+    return found
+
+
+def read_masks(paths: Mapping[str, Path], *, like: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The masks of one photograph.
+
+    Args:
+      paths: kind -> file.
+      like: height and width of the photograph, whose shape they must have, and may be smaller.
+
+    Returns:
+      Kind -> bool (height, width), all of one size.
+
+    Raises:
+      ValueError: a file cannot be read, or has another shape.
+    """
+    masks: dict[str, np.ndarray] = {}
+    for kind, path in paths.items():
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if pixels is None:
+            raise ValueError(f"{path} cannot be read as a picture; expected a mask, 0 or not 0")
+        masks[kind] = pixels > 0
+        (height, width), first = pixels.shape, next(iter(masks.values()))
+        # A side's rounding apart, in whichever of the two is the smaller.
+        is_alike = abs(height * like[1] - width * like[0]) <= max(*like, height, width)
+        if not is_alike or pixels.shape != first.shape:
+            raise ValueError(
+                f"{path} has {width}x{height} pixels; the photograph has {like[1]}x{like[0]}, and "
+                f"its first mask {first.shape[1]}x{first.shape[0]}. Expected masks of one size and "
+                "of the photograph's shape"
+            )
+    return masks

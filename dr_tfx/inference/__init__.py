@@ -1,0 +1,1 @@
+"""Scores of batches and splits, with test-time augmentation."""

@@ -1,0 +1,1 @@
+"""Shards become balanced, augmented batches in bounded memory."""

@@ -1,0 +1,1 @@
+"""What this machine has: cores, and memory with a ceiling."""

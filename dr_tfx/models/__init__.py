@@ -1,0 +1,1 @@
+"""Backbones, numeric precision, and the bundle that a training leaves."""

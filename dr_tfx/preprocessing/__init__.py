@@ -1,0 +1,1 @@
+"""Bytes of a photograph become pixels for a model: decoders, recipes, quality."""

@@ -1,0 +1,1 @@
+"""Figures of merit, the bootstrap over patients, intervals and calibration."""

@@ -1,0 +1,128 @@
+"""Where a score becomes a decision: thresholds, what each would give, and rules to choose one.
+
+Class 1 is the positive class, and a decision is positive when `score >= threshold`. Choosing is for
+`validation` alone; `fitting` does it and keeps what was chosen.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dr_tfx.config import specs
+
+FloatArray = npt.NDArray[np.float64]
+
+_DESCRIPTIONS = {
+    "accuracy": "highest accuracy on the grid",
+    "youden": "highest sensitivity + specificity",
+    "min_sensitivity": "highest specificity at a sensitivity of at least {}",
+    "min_specificity": "highest sensitivity at a specificity of at least {}",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and the rule that chose it."""
+
+    rule: str  # accuracy | youden | min_sensitivity | min_specificity
+    bound: float | None  # Of the last two.
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        """Short and unique within a run, such as 'youden' or 'sensitivity 0.872'."""
+        if self.bound is None:
+            return self.rule
+        return f"{self.rule.removeprefix('min_')} {self.bound:g}"
+
+    @property
+    def description(self) -> str:
+        """What the rule looks for, in words."""
+        return _DESCRIPTIONS[self.rule].format(f"{self.bound}")
+
+
+def choose(
+    target: npt.ArrayLike, score: npt.ArrayLike, settings: specs.Evaluation
+) -> tuple[OperatingPoint, ...]:
+    """One threshold for every rule and bound, the one of `settings.threshold_rule` first.
+
+    * accuracy: the highest on `settings.threshold_grid`.
+    * youden: the highest sensitivity + specificity - 1 (Youden 1950, Cancer 3:32).
+    * min_sensitivity, min_specificity: the highest of the other rate where this one is at least the
+      bound. Both can always be reached, by calling everybody or nobody positive.
+
+    All but accuracy look at every threshold that decides differently: a grid may not reach the
+    scores of a rare class. Of equals, the highest sensitivity wins, then the highest specificity,
+    then the lowest threshold.
+
+    Raises:
+      ValueError: if there is only one class.
+    """
+    wide = threshold_table(target, score, candidates(score))
+    grid = threshold_table(target, score, grid_values(settings.threshold_grid))
+    rules: list[tuple[str, float | None]] = [("accuracy", None), ("youden", None)]
+    rules += [("min_sensitivity", bound) for bound in settings.min_sensitivity]
+    rules += [("min_specificity", bound) for bound in settings.min_specificity]
+    points = []
+    for rule, bound in rules:
+        table = grid if rule == "accuracy" else wide
+        goal = {"accuracy": "accuracy", "youden": "balanced_accuracy"}.get(rule)
+        if bound is not None:
+            held, goal = ("sensitivity", "specificity")[:: 1 if rule == "min_sensitivity" else -1]
+            table = table[table[held] >= bound]
+        by = [str(goal), "sensitivity", "specificity"]
+        best = table.sort_values(by, ascending=False, kind="stable")["threshold"].iloc[0]
+        points.append(OperatingPoint(rule, bound, float(best)))
+    return tuple(sorted(points, key=lambda point: point.rule != settings.threshold_rule))
+
+
+def candidates(score: npt.ArrayLike) -> FloatArray:
+    """A threshold below, between and above all distinct scores, ascending: every way to decide."""
+    distinct = np.unique(np.asarray(score, np.float64))
+    between = (distinct[1:] + distinct[:-1]) / 2
+    above = max((distinct[-1] + 1) / 2, np.nextafter(distinct[-1], np.inf))
+    # Neighbouring floats have no number between them: the middle is rounded to either.
+    between = np.where(between > distinct[:-1], between, distinct[1:])
+    return np.concatenate([[distinct[0] / 2], between, [above]])
+
+
+def grid_values(grid: tuple[float, float, float]) -> FloatArray:
+    """Thresholds of (first, last, step), both ends included and free of summed rounding error."""
+    first, last, step = grid
+    if not (0 <= first <= last <= 1 and step > 0):
+        raise ValueError(f"expected 0 <= first <= last <= 1 and step > 0, got {grid}")
+    return np.round(first + step * np.arange(round((last - first) / step) + 1), 10)
+
+
+def threshold_table(
+    target: npt.ArrayLike, score: npt.ArrayLike, thresholds: npt.ArrayLike
+) -> pd.DataFrame:
+    """One row a threshold: threshold, accuracy, balanced_accuracy, sensitivity, specificity."""
+    target, score = np.asarray(target), np.asarray(score, np.float64)
+    require_both_classes(target)
+    positives, negatives = np.sort(score[target == 1]), np.sort(score[target == 0])
+    found = len(positives) - np.searchsorted(positives, thresholds, "left")
+    cleared = np.searchsorted(negatives, thresholds, "left")
+    sensitivity, specificity = found / len(positives), cleared / len(negatives)
+    return pd.DataFrame(
+        {
+            "threshold": np.asarray(thresholds, np.float64),
+            "accuracy": (found + cleared) / len(target),
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+        }
+    )
+
+
+def require_both_classes(target: npt.NDArray[Any]) -> None:
+    """ValueError unless there are examples of class 0 and of class 1, and nothing else."""
+    present = np.unique(target).tolist()
+    if present != [0, 1]:
+        raise ValueError(
+            f"expected examples of class 0 and of class 1, got classes {present}: how well a model "
+            "tells two classes apart is not seen on one"
+        )

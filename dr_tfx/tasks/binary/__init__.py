@@ -1,0 +1,1 @@
+"""Two classes: the probability of the second one."""

@@ -1,0 +1,92 @@
+"""Predictions by class, by stratum and by image: who there is, and where the decisions are wrong.
+
+Tables of one row an image, as for `summary.summarise`; what is returned are plain JSON types, whose
+keys are listed there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dr_tfx.statistics.intervals import PatientBootstrap
+
+_LISTED_ERRORS = 10
+
+
+def counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
+    """Images and patients, altogether and by class, and what the majority is."""
+    per_class = {}
+    for index, name in enumerate(class_names):
+        rows = predictions[predictions["target"] == index]
+        per_class[name] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
+    largest = max(class_names, key=lambda name: per_class[name]["images"])
+    return {
+        "images": len(predictions),
+        "majority_class": largest,
+        "majority_rate": per_class[largest]["images"] / len(predictions),
+        "patients": int(predictions["patient"].nunique()),
+        "per_class": per_class,
+    }
+
+
+def joined(predictions: pd.DataFrame) -> list[list[str]]:
+    """The patients of every cluster of several, from columns `patient` and `cluster`."""
+    patients = predictions.drop_duplicates("patient").groupby("cluster")["patient"]
+    return [sorted(map(str, names)) for _, names in patients if len(names) > 1]
+
+
+def strata(
+    predictions: pd.DataFrame,
+    *,
+    class_names: Sequence[str],
+    stratum_names: Sequence[str],
+    threshold: float,
+    bootstrap: PatientBootstrap,
+) -> list[dict[str, Any]]:
+    """The share decided correctly of each stratum that occurs, ascending."""
+    right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
+    rows, present = [], sorted(predictions["stratum"].unique().tolist())
+    members = predictions["stratum"].to_numpy()[:, None] == np.array(present)
+    rates = bootstrap.proportions(right, members)
+    for i, stratum in enumerate(present):
+        mine = members[:, i]
+        rows.append(
+            {
+                "class": class_names[predictions["target"][mine].iloc[0]],
+                "correct": int(right[mine].sum()),
+                "images": int(mine.sum()),
+                "name": stratum_names[stratum],
+                "rate": rates[i].to_dict(),
+                "stratum": stratum,
+            }
+        )
+    return rows
+
+
+def most_wrong(
+    predictions: pd.DataFrame,
+    *,
+    class_names: Sequence[str],
+    stratum_names: Sequence[str],
+    threshold: float,
+) -> list[dict[str, Any]]:
+    """The worst of both kinds of error: a model with many misses would hide its false alarms."""
+    rows = []
+    for truth, lowest_first in ((1, True), (0, False)):
+        wrong = (predictions["score"] >= threshold) != (truth == 1)
+        errors = predictions[wrong & (predictions["target"] == truth)]
+        worst = errors.sort_values(["score", "id"], ascending=[lowest_first, True])
+        for row in worst.head(_LISTED_ERRORS).to_dict("records"):
+            rows.append(
+                {
+                    "decision": class_names[1 - truth],
+                    "id": row["id"],
+                    "patient": row["patient"],
+                    "score": float(row["score"]),
+                    "stratum": stratum_names[int(row["stratum"])],
+                    "truth": class_names[truth],
+                }
+            )
+    return rows

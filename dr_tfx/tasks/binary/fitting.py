@@ -1,0 +1,87 @@
+"""What is fitted on `validation`, and frozen for every other split.
+
+A threshold that is chosen where it is reported flatters itself; so does a calibration. Both are
+fitted here, once, kept in the bundle, and merely applied elsewhere.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dr_tfx.config import specs
+from dr_tfx.statistics import calibration, operating_points
+from dr_tfx.statistics.operating_points import OperatingPoint
+
+FUSIONS = ("max", "mean")
+"""How the scores of a patient's images become one; names of pandas' own aggregations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """The operating points and the temperature of one model."""
+
+    split: str  # All of it was fitted there.
+    points: tuple[OperatingPoint, ...]  # The first one decides.
+    patient_thresholds: Mapping[str, float]  # By the same rule, for patients' scores; see FUSIONS.
+    temperature: float  # Of `calibration`.
+
+    @property
+    def threshold(self) -> float:
+        """From this score on, an image is of the positive class."""
+        return self.points[0].threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; `from_dict` reads it back."""
+        return {
+            "operating_points": [dataclasses.asdict(point) for point in self.points],
+            "patient_thresholds": dict(self.patient_thresholds),
+            "split": self.split,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+        }
+
+
+def from_dict(content: Mapping[str, Any]) -> Fitted:
+    """The inverse of `Fitted.to_dict`."""
+    return Fitted(
+        split=content["split"],
+        points=tuple(OperatingPoint(**point) for point in content["operating_points"]),
+        patient_thresholds=content["patient_thresholds"],
+        temperature=content["temperature"],
+    )
+
+
+def fit(predictions: pd.DataFrame, settings: specs.Evaluation, *, split: str) -> Fitted:
+    """Chooses every threshold and the temperature on these predictions.
+
+    Args:
+      predictions: one row an image: patient, target (0 or 1), score (float in [0, 1]).
+      settings: the rules.
+      split: what the predictions are of.
+
+    Raises:
+      ValueError: if there is only one class.
+    """
+    target, score = predictions["target"], predictions["score"].astype(np.float64)
+    points, patients = operating_points.choose(target, score, settings), fuse(predictions)
+    thresholds = dict.fromkeys(FUSIONS, points[0].threshold)
+    if patients["target"].nunique() > 1:  # Else there is nothing to choose by.
+        for name in FUSIONS:
+            chosen = operating_points.choose(patients["target"], patients[name], settings)
+            thresholds[name] = chosen[0].threshold
+    temperature = calibration.fit_temperature(target, score)
+    return Fitted(split, points, thresholds, temperature)
+
+
+def fuse(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a patient: patient, images, target (1 if any image's is), a score each of FUSIONS.
+
+    Args:
+      predictions: one row an image: patient, target, score.
+    """
+    grouped = predictions.groupby("patient", sort=False)
+    table = grouped["score"].agg(["size", *FUSIONS]).rename(columns={"size": "images"})
+    return table.assign(target=grouped["target"].max()).reset_index()

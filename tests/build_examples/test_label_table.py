@@ -1,0 +1,156 @@
+"""How labels are read, and which of them cannot be used."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beam_jobs.build_examples import label_table
+from beam_jobs.sources import arrays, folders
+from tests.helpers.drawn import eyepacs_like
+
+SPEC = eyepacs_like()
+
+
+def read(raw: Path) -> label_table.LabelTable:
+    return label_table.read(str(raw / "labels.csv"), SPEC, None)
+
+
+def test_csv_of_another_taste_is_read(copy):
+    text = (copy / "labels.csv").read_text().replace("image,level", "image,eye colour,level")
+    lines = [line.replace(",", ".JPEG, ,", 1) if "_" in line else line for line in text.split("\n")]
+    (copy / "labels.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    made = read(copy)
+    assert len(made.rows) == 40 and made.rejects.empty
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "does not exist; --labels"),
+        (b"", "is empty"),
+        (b"image,level\n", "header but no rows"),
+        (b"id_code,diagnosis\n1,2\n", "'image'; it has 'id_code', 'diagnosis'.*image_column"),
+        (b"image,grade\n1,2\n", "'level'; it has 'image', 'grade'.*label_column"),
+        (b"image,level\n1,2\n1,2,3,4\n", "cannot be read as a UTF-8 CSV"),
+        (
+            b"image,level\n1,2,3\n1,2\n",
+            "labels.csv cannot .* CSV: rows have more fields",
+        ),
+        (b"image,level\n1,2,\n1,2,\n", "rows have more fields than its header"),
+        (b"PK\3\4\x14\0\xff", r"labels.csv is a .zip archive; unpack it: unzip /.*labels.csv$"),
+        (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
+        (b"image;level\n10_left;0\n", "one column, 'image;level': its separator seems to be ';'"),
+        (b"image\tlevel\n10_left\t0\n", "separator seems to be '.t', expected ','"),
+        (b"10_left,0\n10_right,1\n", "no column 'image': its header .* missing.*'10_left,0'"),
+        (b"10_left.jpeg,a,2\n", "Put the line 'image,level', or what the columns are called"),
+        (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
+    ],
+)
+def test_bad_labels_are_refused(copy, content, message):
+    (copy / "labels.csv").unlink()
+    if content is not None:
+        (copy / "labels.csv").write_bytes(content)
+    error = FileNotFoundError if content is None else ValueError
+    with pytest.raises(error, match=message):
+        read(copy)
+
+
+def test_labels_that_may_not_be_read_are_named_once(copy):
+    (copy / "labels.csv").unlink()
+    (copy / "labels.csv").mkdir()
+    with pytest.raises(ValueError, match=r"labels.csv cannot be read .*: Is a directory$"):
+        read(copy)
+
+
+@pytest.mark.parametrize("text, label", [("0.0", 0), ("2.000", 2), (" 1.0 ", 1)])
+def test_whole_numbers_may_have_a_point_and_zeros(copy, text, label):
+    plain = (copy / "labels.csv").read_text()
+    (copy / "labels.csv").write_text(f"{plain}a,{label}\n")
+    before = read(copy)
+    (copy / "labels.csv").write_text(f"{plain}a,{text}\n")
+    made = read(copy)
+    assert made.rejects.empty and made.rows["label"].tolist()[-1] == label
+    assert made.digest == before.digest  # The same labels, the same input.
+
+
+@pytest.mark.parametrize("text", ["2.5", "1e0", "1.0e0", "1.", ".0", "1.0.0", "1.0x", "nan", "0x1"])
+def test_other_numbers_are_rejects(copy, text):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(f"a,{text}\n")
+    made = read(copy)
+    assert made.rejects["reason"].tolist() == ["label_not_an_integer"]
+    assert made.rejects["detail"].tolist() == [f"label {text!r}, expected 0 to 2"]
+
+
+def in_arrays(folder: Path, labels: np.ndarray, *, size: int = 32) -> tuple[arrays.Arrays, str]:
+    np.save(folder / "X_train.npy", np.zeros((len(labels), size, size, 3), np.uint8))
+    np.save(folder / "Y_train.npy", labels)
+    source = arrays.open_arrays(str(folder / "X_train.npy"), SPEC.recipe)
+    return source, str(folder / "Y_train.npy")
+
+
+LABELS = np.arange(30) % 3
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        LABELS.astype(np.uint8)[:, None],
+        LABELS.astype(np.float32),
+        np.eye(3)[LABELS],
+        np.eye(3, dtype=bool)[LABELS],
+    ],
+)
+def test_labels_of_an_array(tmp_path, labels):
+    source, path = in_arrays(tmp_path, labels)
+    made = label_table.read(path, SPEC, source)
+    assert made.rows["label"].tolist() == LABELS.tolist()
+    assert made.rows["id"].tolist()[:2] == ["X_train-0000000", "X_train-0000001"]
+    assert made.rejects.empty
+
+
+@pytest.mark.parametrize(
+    "labels, details",
+    [
+        (np.array([0, 1, 2, 5, -1, 0]), ["label 5, expected 0 to 2", "label -1, expected 0 to 2"]),
+        (np.array([0, 1, 2, 1.5, np.nan, 0]), ["label '1.5'", "label 'nan'"]),
+        (
+            np.r_[np.eye(3), [[0, 0, 0], [1, 1, 0], [0, 0, 1]]],
+            ["[0.0, 0.0, 0.0]", "[1.0, 1.0, 0.0]"],
+        ),
+    ],
+)
+def test_a_label_of_an_array_that_cannot_be_used_is_a_reject(tmp_path, labels, details):
+    source, path = in_arrays(tmp_path, labels)
+    made = label_table.read(path, SPEC, source)
+    assert made.rejects["id"].tolist() == ["X_train-0000003", "X_train-0000004"]
+    assert all(d in got for d, got in zip(details, made.rejects["detail"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (np.eye(4)[[0, 1, 2, 3]], r"\(4, 4\) of float64; expected labels .*one-hot .*, 3\)"),
+        (np.array(["a", "b"]), r"of <U1; expected labels"),
+        (np.zeros((2, 3, 1)), r"\(2, 3, 1\)"),
+        (np.full(3, 7), "none of the 3 rows can be used: .*label_names name every label[?]$"),
+        (np.array([{}, {}]), "cannot be read as an .npy array: .*Python objects"),
+    ],
+)
+def test_bad_arrays_of_labels_are_refused(tmp_path, labels, message):
+    source, path = in_arrays(tmp_path, labels)
+    with pytest.raises(ValueError, match=message):
+        label_table.read(path, SPEC, source)
+
+
+def test_an_array_of_labels_belongs_to_one_of_photographs(raw, tmp_path):
+    source, path = in_arrays(tmp_path, LABELS)
+    np.save(path, LABELS[:7])
+    with pytest.raises(ValueError, match=r"Y_train.npy has 7 labels, .*X_train.npy 30 photogr"):
+        label_table.read(path, SPEC, source)
+    with pytest.raises(ValueError, match="give --npy_images too"):
+        label_table.read(path, SPEC, folders.Folder(str(raw)))
+    with pytest.raises(FileNotFoundError, match="--npy_labels names"):
+        label_table.read(str(tmp_path / "no.npy"), SPEC, source)

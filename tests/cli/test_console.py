@@ -1,0 +1,90 @@
+"""What a command says of a command line that cannot be run: one line, and what to do."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dr_tfx.dataset import manifest
+from tests.helpers import datasets
+from tests.helpers.commands import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "--config=configs/dr_binary.py"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [
+        ("train", [CONFIG, "--data_dir=d"], "--workdir must be given."),
+        ("evaluate", [], "--workdir, --data_dir must be given."),
+        ("evaluate", ["--workdir=w", "--labels=l.csv"], "--external_dir must be given."),
+        (
+            "evaluate",
+            ["--workdir=w", "--external_dir=e", "--labels=l", "--split=test"],
+            "--split and --external_dir are both given",
+        ),
+        ("explain", ["--workdir=w"], "--output_dir must be given."),
+        ("explain", ["--workdr=w"], "knows --workdr=w. A typing error?"),
+        ("build-examples", [CONFIG, "--plan"], "--labels must be given."),
+        (
+            "build-examples",  # Beam has a flag --label.
+            [CONFIG, "--plan", "--label=x.csv"],
+            "--labels must be given; --label=x.csv is no flag of this command: a typing error?",
+        ),
+        ("synthesize", ["--output_dir=o", "--num_patients=few"], "--num_patients=few: "),
+        ("train", ["--nonsense=3"], "Unknown command line flag 'nonsense'."),
+        ("train", [CONFIG, "--data_dir=d", "--workdir=w", "x"], "Unexpected arguments: x."),
+        ("build-examples", [CONFIG, "--config.dataset.split.test=abc"], "split.test=abc: could"),
+        ("train", [CONFIG, "--config.dataset.split.test=abc"], "split.test=abc: could"),
+        (
+            "train",
+            [CONFIG, "--config.dataset.label_colum=grade"],
+            "label_colum=grade: there is no setting 'label_colum'; did you mean 'label_column'?",
+        ),
+        ("train", [CONFIG, "--config.dataset.zzz=1"], "zzz=1: there is no setting 'zzz'."),
+        (
+            "build-examples",
+            ["--config=configs/binary.py", "--labels=x", "--plan"],
+            "--config=configs/binary.py: there is no such file; configs/ holds base.py, dr_binary",
+        ),
+        ("train", ["--config", "/nowhere/c.py"], "--config=/nowhere/c.py: there is no such file"),
+        ("build-examples", [CONFIG, "--labels=tests", "--plan"], "--labels=tests is a folder;"),
+    ],
+)
+def test_one_line_says_what_is_wrong(command, arguments, expected):
+    done = subprocess.run(
+        [sys.executable, "-m", COMMANDS[f"drtfx-{command}"], *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and not done.stdout
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert expected in lines[-1] and "\\" not in lines[-1]
+    assert "Traceback" not in done.stderr and "FATAL" not in done.stderr
+
+
+def test_a_build_prints_labels_in_their_order_and_twins_that_contradict_each_other(tmp_path):
+    names = ("none", "mild", "a lot")
+    spec = dataclasses.replace(datasets.experiment().dataset, label_names=names)
+    made = dataclasses.replace(
+        datasets.write(tmp_path, spec),
+        counts={split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")},
+        patients={"train": 3, "validation": 3, "test": 3},
+        twins=(
+            {"ids": ["n1", "n2"], "labels": [0, 2], "splits": ["train", "train"]},
+            {"ids": ["n3", "n4"], "labels": [1, 1], "splits": ["train", "train"]},
+        ),
+    )
+    read = manifest.from_dict(json.loads(made.to_json()))  # As on a second run.
+    printed = read.describe()
+    assert printed == made.describe()
+    header = printed.splitlines()[0]
+    assert header.index("none") < header.index("mild") < header.index("a lot")
+    assert "of different labels: n1, n2" in printed and "n3" not in printed

@@ -1,0 +1,286 @@
+"""The whole line in small: every command as a user starts it, and whether their files agree."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from beam_jobs.cli import demo
+from dr_tfx.dataset import manifest, records
+from tests.helpers.commands import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+PATIENTS = 24
+CONFIG = f"--config={ROOT / 'configs' / 'smoke.py'}"
+
+
+def run(command: str, *arguments: object) -> subprocess.CompletedProcess:
+    """The command in a process of its own, started outside the repository."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", COMMANDS[command], *map(str, arguments)],
+        cwd=tempfile.gettempdir(),
+        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def succeed(command: str, *arguments: object) -> str:
+    done = run(command, *arguments)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    return done.stdout
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The folders of one pass through all commands, and what each printed."""
+
+    raw: Path
+    data: Path
+    work: Path
+    explained: Path
+    printed: dict[str, str]
+
+    @property
+    def evaluation(self) -> Path:
+        return self.work / "evaluation" / "validation"
+
+    def predictions(self) -> pd.DataFrame:
+        table = pd.read_csv(self.evaluation / "predictions.csv", dtype=str)
+        scores = [column for column in table if column.startswith("score")]
+        # Python's float is exact, pandas' own need not be: a score may be the threshold itself.
+        exact = {column: table[column].map(float) for column in scores}
+        return table.assign(**exact).astype({"stratum": int, "target": int})
+
+    def metrics(self) -> dict:
+        return json.loads((self.evaluation / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory) -> Line:
+    folder = tmp_path_factory.mktemp("line")
+    raw, data, work, explained = (folder / name for name in ("raw", "data", "run", "explained"))
+    on_validation = (f"--workdir={work}", f"--data_dir={data}", "--split=validation")
+    steps = {
+        "drtfx-synthesize": (
+            f"--output_dir={raw}",
+            f"--num_patients={PATIENTS}",
+            "--grade_probabilities=.5,.1,.2,.1,.1",
+        ),
+        "drtfx-build-examples": (
+            CONFIG,
+            f"--image_dir={raw}",
+            f"--labels={raw / 'labels.csv'}",
+            f"--output_dir={data}",
+        ),
+        "drtfx-train": (
+            CONFIG,
+            f"--data_dir={data}",
+            f"--workdir={work}",
+            "--config.training.epochs=1",
+            "--config.evaluation.bootstrap_resamples=200",
+        ),
+        "drtfx-evaluate": on_validation,
+        "drtfx-explain": (*on_validation, f"--output_dir={explained}"),
+    }
+    printed = {command: succeed(command, *arguments) for command, arguments in steps.items()}
+    return Line(raw, data, work, explained, printed)
+
+
+def test_every_command_ends_with_the_path_it_made(line):
+    made = {
+        "drtfx-synthesize": line.raw,
+        "drtfx-build-examples": line.data,
+        "drtfx-train": line.work,
+        "drtfx-evaluate": line.evaluation / "report.html",
+        "drtfx-explain": line.explained,
+    }
+    for command, path in made.items():
+        last = line.printed[command].strip().splitlines()[-1]
+        assert Path(last).resolve() in {path.resolve(), path.resolve() / "dataset.json"}, command
+
+
+def test_photographs_are_named_as_kaggles(line):
+    labels = pd.read_csv(line.raw / "labels.csv")
+    assert list(labels.columns) == ["image", "level"] and len(labels) == 2 * PATIENTS
+    assert labels["image"].str.fullmatch(r"\d+_(left|right)").all()
+    assert labels["level"].between(0, 4).all()
+    assert all((line.raw / f"{name}.jpeg").is_file() for name in labels["image"])
+
+
+def test_accounting_is_complete(line):
+    data = manifest.load(line.data)
+    assert data.rows == 2 * PATIENTS == data.written + sum(data.rejected.values())
+    assert data.written == sum(shard.records for shard in data.shards)
+    assert data.written == sum(sum(by_label.values()) for by_label in data.counts.values())
+    labels = pd.read_csv(line.raw / "labels.csv").set_index("image")["level"]
+    seen = {}
+    for shard in data.shards:
+        with (line.data / shard.name).open("rb") as stream:
+            examples = [records.parse(record) for record in records.read(stream)]
+        assert len(examples) == shard.records
+        for example in examples:
+            name = example[records.IMAGE_ID].decode()
+            assert example[records.LABEL_PREFIX + "level"] == shard.label == labels[name]
+            seen[name] = shard.split
+    assert len(seen) == data.written
+    by_patient = pd.Series(seen).groupby(lambda name: name.split("_")[0]).nunique()
+    assert (by_patient == 1).all() and data.shared_patients == 0
+
+
+def test_history_has_a_row_an_epoch(line):
+    history = pd.read_csv(line.work / "history.csv")
+    assert history["epoch"].tolist() == [1]
+    assert history[["loss", "val_loss", "val_auc", "val_accuracy"]].notna().all(axis=None)
+
+
+def test_bundle_is_complete(line):
+    for name in ("model.keras", "model.weights.h5", "bundle.json", "history.csv"):
+        assert (line.work / name).stat().st_size > 0, name
+    bundle = json.loads((line.work / "bundle.json").read_text())
+    assert bundle["fitted"]["threshold"] == line.metrics()["selection"]["threshold"]
+    assert bundle["manifest"] == json.loads((line.data / "dataset.json").read_text())
+
+
+def test_predictions_cover_the_split_once(line):
+    predictions = line.predictions()
+    expected = sum(shard.records for shard in manifest.load(line.data).shards_of("validation"))
+    assert len(predictions) == expected and predictions["id"].is_unique
+    views = [column for column in predictions if column.startswith("score/")]
+    assert np.allclose(predictions["score"], predictions[views].mean(axis=1), atol=1e-6)
+
+
+def test_metrics_agree_with_a_recount(line):
+    predictions, metrics = line.predictions(), line.metrics()
+    point = metrics["scores"]["tta"]["at_threshold"]
+    decided = (predictions["score"] >= point["threshold"]).astype(int)
+    counted = [
+        [int(((predictions["target"] == truth) & (decided == said)).sum()) for said in (0, 1)]
+        for truth in (0, 1)
+    ]
+    assert point["confusion"] == counted
+    assert predictions["decision"].tolist() == np.where(decided, "abnormal", "normal").tolist()
+    assert metrics["counts"]["images"] == len(predictions) == int(np.sum(counted))
+    assert metrics["selection"]["optimistic"], "a threshold was chosen on this very split"
+
+
+def test_report_needs_nothing_else(line):
+    page = (line.evaluation / "report.html").read_text(encoding="utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>") and "</html>" in page
+    sources = re.findall(r"""(?:src|srcset|href)\s*=\s*["']([^"']+)""", page)
+    assert sources and all(source.startswith(("data:", "#")) for source in sources), sources
+
+
+@pytest.mark.parametrize(
+    "name", ["gradcam_final.png", "gradcam_normal.png", "gradcam_abnormal.png"]
+)
+def test_heat_map_figures_are_pictures(line, name):
+    picture = cv2.imread(str(line.explained / name))
+    assert picture is not None, name
+    assert min(picture.shape[:2]) > 200 and picture.std() > 10
+
+
+def test_heat_maps_go_with_the_predictions(line):
+    index = pd.read_csv(line.explained / "index.csv", dtype={"id": str}).set_index("id")
+    predictions = line.predictions().set_index("id").loc[index.index]
+    assert len(index) == len(line.predictions())
+    assert (index["target"] == predictions["target"]).all()
+    assert np.allclose(index["score"], predictions["score"], rtol=0, atol=1e-4)
+
+
+def test_second_build_finds_its_work_done(line):
+    before = {path.name: path.stat().st_mtime_ns for path in line.data.glob("*.tfrecord-*")}
+    done = run(
+        "drtfx-build-examples",
+        CONFIG,
+        f"--image_dir={line.raw}",
+        f"--labels={line.raw / 'labels.csv'}",
+        f"--output_dir={line.data}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finished" in (done.stdout + done.stderr).lower()
+    assert before == {p.name: p.stat().st_mtime_ns for p in line.data.glob("*.tfrecord-*")}
+
+
+def test_second_training_finds_its_work_done(line):
+    before = (line.work / "model.keras").stat().st_mtime_ns
+    succeed(
+        "drtfx-train",
+        CONFIG,
+        f"--data_dir={line.data}",
+        f"--workdir={line.work}",
+        "--config.training.epochs=1",
+        "--config.evaluation.bootstrap_resamples=200",
+    )
+    assert (line.work / "model.keras").stat().st_mtime_ns == before
+
+
+def test_data_of_another_recipe_is_refused_by_name(line, tmp_path):
+    plain = json.loads((line.data / "dataset.json").read_text())
+    plain["dataset"]["recipe"]["clip_limit"] = 3.5
+    for path in line.data.glob("*.tfrecord-*"):
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "dataset.json").write_text(json.dumps(plain))
+    done = run(
+        "drtfx-evaluate", f"--workdir={line.work}", f"--data_dir={tmp_path}", "--split=validation"
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "dataset.recipe.clip_limit" in done.stderr and "3.5" in done.stderr
+
+
+def test_raw_photographs_score_as_their_examples(line):
+    wanted = line.predictions().set_index("id")["score"].iloc[[0, -1]]
+    printed = succeed(
+        "drtfx-predict",
+        f"--workdir={line.work}",
+        *(line.raw / f"{name}.jpeg" for name in wanted.index),
+    )
+    table = pd.read_csv(line.work / "predictions" / "predictions.csv")
+    assert table["rejected"].isna().all()
+    assert np.allclose(table["score"], wanted, rtol=0, atol=1e-4)
+    # By the printed score: one that lies at the threshold may fall on either side in another batch.
+    positive = table["score"] >= line.metrics()["selection"]["threshold"]
+    assert table["decision"].tolist() == np.where(positive, "abnormal", "normal").tolist()
+    for name, figure in zip(wanted.index, table["figure"], strict=True):
+        assert f"{name}.jpeg" in printed
+        assert cv2.imread(str(line.work / "predictions" / figure)) is not None
+    assert Path(printed.strip().splitlines()[-1]) == line.work / "predictions"
+
+
+def test_demo_refuses_a_folder_that_is_in_use(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = run("drtfx-demo", f"--output_dir={tmp_path}")
+    assert done.returncode == 1 and "not an empty folder" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_demo_names_the_step_that_failed(monkeypatch, capsys):
+    monkeypatch.setitem(demo._MODULES, "drtfx-train", "dr_tfx.there_is_no_such_module")
+    with pytest.raises(SystemExit) as stopped:
+        demo._run(["drtfx-train", "--workdir=run"], "3/6")
+    assert stopped.value.code == 1
+    captured = capsys.readouterr()
+    assert "$ drtfx-train --workdir=run" in captured.out
+    assert "drtfx-train ended with exit code 1" in captured.err
+
+
+def test_demo_runs_every_command_as_it_prints_it(tmp_path):
+    steps = demo.commands(tmp_path, config=Path("smoke.py"), num_patients=20, seed=0)
+    assert [step[0] for step in steps] == list(COMMANDS)[:5]
+    assert set(demo._MODULES.items()) == set(COMMANDS.items()) - {
+        ("drtfx-compare", "dr_tfx.cli.compare"),  # It takes two runs.
+        ("drtfx-demo", "beam_jobs.cli.demo"),
+    }
+    assert demo.smoke_config().samefile(ROOT / "configs" / "smoke.py")

@@ -1,0 +1,280 @@
+"""Every config is valid, every invalid one is refused by name, and R1's figures are R1's."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import ml_collections
+import pytest
+
+from dr_tfx.config import specs
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+
+
+def load(name: str) -> ml_collections.ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_is_valid(name):
+    assert isinstance(specs.from_config(load(name)), specs.Experiment)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_round_trip(name):
+    experiment = specs.from_config(load(name))
+    plain = json.loads(json.dumps(specs.to_dict(experiment)))
+    assert specs.from_config(plain) == experiment
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_each_call_gives_a_config_of_its_own(name):
+    first = load(name)
+    first.training.epochs += 1
+    assert load(name).training.epochs == first.training.epochs - 1
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "base"])
+def test_config_says_how_to_run_it(name):
+    module = importlib.import_module(f"configs.{name}")
+    assert "drtfx-" in module.__doc__, "the exact command"
+    assert re.search(r"[Tt]ime", module.__doc__), "how long it takes, or 'not yet measured'"
+
+
+def test_an_empty_config_is_the_default():
+    assert specs.from_config({}) == specs.Experiment()
+    assert specs.from_config(load("base")) == specs.Experiment()
+
+
+INVALID = [
+    # dotted key, value, words of the message
+    ("dataset.sizes", 1, "config.dataset has no setting 'sizes'"),
+    ("trainning", {}, "config has no setting 'trainning'"),
+    ("dataset.recipe.colour", 1, "config.dataset.recipe has no setting 'colour'"),
+    ("training.augmentation.flip", True, "config.training.augmentation has no setting 'flip'"),
+    ("training", 3, "config.training is 3"),
+    ("dataset.recipe", None, "config.dataset.recipe is None"),
+    ("training.epochs", "3", "config.training.epochs is '3'"),
+    ("training.epochs", 2.5, "config.training.epochs is 2.5"),
+    ("training.epochs", True, "config.training.epochs is True"),
+    ("training.epochs", None, "config.training.epochs is None"),
+    ("training.learning_rate", "1e-3", "config.training.learning_rate is '1e-3'"),
+    ("training.learning_rate", True, "config.training.learning_rate is True"),
+    ("model.head_batch_norm", 1, "config.model.head_batch_norm is 1"),
+    ("model.hidden", "64", "config.model.hidden is '64'"),
+    ("model.hidden", 64, "config.model.hidden is 64"),
+    ("model.hidden", (64, "x"), "config.model.hidden[1] is 'x'"),
+    ("task.class_names", (0, 1), "config.task.class_names[0] is 0"),
+    ("evaluation.threshold_grid", (0.1, 0.9), "config.evaluation.threshold_grid has 2 values"),
+    ("dataset.recipe.name", "retina", "config.dataset.recipe.name is 'retina'"),
+    ("dataset.recipe.encoding", "jpeg", "config.dataset.recipe.encoding is 'jpeg'"),
+    ("dataset.recipe.quality_gate", True, "config.dataset.recipe.quality_gate is True"),
+    ("dataset.split.method", "random", "config.dataset.split.method is 'random'"),
+    ("task.head", "softmax", "config.task.head is 'softmax'"),
+    ("model.batch_norm", "thawed", "config.model.batch_norm is 'thawed'"),
+    ("model.pooling", "flatten", "config.model.pooling is 'flatten'"),
+    ("training.precision", "float16", "config.training.precision is 'float16'"),
+    ("training.loss", "hinge", "config.training.loss is 'hinge'"),
+    ("training.balance", "undersample", "config.training.balance is 'undersample'"),
+    ("evaluation.threshold_rule", "best", "config.evaluation.threshold_rule is 'best'"),
+    ("dataset.label_names", ("all",), "config.dataset.label_names"),
+    ("dataset.name", "", "config.dataset.name"),
+    ("dataset.recipe.size", 8, "config.dataset.recipe.size is 8"),
+    ("dataset.recipe.size", 5000, "config.dataset.recipe.size is 5000"),
+    ("dataset.recipe.clip_limit", 0.0, "config.dataset.recipe needs clip_limit"),
+    ("dataset.recipe.tiles", 0, "config.dataset.recipe needs clip_limit and tiles"),
+    ("dataset.split.validation", 0.0, "config.dataset.split"),
+    ("dataset.split.validation", 1.0, "config.dataset.split"),
+    ("dataset.split.test", -0.1, "config.dataset.split"),
+    ("dataset.split.test", 0.8, "config.dataset.split"),  # with validation .2 nothing is left
+    ("dataset.split.strata", (0, 1, 1), "config.dataset.split.strata has 3 values for 2"),
+    ("dataset.shard_examples", 0, "config.dataset.shard_examples"),
+    ("dataset.max_reject_rate", 1.5, "config.dataset.max_reject_rate"),
+    ("dataset.patient_pattern", "(", "config.dataset.patient_pattern is not a regex"),
+    ("dataset.patient_pattern", "left|right", "config.dataset.patient_pattern needs a (group)"),
+    ("dataset.label_names", ("a", "b", "c"), "config.task.label_map has 2 values for 3"),
+    ("task.class_names", ("a", "b", "c"), "config.task.head 'sigmoid' needs two class_names"),
+    ("task.label_map", (0, 0), "config.task.label_map is (0, 0)"),
+    ("task.label_map", (0, 2), "config.task.label_map is (0, 2)"),
+    ("task.label_map", (0, 1, 1), "config.task.label_map has 3 values"),
+    ("model.dropout", (0.1, 0.2), "config.model.dropout has 2 values"),
+    ("model.hidden", (64,), "config.model.dropout has 1 values"),
+    ("model.dropout", (1.0,), "config.model.dropout"),
+    ("model.trainable_layers", -2, "config.model.trainable_layers"),
+    ("model.weights", "", "config.model.weights is empty"),
+    ("training.epochs", 0, "config.training.epochs is 0"),
+    ("training.batch_size", 0, "config.training.batch_size is 0"),
+    ("training.checkpoint_steps", 0, "config.training.checkpoint_steps is 0"),
+    ("training.max_memory_gb", 0, "config.training.max_memory_gb is 0"),
+    ("training.optimizer", "lion", "config.training.optimizer is 'lion'"),
+    ("training.optimizer", "tfa.", "config.training.optimizer is 'tfa.'"),
+    ("training.metrics", ("f1",), "config.training.metrics is 'f1'"),
+    ("training.arguments", 1, "config.training.arguments is 1"),
+    ("training.arguments", {"LAMB": {}}, "tfa.LAMB is not among"),
+    ("training.label_weights", (1.0,), "config.training.label_weights is (1.0,); expected 2"),
+    ("training.class_weights", (1.0, -1.0), "config.training.class_weights is (1.0, -1.0)"),
+    ("training.class_weights", (1.0, 2.0), "2 times over, by drawing (balance), class_weights"),
+    ("training.focal_alpha", 0.75, "2 times over, by drawing (balance), focal_alpha"),
+    ("training.anneal_epochs", -1, "config.training.anneal_epochs must be 0 or more"),
+    ("training.mix", "even", "config.training.mix is 'even'"),
+    ("training.learning_rate", 0.0, "config.training.learning_rate is 0"),
+    ("training.focal_gamma", -1.0, "config.training.focal_gamma"),
+    ("training.focal_alpha", 1.0, "config.training.focal_alpha"),
+    ("training.plateau_factor", 1.0, "config.training.plateau_factor"),
+    ("training.augmentation.rotation", 1.0, "config.training.augmentation.rotation"),
+    ("training.augmentation.brightness", -0.1, "config.training.augmentation.brightness"),
+    ("training.select_by", "accuracy", "config.training.select_by is 'accuracy'"),
+    ("training.plateau_monitor", "loss", "config.training.plateau_monitor is 'loss'"),
+    ("evaluation.threshold_grid", (0.9, 0.1, 0.01), "config.evaluation.threshold_grid"),
+    ("evaluation.threshold_grid", (0.1, 0.9, 0.0), "config.evaluation.threshold_grid"),
+    ("evaluation.min_sensitivity", (0.9, 1.1), "config.evaluation.min_sensitivity is (0.9, 1.1)"),
+    ("evaluation.min_sensitivity", (0.9, 0.9), "config.evaluation.min_sensitivity is (0.9, 0.9)"),
+    ("evaluation.min_specificity", (0.0,), "config.evaluation.min_specificity is (0.0,)"),
+    ("evaluation.min_specificity", 0.9, "config.evaluation.min_specificity is 0.9"),
+    ("evaluation.views", (), "config.evaluation.views must begin with 'identity'"),
+    ("evaluation.views", ("up_down", "identity"), "config.evaluation.views"),
+    ("evaluation.views", ("identity", "rotate_45"), "config.evaluation.views"),
+    (
+        "evaluation.views",
+        ("identity", "rotate_180", "left_right_up_down"),
+        "config.evaluation.views has rotate_180 and left_right_up_down",
+    ),
+    ("evaluation.combine", "median", "config.evaluation.combine is 'median'"),
+    ("evaluation.batch_size", 0, "config.evaluation.batch_size"),
+    ("evaluation.bootstrap_resamples", 10, "config.evaluation.bootstrap_resamples"),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"), INVALID, ids=[f"{k}={v!r}" for k, v, _ in INVALID]
+)
+def test_invalid_setting_is_refused_by_name(key, value, words):
+    config = specs.to_dict(specs.Experiment())
+    group = config
+    *path, last = key.split(".")
+    for name in path:
+        group = group[name]
+    group[last] = value
+    with pytest.raises(specs.ConfigError, match=re.escape(words)):
+        specs.from_config(config)
+
+
+def test_the_weight_in_the_focal_loss_of_tensorflow_addons_is_a_correction_too():
+    def training(alpha):
+        arguments = {"SigmoidFocalCrossEntropy": alpha} if alpha else {}
+        loss = "tfa.SigmoidFocalCrossEntropy"
+        return {"training": {"loss": loss, "arguments": arguments, "balance": "oversample"}}
+
+    for alpha in ({}, {"alpha": 0.75}):  # It weighs by .25 unless it is told otherwise.
+        with pytest.raises(specs.ConfigError, match=r"2 times over, .*balance.*, focal_alpha"):
+            specs.from_config(training(alpha))
+    assert specs.from_config(training({"alpha": 0.5})).training.balance == "oversample"
+
+
+def test_a_whole_number_is_a_float_but_not_the_reverse():
+    assert specs.from_config({"training": {"learning_rate": 1}}).training.learning_rate == 1.0
+    with pytest.raises(specs.ConfigError):
+        specs.from_config({"training": {"batch_size": 10.0}})
+
+
+def test_a_flag_cannot_add_a_setting():
+    config = load("base").lock()
+    with pytest.raises((AttributeError, KeyError)):
+        config.training.epoch = 3
+
+
+# The published recipe, written out from its description, not from the config.
+R1 = {
+    "dataset.recipe.name": "reference",
+    "dataset.recipe.size": 96,
+    "dataset.recipe.clip_limit": 2.0,
+    "dataset.recipe.tiles": 8,
+    "dataset.recipe.quality_gate": "count",
+    "dataset.split.method": "image",
+    "dataset.split.validation": 0.2,
+    "dataset.split.test": 0.0,
+    "dataset.split.seed": 42,
+    "dataset.split.strata": (0, 1, 1, 1, 1),
+    "dataset.image_column": "image",
+    "dataset.label_column": "level",
+    "task.head": "sigmoid",
+    "task.label_map": (0, 1, 1, 1, 1),
+    "task.class_names": ("normal", "abnormal"),
+    "model.backbone": "MobileNetV2",
+    "model.weights": "imagenet",
+    "model.trainable_layers": 50,
+    "model.batch_norm": "trainable",
+    "model.input_scaling": "unit",
+    "model.pooling": "avg",
+    "model.hidden": (256, 128),
+    "model.dropout": (0.5, 0.3, 0.2),
+    "model.head_batch_norm": True,
+    "model.from_scratch": "as_pretrained",
+    "training.loss": "focal",
+    "training.focal_gamma": 1.5,
+    "training.focal_alpha": 0.5,
+    "training.optimizer": "adam",
+    "training.learning_rate": 5e-4,
+    "training.batch_size": 10,
+    "training.epochs": 35,
+    "training.balance": "oversample",
+    "training.early_stopping_patience": 10,
+    "training.plateau_factor": 0.5,
+    "training.plateau_patience": 3,
+    "training.select_by": "val_accuracy",
+    "training.augmentation.horizontal_flip": True,
+    "training.augmentation.vertical_flip": False,
+    "training.augmentation.rotation": 0.1,
+    "training.augmentation.zoom": 0.1,
+    "training.augmentation.contrast": 0.1,
+    "training.augmentation.brightness": 0.0,
+    "evaluation.views": (
+        "identity",
+        "left_right",
+        "up_down",
+        "left_right_up_down",
+        "brighter",
+    ),
+    "evaluation.threshold_rule": "accuracy",
+    "evaluation.threshold_grid": (0.30, 0.70, 0.01),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), R1.items(), ids=list(R1))
+def test_reference_is_r1(key, value):
+    setting = specs.from_config(load("reference"))
+    for name in key.split("."):
+        setting = getattr(setting, name)
+    assert setting == value
+
+
+def test_our_recipe_mends_what_r1_breaks():
+    ours = specs.from_config(load("dr_binary"))
+    assert ours.dataset.split.method == "patient"
+    assert ours.dataset.recipe.name == "fundus"
+    assert ours.dataset.recipe.quality_gate == "reject"
+    assert ours.model.input_scaling == "backbone"
+    assert ours.model.batch_norm == "frozen"
+    assert ours.training.select_by == "val_auc"
+    assert ours.task == specs.from_config(load("reference")).task
+
+
+@pytest.mark.parametrize("name", ["reference", "dr_binary", "smoke"])
+def test_eyes_of_one_patient_are_recognised(name):
+    pattern = re.compile(specs.from_config(load(name)).dataset.patient_pattern)
+    assert pattern.match("10_left").group(1) == pattern.match("10_right").group(1) == "10"
+
+
+def test_the_library_knows_no_task():
+    """A task is a config, never a branch. Synthetic photographs and the demo are of one kind."""
+    files = [*(ROOT / "dr_tfx").glob("*.py"), *(ROOT / "beam_jobs").glob("*.py")]
+    shown = {"fundus.py", "synthetic.py", "synthesize_main.py", "demo_main.py"}
+    for path in files:
+        code = re.sub(r'""".*?"""|#[^\n]*', "", path.read_text(encoding="utf-8"), flags=re.S)
+        assert not re.search(r"task\.name\s*(==|!=|in\b)|dataset\.name\s*(==|!=|in\b)", code), path
+        if path.name not in shown:
+            found = re.search(r"(?i)retinopathy|eyepacs|idrid|glaucoma|referable|\bDR\b", code)
+            assert not found, f"{path}: {found.group()}"

@@ -1,0 +1,110 @@
+"""Scores and maps of a bundle over the views of test-time augmentation."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from dr_tfx.explanation import explainer, gradcam, photographs
+from dr_tfx.inference import predict
+from dr_tfx.models import models
+from dr_tfx.tasks.binary import heads
+from tests.helpers import datasets, drawn
+
+SIZE = 16
+VIEWS = ("identity", "left_right", "rotate_90", "brighter")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """An untrained model whose maps are no mirror images of themselves, after reload."""
+    folder = tmp_path_factory.mktemp("bundle")
+    experiment = datasets.experiment(size=SIZE)
+    evaluation = dataclasses.replace(experiment.evaluation, views=VIEWS, combine="logit")
+    experiment = dataclasses.replace(experiment, evaluation=evaluation)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+    data = datasets.write(folder / "data", experiment.dataset)
+    models.save_bundle(
+        folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1
+    )
+    return models.load_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def plain(bundle):
+    """Maps of pictures as they are, and their probabilities."""
+    return gradcam.HeatMaps(bundle.model, explained=heads.make(bundle.experiment.task).explained)
+
+
+def seen(images):
+    """What the views show, from NumPy alone."""
+    brighter = np.minimum(images * np.float32(1.1), 255)
+    return images, images[:, :, ::-1], np.rot90(images, axes=(1, 2)), brighter
+
+
+@pytest.mark.parametrize("average_views", [False, True])
+def test_what_passes_the_network_at_once_changes_nothing(
+    bundle, images, average_views, monkeypatch
+):
+    whole = explainer.Explainer(bundle, average_views=average_views)
+    monkeypatch.setattr(explainer, "PIXELS", 2 * SIZE**2)
+    pieces = explainer.Explainer(bundle, average_views=average_views)
+    assert whole.at_once >= 3 and pieces.at_once == 2
+    for found, expected in zip(pieces(images), whole(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("average_views", [False, True])
+def test_scores_are_those_of_prediction(bundle, images, plain, average_views):
+    _, scores = explainer.Explainer(bundle, average_views=average_views)(images)
+    assert scores.dtype == np.float64 and scores.shape == (3,)
+    views = np.concatenate([plain(view)[1] for view in seen(images)], axis=1).astype(float)
+    logits = np.log(views / (1 - views)).mean(axis=1)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), atol=1e-6)
+    predicted = predict.combine(predict.view_scorer(bundle)(images).numpy(), "logit")
+    np.testing.assert_allclose(scores, predicted, atol=1e-6)
+
+
+def test_maps_are_of_the_image_as_it_is(bundle, images, plain):
+    np.testing.assert_allclose(explainer.Explainer(bundle)(images)[0], plain(images)[0], atol=1e-6)
+
+
+def test_maps_of_views_are_turned_back_and_averaged(bundle, images, plain):
+    as_it_is, mirrored, turned, brighter = (plain(view)[0] for view in seen(images))
+    total = as_it_is + mirrored[:, :, ::-1] + np.rot90(turned, -1, axes=(1, 2)) + brighter
+    maps, _ = explainer.Explainer(bundle, average_views=True)(images)
+    np.testing.assert_allclose(maps, total / total.max(axis=(1, 2), keepdims=True), atol=1e-5)
+    assert np.abs(maps - as_it_is).max() > 0.05
+
+
+def test_every_method_has_a_title(bundle):
+    titles = [explainer.Explainer(bundle, method).title for method in gradcam.METHODS]
+    averaged = explainer.Explainer(bundle, average_views=True).title
+    assert averaged == "Grad-CAM, mean of 4 views"
+    assert titles == ["Grad-CAM", "Grad-CAM++", "HiResCAM", "Occlusion"]
+
+
+def test_photographs_are_drawn_by_the_method_and_in_the_colours_asked_for(bundle, tmp_path):
+    """The command's two flags, as `photographs.read_all` gets them."""
+    (tmp_path / "eye.jpeg").write_bytes(drawn.encode(drawn.draw(3)))
+    written = []
+    for settings in ({}, {"method": "occlusion"}, {"colormap": "jet"}, {"average_views": True}):
+        (reading,) = photographs.read_all(
+            bundle, [tmp_path / "eye.jpeg"], output_dir=tmp_path, **settings
+        )
+        assert not reading.rejected
+        written.append((tmp_path / reading.figure).read_bytes())
+    assert len(set(written)) == 4
+    with pytest.raises(ValueError, match="'gradcan'; expected one of"):
+        photographs.read_all(bundle, [], output_dir=tmp_path, method="gradcan")

@@ -1,0 +1,248 @@
+"""Photographs from elsewhere: prepared alike, judged by what validation fitted, accounted for."""
+
+import dataclasses
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from beam_jobs.external import evaluate_external
+from dr_tfx.config import specs
+from dr_tfx.dataset import leakage, manifest
+from dr_tfx.models import models
+from dr_tfx.preprocessing import images
+from tests.helpers import datasets
+from tests.helpers.drawn import draw, encode, eyepacs_like
+
+THRESHOLD = 0.5
+SEEN = ("10_left", "10_right", "11_left")  # Photographs of `raw` that elsewhere has, too.
+
+
+def experiment():
+    plain = specs.to_dict(specs.Experiment(dataset=eyepacs_like()))
+    plain["task"]["label_map"] = [0, 1, 1]
+    plain["evaluation"] |= {"bootstrap_resamples": 100, "views": ["identity", "rotate_90"]}
+    return specs.from_config(plain)
+
+
+@pytest.fixture(scope="module")
+def workdir(built, tmp_path_factory):
+    """A bundle whose score is a function of the green of a photograph."""
+    folder = tmp_path_factory.mktemp("run")
+    pixels = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(1, 1, name="green")(pixels)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(x))
+    green = np.array([0, 0.05, 0], np.float32).reshape(1, 1, 3, 1)
+    model.set_weights([green, np.zeros(1), np.ones((1, 1)), np.array([-3.0])])
+    data = manifest.load(built)
+    models.save_bundle(
+        folder, model, experiment=experiment(), data=data, precision="float32", best_epoch=1
+    )
+    models.save_fitted(folder, datasets.fitted(THRESHOLD))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def elsewhere(raw, tmp_path_factory):
+    """Three photographs of `raw` under other names, nine others, and labels with three flaws."""
+    folder = tmp_path_factory.mktemp("clinic")
+    lines = ["file,site,grade"]
+    for i, name in enumerate(SEEN):
+        shutil.copy(raw / f"{name}.jpeg", folder / f"seen{i}.jpeg")
+        lines.append(f"seen{i}.jpeg,B,{i % 3}")
+    for i in range(9):
+        name = "12_left" if i == 0 else f"new{i}"  # A patient's name that `raw` has, too.
+        (folder / f"{name}.png").write_bytes(encode(draw(1000 + i), ".png"))
+        lines.append(f"{name}.png,B,{i % 3}")
+    (folder / "torn.png").write_bytes(encode(draw(2000), ".png")[:300])
+    lines += ["torn.png,B,1", "gone.png,B,1", "new1b.png,B,seven"]
+    (folder / "grades.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def photographs(folder, **changes):
+    given = {"name": "clinic_b", "image_column": "file", "label_column": "grade", **changes}
+    return evaluate_external.Photographs(str(folder), str(folder / "grades.csv"), **given)
+
+
+@pytest.fixture(scope="module")
+def page(elsewhere, workdir, built):
+    before = (workdir / "bundle.json").read_bytes()
+    page = evaluate_external.run(photographs(elsewhere), workdir=workdir, data_dir=built)
+    assert (workdir / "bundle.json").read_bytes() == before  # Nothing was fitted.
+    return page
+
+
+@pytest.fixture(scope="module")
+def said(page):
+    return json.loads((page.parent / "metrics.json").read_text())
+
+
+def test_the_report_lies_under_its_name_and_says_where_the_photographs_are_from(
+    page, said, workdir
+):
+    assert page == workdir / "evaluation" / "clinic_b" / "report.html"
+    assert said["split"] == "clinic_b"
+    assert said["selection"]["threshold"] == THRESHOLD
+    assert said["selection"]["chosen_on"] == "validation"
+    assert not any("chosen on this split" in note for note in said["selection"]["notes"])
+    assert "from elsewhere (clinic_b)" in page.read_text()
+
+
+def test_every_row_is_scored_or_rejected_with_a_reason(page, said, elsewhere):
+    assert said["elsewhere"]["rows"] == 15
+    assert said["elsewhere"]["written"] == said["counts"]["images"] == 12
+    reasons = {"label_not_an_integer": 1, "missing_image": 1, "unreadable": 1}
+    assert said["elsewhere"]["rejected"] == reasons
+    rejects = pd.read_csv(page.parent / "data" / "rejects.csv")
+    assert set(rejects["id"]) == {"torn", "gone", "new1b"}
+    alarm = "3 of the 15 rows of the CSV could not be scored (1 label not an integer, 1 missing"
+    assert any(alarm in found for found in said["alarms"])
+
+
+def test_scores_are_those_of_the_recipe_and_the_model(page, elsewhere):
+    rows = pd.read_csv(page.parent / "predictions.csv").set_index("id")
+    assert len(rows) == 12
+    recipe = experiment().dataset.recipe
+    for name in ("seen0.jpeg", "new4.png"):
+        rgb = images.apply_recipe((elsewhere / name).read_bytes(), recipe).rgb
+        expected = 1 / (1 + np.exp(3 - 0.05 * rgb[..., 1].mean()))
+        row = rows.loc[Path(name).stem]
+        assert row["score"] == pytest.approx(expected, abs=1e-5)
+        decision = ("negative", "positive")[int(expected >= THRESHOLD)]
+        assert row["decision"] == decision
+
+
+def test_photographs_and_patients_of_the_training_data_are_named(said, built):
+    found = said["elsewhere"]
+    assert found["compared"]
+    pairs = {(f["id"], f["training_id"]) for f in found["identical"]}
+    assert pairs == {(f"seen{i}", name) for i, name in enumerate(SEEN)}
+    examples = leakage.examples(built, manifest.load(built))
+    split_of = {example.id: example.split for example in examples}
+    splits = [split_of[name] for name in SEEN]
+    assert [f["split"] for f in found["identical"]] == splits
+    assert found["photographs"] == {s: splits.count(s) for s in ("train", "validation", "test")}
+    assert [f["patient"] for f in found["patients"]] == ["12"]
+    assert any(
+        f"The model was trained on {splits.count('train')} of these photographs" in alarm
+        and f"{SEEN[splits.index('train')]}" in alarm
+        for alarm in said["alarms"]
+    )
+    named = [alarm for alarm in said["alarms"] if alarm.startswith("Names of patients")]
+    assert split_of["12_left"] == "train" and "too (1): 12 (train)." in named[0]
+
+
+def test_what_the_model_was_made_of_is_an_alarm_and_its_own_test_split_is_none():
+    found = {
+        "identical": [
+            {"id": "a", "training_id": "x", "split": "train"},
+            {"id": "a", "training_id": "y", "split": "train"},
+            {"id": "b", "training_id": "z", "split": "validation"},
+            {"id": "c", "training_id": "w", "split": "test"},
+        ],
+        "photographs": {"train": 1, "validation": 1, "test": 1},
+        "patients": [
+            {"patient": "p", "splits": ["test"]},
+            {"patient": "q", "splits": ["test", "train"]},
+        ],
+    }
+    trained, chosen, names = leakage.training_alarms(found)
+    assert trained.startswith("The model was trained on 1 of these photographs")
+    assert "a = x, a = y." in trained
+    assert chosen.startswith(
+        "The model's checkpoint, threshold and calibration were chosen on 1 of"
+    )
+    assert "b = z." in chosen
+    assert names.startswith("Names of patients") and "too (1): q (test, train). If" in names
+
+
+def test_the_page_says_nothing_of_splits_that_these_photographs_have_not(page, elsewhere):
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", page.read_text())).split())
+    for words in ("Images in test", "Split, ", "Split by", "Strata of the split", "Shared names"):
+        assert words not in text, words
+    assert f"Photographs {elsewhere} " in text
+    assert "In the model's own data set, too identical once prepared:" in text
+    assert "of these photographs, " in text  # PPV and NPV hold at the share of the abnormal.
+
+
+def test_the_same_call_again_prepares_nothing_and_without_the_data_says_so(
+    page, elsewhere, workdir
+):
+    shards = sorted((page.parent / "data").glob("test-*"))
+    before = [shard.stat().st_mtime_ns for shard in shards]
+    assert len(shards) >= 3
+    evaluate_external.run(photographs(elsewhere), workdir=workdir, data_dir=None)
+    assert [shard.stat().st_mtime_ns for shard in shards] == before
+    said = json.loads((page.parent / "metrics.json").read_text())
+    assert not said["elsewhere"]["compared"] and not said["elsewhere"]["identical"]
+    assert any("give its data set with --data_dir" in notice for notice in said["notices"])
+
+
+def test_other_photographs_of_the_same_name_are_refused(page, elsewhere, workdir, tmp_path):
+    other = Path(shutil.copytree(elsewhere, tmp_path / "other"))
+    with (other / "grades.csv").open("a") as stream:
+        stream.write("new9.png,B,0\n")
+    with pytest.raises(ValueError, match="another --name, or pass --overwrite"):
+        evaluate_external.run(photographs(other), workdir=workdir, data_dir=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "test"}, "--name=test is a split"),
+        ({"name": "../x"}, "cannot be the name of a report"),
+        ({"name": "other", "label_column": "level"}, "no column 'level'.*Set --label_column to"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_the_words_of_the_flags(elsewhere, workdir, changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_external.run(photographs(elsewhere, **changes), workdir=workdir, data_dir=None)
+
+
+def test_without_threshold_or_of_arrays_a_model_is_refused(workdir, elsewhere, tmp_path):
+    run = Path(shutil.copytree(workdir, tmp_path / "run"))
+    bundle = json.loads((run / "bundle.json").read_text())
+    (run / "bundle.json").write_text(json.dumps({**bundle, "fitted": None}))
+    with pytest.raises(ValueError, match="--split=validation first"):
+        evaluate_external.run(photographs(elsewhere), workdir=run, data_dir=None)
+    bundle["manifest"]["prepared"] = manifest.ELSEWHERE
+    (run / "bundle.json").write_text(json.dumps(bundle))
+    with pytest.raises(ValueError, match="prepared outside of dr_tfx"):
+        evaluate_external.run(photographs(elsewhere), workdir=run, data_dir=None)
+
+
+def test_patients_and_twins_in_several_splits_are_alarms_with_names():
+    names = [f"p{i}" for i in range(7)]
+    twins = [
+        {"ids": ["a", "b"], "labels": [0, 0], "splits": ["train", "validation"]},
+        {"ids": ["c", "d"], "labels": [0, 1], "splits": ["train", "train"]},
+    ]
+    contract = {"shared_patients": 7, "shared_names": names, "twins": twins}
+    found = leakage.within(contract)
+    assert found == {"shared_patients": 7, "patients": names, "twins": twins[:1]}
+    patients, identical = leakage.alarms(found)
+    assert patients.startswith("7 patients have photographs in more than one split: p0, p1, p2")
+    assert "a (train) = b (validation)" in identical and "c (" not in identical
+    clean = leakage.within({**contract, "shared_patients": 0, "shared_names": [], "twins": []})
+    assert leakage.alarms(clean) == []
+
+
+def test_a_split_by_image_names_the_patients_it_parts(raw, tmp_path):
+    from tests.helpers.builds import build
+
+    spec = dataclasses.replace(eyepacs_like(), split=specs.Split(method="image", validation=0.25))
+    data = build(raw, tmp_path / "data", spec=spec)
+    seen = {}
+    for example in leakage.examples(tmp_path / "data", data):
+        seen.setdefault(example.patient, set()).add(example.split)
+    shared = sorted(patient for patient, splits in seen.items() if len(splits) > 1)
+    assert shared and data.shared_patients == len(shared)
+    assert list(data.shared_names) == shared[: manifest.NAMED_PATIENTS]

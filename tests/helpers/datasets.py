@@ -1,0 +1,90 @@
+"""A tiny data set written record by record, without the build job: examples that name themselves.
+
+Every pixel of an example holds its own number, so that a test can tell which examples it was given.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest, records
+from dr_tfx.statistics import operating_points
+from dr_tfx.tasks.binary import fitting
+
+COUNTS = {"train": (24, 6, 3), "validation": (5, 4, 2)}  # Examples by label.
+
+
+def fitted(threshold: float) -> fitting.Fitted:
+    """A decision at the threshold, as if an evaluation of validation had chosen it."""
+    points = (
+        operating_points.OperatingPoint("youden", None, threshold),
+        operating_points.OperatingPoint("min_sensitivity", 0.872, threshold / 2),
+    )
+    return fitting.Fitted("validation", points, {"max": threshold, "mean": threshold}, 1.5)
+
+
+def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Experiment:
+    """Three labels, the last two of them positive, and no augmentation."""
+    augmentation = training.pop("augmentation", {"horizontal_flip": False})
+    return specs.from_config(
+        {
+            "dataset": {
+                "label_names": ["a", "b", "c"],
+                "recipe": {"size": size, "encoding": encoding},
+            },
+            "task": {"label_map": [0, 1, 1]},
+            "model": {"weights": "none"},
+            "training": {"epochs": 3, "batch_size": 8, "augmentation": augmentation, **training},
+        }
+    )
+
+
+def write(
+    folder: Path, spec: specs.DatasetSpec, *, shard_examples: int = 7, fingerprint: str = "test"
+) -> manifest.Manifest:
+    """Writes shards and manifest; the n-th example has pixel value n % 256 and the id `n<n>`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number, shards = 0, []
+    for split, counts in COUNTS.items():
+        for label, count in enumerate(counts):
+            parts = -(-count // shard_examples)
+            for part in range(parts):
+                name = f"{split}-{label}.tfrecord-{part:05d}-of-{parts:05d}"
+                with (folder / name).open("wb") as stream:
+                    writer = records.RecordWriter(stream)
+                    for _ in range(min(shard_examples, count - part * shard_examples)):
+                        writer.write(_example(number, label, spec))
+                        number += 1
+                shards.append(
+                    manifest.Shard(name, split, label, writer.records, writer.bytes, writer.sha256)
+                )
+    result = manifest.Manifest(
+        dataset=spec,
+        fingerprint=fingerprint,
+        libraries={},
+        rows=number,
+        written=number,
+        rejected={},
+        counts={},
+        patients={},
+        shared_patients=0,
+        twins=(),
+        unlabelled=0,
+        shards=tuple(shards),
+    )
+    manifest.write_text(folder / manifest.FILE_NAME, result.to_json())
+    return result
+
+
+def _example(number: int, label: int, spec: specs.DatasetSpec) -> bytes:
+    image = np.full((spec.recipe.size, spec.recipe.size, 3), number % 256, np.uint8)
+    return records.example(
+        {
+            records.IMAGE_ENCODED: records.encode_image(image, spec.recipe.encoding),
+            records.IMAGE_FORMAT: spec.recipe.encoding,
+            records.IMAGE_ID: f"n{number}",
+            records.IMAGE_PATIENT: f"p{number // 2}",
+            records.LABEL_PREFIX + spec.label_column: label,
+        }
+    )

@@ -1,0 +1,302 @@
+"""The training stream: balanced, complete, reproducible; evaluation in order; augmentation."""
+
+import contextlib
+import itertools
+import math
+import time
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+
+from dr_tfx.config import specs
+from dr_tfx.input_pipeline import batch_readers, loader
+from dr_tfx.machine import resources
+from tests.helpers import datasets
+
+STRATA = {0: range(0, 24), 1: range(24, 30), 2: range(30, 33)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    return path, datasets.write(path, datasets.experiment().dataset)
+
+
+def epochs_seen(folder, *, first_step=0, epochs=3, encoding="raw", **training):
+    """The numbers of the examples of each epoch, in order, and their targets."""
+    path, data = folder
+    experiment = datasets.experiment(epochs=epochs, **training)
+    stream, steps = loader.train_batches(path, data, experiment, first_step=first_step)
+    batches = list(itertools.islice(stream, epochs * steps - first_step))
+    numbers = np.concatenate([b["image"][:, 0, 0, 0] for b in batches]).astype(int)
+    targets = np.concatenate([b["target"][:, 0] for b in batches]).astype(int)
+    if first_step:
+        return numbers, targets
+    return numbers.reshape(epochs, -1), targets.reshape(epochs, -1)
+
+
+def test_an_epoch_is_two_times_the_majority_and_balanced(folder):
+    numbers, targets = epochs_seen(folder, epochs=40)
+    assert numbers.shape == (40, 48)
+    positives = (numbers >= 24).mean()
+    assert abs(positives - 0.5) < 4 * math.sqrt(0.25 / numbers.size)
+    # Within the positive class the labels keep their 6 : 3.
+    last = (numbers >= 30).mean()
+    assert abs(last - 0.5 / 3) < 4 * math.sqrt(1 / 6 * 5 / 6 / numbers.size)
+    assert np.array_equal(targets, (numbers >= 24).astype(int))
+
+
+def test_an_exact_mix_holds_by_count_in_every_epoch(folder):
+    numbers, _ = epochs_seen(folder, epochs=4, mix="exact")
+    for epoch in numbers:
+        by_label = [(np.isin(epoch, list(members))).sum() for members in STRATA.values()]
+        assert by_label == [24, 16, 8]
+        assert sorted(set(epoch) & set(range(24))) == list(range(24))
+    assert not np.array_equal(numbers[0], numbers[1])
+
+
+def test_without_balance_an_epoch_is_the_training_split(folder):
+    numbers, _ = epochs_seen(folder, balance="none", epochs=2, batch_size=11)
+    assert numbers.shape == (2, 33)
+    exact, _ = epochs_seen(folder, balance="none", epochs=2, batch_size=11, mix="exact")
+    assert sorted(exact[0]) == sorted(exact[1]) == list(range(33))
+
+
+def test_labels_are_drawn_by_their_weights(folder):
+    numbers, _ = epochs_seen(folder, label_weights=(2.0, 1.0, 1.0), mix="exact", epochs=2)
+    assert [(np.isin(numbers[0], list(m))).mean() for m in STRATA.values()] == [0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(("mix", "error"), [("exact", 1.5 / 48), ("random", 4 * 0.5 / 48**0.5)])
+def test_the_mix_fades_from_balanced_to_natural(folder, mix, error):
+    numbers, _ = epochs_seen(folder, epochs=4, anneal_epochs=2, mix=mix)
+    shares = [(epoch >= 24).mean() for epoch in numbers]
+    natural = 9 / 33
+    expected = [0.5, (0.5 + natural) / 2, natural, natural]
+    assert np.allclose(shares, expected, atol=error)
+
+
+@pytest.mark.parametrize("mix", ["random", "exact"])
+def test_no_example_comes_twice_before_all_of_its_label_came_once(folder, mix):
+    seen = epochs_seen(folder, epochs=5, mix=mix)[0].ravel()  # Passes cross the ends of epochs.
+    for members in STRATA.values():
+        of_label = seen[np.isin(seen, list(members))]
+        passes = [
+            of_label[i : i + len(members)].tolist() for i in range(0, len(of_label), len(members))
+        ]
+        assert all(len(set(part)) == len(part) for part in passes)
+        assert len({tuple(part) for part in passes[:-1]}) > 1 or len(passes) < 3
+
+
+def test_the_stream_is_a_function_of_seed_and_step(folder):
+    whole, _ = epochs_seen(folder, epochs=7)  # 42 steps, which are drawn 16 at a time.
+    again, _ = epochs_seen(folder, epochs=7)
+    other, _ = epochs_seen(folder, epochs=7, seed=1)
+    assert np.array_equal(whole, again)
+    for step in (1, 5, 8, 16, 35):
+        resumed, _ = epochs_seen(folder, epochs=7, first_step=step)
+        assert np.array_equal(whole.ravel()[step * 8 :], resumed)
+    assert not np.array_equal(whole[0], whole[1])
+    assert not np.array_equal(whole[0], other[0])
+
+
+def test_it_begins_anywhere_with_batches_that_no_block_is_a_multiple_of(folder):
+    # 37 * 300 examples are in the third block of 4,096 numbers, and in the third 16 steps.
+    path, data = folder
+    experiment = datasets.experiment(batch_size=300)
+
+    def seen(first_step):
+        batches, _ = loader.train_batches(path, data, experiment, first_step=first_step)
+        with contextlib.closing(batches):
+            return [
+                (b["image"][:, 0, 0, 0], b["draws"])
+                for b in itertools.islice(batches, 41 - first_step)
+            ]
+
+    for (image, draws), (same_image, same_draws) in zip(seen(0)[37:], seen(37), strict=True):
+        assert np.array_equal(image, same_image) and np.array_equal(draws, same_draws)
+
+
+def test_what_reads_runs_from_the_call_on_and_ends_with_close(folder):
+    path, data = folder
+
+    def running():
+        processes = psutil.Process().children()
+        return {p.pid for p in processes if batch_readers.__name__ in " ".join(p.cmdline())}
+
+    before = running()
+    batches, _ = loader.train_batches(path, data, datasets.experiment())
+    assert len(running() - before) == loader._reading(specs.Training(), data.dataset.recipe, 8)[0]
+    batches.close()
+    assert not running() - before
+
+
+def test_draws_are_a_function_of_seed_and_step_too(folder):
+    path, data = folder
+    experiment = datasets.experiment()
+
+    def draws(first_step):
+        batches = loader.train_batches(path, data, experiment, first_step=first_step)[0]
+        return np.concatenate([b["draws"] for b in itertools.islice(batches, 40 - first_step)])
+
+    whole = draws(0)
+    for step in (4, 16, 35):
+        assert np.array_equal(whole[step * 8 :], draws(step))
+    assert whole.min() >= 0 and whole.max() < 1 and len(np.unique(whole)) > 0.99 * whole.size
+
+
+def workers_see(path, data, experiment, workers, batches):
+    """The numbers of the examples that each worker sees, in order, and the names of its shards."""
+    seen = []
+    for worker in range(workers):
+        stream, _ = loader.train_batches(path, data, experiment, worker=worker, workers=workers)
+        with contextlib.closing(stream):
+            images = [batch["image"] for batch in itertools.islice(stream, batches)]
+        assert images[0].shape == (experiment.training.batch_size // workers, 32, 32, 3)
+        seen.append(np.concatenate(images)[:, 0, 0, 0].astype(int))
+    return seen
+
+
+@pytest.mark.parametrize("mix", ["random", "exact"])
+@pytest.mark.parametrize(("workers", "parts"), [(2, (12, 3)), (3, (8, 2))])
+def test_workers_see_equal_parts_of_each_label_and_none_what_another_sees(
+    folder, workers, parts, mix
+):
+    path, data = folder
+    experiment = datasets.experiment(batch_size=12, mix=mix)
+    seen = workers_see(path, data, experiment, workers, 60)
+    for label, count in zip((0, 1), parts, strict=True):
+        members = [numbers[np.isin(numbers, STRATA[label])] for numbers in seen]
+        assert sorted(np.concatenate([np.unique(own) for own in members])) == list(STRATA[label])
+        for own in members:
+            passes = own[: len(own) // count * count].reshape(-1, count)
+            assert all(len(set(part)) == count for part in passes)
+    shares = np.array([(numbers >= 24).mean() for numbers in seen])
+    assert np.all(abs(shares - 0.5) < 4 * 0.5 / math.sqrt(len(seen[0])))
+    # Each has chance of its own.
+    assert not np.array_equal(*[numbers[:100] >= 24 for numbers in seen[:2]])
+
+
+def test_workers_go_on_at_any_step(folder):
+    path, data = folder
+
+    def seen(first_step):
+        stream, _ = loader.train_batches(
+            path, data, datasets.experiment(), first_step=first_step, worker=1, workers=2
+        )
+        with contextlib.closing(stream):
+            batches = list(itertools.islice(stream, 40 - first_step))
+        return [np.concatenate([b[name] for b in batches]) for name in ("image", "draws", "target")]
+
+    whole = seen(0)
+    for step in (1, 16, 35):
+        assert all(np.array_equal(a[step * 4 :], b) for a, b in zip(whole, seen(step), strict=True))
+
+
+def test_a_class_weighs_what_the_config_says(folder):
+    path, data = folder
+    settings = {"class_weights": (1.0, 3.0), "balance": "none"}
+    stream, _ = loader.train_batches(path, data, datasets.experiment(**settings))
+    for batch in itertools.islice(stream, 6):
+        target, weight = batch["target"][:, 0], batch["weight"]
+        assert np.array_equal(weight, np.where(target == 1, 3, 1))
+
+
+def test_png_shards_give_the_same_batches(folder, tmp_path):
+    experiment = datasets.experiment(encoding="png", size=32)
+    data = datasets.write(tmp_path, experiment.dataset)
+    raw, _ = epochs_seen(folder)
+    png, _ = epochs_seen((tmp_path, data))
+    assert np.array_equal(raw, png)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_evaluation_is_complete_in_order_and_untouched(tmp_path, encoding):
+    experiment = datasets.experiment(encoding=encoding)
+    data = datasets.write(tmp_path, experiment.dataset)
+    dataset = loader.evaluation_dataset(tmp_path, data, "validation", batch_size=4)
+    assert not dataset.options().autotune.enabled  # Whose thread may be waited for at the end.
+    batches = list(dataset)
+    images = np.concatenate([b["image"].numpy() for b in batches])
+    assert images.dtype == np.uint8 and images.shape == (11, 32, 32, 3)
+    assert np.array_equal(images[:, 3, 5, 1], np.arange(33, 44))
+    assert [i for b in batches for i in b["id"].numpy()] == [
+        f"n{i}".encode() for i in range(33, 44)
+    ]
+    assert (
+        np.concatenate([b["label"].numpy() for b in batches]).tolist()
+        == [0] * 5 + [1] * 4 + [2] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("memory", "ahead"), [(10, range(1, 4)), (80, range(4, 8)), (1e5, range(8, 41))]
+)
+def test_an_evaluation_has_no_more_ahead_than_its_memory_holds(
+    tmp_path, monkeypatch, memory, ahead
+):
+    """Memory in pictures. Ten batches of five are taken at once, for which it would have more."""
+    monkeypatch.setattr(datasets, "COUNTS", {"validation": (500, 30, 20)})
+    experiment, parsed, parse = datasets.experiment(), [], loader._parse
+
+    def counted(batch, dataset):
+        with tf.control_dependencies([tf.py_function(lambda: parsed.append(1), [], [])]):
+            return parse(tf.identity(batch), dataset)
+
+    monkeypatch.setattr(loader, "_parse", counted)
+    data = datasets.write(tmp_path, experiment.dataset, shard_examples=100)
+    batches = iter(
+        loader.evaluation_dataset(
+            tmp_path, data, "validation", batch_size=5, memory=memory * 3 * 32**2
+        )
+    )
+    for _ in range(7):
+        for _ in range(10):
+            next(batches)
+        time.sleep(0.2)
+    assert len(parsed) - 70 in ahead
+
+
+def test_a_class_without_examples_is_refused(folder):
+    path, data = folder
+    experiment = datasets.experiment()
+    plain = specs.to_dict(experiment)
+    plain["dataset"]["label_names"] = ["a", "b", "c", "d"]
+    plain["task"]["label_map"] = [0, 0, 0, 1]
+    with pytest.raises(ValueError, match="no example of class 'positive'"):
+        loader.train_batches(path, data, specs.from_config(plain))
+
+
+def test_a_shard_that_was_changed_is_refused_by_name(tmp_path):
+    data = datasets.write(tmp_path, datasets.experiment().dataset)
+    shard = data.shards_of("train")[0]
+    with (tmp_path / shard.name).open("r+b") as stream:
+        stream.seek(200)
+        stream.write(b"x")
+    batches, steps = loader.train_batches(tmp_path, data, datasets.experiment())
+    named = f"{shard.name} is damaged .* --overwrite"
+    with pytest.raises(ValueError, match=named):
+        list(itertools.islice(batches, steps))
+
+
+@pytest.mark.parametrize(
+    ("cores", "size", "encoding", "gigabytes", "processes", "ahead"),
+    [
+        (2, 512, "raw", 30, 1, 4),
+        (2, 512, "png", 30, 2, 5),
+        (64, 512, "raw", 30, 8, 11),
+        (64, 512, "raw", 4, 3, 3),  # A twentieth of 4 GB: 3 batches of 64 * 512 * 512 * 3 bytes.
+        (64, 512, "raw", 0.5, 1, 1),
+        (2, 96, "raw", 30, 1, 12),
+        (2, 128, "raw", 30, 1, 7),  # 24 MB.
+    ],
+)
+def test_reading_ahead_is_sized_from_cores_and_the_ceiling_of_memory(
+    monkeypatch, cores, size, encoding, gigabytes, processes, ahead
+):
+    monkeypatch.setattr(resources, "cores", lambda: cores)
+    training = specs.Training(max_memory_gb=gigabytes)
+    recipe = specs.Recipe(size=size, encoding=encoding)
+    assert loader._reading(training, recipe, 64) == (processes, ahead)

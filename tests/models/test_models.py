@@ -1,0 +1,286 @@
+"""Architecture, freezing, precision, losses, and a bundle that loads without custom code."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs import reference
+from dr_tfx.config import specs
+from dr_tfx.inference import predict
+from dr_tfx.models import models
+from dr_tfx.tasks.binary import heads
+from tests.helpers import datasets
+
+
+def changed(**model):
+    plain = specs.to_dict(datasets.experiment())
+    plain["model"].update(model)
+    return specs.from_config(plain)
+
+
+def reference_experiment():
+    config = reference.get_config()
+    config.model.weights = "none"
+    return specs.from_config(config)
+
+
+def test_the_reference_network_is_r1s():
+    model = models.build(reference_experiment())
+    assert model.input_shape == (None, 96, 96, 3) and model.output_shape == (None, 1)
+    names = [layer.name for layer in model.layers]
+    kinds = [type(layer).__name__ for layer in model.layers[names.index("average_pool") :]]
+    assert kinds == [
+        "GlobalAveragePooling2D",
+        "BatchNormalization",
+        "Dropout",
+        "Dense",
+        "BatchNormalization",
+        "Dropout",
+        "Dense",
+        "Dropout",
+        "Dense",
+    ]
+    dense = [x.units for x in model.layers if isinstance(x, keras.layers.Dense)]
+    assert dense == [256, 128, 1]
+    rates = [x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)]
+    assert rates == [0.5, 0.3, 0.2]
+
+
+def test_the_reference_fine_tunes_the_last_fifty_layers_with_their_batch_norm():
+    model = models.build(reference_experiment())
+    backbone = model.layers[: [x.name for x in model.layers].index("average_pool")]
+    plain = keras.applications.MobileNetV2((96, 96, 3), include_top=False, weights=None).layers
+    last = {layer.name for layer in plain[-50:]}
+    trainable = {x.name for x in backbone if x.trainable and x.name not in ("pixels",)}
+    assert trainable - {"input_scaling"} == last
+    assert any(isinstance(x, keras.layers.BatchNormalization) and x.trainable for x in backbone)
+
+
+def test_frozen_batch_norm_does_not_move_in_training(tmp_path):
+    donor = keras.applications.MobileNetV2((32, 32, 3), include_top=False, weights=None)
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    weights = str(tmp_path / "donor.weights.h5")
+    for batch_norm, moves in (("frozen", False), ("trainable", True)):
+        model = models.build(changed(weights=weights, batch_norm=batch_norm))
+        assert np.array_equal(
+            model.get_layer("Conv_1").get_weights()[0], donor.get_layer("Conv_1").get_weights()[0]
+        )
+        before = model.get_layer("Conv_1_bn").get_weights()
+        model(tf.random.stateless_uniform((4, 32, 32, 3), (1, 2)) * 255, training=True)
+        after = model.get_layer("Conv_1_bn").get_weights()
+        assert (not all(map(np.array_equal, before, after))) == moves
+
+
+def test_without_weights_the_whole_backbone_learns_with_usable_momentum():
+    model = models.build(changed(weights="none"))
+    assert all(layer.trainable for layer in model.layers)
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) == 52 and {x.momentum for x in norms} == {0.9}
+
+
+@pytest.mark.parametrize(("scaling", "low", "high"), [("backbone", -1, 1), ("unit", 0, 1)])
+def test_input_scaling(scaling, low, high):
+    layer = models.build(changed(input_scaling=scaling)).get_layer("input_scaling")
+    assert np.allclose(layer(np.array([[0.0, 255.0]], np.float32)), [[low, high]])
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "avg_max"])
+def test_pooling(pooling):
+    model = models.build(changed(pooling=pooling))
+    assert model.get_layer("score").kernel.shape[0] == (2560 if pooling == "avg_max" else 1280)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"backbone": "AlexNet"}, "expected one of MobileNetV2"),
+        ({"weights": "no/such.weights.h5"}, "no such file"),
+    ],
+)
+def test_a_wrong_backbone_or_weights_is_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        models.build(changed(**model))
+
+
+def test_a_file_that_holds_no_weights_is_refused(tmp_path):
+    path = tmp_path / "wrong.weights.h5"
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(ValueError, match="does not hold weights of MobileNetV2"):
+        models.build(changed(weights=str(path)))
+
+
+@pytest.mark.parametrize("said", ["[Errno -3] no such host", "[Errno -3] no such host."])
+def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, said):
+    constructor, *scaling = models.BACKBONES["MobileNetV2"]
+
+    def fails(*, weights, **others):
+        if weights == "imagenet":
+            raise Exception(said)  # As Keras does.
+        return constructor(weights=weights, **others)
+
+    monkeypatch.setitem(models.BACKBONES, "MobileNetV2", (fails, *scaling))
+    with pytest.raises(ValueError, match=r"be downloaded: .* no such host\. Without network, giv"):
+        models.build(changed(weights="imagenet"))
+
+
+def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():
+    expected = "float32" if not tf.config.list_physical_devices("GPU") else None
+    assert expected is None or models.choose_precision("auto") == expected
+    assert models.choose_precision("mixed_bfloat16") == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "expected"),
+    [
+        ("GPU", (6, 1), "float32"),
+        ("GPU", (7, 0), "mixed_float16"),
+        ("GPU", (8, 0), "mixed_bfloat16"),
+        ("GPU", (9, 0), "mixed_bfloat16"),
+        ("TPU", None, "mixed_bfloat16"),
+        ("CPU", None, "float32"),
+    ],
+)
+def test_precision_auto_is_what_the_first_accelerator_is_fast_at(
+    device, capability, expected, monkeypatch
+):
+    def devices(kind=None):
+        return [device] if kind == device else []
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", devices)
+    monkeypatch.setattr(tf.config, "list_physical_devices", devices)
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
+    assert models.choose_precision("auto") == expected
+    assert models.choose_precision("float32") == "float32"
+
+
+def test_mixed_precision_keeps_weights_and_output_in_float32():
+    models.set_precision("mixed_bfloat16")
+    try:
+        model = models.build(datasets.experiment())
+        assert model.get_layer("Conv_1").compute_dtype == "bfloat16"
+        assert model.get_layer("score").compute_dtype == "float32"
+        output = model(np.zeros((1, 32, 32, 3), np.float32))
+        assert output.dtype == tf.float32
+    finally:
+        models.set_precision("float32")
+
+
+def test_targets_follow_the_label_map():
+    head = heads.make(datasets.experiment().task)
+    assert head.encode(tf.constant([0, 1, 2, 0])).numpy().tolist() == [[0], [1], [1], [0]]
+
+
+@pytest.fixture(scope="module")
+def bundle_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    experiment = datasets.experiment()
+    data = datasets.write(folder / "data", experiment.dataset)
+    models.save_bundle(
+        folder,
+        models.build(experiment),
+        experiment=experiment,
+        data=data,
+        precision="float32",
+        best_epoch=1,
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("precision", "settings"),
+    [
+        ("float32", {}),
+        (
+            "mixed_bfloat16",
+            {
+                "backbone": "EfficientNetV2B0",
+                "pooling": "avg_max",
+                "hidden": [8],
+                "dropout": [0.1, 0.1],
+                "head_batch_norm": True,
+            },
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.get("backbone", "MobileNetV2"),
+)
+def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
+    precision, settings, tmp_path
+):
+    """In a process that knows Keras and nothing of this package."""
+    experiment = changed(**settings)
+    images = np.random.default_rng(1).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    models.set_precision(precision)
+    try:
+        models.save_bundle(
+            tmp_path,
+            models.build(experiment),
+            experiment=experiment,
+            data=datasets.write(tmp_path / "data", experiment.dataset),
+            precision=precision,
+            best_epoch=1,
+        )
+    finally:
+        models.set_precision("float32")
+    np.save(tmp_path / "images.npy", images)
+    here = models.load_bundle(tmp_path).model(images).numpy()[:, 0]
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('dr_tfx', 'tensorflow_addons')));"
+        "import keras, numpy as np; folder = sys.argv[1];"
+        "x = np.load(folder + '/images.npy');"
+        "model = keras.models.load_model(folder + '/model.keras');"
+        "print(*np.asarray(model(x))[:, 0]);"
+        "model.load_weights(folder + '/model.weights.h5');"
+        "print(*np.asarray(model(x))[:, 0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        assert np.allclose([float(v) for v in line.split()], here, atol=1e-5)
+
+
+def test_what_was_fitted_is_kept_in_the_bundle(bundle_dir):
+    assert models.load_bundle(bundle_dir).threshold is None
+    fitted = datasets.fitted(1 / 3)
+    models.save_fitted(bundle_dir, fitted)
+    bundle = models.load_bundle(bundle_dir)
+    assert bundle.fitted == fitted
+    assert bundle.threshold == 1 / 3
+
+
+def test_a_folder_without_bundle_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no finished training"):
+        models.load_bundle(tmp_path)
+
+
+def test_scores_of_a_split_are_those_of_its_arrays(bundle_dir):
+    bundle = models.load_bundle(bundle_dir)
+    frame = predict.predict_split(bundle, bundle_dir / "data", "validation")
+    assert frame["id"].tolist() == [f"n{i}" for i in range(33, 44)]
+    assert frame["stratum"].tolist() == [0] * 5 + [1] * 4 + [2] * 2
+    assert frame["target"].tolist() == [0] * 5 + [1] * 6
+    images = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(33, 44)])
+    scores = predict.view_scorer(bundle)(tf.constant(images)).numpy()
+    assert np.allclose(scores.mean(axis=1), frame["score"], atol=1e-6)
+
+
+def test_a_damaged_shard_is_refused_with_a_way_out(bundle_dir, tmp_path):
+    data = datasets.write(tmp_path, datasets.experiment().dataset)
+    shard = tmp_path / data.shards_of("validation")[0].name
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged.*--overwrite"):
+        predict.predict_split(models.load_bundle(bundle_dir), tmp_path, "validation")
+
+
+def test_another_build_is_refused_though_its_recipe_is_the_same(bundle_dir, tmp_path):
+    datasets.write(tmp_path, datasets.experiment().dataset, fingerprint="another")
+    with pytest.raises(ValueError, match="not the data set that the model was trained on"):
+        predict.predict_split(models.load_bundle(bundle_dir), tmp_path, "validation")

@@ -1,0 +1,156 @@
+"""Photographs from .zip archives, the damaged ones among them."""
+
+import concurrent.futures
+import pickle
+import shutil
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from beam_jobs.build_examples import job
+from beam_jobs.sources import archives, find_source
+from dr_tfx.preprocessing import images
+from tests.helpers.drawn import eyepacs_like
+from tests.helpers.places import archive
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_is_read_as_it_is_by_several_threads(raw, tmp_path, method):
+    source = find_source.open_source(str(archive(raw, tmp_path / "Train.ZIP", compression=method)))
+    listed = dict(source.names())
+    assert listed == {f"train/{p.name}": p.stat().st_size for p in raw.glob("*.jpeg")}
+    again = pickle.loads(pickle.dumps(source))
+    wanted = sorted(listed) * 10
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for name, data in zip(wanted, pool.map(again.read, wanted), strict=True):
+            assert data == (raw / Path(name).name).read_bytes()
+    assert source.path("train/10_left.jpeg") == f"{tmp_path}/Train.ZIP/train/10_left.jpeg"
+
+
+def test_an_archive_gives_the_shards_of_its_folder(raw, tmp_path):
+    shards = []
+    for image_dir in (raw, archive(raw, tmp_path / "train.zip")):
+        out = tmp_path / f"out{len(shards)}"
+        made = job.build(
+            eyepacs_like(),
+            image_dir=str(image_dir),
+            labels=str(raw / "labels.csv"),
+            output_dir=str(out),
+        )
+        assert made.written == 40 and made.unlabelled == 0
+        shards.append({path.name: path.read_bytes() for path in out.glob("*.tfrecord-*")})
+    assert shards[0] == shards[1] and len(shards[0]) > 4
+
+
+def test_a_replaced_archive_is_read_anew(raw, tmp_path):
+    for content in (b"first", b"second"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            packed.writestr("x.png", content)
+        assert archives.open_archive(str(tmp_path / "a.zip")).read("x.png") == content
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_is_a_reject_and_the_others_are_read(raw, tmp_path, method):
+    path = archive(raw, tmp_path / "a.zip", compression=method)
+    with zipfile.ZipFile(path) as packed:
+        middle = packed.getinfo("train/15_left.jpeg")
+    data = bytearray(path.read_bytes())
+    start = middle.header_offset + middle.compress_size // 2
+    data[start : start + 200] = bytes(200)
+    path.write_bytes(data)
+    source = archives.open_archive(str(path))
+    with pytest.raises(images.RejectedImage, match="unreadable: damaged in its archive"):
+        source.read("train/15_left.jpeg")
+    assert source.read("train/15_right.jpeg") == (raw / "15_right.jpeg").read_bytes()
+
+
+def flagged(path: Path, *, at: int, value: int) -> Path:
+    """An archive whose table of contents has another byte in each of its entries."""
+    data = bytearray(path.read_bytes())
+    entry = data.find(b"PK\x01\x02")
+    while entry >= 0:
+        data[entry + at] = value
+        entry = data.find(b"PK\x01\x02", entry + 4)
+    path.write_bytes(data)
+    return path
+
+
+def test_archives_that_cannot_be_used_are_refused(raw, tmp_path):
+    whole = archive(raw, tmp_path / "whole.zip")
+    (tmp_path / "cut.zip").write_bytes(whole.read_bytes()[:-500])
+    with pytest.raises(ValueError, match=r"cut.zip is not a whole .zip archive.*unzip -t"):
+        archives.open_archive(str(tmp_path / "cut.zip"))
+    shutil.copy(whole, tmp_path / "secret.zip")
+    flagged(tmp_path / "secret.zip", at=8, value=1)
+    with pytest.raises(ValueError, match=r"10_left.jpeg is encrypted\. Unpack it"):
+        archives.open_archive(str(tmp_path / "secret.zip"))
+    shutil.copy(whole, tmp_path / "deflate64.zip")
+    flagged(tmp_path / "deflate64.zip", at=10, value=9)
+    with pytest.raises(ValueError, match=r"by method 9, neither stored nor deflated\. Unpack it"):
+        archives.open_archive(str(tmp_path / "deflate64.zip"))
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as packed:
+        packed.writestr("train.zip", b"")
+    with pytest.raises(ValueError, match=r"holds no photographs .*only train.zip.*unpacked"):
+        archives.open_archive(str(tmp_path / "outer.zip"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{6: 255}, {9: 8, 46: 0xFF}], ids=["version", "name that is not UTF-8"]
+)
+def test_an_archive_with_a_damaged_table_of_contents_is_refused(raw, tmp_path, changes):
+    path = archive(raw, tmp_path / "a.zip")
+    for at, value in changes.items():
+        flagged(path, at=at, value=value)
+    with pytest.raises(ValueError, match=r"a.zip is not a whole .zip archive.*unzip -t"):
+        archives.open_archive(str(path))
+
+
+def moved(path: Path) -> None:
+    """The table of contents says to be elsewhere, so that members are before the file's start."""
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06") + 16
+    struct.pack_into("<I", data, end, struct.unpack_from("<I", data, end)[0] + 1_000_000)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change", [moved, lambda path: flagged(path, at=8, value=0x20)], ids=["place", "patch"]
+)
+def test_a_member_that_cannot_be_opened_is_a_reject(raw, tmp_path, change):
+    path = archive(raw, tmp_path / "a.zip")
+    change(path)
+    source = archives.open_archive(str(path))
+    with pytest.raises(images.RejectedImage, match="unreadable: damaged in its archive"):
+        source.read("train/10_left.jpeg")
+
+
+def test_a_member_that_is_gone_is_a_reject_and_a_sick_disk_is_not(raw, tmp_path, monkeypatch):
+    source = archives.open_archive(str(archive(raw, tmp_path / "a.zip")))
+    with pytest.raises(images.RejectedImage, match="unreadable: .*no item named"):
+        source.read("train/gone.jpeg")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        source.read("train/10_left.jpeg")
+
+
+@pytest.mark.parametrize("says, reason", [(30_000_000, "too_large"), (100, "unreadable")])
+def test_a_bomb_in_an_archive_is_not_inflated(tmp_path, monkeypatch, says, reason):
+    monkeypatch.setattr(images, "MAX_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression=zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("x.png", bytes(30_000_000))
+    for at, value in enumerate(struct.pack("<I", says), start=24):
+        flagged(tmp_path / "a.zip", at=at, value=value)
+    source = archives.open_archive(str(tmp_path / "a.zip"))
+    tracemalloc.start()
+    with pytest.raises(images.RejectedImage) as caught:
+        source.read("x.png")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert caught.value.reason == reason and peak < 1_000_000

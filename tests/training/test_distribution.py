@@ -1,0 +1,277 @@
+"""Several devices: the same run as on one, and refusals."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dr_tfx.config import specs
+from dr_tfx.models import models
+from dr_tfx.training import distribution
+from tests.helpers import datasets
+
+CODE = """
+import json, os, sys
+from pathlib import Path
+import absl.logging
+import numpy as np
+import tensorflow as tf
+absl.logging.set_verbosity("info")
+cpu = tf.config.list_physical_devices("CPU")[0]
+logical = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1])
+tf.config.set_logical_device_configuration(cpu, logical)
+sys.path.insert(0, "")
+from tests.helpers import backbones
+from dr_tfx.config import specs
+from dr_tfx.input_pipeline import loader
+from dr_tfx.machine import resources
+from dr_tfx.training import train
+if "LOOKS" in os.environ:  # The ceiling of memory is reached after so many looks.
+    looks = iter([1.0] * int(os.environ["LOOKS"]))
+    resources.SECONDS, resources.tree_gb = 0.0, lambda: next(looks, 31.0)
+if len(sys.argv) > 5:  # This process takes steps of what so many workers see, together.
+    give, workers = loader.train_batches, int(sys.argv[5])
+    def together(*args, **kwargs):
+        kwargs |= {"workers": workers}
+        parts = [give(*args, **kwargs | {"worker": worker}) for worker in range(workers)]
+        batches = zip(*(stream for stream, _ in parts))
+        joined = ({k: np.concatenate([part[k] for part in b]) for k in b[0]} for b in batches)
+        return joined, parts[0][1]
+    loader.train_batches = together
+experiment = specs.from_config(json.loads(sys.argv[2]))
+train.train(experiment, data_dir=Path(sys.argv[3]), workdir=Path(sys.argv[4]))
+"""
+
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ["epoch", "loss", "auc", "accuracy", "val_loss", "val_auc"]
+
+
+def small(*, dropout=0.0, **training):
+    """A small network, in which everything learns, BatchNorm too."""
+    made = datasets.experiment(**{"epochs": 2, **training})
+    model = dataclasses.replace(
+        made.model,
+        backbone="small_norm",
+        hidden=(8,),
+        head_batch_norm=True,
+        dropout=(dropout, dropout),
+    )
+    return dataclasses.replace(made, model=model)
+
+
+def command(devices, experiment, data_dir, workdir):
+    settings = json.dumps(specs.to_dict(experiment))
+    return [sys.executable, "-c", CODE, str(devices), settings, str(data_dir), str(workdir)]
+
+
+def run(devices, experiment, data_dir, workdir, *, workers=()):
+    line = [*command(devices, experiment, data_dir, workdir), *map(str, workers)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@contextlib.contextmanager
+def two_workers(experiment, data_dir, workdir, *, theirs=None, other=None, looks=None):
+    """Two processes of one run, killed at the end if they are not through.
+
+    The second one may have settings and a folder of its own, and meet its ceiling of memory after
+    some looks.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        addresses = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    first = experiment, data_dir, workdir
+    second = theirs or experiment, data_dir, other or workdir
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+        if index == 1 and looks:
+            environment["LOOKS"] = str(looks)
+        processes.append(
+            subprocess.Popen(
+                command(1, *(second if index else first)),
+                cwd=ROOT,
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_two_devices_learn_what_one_learns_from_the_same_batches(tmp_path):
+    data_dir = tmp_path / "data"
+    experiment = small()  # Dropout draws other masks for each device.
+    datasets.write(data_dir, experiment.dataset)
+    histories = []
+    for devices in (1, 2):
+        process = run(devices, experiment, data_dir, tmp_path / str(devices))
+        assert process.returncode == 0, process.stderr
+        assert ("divided among 2 devices" in process.stderr) == (devices == 2)
+        histories.append(pd.read_csv(tmp_path / str(devices) / "history.csv"))
+    one, two = (history[FIGURES].to_numpy() for history in histories)
+    assert np.allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_two_devices_go_on_exactly_after_a_kill(tmp_path):
+    """With a BatchNorm that learns, and dropout."""
+    experiment = small(dropout=0.2, epochs=4, checkpoint_steps=1, deterministic=True)
+    data_dir, whole, killed = (tmp_path / name for name in ("data", "whole", "killed"))
+    datasets.write(data_dir, experiment.dataset)
+    assert run(2, experiment, data_dir, whole).returncode == 0
+    line = command(2, experiment, data_dir, killed)
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 300
+        while not any(p.name > "step-00000008" for p in killed.glob("checkpoints/last/step-*")):
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    process = run(2, experiment, data_dir, killed)
+    assert process.returncode == 0 and "Resuming after step" in process.stderr, process.stderr
+    one, two = (pd.read_csv(folder / "history.csv") for folder in (whole, killed))
+    cost = ["seconds", "input_wait", "peak_memory_gb"]
+    pd.testing.assert_frame_equal(one.drop(columns=cost), two.drop(columns=cost), check_exact=True)
+    weights = [models.load_bundle(folder).model.get_weights() for folder in (whole, killed)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+MASKS = """
+import keras, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from dr_tfx import distribution, train, training_loop
+strategy = distribution.strategy(2)
+train._seed(0, deterministic=True)
+with strategy.scope():
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5, name="dropout")])
+reseed = training_loop._dropout_seeder(model, 0)
+@tf.function
+def masks(step):
+    reseed(step, None)
+    def on_device():
+        reseed(step, tf.distribute.get_replica_context().replica_id_in_sync_group)
+        return tf.cast(model(tf.ones((1, 64)), training=True) > 0, tf.int32)
+    return strategy.experimental_local_results(strategy.run(on_device))
+for step in (3, 4, 3):
+    print("".join(str(x) for mask in masks(tf.constant(step, tf.int64)) for x in mask.numpy()[0]))
+"""
+
+
+def test_dropout_is_a_function_of_step_and_device():
+    line = [sys.executable, "-c", MASKS]
+    found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    first, other, again = ((row[:64], row[64:]) for row in found.split())
+    assert first == again
+    assert len({*first, *other}) == 4
+    assert all(16 < mask.count("1") < 48 for mask in (*first, *other))
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
+    experiment = datasets.experiment(batch_size=7)
+    datasets.write(tmp_path, experiment.dataset)
+    process = run(2, experiment, tmp_path, tmp_path / "run")
+    assert "batch_size is 7, which 2 devices cannot share equally" in process.stderr
+
+
+def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp_path):
+    """Though one meets its ceiling of memory, in a step and in validation, and one is killed."""
+    data_dir, folder = tmp_path / "data", tmp_path / "two"
+    experiment = small(epochs=4, checkpoint_steps=2)
+    datasets.write(data_dir, experiment.dataset)
+    process = run(1, experiment, data_dir, tmp_path / "one", workers=[2])
+    assert process.returncode == 0, process.stderr
+
+    # A look at the start, and one before each step: full before the third of six, which is taken;
+    # then at the start, before each of three steps, and in the validation after them.
+    for looks, step in ((3, 3), (4, 6)):
+        with two_workers(experiment, data_dir, folder, looks=looks) as workers:
+            logs = [worker.communicate(timeout=300)[1] for worker in workers]
+        for log, who in zip(
+            logs, ("Another worker has reached its own", "The run uses 31.00 GB"), strict=True
+        ):
+            assert who in log and f"The run is saved at step {step}." in log
+        states = [state.name for state in (folder / "checkpoints" / "last").iterdir()]
+        assert states == [f"step-{step:08d}"] and not (folder / "history.csv").exists()
+
+    with two_workers(experiment, data_dir, folder, other=tmp_path / "other") as workers:
+        logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert "cross_device_ops" not in logs[0]
+    assert f"this one finds 6 steps finished in {folder}, and another" in logs[0]
+    assert f"this one finds 0 steps finished in {tmp_path / 'other'}, and another" in logs[1]
+
+    with two_workers(experiment, data_dir, folder) as workers:
+        until = time.monotonic() + 300
+        states = folder / "checkpoints" / "last"
+        while all(state.name < "step-00000007" for state in states.iterdir()):
+            assert time.monotonic() < until and workers[0].poll() is None, workers[0].stderr.read()
+            time.sleep(0.01)
+        workers[1].terminate()
+        assert workers[1].wait(timeout=60) == -signal.SIGTERM
+        assert "Another worker of TF_CONFIG has ended" in workers[0].communicate(timeout=300)[1]
+        assert workers[0].returncode == 1
+    shutil.copytree(folder, tmp_path / "alone")
+
+    with two_workers(experiment, data_dir, folder) as workers:
+        logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], logs
+    assert "Resuming after step" in logs[0] and "took the steps" not in logs[0]
+    one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
+    assert np.allclose(one[FIGURES], two[FIGURES], rtol=1e-3, atol=1e-6)
+    assert (folder / "bundle.json").is_file()
+    # One of them writes, in each life that comes to the end of an epoch.
+    assert len(list((folder / "tensorboard" / "train").iterdir())) == 2
+
+    process = run(1, experiment, data_dir, tmp_path / "alone")
+    assert process.returncode == 0, process.stderr
+    assert "2 workers took the steps so far, from here on 1 do" in process.stderr
+
+
+def test_workers_of_different_settings_are_refused(tmp_path):
+    datasets.write(tmp_path / "data", small().dataset)
+    with two_workers(small(), tmp_path / "data", tmp_path / "run", theirs=small(seed=1)) as workers:
+        logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert all("ValueError: The workers do not have the same config." in log for log in logs)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("localhost", 0)) as taken:
+        address = f"localhost:{taken.getsockname()[1]}"
+        cluster = {"worker": [address, "localhost:1"]}
+        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
+        line = [
+            sys.executable,
+            "-c",
+            "from dr_tfx.training import distribution; distribution.strategy(2)",
+        ]
+        environment = {**os.environ, "TF_CONFIG": task}
+        process = subprocess.run(
+            line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+    assert "ConnectionError: This worker cannot listen at its address" in process.stderr
+
+
+def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    with pytest.raises(ValueError, match="TF_CONFIG is no JSON object"):
+        distribution.strategy(8)

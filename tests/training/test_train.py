@@ -1,0 +1,386 @@
+"""Training: what it leaves behind, refusals, and going on after a kill."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html import unescape
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+from dr_tfx.evaluation import evaluate
+from dr_tfx.input_pipeline import loader
+from dr_tfx.machine import resources
+from dr_tfx.models import models
+from dr_tfx.training import board, checkpoints, loop, objectives, train
+from tests.helpers import (
+    backbones,  # noqa: F401 - `small`.
+    datasets,
+)
+
+CODE = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from tests.helpers import backbones
+from dr_tfx.config import specs
+from dr_tfx.training import train
+experiment = specs.from_config(json.loads(sys.argv[1]))
+train.train(experiment, data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))
+"""
+
+BFLOAT16, FLOAT16 = 0.02, 0.005  # Relative differences of a short run from float32's.
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    datasets.write(folder, datasets.experiment().dataset)
+    return folder
+
+
+def start(experiment, data_dir, workdir):
+    arguments = [json.dumps(specs.to_dict(experiment)), str(data_dir), str(workdir)]
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *arguments, root],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def small(*, dropout=0.2, **training):
+    """`datasets.experiment` with a backbone that is traced in no time."""
+    made = datasets.experiment(**training)
+    model = dataclasses.replace(made.model, backbone="small", dropout=(dropout,))
+    return dataclasses.replace(made, model=model)
+
+
+def exact(**training):
+    """Bit-identical from one run to the next, with everything random that there is."""
+    augmentation = {"horizontal_flip": True, "rotation": 0.1}
+    training = {"checkpoint_steps": 1, "augmentation": augmentation, **training}
+    return datasets.experiment(deterministic=True, **training)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    process = start(exact(), data_dir, workdir)
+    assert process.communicate() and process.returncode == 0
+    return workdir
+
+
+def tags(folder):
+    events = event_accumulator.EventAccumulator(str(folder), {"tensors": 0})
+    return set(events.Reload().Tags()["tensors"])
+
+
+def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
+    history = pd.read_csv(undisturbed / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    figures = ["loss", "val_loss", "val_auc", "learning_rate", "seconds"]
+    assert history[figures].notna().all(axis=None)
+    assert history["input_wait"].between(0, 1).all()
+    assert history["peak_memory_gb"].between(0.1, 10).all()
+    bundle = json.loads((undisturbed / "bundle.json").read_text())
+    assert bundle["best_epoch"] == history["val_auc"].idxmax() + 1
+    assert bundle["precision"] == "float32"
+    assert tags(undisturbed / "tensorboard" / "train") >= {
+        *("epoch_loss", "epoch_auc", "epoch_accuracy", "epoch_learning_rate"),
+        *("epoch_input_wait", "epoch_peak_memory_gb", "epoch_alarms"),
+    }
+    validation = tags(undisturbed / "tensorboard" / "validation")
+    figures = {"epoch_loss", "epoch_auc", "epoch_accuracy", "epoch_predicted_positive"}
+    assert validation == figures
+    assert not list(undisturbed.rglob("*tmp*"))
+
+
+def kill_at(process, workdir, step):
+    """SIGKILLs the process group once a state at `step` or later is there."""
+    state = workdir / "checkpoints" / "last"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        steps = [int(p.name[5:13]) for p in state.glob("step-*") if not p.name.endswith(".tmp")]
+        if max(steps, default=0) >= step:
+            break
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupted_run(
+    undisturbed, data_dir, tmp_path
+):
+    experiment, killed = exact(), tmp_path / "run"
+    rng = np.random.default_rng(7)
+    for first, last in ((2, 6), (7, 11), (13, 16)):  # One in each of the three epochs of 6 steps.
+        process = start(experiment, data_dir, killed)
+        kill_at(process, killed, rng.integers(first, last, endpoint=True))
+        assert not (killed / "bundle.json").exists()
+
+    process = start(experiment, data_dir, killed)
+    _, log = process.communicate()
+    assert process.returncode == 0, log.decode()
+    assert b"epoch 1/3" not in log and b"epoch 3/3" in log
+    expected, found = (pd.read_csv(w / "history.csv") for w in (undisturbed, killed))
+    cost = ["seconds", "input_wait", "peak_memory_gb"]
+    pd.testing.assert_frame_equal(
+        found.drop(columns=cost), expected.drop(columns=cost), check_exact=True
+    )
+    weights = [models.load_bundle(w).model.get_weights() for w in (killed, undisturbed)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
+    """Nothing improves. So after epochs 3 and 5 the rate is halved, and epoch 6 is the last."""
+    experiment = small(
+        epochs=20,
+        learning_rate=1e-7,
+        plateau_patience=2,
+        early_stopping_monitor="val_auc",
+        early_stopping_patience=5,
+        checkpoint_steps=1,
+    )
+    for step in (9, 14, 27):  # In epochs 2, 3 and 5, of 6 steps each.
+        kill_at(start(experiment, data_dir, tmp_path), tmp_path, step)
+        assert not (tmp_path / "bundle.json").exists()
+    process = start(experiment, data_dir, tmp_path)
+    _, log = process.communicate()
+    assert process.returncode == 0 and b"epoch 4/20" not in log, log.decode()
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert np.allclose(history["learning_rate"], np.array([1, 1, 1, 0.5, 0.5, 0.25]) * 1e-7)
+
+
+def test_a_finished_run_is_left_alone(undisturbed, data_dir):
+    before = (undisturbed / "model.keras").stat().st_mtime_ns
+    train.train(exact(), data_dir=data_dir, workdir=undisturbed)
+    assert (undisturbed / "model.keras").stat().st_mtime_ns == before
+
+
+def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
+    with pytest.raises(ValueError, match="config.training.epochs: there 3, now 4"):
+        train.train(exact(epochs=4), data_dir=data_dir, workdir=undisturbed)
+
+
+def test_a_refusal_names_each_setting_alone(undisturbed, data_dir):
+    other = exact(augmentation={"horizontal_flip": True, "rotation": 0.1, "zoom": 0.5})
+    with pytest.raises(ValueError, match=r"config\. config\.training\.augmentation\.zoom: there 0"):
+        train.train(other, data_dir=data_dir, workdir=undisturbed)
+
+
+def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, monkeypatch):
+    wrong = datasets.experiment()
+    wrong = dataclasses.replace(wrong, model=dataclasses.replace(wrong.model, weights="/nope.h5"))
+    workdir = tmp_path / "run"
+    with pytest.raises(ValueError, match="no such file"):
+        train.train(wrong, data_dir=data_dir, workdir=workdir)
+    monkeypatch.setattr(train, "_fit", lambda *_, **__: pytest.fail("claimed"))
+    with pytest.raises(pytest.fail.Exception, match="claimed"):
+        train.train(datasets.experiment(), data_dir=data_dir, workdir=workdir)
+    assert [path.name for path in workdir.iterdir()] == [checkpoints.CONFIG_FILE]
+    with pytest.raises(ValueError, match="holds a run of another config"):
+        train.train(wrong, data_dir=data_dir, workdir=workdir)
+
+
+def test_data_of_another_recipe_is_refused_naming_the_field(data_dir, tmp_path):
+    with pytest.raises(ValueError, match=r"config.dataset.recipe.size: config 64, data 32"):
+        train.train(datasets.experiment(size=64), data_dir=data_dir, workdir=tmp_path)
+
+
+def test_no_data_set_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=manifest.FILE_NAME):
+        train.train(datasets.experiment(), data_dir=tmp_path, workdir=tmp_path / "run")
+
+
+def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
+    experiment = small(learning_rate=3e-2, select_by="val_loss")  # Up and down.
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    bundle = models.load_bundle(tmp_path)
+    history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
+    data = manifest.load(data_dir)
+    batches = loader.validation_dataset(data_dir, data, experiment)
+    bundle.model.compile(loss=objectives.loss(experiment))
+    loss = bundle.model.evaluate(batches, verbose=0)
+    assert loss == pytest.approx(history.min(), rel=1e-3)
+    assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
+
+
+def test_a_training_that_diverges_says_so(data_dir, tmp_path):
+    experiment = datasets.experiment(learning_rate=1e30, select_by="val_loss", epochs=1)
+    with pytest.raises(ValueError, match="diverged"):
+        train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+
+
+def test_a_training_that_collapses_is_called_so_at_once_and_on_its_report(
+    data_dir, tmp_path, caplog
+):
+    """Steps so large that every score is exactly 0 or exactly 1, the same for all images."""
+    experiment = small(learning_rate=1e4, epochs=4)
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["val_predicted_positive"].isin([0, 1]).all()
+    began = [r.getMessage() for r in caplog.records if r.getMessage().startswith("ALARM: for 3")]
+    assert len(began) == 3 == history["alarms"].iloc[2]
+    one, chance, majority = began
+    assert re.search(
+        r"100.0 % of the validation images .* at threshold 0.5, .* AUC of its scores is 0.500", one
+    )
+    assert "The validation AUC, 0.500, is not above what guessing gives" in chance
+    assert "The validation accuracy at threshold 0.5" in majority
+
+    caplog.clear()
+    page = evaluate.evaluate(workdir=tmp_path, data_dir=data_dir, split="validation")
+    alarms = json.loads((page.parent / "metrics.json").read_text())["alarms"]
+    assert alarms[0].startswith("100.0 % of the decisions are ")
+    assert "is compatible with guessing" in alarms[1]
+    text = unescape(page.read_text())
+    box = text[text.index('role="alert"') : text.index('aria-label="Headline"')]
+    assert all(alarm in box and f"ALARM: {alarm}" in caplog.messages for alarm in alarms)
+
+
+def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one(
+    data_dir, tmp_path, monkeypatch
+):
+    limited = small(epochs=1, max_memory_gb=7.0)
+    monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
+    before = pytest.raises(resources.MemoryCeilingError, match=r"7\.50 GB .* allows 7 GB")
+    with before:
+        train.train(limited, data_dir=data_dir, workdir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    looks = iter([1.0, 2.0])
+    monkeypatch.setattr(resources, "tree_gb", lambda: next(looks, 7.5))
+    monkeypatch.setattr(resources, "SECONDS", 0.0)
+    message = r"saved at step 2\. Lower config.training.batch_size .* raise --max_memory_gb"
+    with pytest.raises(resources.MemoryCeilingError, match=message):
+        train.train(limited, data_dir=data_dir, workdir=tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints" / "last").iterdir()] == ["step-00000002"]
+
+    monkeypatch.setattr(resources, "tree_gb", lambda: 7.5)
+    higher = small(epochs=1, max_memory_gb=8.0, checkpoint_steps=3)
+    train.train(higher, data_dir=data_dir, workdir=tmp_path)
+    assert pd.read_csv(tmp_path / "history.csv")["peak_memory_gb"].tolist() == [7.5]
+
+
+def test_at_the_ceiling_during_validation_nothing_of_the_epoch_is_lost(
+    data_dir, tmp_path, monkeypatch
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train.train(small(deterministic=True), data_dir=data_dir, workdir=whole)
+    monkeypatch.setattr(resources, "SECONDS", 0.0)
+    monkeypatch.setattr(resources, "tree_gb", lambda: 1.0)
+    validate = loop.Loop.validate
+
+    def large(*arguments):
+        monkeypatch.setattr(resources, "tree_gb", lambda: 31.0)
+        return validate(*arguments)
+
+    monkeypatch.setattr(loop.Loop, "validate", large)
+    with pytest.raises(resources.MemoryCeilingError, match=r"uses 31\.00 GB .* saved at step 6\."):
+        train.train(small(deterministic=True), data_dir=data_dir, workdir=cut)
+    assert not (cut / "history.csv").exists()
+    monkeypatch.setattr(loop.Loop, "validate", validate)
+    monkeypatch.setattr(resources, "tree_gb", lambda: 1.0)
+    train.train(small(deterministic=True), data_dir=data_dir, workdir=cut)
+    one, two = (pd.read_csv(run / "history.csv") for run in (whole, cut))
+    measured = ["seconds", "input_wait", "peak_memory_gb"]
+    assert two["peak_memory_gb"].tolist() == [31.0, 1.0, 1.0]
+    pd.testing.assert_frame_equal(
+        one.drop(columns=measured), two.drop(columns=measured), check_exact=True
+    )
+
+
+def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
+    experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
+    monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
+    monkeypatch.setattr(board.Board, "before", stop_after_two)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+        monkeypatch.undo()
+        train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    finally:
+        models.set_precision("float32")
+    assert models.load_bundle(tmp_path).precision == "mixed_bfloat16"
+
+
+def stop_after_two(tensorboard, step):
+    if step == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
+    experiment = small(epochs=4)  # Of 6 steps.
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path, profile=True)
+    assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
+    losses = {}
+    try:
+        for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+            # Dropout draws other numbers in another precision.
+            experiment = small(precision=precision, dropout=0.0)
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
+            history = pd.read_csv(tmp_path / precision / "history.csv")
+            losses[precision] = history["loss"].to_numpy()
+    finally:
+        models.set_precision("float32")
+    assert losses["float32"][-1] < 0.95 * losses["float32"][0]
+    # 8 and 11 bits of mantissa.
+    assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=BFLOAT16)
+    assert losses["mixed_float16"] == pytest.approx(losses["float32"], rel=FLOAT16)
+
+
+def test_gradients_that_underflow_in_float16_are_kept_by_scaling_the_loss():
+    try:
+        models.set_precision("mixed_float16")
+        keras.utils.set_random_seed(1)
+        first = keras.layers.Dense(3, name="first")
+        last = keras.layers.Dense(1, dtype="float32", name="last")
+        model = keras.Sequential([keras.Input((4,)), first, last])
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    finally:
+        models.set_precision("float32")
+    last.set_weights([np.full((3, 1), 1e-9, np.float32), np.zeros(1, np.float32)])
+    pixels, target = tf.ones((2, 4)), tf.ones((2, 1))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(pixels) - target) ** 2)
+    assert not np.any(tape.gradient(loss, first.trainable_weights[0]))  # 1e-9 is 0 in float16.
+    before = first.get_weights()[0]
+    model.optimizer.build(model.trainable_variables)
+    model.train_step((pixels, target))
+    assert "LossScale" in type(model.optimizer).__name__
+    assert np.all(first.get_weights()[0] != before)
+
+
+def test_flags_override_the_config_and_the_ceiling_ends_the_command_in_one_line(data_dir, tmp_path):
+    settings = json.dumps(specs.to_dict(datasets.experiment()))
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        "import json, ml_collections\n"
+        f"get_config = lambda: ml_collections.ConfigDict(json.loads({settings!r}))\n"
+    )
+    flags = [f"--config={config}", f"--data_dir={data_dir}", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "dr_tfx.cli.train", *flags, "--max_memory_gb=0.01"]
+    root = Path(__file__).parents[2]
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
+    assert last.startswith("error: The run uses") and "allows 0.01 GB" in last
+    assert not (tmp_path / "run").exists()
