@@ -26,27 +26,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dr_tfx.config import specs
+from dr_tfx import tasks
 from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, gradcam
-from dr_tfx.models import models
-from dr_tfx.tasks.binary import heads
+from dr_tfx.models import bundles, network
 
 OURS = "gradcam"
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down")
 Contender = Callable[[], int]  # Does its work once; gives the number of images.
 
 
-def bundle(backbone: str, size: int, views: tuple[str, ...]) -> models.Bundle:
+def bundle(backbone: str, size: int, views: tuple[str, ...]) -> bundles.Bundle:
     """An untrained model with the default head."""
     config = {
         "dataset": {"recipe": {"size": size}},
         "model": {"backbone": backbone, "weights": "none"},
         "evaluation": {"views": views},
     }
-    experiment = specs.from_config(config)
+    experiment = tasks.from_config(config)
     keras.utils.set_random_seed(0)
-    model = models.build(experiment)
+    model = network.build(experiment)
     data = manifest.Manifest(
         dataset=experiment.dataset,
         fingerprint="",
@@ -61,7 +60,7 @@ def bundle(backbone: str, size: int, views: tuple[str, ...]) -> models.Bundle:
         unlabelled=0,
         shards=(),
     )
-    return models.Bundle(
+    return bundles.Bundle(
         model=model,
         experiment=experiment,
         manifest=data,
@@ -127,7 +126,7 @@ def contenders(arguments: argparse.Namespace, size: int) -> dict[str, Contender]
     images = rng.integers(0, 256, shape).astype(np.uint8)
     pixels = images.astype(np.float32)
     plain, viewed = (bundle(arguments.backbone, size, views) for views in (VIEWS[:1], VIEWS))
-    explained = heads.make(plain.experiment.task).explained
+    explained = tasks.of(plain.experiment).model.explained
 
     def counted(function: Callable[[np.ndarray], object]) -> Contender:
         def once() -> int:
@@ -180,7 +179,7 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=8, help="Images taken one by one a round.")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--methods", default="gradcam,gradcam++,hirescam", help="Of specs.METHODS.")
-    parser.add_argument("--backbone", default="MobileNetV2", help="Of models.BACKBONES.")
+    parser.add_argument("--backbone", default="MobileNetV2", help="Of network.BACKBONES.")
     arguments = parser.parse_args()
     for size in map(int, arguments.sizes.split(",")):
         measure(arguments, size)

@@ -96,9 +96,9 @@ def _consume(source: Any, size: int, batches: int, train: bool) -> None:
 def _training_step(size: int) -> Any:
     import tensorflow as tf
 
-    from dr_tfx.models import models
+    from dr_tfx.models import network
 
-    model = models.build(synthetic_examples.experiment(size))
+    model = network.build(synthetic_examples.experiment(size))
     optimizer = tf.keras.optimizers.Adam(1e-3)
     loss = tf.keras.losses.BinaryCrossentropy()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 
@@ -42,7 +43,7 @@ def experiment(
     size: int, *, encoding: str = "raw", batch_size: int = 64, augmentation: dict | None = None
 ) -> specs.Experiment:
     """Grade 0 against the others, at equal shares; no augmentation unless it is given."""
-    return specs.from_config(
+    return tasks.from_config(
         {
             "dataset": {
                 "label_names": [str(i) for i in range(len(EYEPACS))],

@@ -4,7 +4,7 @@
     python benchmarks/tta.py speed --size=224 --count=256
     python benchmarks/tta.py memory                        # 500 against 5,000 images
 
-`ours` is `predict.stream` over shards on disk, with the five views of the published recipe and
+`ours` is `scoring.stream` over shards on disk, with the five views of the published recipe and
 MobileNetV2: examples are read, shown in every view and scored, batch by batch.
 
 `speed` has three contenders in one process, in turn, --rounds times, after a turn that is not
@@ -89,13 +89,13 @@ def _bundle(folder: str, size: int) -> Any:
 
     from dr_tfx.config import specs
     from dr_tfx.dataset import manifest
-    from dr_tfx.models import models
+    from dr_tfx.models import bundles, network
 
     plain = synthetic_examples.experiment(size)
     evaluation = specs.Evaluation(views=VIEWS, batch_size=BATCH)
     experiment = dataclasses.replace(plain, evaluation=evaluation)
-    return models.Bundle(
-        model=models.build(experiment),
+    return bundles.Bundle(
+        model=network.build(experiment),
         experiment=experiment,
         manifest=manifest.load(Path(folder) / "data"),
         fitted=None,
@@ -106,11 +106,11 @@ def _bundle(folder: str, size: int) -> Any:
 
 
 def _ours(folder: str, bundle: Any) -> Callable[[], np.ndarray]:
-    from dr_tfx.inference import predict
+    from dr_tfx.inference import scoring
 
-    score, data_dir = predict.view_scorer(bundle), Path(folder) / "data"
+    score, data_dir = scoring.view_scorer(bundle), Path(folder) / "data"
     settings = {"data": bundle.manifest, "split": "train"}
-    return lambda: predict.stream(bundle, score, data_dir, **settings)["score"].to_numpy()
+    return lambda: scoring.stream(bundle, score, data_dir, **settings)["score"].to_numpy()
 
 
 def _images(folder: str, bundle: Any) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 import ml_collections
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The defaults of `specs.Experiment` as a ConfigDict that refuses unknown keys."""
-    defaults = specs.to_dict(specs.Experiment())
+    """Return the defaults of a binary task as a ConfigDict that refuses unknown keys."""
+    defaults = specs.to_dict(tasks.from_config({}))
     return ml_collections.ConfigDict(_tuples(defaults), allow_dotted_keys=False)
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -201,16 +201,20 @@ def too_many(rejects: pd.DataFrame, plan: Plan) -> str:
     )
 
 
-def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
+def summary(plan: Plan, *, classes: Sequence[str], class_of: Sequence[int]) -> dict[str, Any]:
     """The plan in numbers, JSON-ready: what `--plan` prints.
 
     Warns where the build is certain to be refused for its rejects.
+
+    Args:
+      plan: of the build.
+      classes: names of the classes of a task.
+      class_of: the class of each label, as a place in `classes`.
     """
     refused = too_many(plan.rejects, plan)
     if refused:
         _LOG.warning("the build will be refused: %s", refused)
-    class_of = np.asarray(task.label_map)
-    classes = plan.rows[["split"]].assign(label=class_of[plan.rows["label"]])
+    rows = plan.rows[["split"]].assign(label=np.asarray(class_of)[plan.rows["label"]])
     patients, shared = count_patients(plan.rows)
     shards = {name: len(rows) for name, rows in plan.shards()}
     return {
@@ -222,7 +226,7 @@ def summary(plan: Plan, task: specs.Task) -> dict[str, Any]:
         else "not looked for: no --image_dir",
         "unlabelled": len(plan.unlabelled),
         "counts": count_labels(plan.rows, plan.spec.label_names),
-        "classes": count_labels(classes, task.class_names),
+        "classes": count_labels(rows, classes),
         "patients": patients,
         "shared_patients": len(shared),
         "shards": {"number": len(shards), "records": shards},

@@ -60,8 +60,8 @@ from ml_collections import config_flags
 from beam_jobs.build_examples import job, planning
 from beam_jobs.runners import beam_flags
 from beam_jobs.sources import find_source
+from dr_tfx import tasks
 from dr_tfx.cli import console
-from dr_tfx.config import specs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
 _IMAGE_DIR = flags.DEFINE_string(
@@ -98,12 +98,14 @@ def main(argv: Sequence[str]) -> None:
                 raise ValueError(f"--{one} and --{other} are both given; expected one of them")
         if os.path.isdir(labels):
             raise ValueError(f"--labels={labels} is a folder; expected the CSV of the labels")
-        experiment = specs.from_config(_CONFIG.value)
+        experiment = tasks.from_config(_CONFIG.value)
         spec = experiment.dataset
         if _PLAN.value:
             source = find_source.open_photographs(place, spec.recipe) if place else None
             plan = planning.make_plan(spec, labels=labels, source=source, find_twins=False)
-            print(json.dumps(planning.summary(plan, experiment.task), indent=2))
+            data = tasks.of(experiment).data
+            told = planning.summary(plan, classes=data.groups, class_of=data.group_of)
+            print(json.dumps(told, indent=2))
             return
         made = job.build(
             spec,

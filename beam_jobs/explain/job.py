@@ -42,11 +42,11 @@ from beam_jobs.sources import find_source
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.explanation import localization
-from dr_tfx.models import models
+from dr_tfx.models import bundles
 from dr_tfx.storage import files
 
 SOURCE_FILE = "explain.json"
-_FORMAT = 2  # Of the parts' files: another one is not gone on with.
+_FORMAT = 3  # Of the parts' files: another one is not gone on with.
 _TRAINED_ON = (
     "The model was trained on these photographs: their heat maps flatter it, and their scores say "
     "little of others."
@@ -100,7 +100,7 @@ def explain(request: Request, options: PipelineOptions) -> Path:
         or the folder holds something else and `overwrite` is not set.
     """
     _check(request)
-    hashes = [_sha256(request.workdir / file) for file in (models.MODEL_FILE, models.BUNDLE_FILE)]
+    hashes = [_sha256(request.workdir / file) for file in (bundles.MODEL_FILE, bundles.BUNDLE_FILE)]
     version, views = " ".join(hashes), request.average_views
     logging.info("loading the model of %s", request.workdir)
     explainers = worker.load(request.workdir, version, request.methods, average_views=views)
@@ -122,9 +122,10 @@ def explain(request: Request, options: PipelineOptions) -> Path:
     _claim(request.output_dir, source, overwrite=request.overwrite)
     work = worker.ExplainPart(settings, given.inputs, request.output_dir)
     _run(given, work, options, request.output_dir)
-    if bundle.threshold is None:
+    if bundle.fitted is None:
         logging.warning(
-            "%s has no threshold yet: decisions at %s.", request.workdir, explain_with.threshold
+            "%s was not evaluated on validation yet: decisions are at the default threshold.",
+            request.workdir,
         )
     logging.info("drawing the figures and the page")
     results.write(
@@ -168,7 +169,7 @@ def _check(request: Request) -> None:
         )
 
 
-def _training(request: Request, bundle: models.Bundle) -> results.Training | None:
+def _training(request: Request, bundle: bundles.Bundle) -> results.Training | None:
     """The data set that the model was trained on, if it was given."""
     if request.data_dir is None:
         return None
@@ -188,7 +189,7 @@ def _masks(request: Request, parts: Sequence[units.Part]) -> mask_measures.Masks
 
 
 def _settings_source(
-    settings: worker.Settings, bundle: models.Bundle, *, model_hash: str
+    settings: worker.Settings, bundle: bundles.Bundle, *, model_hash: str
 ) -> dict[str, Any]:
     """What of the settings decides what is in the folder, for SOURCE_FILE."""
     return {
@@ -205,7 +206,7 @@ def _settings_source(
 
 def _given(
     request: Request,
-    bundle: models.Bundle,
+    bundle: bundles.Bundle,
     training: results.Training | None,
     *,
     threads: int,

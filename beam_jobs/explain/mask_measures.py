@@ -18,7 +18,7 @@ from beam_jobs.build_examples import label_table
 from beam_jobs.explain import units
 from dr_tfx.dataset import splits
 from dr_tfx.explanation import explainer, localization, perturbation
-from dr_tfx.inference import predict
+from dr_tfx.inference import scoring
 from dr_tfx.preprocessing import quality
 from dr_tfx.statistics import intervals, metrics
 
@@ -88,7 +88,7 @@ class Measurer:
         # Maps are of the photograph as it is, and so is the score that they are held against.
         evaluation = dataclasses.replace(bundle.experiment.evaluation, views=("identity",))
         experiment = dataclasses.replace(bundle.experiment, evaluation=evaluation)
-        self._score = predict.view_scorer(dataclasses.replace(bundle, experiment=experiment))
+        self._score = scoring.explained_scorer(dataclasses.replace(bundle, experiment=experiment))
 
     def measure(self, batch: Sequence[units.Seen]) -> Iterator[list[dict[str, Any]]]:
         """Rows of the table of every photograph: one a method and kind of lesion that it has.

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs.explain import heatmap_shards, worker
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.reports import pages
 
@@ -64,7 +65,7 @@ def render(
         photographs=len(index),
         has_labels=bool(index["label"].notna().any()),
         has_overlays=settings.overlays != "none",
-        classes=experiment.task.class_names,
+        classes=tasks.of(experiment).data.groups,
         threshold=threshold,
         method=method,
         alarms=alarms,
@@ -97,7 +98,7 @@ def _outside(outside: int, photographs: int) -> str:
 def _columns(index: pd.DataFrame, experiment: specs.Experiment) -> dict[str, Any]:
     """The rows, a list a column; -1 for a label or class that is not known."""
     shards, shard = np.unique(index["shard"].to_numpy(dtype=str), return_inverse=True)
-    names = list(experiment.task.class_names)
+    names = list(tasks.of(experiment).data.groups)
     return {
         "labels": list(experiment.dataset.label_names),
         "classes": names,

@@ -70,7 +70,7 @@ def write(
         parts,
         inputs,
         output_dir=output_dir,
-        class_names=experiment.task.class_names,
+        class_names=explain_with.bundle.kind.data.groups,
         method=explain_with.title,
         colormap=settings.colormap,
     )
@@ -79,7 +79,7 @@ def write(
         rejects,
         title=title,
         experiment=experiment,
-        threshold=explain_with.threshold,
+        threshold=_threshold(explain_with),
         method=explain_with.title,
         settings=settings,
         is_raw=inputs.is_raw,
@@ -97,13 +97,20 @@ def _index(
     split_of: Mapping[str, str] | None,
 ) -> pd.DataFrame:
     """The rows of these columns by id; with the split of the training's data set, if looked for."""
+    table = pd.DataFrame([json.loads(text) for text in explained["scores"]])
+    readings = explain_with.read(table)
     index = explained.assign(
-        decision=explained["score"].map(explain_with.decide).astype(str),
+        score=[reading.number for reading in readings],
+        decision=[reading.decision for reading in readings],
         outside=explained["outside"].astype(int),
     )[list(columns)]
     if split_of is not None:
         index["training_split"] = [split_of.get(name, "") for name in index["id"]]
     return index.sort_values("id", kind="stable", ignore_index=True)
+
+
+def _threshold(explain_with: explainer.Explainer) -> float:
+    return explain_with.read(pd.DataFrame({"score": [0.0]}))[0].answer["threshold"]
 
 
 def _in_training(
@@ -177,13 +184,12 @@ def _measures(
 def _read(parts: Sequence[units.Part], output_dir: Path) -> pd.DataFrame:
     """The rows of all parts."""
     numbers = dict.fromkeys(("label", "target", "outside"), "Int64")
-    text = dict.fromkeys(set(worker.COLUMNS) - {*numbers, "score"}, "str")
-    # No id is a number or missing, and no digit of a score is lost.
+    text = dict.fromkeys(set(worker.COLUMNS) - numbers.keys(), "str")
+    # No id is a number or missing.
     return pd.concat(
         pd.read_csv(
             heatmap_shards.index_path(output_dir, part.name),
             dtype=text | numbers,
-            converters={"score": lambda digits: float(digits or "nan")},
             keep_default_na=False,
             na_values={column: [""] for column in numbers},
         )

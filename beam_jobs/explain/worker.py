@@ -20,12 +20,12 @@ from beam_jobs.explain import heatmap_shards, mask_measures, units
 from dr_tfx.dataset import leakage, manifest, records
 from dr_tfx.explanation import explainer, gradcam, localization
 from dr_tfx.machine import resources
-from dr_tfx.models import models
+from dr_tfx.models import bundles
 from dr_tfx.storage import files
 
 OVERLAYS = ("full", "small", "none")
 COLUMNS = (
-    *("id", "label", "target", "score", "shard", "overlay"),
+    *("id", "label", "target", "scores", "shard", "overlay"),
     *("photograph", "ungradable", "outside", "digest", "measures", "reason", "detail"),
 )
 _LOADING = threading.Lock()
@@ -98,22 +98,24 @@ class ExplainPart(beam.DoFn):
         """Writes heat maps and overlays of a batch; gives the row of each when it is done."""
         if not usable:
             return
-        maps, scores = self._explainer(np.stack([seen.picture.rgb for seen in usable]))
+        maps, table = self._explainer(np.stack([seen.picture.rgb for seen in usable]))
         overlays = pool.map(functools.partial(self._draw, part=part), usable, maps)
         measured: Iterator[list[dict[str, Any]]] = itertools.repeat([], len(usable))
         if self._measurer:
             measured = self._measurer.measure(usable)
-        task = self._explainer.bundle.experiment.task
+        kind = self._explainer.bundle.kind
+        scores = table.to_dict("records")
         for seen, heatmap, score, overlay, measures in zip(
             usable, maps, scores, overlays, measured, strict=True
         ):
             item, rgb = seen.item, seen.picture.rgb
-            writer.write(heatmap_shards.record(item.id, heatmap, float(score)))
+            explained = float(score[kind.scores.explained])
+            writer.write(heatmap_shards.record(item.id, heatmap, explained))
             yield {
                 "id": item.id,
                 "label": item.label,
-                "target": None if item.label is None else task.label_map[item.label],
-                "score": float(score),
+                "target": None if item.label is None else kind.data.group_of[item.label],
+                "scores": json.dumps(score),
                 "shard": part.name,
                 "overlay": overlay,
                 "photograph": self._inputs.path(item),
@@ -174,7 +176,7 @@ def _load(
     workdir: Path, version: str, methods: tuple[str, ...], average_views: bool
 ) -> dict[str, explainer.Explainer]:
     del version  # Part of the cache's key.
-    bundle = models.load_bundle(workdir)
+    bundle = bundles.load(workdir)
     return {
         method: explainer.Explainer(bundle, method, average_views=average_views)
         for method in methods

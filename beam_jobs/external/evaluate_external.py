@@ -14,8 +14,8 @@ from beam_jobs.build_examples import job
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery
-from dr_tfx.inference import predict
-from dr_tfx.models import models
+from dr_tfx.inference import scoring
+from dr_tfx.models import bundles
 from dr_tfx.tasks.binary import summary
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.
@@ -54,7 +54,7 @@ def run(
       ValueError: nothing is fitted yet, the model was made of arrays, or the photographs cannot be
         evaluated.
     """
-    bundle = models.load_bundle(workdir)
+    bundle = bundles.load(workdir)
     name = _name(photographs)
     fitted = evaluate.require_fitted(bundle, workdir, name)
     if bundle.manifest.prepared == manifest.ELSEWHERE:
@@ -74,7 +74,7 @@ def run(
         shared = leakage.with_training(here, training_dir=data_dir, training=training)
     return evaluate.judge(
         bundle,
-        summary.checked(predict.predict_split(bundle, folder, SPLIT, external=True)),
+        summary.checked(scoring.predict_split(bundle, folder, SPLIT, external=True)),
         fitted=fitted,
         workdir=workdir,
         name=name,
@@ -105,7 +105,7 @@ def _name(photographs: Photographs) -> str:
     return name
 
 
-def _spec(bundle: models.Bundle, photographs: Photographs, name: str) -> specs.DatasetSpec:
+def _spec(bundle: bundles.Bundle, photographs: Photographs, name: str) -> specs.DatasetSpec:
     """The model's own settings, but for what belongs to these photographs."""
     given = {
         key: value
@@ -139,7 +139,7 @@ def _build(
 def _elsewhere(
     photographs: Photographs,
     data: manifest.Manifest,
-    bundle: models.Bundle,
+    bundle: bundles.Bundle,
     shared: dict[str, Any] | None,
 ) -> evaluate.Elsewhere:
     rejected = sum(data.rejected.values())
@@ -182,7 +182,7 @@ def _elsewhere(
 
 
 def _commands(
-    bundle: models.Bundle,
+    bundle: bundles.Bundle,
     photographs: Photographs,
     name: str,
     *,

@@ -51,55 +51,63 @@ _COLORMAP = flags.DEFINE_enum(
 )
 
 
+_WIDTH = 11  # Characters of a column of the table.
+
+
 def main(argv: Sequence[str]) -> None:
     """Reads the photographs that the arguments name; prints the table, then the folder."""
     if len(argv) < 2:
         raise app.UsageError("no photographs given")
     # Here, so that --help does not wait for TensorFlow.
-    from dr_tfx.explanation import explainer, photographs
-    from dr_tfx.models import models
+    from dr_tfx.explanation import photographs
+    from dr_tfx.models import bundles
 
     workdir = Path(_WORKDIR.value)
     output_dir = Path(_OUTPUT_DIR.value or workdir / "predictions")
     paths = photographs.find(argv[1:])
-    readings = []
+    found = []
     try:
-        bundle = models.load_bundle(workdir)
-        if bundle.threshold is None:
+        bundle = bundles.load(workdir)
+        if bundle.fitted is None:
             print(
-                f"note: {workdir} has no threshold yet; {explainer.DEFAULT_THRESHOLD} is used. "
-                "drtfx-evaluate --split=validation chooses one, and calibrates the score.",
+                f"note: {workdir} was not evaluated on validation yet: nothing is calibrated, and "
+                "decisions are at the default threshold. Run drtfx-evaluate --split=validation.",
                 file=sys.stderr,
             )
-        found = photographs.read_all(
+        names = bundle.kind.scores.answer_names
+        width = max(len("photograph"), *(len(str(path)) for path in paths))
+        print(f"{'photograph':<{width}}  {'  '.join(f'{name:>{_WIDTH}}' for name in names)}")
+        for one in photographs.read_all(
             bundle,
             paths,
             output_dir=output_dir,
             method=_METHOD.value,
             average_views=_AVERAGE_VIEWS.value,
             colormap=_COLORMAP.value,
-        )
-        width = max(len("photograph"), *(len(str(path)) for path in paths))
-        print(f"{'photograph':<{width}}  probability  score  decision")
-        for reading in found:
-            readings.append(reading)
-            print(f"{reading.photo:<{width}}  {_result(reading)}", flush=True)
-        photographs.write_table(readings, output_dir)
+        ):
+            found.append(one)
+            print(f"{one.photo:<{width}}  {_result(one, names)}", flush=True)
+        photographs.write_table(found, names, output_dir)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(output_dir)
-    if all(reading.rejected for reading in readings):
+    if all(one.rejected for one in found):
         sys.exit(1)
 
 
-def _result(reading: "photographs.Reading") -> str:
-    """What follows the photograph's name in its row."""
-    if reading.rejected:
-        return f"{'-':>11}  {'-':>5}  rejected ({reading.rejected})"
-    warning = f", ungradable: {reading.ungradable}" if reading.ungradable else ""
-    decision = f"{reading.decision} (threshold of the score {reading.threshold:.3f}{warning})"
-    probability = "-" if reading.probability is None else f"{reading.probability:.3f}"
-    return f"{probability:>11}  {reading.score:5.3f}  {decision}"
+def _result(one: "photographs.ReadPhotograph", names: Sequence[str]) -> str:
+    """Return what follows the photograph's name in its row."""
+    answer = one.reading.answer if one.reading else dict.fromkeys(names)
+    cells = (f"{_cell(answer[name]):>{_WIDTH}}" for name in names)
+    warning = f"  rejected ({one.rejected})" if one.rejected else ""
+    warning += f"  ungradable: {one.ungradable}" if one.ungradable else ""
+    return "  ".join(cells) + warning
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def run() -> None:

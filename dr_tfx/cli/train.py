@@ -25,8 +25,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from dr_tfx import tasks
 from dr_tfx.cli import console
-from dr_tfx.config import specs
 from dr_tfx.machine import resources
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         for flag in (_MAX_MEMORY_GB, _DETERMINISTIC):
             if flag.value is not None:
                 config.training[flag.name] = flag.value
-        experiment = specs.from_config(config)
+        experiment = tasks.from_config(config)
         resources.tune_malloc()
         from dr_tfx.training import train  # Here, so that --help and a wrong config do not wait.
 

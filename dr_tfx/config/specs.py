@@ -1,20 +1,19 @@
-"""What a run is: frozen, validated records of data set, task, model, training and evaluation.
+"""The settings of a run: frozen, validated records of data set, task, model and training.
 
 Configs are `ml_collections.ConfigDict`s only at the boundary (files in `configs/`, flags such as
-`--config.training.epochs=2`). `from_config` turns one into an `Experiment`, rejecting unknown keys,
-wrong types and settings that contradict each other before any work is done. The rest of the
-library sees these records and nothing else.
+`--config.training.epochs=2`). `dr_tfx.tasks.from_config` turns one into an `Experiment` with
+`read`, which rejects unknown keys, wrong types and settings that contradict each other before any
+work is done. The rest of the library sees these records and nothing else.
 """
 
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar
 
-OPTIMIZERS, LOSSES, METRICS = ("adam", "adamw", "sgd"), ("focal", "cross_entropy"), ("kappa",)
+OPTIMIZERS = ("adam", "adamw", "sgd")
 ADDONS = "tfa."
-_ADDONS_FOCAL = "SigmoidFocalCrossEntropy"
 VIEWS = (
     "identity",
     "left_right",
@@ -93,12 +92,10 @@ class DatasetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is predicted from an example's label."""
+    """What is predicted. Each kind of task adds its own settings in a subclass."""
 
     name: str = "task"
-    head: Literal["sigmoid"] = "sigmoid"
-    class_names: tuple[str, ...] = ("negative", "positive")
-    label_map: tuple[int, ...] = (0, 1)  # Label -> class.
+    kind: str = "binary"  # A name in dr_tfx.tasks.KINDS.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Model:
     `'as_pretrained'` treats random weights like pre-trained ones, as a naive recipe does.
     """
 
-    backbone: str = "MobileNetV2"  # Any name in models.BACKBONES.
+    backbone: str = "MobileNetV2"  # Any name in network.BACKBONES.
     weights: str = "imagenet"  # imagenet | none | path of a Keras .weights.h5 file.
     from_scratch: Literal["whole", "as_pretrained"] = "whole"
     trainable_layers: int = 50  # -1: all.
@@ -183,48 +180,67 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How the model is scored."""
+    """How the model is scored. Each kind of task adds its own settings in a subclass."""
 
     views: tuple[str, ...] = ("identity",)  # Test-time augmentation; some of VIEWS.
-    combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.
     batch_size: int = 64
-    # The operating point that decides; `min_*` is the one with the first bound of that setting.
-    threshold_rule: Literal["accuracy", "youden", "min_sensitivity", "min_specificity"] = "youden"
-    threshold_grid: tuple[float, float, float] = (0.01, 0.99, 0.01)  # First, last, step; for
-    # `accuracy` and the sweep. The other rules choose among the midpoints between all scores.
-    # Further points, reported beside it: the highest specificity at a sensitivity of at least so
-    # much, and the reverse. The defaults are what IDx-DR was cleared with (Abramoff et al. 2018).
-    min_sensitivity: tuple[float, ...] = (0.872,)
-    min_specificity: tuple[float, ...] = (0.907,)
     bootstrap_resamples: int = 2000
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything a run needs to know besides its folders."""
+_TaskT = TypeVar("_TaskT", bound=Task)
+_EvaluationT = TypeVar("_EvaluationT", bound=Evaluation)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[_TaskT, _EvaluationT]):
+    """Everything a run needs to know besides its folders.
+
+    The kind of task decides the classes of `task` and `evaluation`, which have its own settings.
+    """
 
     dataset: DatasetSpec = dataclasses.field(default_factory=DatasetSpec)
-    task: Task = dataclasses.field(default_factory=Task)
+    task: _TaskT
     model: Model = dataclasses.field(default_factory=Model)
     training: Training = dataclasses.field(default_factory=Training)
-    evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+    evaluation: _EvaluationT
 
 
-def from_config(config: Mapping[str, Any]) -> Experiment:
-    """Validates a ConfigDict (or nested mapping) and returns it as an `Experiment`.
+def read(
+    config: Mapping[str, Any], *, task: type[Task] = Task, evaluation: type[Evaluation] = Evaluation
+) -> Experiment:
+    """Return a ConfigDict, or nested mapping, as a validated `Experiment`.
+
+    The rules that span several groups of settings belong to the kind of task, and are not checked
+    here: `dr_tfx.tasks.from_config` checks both.
+
+    Args:
+      config: the settings that differ from the defaults.
+      task: the class of `Experiment.task`.
+      evaluation: the class of `Experiment.evaluation`.
 
     Raises:
       ConfigError: unknown key, wrong type, value out of range or contradicting settings; the
         message names the dotted key.
     """
-    experiment = _build(Experiment, config, "config")
+    classes = {"task": task, "evaluation": evaluation}
+    given = {group: config.get(group, {}) for group in classes}
+    experiment = _build(Experiment, {**config, **given}, "config", classes)
     _check_dataset(experiment.dataset)
-    _check_task(experiment.task, experiment.dataset)
     _check_model(experiment.model)
     _check_training(experiment.training)
-    _check_balance(experiment.training, experiment.task)
     _check_evaluation(experiment.evaluation)
     return experiment
+
+
+def read_dataset(settings: Mapping[str, Any]) -> DatasetSpec:
+    """Return the settings of a data set alone, validated.
+
+    Raises:
+      ConfigError: see `read`.
+    """
+    spec = _build(DatasetSpec, settings, "config.dataset")
+    _check_dataset(spec)
+    return spec
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
@@ -240,7 +256,8 @@ def _shallow(spec: Any) -> dict[str, Any]:
     return {k: to_dict(v) if dataclasses.is_dataclass(v) else v for k, v in fields.items()}
 
 
-def _build(kind: Any, config: Any, where: str) -> Any:
+def _build(kind: Any, config: Any, where: str, classes: Mapping[str, type] | None = None) -> Any:
+    """Return `config` as a record of the class `kind`; `classes` replace those of its fields."""
     if not hasattr(config, "keys"):
         raise ConfigError(f"{where} is {config!r}; expected a group of settings.")
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -250,7 +267,7 @@ def _build(kind: Any, config: Any, where: str) -> Any:
             f"{where} has no setting {', '.join(map(repr, unknown))}; "
             f"it knows {', '.join(sorted(fields))}. A typing error?"
         )
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind) | dict(classes or {})
     values = {}
     for key in config:
         path = f"{where}.{key}"
@@ -297,34 +314,35 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _require(holds: bool, message: str) -> None:
+def require(holds: bool, message: str) -> None:
+    """Raise a ConfigError with this message unless the condition holds."""
     if not holds:
         raise ConfigError(message)
 
 
 def _check_dataset(spec: DatasetSpec) -> None:
     labels, split, recipe = len(spec.label_names), spec.split, spec.recipe
-    _require(labels >= 2, "config.dataset.label_names needs at least two labels.")
-    _require(bool(spec.name), "config.dataset.name is empty.")
-    _require(
+    require(labels >= 2, "config.dataset.label_names needs at least two labels.")
+    require(bool(spec.name), "config.dataset.name is empty.")
+    require(
         16 <= recipe.size <= 4096,
         f"config.dataset.recipe.size is {recipe.size}; expected 16 to 4096 pixels.",
     )
-    _require(
+    require(
         recipe.clip_limit > 0 and recipe.tiles > 0,
         "config.dataset.recipe needs clip_limit and tiles above 0.",
     )
-    _require(
+    require(
         0 < split.validation < 1 and 0 <= split.test < 1 and split.validation + split.test < 1,
         f"config.dataset.split has validation={split.validation} and test={split.test}; "
         "expected fractions of the whole that leave something to train on.",
     )
-    _require(
+    require(
         not split.strata or len(split.strata) == labels,
         f"config.dataset.split.strata has {len(split.strata)} values for {labels} labels.",
     )
-    _require(spec.shard_examples > 0, "config.dataset.shard_examples must be above 0.")
-    _require(
+    require(spec.shard_examples > 0, "config.dataset.shard_examples must be above 0.")
+    require(
         0 <= spec.max_reject_rate <= 1, "config.dataset.max_reject_rate must be between 0 and 1."
     )
     if spec.patient_pattern:
@@ -332,154 +350,94 @@ def _check_dataset(spec: DatasetSpec) -> None:
             groups = re.compile(spec.patient_pattern).groups
         except re.error as error:
             raise ConfigError(f"config.dataset.patient_pattern is not a regex: {error}.") from error
-        _require(groups >= 1, "config.dataset.patient_pattern needs a (group) for the patient.")
-
-
-def _check_task(task: Task, dataset: DatasetSpec) -> None:
-    classes = len(task.class_names)
-    _require(classes == 2, f"config.task.head 'sigmoid' needs two class_names, not {classes}.")
-    _require(
-        len(task.label_map) == len(dataset.label_names),
-        f"config.task.label_map has {len(task.label_map)} values for "
-        f"{len(dataset.label_names)} labels in config.dataset.label_names.",
-    )
-    _require(
-        set(task.label_map) == set(range(classes)),
-        f"config.task.label_map is {task.label_map}; expected each class of 0 to {classes - 1}.",
-    )
+        require(groups >= 1, "config.dataset.patient_pattern needs a (group) for the patient.")
 
 
 def _check_model(model: Model) -> None:
-    _require(
+    require(
         len(model.dropout) == len(model.hidden) + 1,
         f"config.model.dropout has {len(model.dropout)} values; expected one before each of the "
         f"{len(model.hidden)} hidden layers and one before the output.",
     )
-    _require(
-        all(0 <= rate < 1 for rate in model.dropout), "config.model.dropout must be in [0, 1)."
-    )
-    _require(all(width > 0 for width in model.hidden), "config.model.hidden must be above 0.")
-    _require(model.trainable_layers >= -1, "config.model.trainable_layers: -1 (all), 0 or more.")
-    _require(bool(model.weights), "config.model.weights is empty; 'imagenet', 'none' or a path.")
+    require(all(0 <= rate < 1 for rate in model.dropout), "config.model.dropout must be in [0, 1).")
+    require(all(width > 0 for width in model.hidden), "config.model.hidden must be above 0.")
+    require(model.trainable_layers >= -1, "config.model.trainable_layers: -1 (all), 0 or more.")
+    require(bool(model.weights), "config.model.weights is empty; 'imagenet', 'none' or a path.")
 
 
 def _check_training(training: Training) -> None:
-    _require(0 <= training.seed < 2**31, "config.training.seed must be 0 to 2**31 - 1.")
+    require(0 <= training.seed < 2**31, "config.training.seed must be 0 to 2**31 - 1.")
     names = ("epochs", "batch_size", "learning_rate", "checkpoint_steps", "max_memory_gb")
     for name in names:
         value = getattr(training, name)
-        _require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
-    _check_name("optimizer", training.optimizer, OPTIMIZERS)
-    _check_name("loss", training.loss, LOSSES)
-    for metric in training.metrics:
-        _check_name("metrics", metric, METRICS)
+        require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
+    check_name("optimizer", training.optimizer, OPTIMIZERS)
     named = {training.optimizer, training.loss, *training.metrics}
     for name, arguments in training.arguments.items():
-        _require(
+        require(
             ADDONS + name in named,
             f"config.training.arguments has {name!r}, but {ADDONS + name} is not among loss, "
             "optimizer and metrics. (What is not of tensorflow-addons has settings of its own.)",
         )
-        _require(
+        require(
             isinstance(arguments, dict),
             f"config.training.arguments.{name} is {arguments!r}; expected keyword arguments, for "
             "example {'num_classes': 2}.",
         )
-    _require(training.weight_decay >= 0, "config.training.weight_decay must be 0 or more.")
-    _require(training.focal_gamma >= 0, "config.training.focal_gamma must be 0 or more.")
-    _require(0 < training.focal_alpha < 1, "config.training.focal_alpha must be between 0 and 1.")
-    _require(0 < training.plateau_factor < 1, "config.training.plateau_factor: between 0 and 1.")
+    require(training.weight_decay >= 0, "config.training.weight_decay must be 0 or more.")
+    require(training.focal_gamma >= 0, "config.training.focal_gamma must be 0 or more.")
+    require(0 < training.focal_alpha < 1, "config.training.focal_alpha must be between 0 and 1.")
+    require(0 < training.plateau_factor < 1, "config.training.plateau_factor: between 0 and 1.")
     for name in ("early_stopping_patience", "plateau_patience"):
         value = getattr(training, name)
-        _require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
+        require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
     for name in ("rotation", "zoom", "contrast", "brightness"):
         value = getattr(training.augmentation, name)
-        _require(0 <= value < 1, f"config.training.augmentation.{name} must be in [0, 1).")
-    monitors = ("val_auc", "val_accuracy", "val_loss")
-    for name in ("select_by", "early_stopping_monitor", "plateau_monitor"):
-        value = getattr(training, name)
-        _require(value in monitors, f"config.training.{name} is {value!r}; one of {monitors}.")
+        require(0 <= value < 1, f"config.training.augmentation.{name} must be in [0, 1).")
+    require(training.anneal_epochs >= 0, "config.training.anneal_epochs must be 0 or more.")
 
 
-def _check_name(key: str, name: str, known: tuple[str, ...]) -> None:
-    _require(
+def check_name(key: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a loss, an optimizer or a metric that is neither known nor of tensorflow-addons."""
+    require(
         name in known or (name.startswith(ADDONS) and len(name) > len(ADDONS)),
         f"config.training.{key} is {name!r}; expected one of {', '.join(known)}, or a class of "
         "tensorflow-addons such as 'tfa.SigmoidFocalCrossEntropy'.",
     )
 
 
-def _check_balance(training: Training, task: Task) -> None:
-    labels, classes = len(task.label_map), len(task.class_names)
-    for name, length, what in (
-        ("label_weights", labels, "labels"),
-        ("class_weights", classes, "classes"),
-    ):
-        values = getattr(training, name)
-        _require(
-            not values or (len(values) == length and all(value > 0 for value in values)),
-            f"config.training.{name} is {values}; expected {length} numbers above 0, one for each "
-            f"of the {what}, or () for none.",
-        )
-    _require(training.anneal_epochs >= 0, "config.training.anneal_epochs must be 0 or more.")
-    corrections = [
-        text
-        for holds, text in (
-            (training.balance == "oversample" or training.label_weights, "drawing (balance)"),
-            (len(set(training.class_weights)) > 1, "class_weights"),
-            (_focal_alpha(training) != 0.5, "focal_alpha"),
-        )
-        if holds
-    ]
-    _require(
-        len(corrections) < 2 or training.double_correction,
-        f"config.training corrects for rare classes {len(corrections)} times over, by "
-        f"{', '.join(corrections)}. Keep one (balance='none', class_weights=(), focal_alpha=.5 "
-        f"switch each off; the last is alpha of {ADDONS}{_ADDONS_FOCAL}, in "
-        "config.training.arguments), or set config.training.double_correction=True if it is meant.",
+def check_monitors(training: Training, monitors: tuple[str, ...]) -> None:
+    """Refuse a column of history.csv that the kind of task does not have."""
+    for name in ("select_by", "early_stopping_monitor", "plateau_monitor"):
+        value = getattr(training, name)
+        require(value in monitors, f"config.training.{name} is {value!r}; one of {monitors}.")
+
+
+def check_weights(name: str, values: Sequence[float], *, length: int, things: str) -> None:
+    """Refuse weights of `config.training` that are not one positive number for each thing."""
+    require(
+        not values or (len(values) == length and all(value > 0 for value in values)),
+        f"config.training.{name} is {values}; expected {length} numbers above 0, one for each "
+        f"of the {things}, or () for none.",
     )
-
-
-def _focal_alpha(training: Training) -> float:
-    """Weight of class 1 in a focal loss, of 1; .5, which is none, of any other loss."""
-    if training.loss == "focal":
-        return training.focal_alpha
-    if training.loss == ADDONS + _ADDONS_FOCAL:
-        return training.arguments.get(_ADDONS_FOCAL, {}).get("alpha", 0.25)
-    return 0.5
 
 
 def _check_evaluation(evaluation: Evaluation) -> None:
-    first, last, step = evaluation.threshold_grid
-    _require(
-        0 < first <= last < 1 and step > 0,
-        "config.evaluation.threshold_grid is (first, last, step) with 0 < first <= last < 1.",
-    )
-    for name in ("min_sensitivity", "min_specificity"):
-        bounds = getattr(evaluation, name)
-        _require(
-            all(0 < bound <= 1 for bound in bounds) and len(set(bounds)) == len(bounds),
-            f"config.evaluation.{name} is {bounds}; expected shares in (0, 1], each once.",
-        )
-        _require(
-            bool(bounds) or evaluation.threshold_rule != name,
-            f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is empty.",
-        )
-    _require(
+    require(
         "identity" in evaluation.views[:1],
         "config.evaluation.views must begin with 'identity', the photograph as it is.",
     )
-    _require(
+    require(
         set(evaluation.views) <= set(VIEWS) and len(set(evaluation.views)) == len(evaluation.views),
         f"config.evaluation.views is {evaluation.views}; expected some of {VIEWS}, each once.",
     )
-    _require(
+    require(
         not {"rotate_180", "left_right_up_down"} <= set(evaluation.views),
         "config.evaluation.views has rotate_180 and left_right_up_down, which are the same view: "
         "it would count twice. Leave one out.",
     )
-    _require(evaluation.batch_size > 0, "config.evaluation.batch_size must be above 0.")
-    _require(
+    require(evaluation.batch_size > 0, "config.evaluation.batch_size must be above 0.")
+    require(
         evaluation.bootstrap_resamples >= 100,
         "config.evaluation.bootstrap_resamples below 100 gives no interval.",
     )

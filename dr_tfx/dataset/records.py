@@ -5,10 +5,11 @@ descriptor pool, because a second `tensorflow.Example` in protobuf's default poo
 with TensorFlow's own; the bytes are the same.
 """
 
+import dataclasses
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import google_crc32c
@@ -20,6 +21,14 @@ IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
 IMAGE_ID = "image/id"  # bytes: UTF-8
 IMAGE_PATIENT = "image/patient"  # bytes: UTF-8
 LABEL_PREFIX = "label/"  # int64: the finest label
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One feature of a record beside the image: a number, or a mask of the image's geometry."""
+
+    dtype: Literal["int64", "float32", "uint8"]
+    is_mask: bool = False
 
 
 def encode_image(rgb: np.ndarray, encoding: str) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest
 from dr_tfx.evaluation import report, report_figures
@@ -24,7 +25,7 @@ from dr_tfx.tasks.binary import fitting
 from dr_tfx.tasks.binary.summary import SCHEMA, checked, notices, patients_known, summarise
 
 if TYPE_CHECKING:
-    from dr_tfx.models import models
+    from dr_tfx.models import bundles
 
 SELECTION_SPLIT = "validation"
 """The split on which checkpoints, thresholds and calibration are chosen."""
@@ -55,16 +56,16 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
       FileNotFoundError: if there is no bundle or no data set.
     """
     from dr_tfx.evaluation import gallery
-    from dr_tfx.inference import predict  # Here: `write` works without TensorFlow.
-    from dr_tfx.models import models
+    from dr_tfx.inference import scoring
+    from dr_tfx.models import bundles
 
-    bundle = models.load_bundle(workdir)
+    bundle = bundles.load(workdir)
     bundle.manifest.shards_of(split)  # Or says which splits there are.
     fitted = None if split == SELECTION_SPLIT else require_fitted(bundle, workdir, split)
-    predictions = checked(predict.predict_split(bundle, data_dir, split))
+    predictions = checked(scoring.predict_split(bundle, data_dir, split))
     if fitted is None:
         fitted = fitting.fit(predictions, bundle.experiment.evaluation, split=split)
-        models.save_fitted(workdir, fitted)
+        bundles.save_fitted(workdir, fitted)
     return judge(
         bundle,
         predictions,
@@ -78,7 +79,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
 
 
 def judge(
-    bundle: "models.Bundle",
+    bundle: "bundles.Bundle",
     predictions: pd.DataFrame,
     *,
     fitted: fitting.Fitted,
@@ -148,7 +149,7 @@ def judge(
 
 
 def _told(
-    bundle: "models.Bundle",
+    bundle: "bundles.Bundle",
     predictions: pd.DataFrame,
     *,
     fitted: fitting.Fitted,
@@ -186,7 +187,7 @@ def _told(
     }
 
 
-def require_fitted(bundle: "models.Bundle", workdir: Path, name: str) -> fitting.Fitted:
+def require_fitted(bundle: "bundles.Bundle", workdir: Path, name: str) -> fitting.Fitted:
     """What validation fitted, or a ValueError that says how to come by it."""
     if bundle.fitted is None:
         raise ValueError(
@@ -283,7 +284,8 @@ def commands(
     The name of the config file is in no bundle; every setting is, so they are given as changes of
     configs/base.py, which holds the defaults of `specs.Experiment`.
     """
-    defaults = _by_flag(specs.Experiment())
+    kind = {"kind": experiment.task.kind}
+    defaults = _by_flag(tasks.from_config({"task": kind}))
     settings = [
         f"--config.{key}={_typed(value)}"
         for key, value in _by_flag(experiment).items()

@@ -10,8 +10,7 @@ from dr_tfx.dataset import manifest
 from dr_tfx.evaluation.report import Picture
 from dr_tfx.explanation import gradcam
 from dr_tfx.input_pipeline import shard_reader
-from dr_tfx.models import models
-from dr_tfx.tasks.binary import heads
+from dr_tfx.models import bundles
 
 _SIDE = 256  # Pixels of a picture on the page, at most.
 _QUALITY = 82  # Of the JPEG: 40 pictures of a fundus are half a megabyte.
@@ -20,7 +19,7 @@ _QUALITY = 82  # Of the JPEG: 40 pictures of a fundus are half a megabyte.
 def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
     """A function: numbers of examples of a split, int64 (n,) -> uint8 RGB (n, size, size, 3).
 
-    Examples are numbered over the split's shards, as `predict.predict_split` has them. Nothing is
+    Examples are numbered over the split's shards, as `scoring.predict_split` has them. Nothing is
     read before the function is called.
     """
 
@@ -36,7 +35,7 @@ def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def pictures(
-    bundle: models.Bundle,
+    bundle: bundles.Bundle,
     images: Callable[[np.ndarray], np.ndarray],
     numbers: np.ndarray,
     ids: Sequence[str],
@@ -52,8 +51,8 @@ def pictures(
     if not ids:
         return []
     batch, found = images(numbers), []
-    head = heads.make(bundle.experiment.task)
-    heatmaps, _ = gradcam.HeatMaps(bundle.model, explained=head.explained)(batch)
+    explained = bundle.kind.model.explained
+    heatmaps, _ = gradcam.HeatMaps(bundle.model, explained=explained)(batch)
     for name, rgb, heatmap in zip(ids, batch, heatmaps, strict=True):
         small = _small(rgb)
         overlay = _jpeg(gradcam.overlay(small, heatmap)) if heatmap.any() else None

@@ -10,11 +10,11 @@ width, channels), with g = dy / dA, where y is the explained score:
 
 and of each, what is negative becomes 0 and the rest is divided by its maximum.
 
-y is what the head says (`heads.Head.explained`), in front of its activation: of a probability, the
-logit. For `gradcam` and `hirescam` the probability would give the same map, as its gradient is
-p (1 - p) times the logit's, and a factor common to all channels cancels in the division; but the
-logit's does not vanish where p is rounded to 0 or 1. So `gradcam` is the published recipe's map,
-which differentiates the probability.
+y is what the kind of task says (`ModelSide.explained`), in front of the output's activation: of a
+probability, the logit. For `gradcam` and `hirescam` the probability would give the same map, as its
+gradient is p (1 - p) times the logit's, and a factor common to all channels cancels in the
+division; but the logit's does not vanish where p is rounded to 0 or 1. So `gradcam` is the
+published recipe's map, which differentiates the probability.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ class HeatMaps:
           model: a functional model, images (n, size, size, 3) to (n, ...), its convolutions among
             its own layers.
           explained: from the model's output in front of its activation to the score (n,) that is
-            explained, as in `heads.Head`.
+            explained, as in `ModelSide`.
           method: a name in `METHODS`.
 
         Raises:

@@ -8,32 +8,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, figures
-from dr_tfx.models import models
+from dr_tfx.models import bundles
 from dr_tfx.preprocessing import images
-from dr_tfx.statistics import calibration
 
 TABLE_FILE = "predictions.csv"
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """One row of the table: either a score and a decision, or the reason there is none.
+class ReadPhotograph:
+    """One row of the table: either what the model says, or the reason why it says nothing.
 
-    A score may come with a warning: the photograph is `ungradable`, and was scored because the
+    A reading may come with a warning: the photograph is `ungradable`, and was scored because the
     model's recipe only counts such photographs.
     """
 
     photo: str
-    probability: float | None = None  # The score, calibrated by the temperature of validation.
-    score: float | None = None  # Of the positive class, as the model gives it, over the views.
-    decision: str = ""  # Class name.
-    threshold: float | None = None  # From this score on, the positive class.
+    reading: tasks.Reading | None = None
     figure: str = ""  # File name.
     rejected: str = ""  # Reason.
-    ungradable: str = ""  # "black", "blown_out" or "no_retina".
+    ungradable: str = ""  # What the quality gate calls it.
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
@@ -49,14 +46,14 @@ def find(arguments: Sequence[str]) -> list[Path]:
 
 
 def read_all(
-    bundle: models.Bundle,
+    bundle: bundles.Bundle,
     paths: Sequence[Path],
     *,
     output_dir: Path,
     method: str = specs.METHODS[0],
     average_views: bool = False,
     colormap: str = specs.COLORMAPS[0],
-) -> Iterator[Reading]:
+) -> Iterator[ReadPhotograph]:
     """Scores photographs and writes one figure for each; gives their rows in order.
 
     No more than one batch of photographs is held at a time.
@@ -85,41 +82,41 @@ def read_all(
 
 def _read_all(
     explain: explainer.Explainer, paths: Sequence[Path], output_dir: Path, colormap: str
-) -> Iterator[Reading]:
+) -> Iterator[ReadPhotograph]:
     output_dir.mkdir(parents=True, exist_ok=True)
-    experiment = explain.bundle.experiment
+    recipe = explain.bundle.experiment.dataset.recipe
     names, remaining = _figure_names(paths), iter(paths)
     while batch := list(itertools.islice(remaining, explain.at_once)):
-        prepared = [_prepare(path, experiment.dataset.recipe) for path in batch]
+        prepared = [_prepare(path, recipe) for path in batch]
         usable = [picture.rgb for picture in prepared if not isinstance(picture, str)]
-        results: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        results: Iterator[tuple[np.ndarray, tasks.Reading]] = iter(())
         if usable:
-            results = zip(*explain(np.stack(usable)), strict=True)
+            maps, table = explain(np.stack(usable))
+            results = zip(maps, explain.read(table), strict=True)
         for path, picture in zip(batch, prepared, strict=True):
             if isinstance(picture, str):
-                yield Reading(str(path), rejected=picture)
+                yield ReadPhotograph(str(path), rejected=picture)
                 continue
-            heatmap, score = next(results)
-            reading = Reading(
-                photo=str(path),
-                probability=_calibrated(explain.bundle, float(score)),
-                score=float(score),
-                decision=explain.decide(float(score)),
-                threshold=explain.threshold,
-                figure=names[path],
-                ungradable=picture.ungradable,
-            )
-            explained = figures.Explained(picture.rgb, heatmap, _caption(reading))
+            heatmap, reading = next(results)
+            found = ReadPhotograph(str(path), reading, names[path], ungradable=picture.ungradable)
+            caption = reading.words + f"   ungradable: {found.ungradable}" * bool(found.ungradable)
             title = f"{path.name}   {explain.title}"
+            explained = figures.Explained(picture.rgb, heatmap, caption)
             png = figures.draw([explained], title=title, colormap=colormap)
-            (output_dir / reading.figure).write_bytes(png)
-            yield reading
+            (output_dir / found.figure).write_bytes(png)
+            yield found
 
 
-def write_table(readings: Sequence[Reading], output_dir: Path) -> Path:
-    """Writes predictions.csv, one row a photograph, and returns its path."""
-    table = pd.DataFrame([dataclasses.asdict(reading) for reading in readings])
-    manifest.write_text(output_dir / TABLE_FILE, table.to_csv(index=False))
+def write_table(
+    found: Sequence[ReadPhotograph], answer_names: Sequence[str], output_dir: Path
+) -> Path:
+    """Write predictions.csv, one row a photograph, and return its path."""
+    rows = []
+    for one in found:
+        answer = one.reading.answer if one.reading else dict.fromkeys(answer_names)
+        rest = {name: getattr(one, name) for name in ("figure", "rejected", "ungradable")}
+        rows.append({"photo": one.photo, **answer, **rest})
+    manifest.write_text(output_dir / TABLE_FILE, pd.DataFrame(rows).to_csv(index=False))
     return output_dir / TABLE_FILE
 
 
@@ -135,22 +132,6 @@ def _prepare(path: Path, recipe: specs.Recipe) -> images.Picture | str:
         return f"cannot be read: {error.strerror}"
     except images.RejectedImage as error:
         return str(error)
-
-
-def _calibrated(bundle: models.Bundle, score: float) -> float | None:
-    """The probability that a score stands for; None where nothing is fitted yet."""
-    if bundle.fitted is None:
-        return None
-    return float(calibration.apply_temperature(score, bundle.fitted.temperature))
-
-
-def _caption(reading: Reading) -> str:
-    said = [f"{reading.decision}", f"score {reading.score:.3f}, threshold {reading.threshold:.3f}"]
-    if reading.probability is not None:
-        said.insert(1, f"calibrated probability {reading.probability:.3f}")
-    if reading.ungradable:
-        said.append(f"ungradable: {reading.ungradable}")
-    return "   ".join(said)
 
 
 def _figure_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -9,17 +9,17 @@ import collections
 import contextlib
 import itertools
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 from dr_tfx.input_pipeline import augmentation, batch_readers, sampling, shard_reader, strata
 from dr_tfx.machine import resources
-from dr_tfx.tasks.binary import heads
 
 _MOST_READERS = 8  # Processes that read, a batch each.
 # Batches that are drawn at a time: numbers, chance and targets, but no pictures. Another value is
@@ -63,10 +63,10 @@ def train_batches(
       workers: how many there are; the batch size is a multiple of it.
 
     Returns:
-      This worker's part of the batches, a dict: `image` uint8 (examples, size, size, 3), mirrored
-      already; `target` float32 (examples, units); `weight` float32 (examples,), the factor of each
-      loss; `draws` float32 (examples, augmentation.DRAWS), for `augmentation.augment`. And the
-      number of batches an epoch.
+      This worker's part of the batches, each a dict: `image` uint8 (examples, size, size, 3),
+      mirrored already; the features of the records that the task's targets are made of, by name;
+      and `draws` float32 (examples, augmentation.DRAWS), for `augmentation.augment`. And the number
+      of batches an epoch.
 
     Raises:
       ValueError: a class has no training example, a label fewer than there are workers, or a shard
@@ -116,7 +116,8 @@ def _plans(
         mix=training.mix,
         first=first_block * math.prod(shape),
     )
-    targets, weights = _targets_and_weights(mixed.labels, experiment)
+    (label,) = tasks.of(experiment).data.features
+    labels = np.array(mixed.labels, np.int64)
     ends = np.cumsum(mixed.counts)
     passed = np.array(mixed.firsts) - (ends - mixed.counts)  # Others' examples before one's own.
     for block, drawn in enumerate(order.batch(math.prod(shape)).as_numpy_iterator(), first_block):
@@ -125,21 +126,10 @@ def _plans(
         chance = np.random.Generator(np.random.Philox(key=[mixed.seed, block]))
         draws = chance.random((*shape, augmentation.DRAWS), np.float32)
         flips = augmentation.flips(draws, training.augmentation)
-        target, weight = targets[stratum], weights[stratum]
         for i in range(inside, _BLOCK):
-            rest = {"target": target[i], "weight": weight[i], "draws": draws[i]}
+            rest = {label: labels[stratum[i]], "draws": draws[i]}
             yield numbers[i], flips[i], rest
         inside = 0
-
-
-def _targets_and_weights(
-    labels: list[int], experiment: specs.Experiment
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each label what the model should say, float32 (labels, units), and the loss's factor."""
-    task = experiment.task
-    factors = experiment.training.class_weights or [1.0] * len(task.class_names)
-    targets = heads.make(task).encode(tf.constant(labels, tf.int64)).numpy()
-    return targets, np.array([factors[task.label_map[label]] for label in labels], np.float32)
 
 
 def _reading(training: specs.Training, recipe: specs.Recipe, examples: int) -> tuple[int, int]:
@@ -164,13 +154,14 @@ def evaluation_dataset(
     split: str,
     *,
     batch_size: int,
+    features: Mapping[str, records.Feature],
     memory: float = _EVALUATION,
 ) -> tf.data.Dataset:
     """A whole split, in order, untouched; batches ahead take `memory` bytes at most, or are two.
 
     Returns:
-      Batches of a dict: `image` uint8 (batch, size, size, 3), `label` int64 (batch,), `id` and
-      `patient` string (batch,).
+      Batches of a dict: `image` uint8 (batch, size, size, 3), `id` and `patient` string (batch,),
+      and each of the features of the records by its name.
     """
     shards = data.shards_of(split)
     files = [str(data_dir / shard.name) for shard in shards]
@@ -181,7 +172,7 @@ def evaluation_dataset(
     # Half of the memory for those that are parsed, of which as many wait as are made at once.
     fit = memory / 2 // (batch_size * data.dataset.recipe.size**2 * 3)
     at_once = int(np.clip(fit, 1, _PARSED_AT_ONCE))
-    parsed = batches.map(lambda batch: _parse(batch, data.dataset), at_once)
+    parsed = batches.map(lambda batch: _parse(batch, data.dataset, features), at_once)
     options = tf.data.Options()
     options.autotune.ram_budget = int(memory / 2)  # A prefetch keeps to it untuned, too.
     return sampling.untuned(parsed.prefetch(tf.data.AUTOTUNE).with_options(options))
@@ -207,14 +198,24 @@ def validation_dataset(
     data_dir: Path, data: manifest.Manifest, experiment: specs.Experiment
 ) -> tf.data.Dataset:
     """The validation split as (pixels, targets) batches for Keras."""
-    head = heads.make(experiment.task)
+    task = tasks.of(experiment)
     size = experiment.evaluation.batch_size
     memory = min(_EVALUATION, _memory_ahead(experiment.training))
-    dataset = evaluation_dataset(data_dir, data, "validation", batch_size=size, memory=memory)
-    return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), head.encode(x["label"])))
+    dataset = evaluation_dataset(
+        data_dir,
+        data,
+        "validation",
+        batch_size=size,
+        features=task.data.features,
+        memory=memory,
+    )
+    encode = task.model.encode
+    return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), encode(x)[0]))
 
 
-def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]:
+def _parse(
+    batch: tf.Tensor, dataset: specs.DatasetSpec, features: Mapping[str, records.Feature]
+) -> dict[str, tf.Tensor]:
     """A batch of serialized examples; parsing whole batches costs a fraction of one by one."""
     text = tf.io.FixedLenFeature([], tf.string)
     parsed = tf.io.parse_example(
@@ -223,7 +224,7 @@ def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]
             records.IMAGE_ENCODED: text,
             records.IMAGE_ID: text,
             records.IMAGE_PATIENT: text,
-            records.LABEL_PREFIX + dataset.label_column: tf.io.FixedLenFeature([], tf.int64),
+            **{name: tf.io.FixedLenFeature([], f.dtype) for name, f in features.items()},
         },
     )
     size = dataset.recipe.size
@@ -238,7 +239,7 @@ def _parse(batch: tf.Tensor, dataset: specs.DatasetSpec) -> dict[str, tf.Tensor]
         )
     return {
         "image": images,
-        "label": parsed[records.LABEL_PREFIX + dataset.label_column],
         "id": parsed[records.IMAGE_ID],
         "patient": parsed[records.IMAGE_PATIENT],
+        **{name: parsed[name] for name in features},
     }

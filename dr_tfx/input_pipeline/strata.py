@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 
@@ -106,21 +107,20 @@ def _border(starts: np.ndarray, number: int, parts: int) -> int:
 
 def _shares(labels: Sequence[int], counts: np.ndarray, experiment: specs.Experiment) -> np.ndarray:
     """What part of an epoch each label is, float (epochs, labels)."""
-    training, task = experiment.training, experiment.task
-    classes = np.array([task.label_map[label] for label in labels])
-    by_class = np.bincount(classes, counts, minlength=len(task.class_names))
-    if not by_class.all():
+    training, data = experiment.training, tasks.of(experiment).data
+    groups = np.array([data.group_of[label] for label in labels])
+    by_group = np.bincount(groups, counts, minlength=len(data.groups))
+    if not by_group.all():
         raise ValueError(
-            f"The training split has no example of class {task.class_names[by_class.argmin()]!r}; "
-            "there is nothing to learn. Check labels.csv, config.task.label_map and "
-            "config.dataset.split."
+            f"The training split has no example of class {data.groups[by_group.argmin()]!r}; "
+            "there is nothing to learn. Check labels.csv, config.task and config.dataset.split."
         )
     natural = counts / counts.sum()
     first = natural
     if training.label_weights:
         first = np.array(training.label_weights)[labels]
     elif training.balance == "oversample":
-        first = counts / by_class[classes]
+        first = counts / by_group[groups]
     # Linearly: the first epoch has `first`, number `anneal_epochs` and all after it `natural`.
     part = np.linspace(0, 1, training.anneal_epochs + 1)[:, np.newaxis]
     return (1 - part) * first / first.sum() + part * natural

@@ -5,13 +5,11 @@ Class 1 is the positive class, and a decision is positive when `score >= thresho
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from dr_tfx.config import specs
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,6 +19,26 @@ _DESCRIPTIONS = {
     "min_sensitivity": "highest specificity at a sensitivity of at least {}",
     "min_specificity": "highest sensitivity at a specificity of at least {}",
 }
+
+
+class Rules(Protocol):
+    """The settings by which thresholds are chosen."""
+
+    @property
+    def threshold_rule(self) -> str:
+        """The rule whose point decides."""
+
+    @property
+    def threshold_grid(self) -> tuple[float, float, float]:
+        """First, last and step of the thresholds that the rule `accuracy` tries."""
+
+    @property
+    def min_sensitivity(self) -> tuple[float, ...]:
+        """Bounds of the rule `min_sensitivity`."""
+
+    @property
+    def min_specificity(self) -> tuple[float, ...]:
+        """Bounds of the rule `min_specificity`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +63,7 @@ class OperatingPoint:
 
 
 def choose(
-    target: npt.ArrayLike, score: npt.ArrayLike, settings: specs.Evaluation
+    target: npt.ArrayLike, score: npt.ArrayLike, settings: Rules
 ) -> tuple[OperatingPoint, ...]:
     """One threshold for every rule and bound, the one of `settings.threshold_rule` first.
 

@@ -1,1 +1,44 @@
-"""What differs between tasks; one folder for each kind of task."""
+"""What differs between tasks: one folder for each kind of task, one line for it in `KINDS`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dr_tfx.config import specs
+from dr_tfx.tasks.binary.kind import Binary
+from dr_tfx.tasks.kind import FittedSettings, Kind, Reading
+
+__all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "from_config", "of"]
+
+KINDS: dict[str, type[Kind]] = {
+    "binary": Binary,
+}
+"""Every kind of task by its name, the value of `config.task.kind`."""
+
+
+def of(experiment: specs.Experiment) -> Kind:
+    """Return the kind of task of an experiment, bound to its settings."""
+    return _kind(experiment.task.kind)(experiment)
+
+
+def from_config(config: Mapping[str, Any]) -> specs.Experiment:
+    """Return a ConfigDict, or nested mapping, as a validated `Experiment`.
+
+    Raises:
+      ConfigError: unknown key, wrong type, value out of range or contradicting settings; the
+        message names the dotted key.
+    """
+    task = config.get("task", {})
+    name = task.get("kind", specs.Task.kind) if hasattr(task, "get") else specs.Task.kind
+    kind = _kind(name)
+    experiment = specs.read(config, task=kind.TASK, evaluation=kind.EVALUATION)
+    kind(experiment).check()
+    return experiment
+
+
+def _kind(name: str) -> type[Kind]:
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise specs.ConfigError(
+            f"config.task.kind is {name!r}; expected one of {', '.join(map(repr, KINDS))}."
+        )
+    return kind

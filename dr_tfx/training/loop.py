@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
 from dr_tfx.input_pipeline import augmentation
@@ -166,12 +167,13 @@ def _step_function(
     One of the epoch's loss so far, and one of `full`, 1 where a worker's memory is at its ceiling.
     """
     strategy, spec = model.distribute_strategy, experiment.training.augmentation
+    encode = tasks.of(experiment).model.encode
     reseed = _dropout_seeder(model, experiment.training.seed)
 
     def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
         images = augmentation.augment(batch["image"], batch["draws"], spec)
-        figures = model.train_step((images, batch["target"], batch["weight"]))
+        figures = model.train_step((images, *encode(batch)))
         return tf.stack([tf.cast(figures["loss"], tf.float32), full])
 
     @tf.function

@@ -11,14 +11,16 @@ import inspect
 import platform
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
+from dr_tfx.tasks import kind
 
 # Name -> constructor; more than a learning rate is a setting of its own in specs.Training.
 OPTIMIZERS: dict[str, Callable[[specs.Training], keras.optimizers.Optimizer]] = {
@@ -59,20 +61,26 @@ def check(experiment: specs.Experiment) -> None:
     for key, names in {**named, "metrics": training.metrics}.items():
         for name in names:
             if name.startswith(specs.ADDONS):
-                _addon_class(key, name, training)
+                _addon_class(key, name, experiment)
 
 
 def loss(experiment: specs.Experiment) -> keras.losses.Loss:
     """A new loss; it averages over a batch, and reloads without custom code."""
-    training, head = experiment.training, experiment.task.head
+    training, side = experiment.training, tasks.of(experiment).model
     if not training.loss.startswith(specs.ADDONS):
-        return LOSSES[head][training.loss](training)
-    made = _addon("loss", training.loss, training)
+        return side.losses[training.loss](training)
+    made = _addon("loss", training.loss, experiment)
     if made.reduction == "none":
         # As many of tensorflow-addons' are by default: one value a row, which Keras 2 reports as a
         # mean but whose gradient it sums, so that the step would grow with the batch.
         made.reduction = "sum_over_batch_size"
-    _check_sense("loss", training.loss, lambda y, p: made(y, p), lambda right, wrong: right < wrong)
+    _check_sense(
+        side,
+        "loss",
+        training.loss,
+        judge=lambda targets, outputs: made(targets, outputs),
+        sensible=lambda good, bad: good < bad,
+    )
     return made
 
 
@@ -81,7 +89,7 @@ def optimizer(experiment: specs.Experiment) -> keras.optimizers.Optimizer:
     training = experiment.training
     if not training.optimizer.startswith(specs.ADDONS):
         return OPTIMIZERS[training.optimizer](training)
-    made = _addon("optimizer", training.optimizer, training)
+    made = _addon("optimizer", training.optimizer, experiment)
     if not hasattr(made, "learning_rate"):
         raise specs.ConfigError(
             f"config.training.optimizer is {training.optimizer!r}, which has no learning rate that "
@@ -92,14 +100,20 @@ def optimizer(experiment: specs.Experiment) -> keras.optimizers.Optimizer:
 
 def metrics(experiment: specs.Experiment) -> list[keras.metrics.Metric]:
     """New metrics, each a column of history.csv: `auc`, `accuracy` and others."""
-    training, head = experiment.training, experiment.task.head
-    made = [METRICS[head][name]() for name in ("auc", "accuracy", "predicted_positive")]
+    training, side = experiment.training, tasks.of(experiment).model
+    made = [side.metrics[name]() for name in side.watched]
     for name in training.metrics:
         if not name.startswith(specs.ADDONS):
-            made.append(METRICS[head][name]())
+            made.append(side.metrics[name]())
             continue
-        metric = _addon("metrics", name, training)
-        _check_sense("metrics", name, functools.partial(_measure, metric), lambda a, b: a != b)
+        metric = _addon("metrics", name, experiment)
+        _check_sense(
+            side,
+            "metrics",
+            name,
+            judge=functools.partial(_measure, metric),
+            sensible=lambda good, bad: good != bad,
+        )
         made.append(metric)
     names = [metric.name for metric in made]
     for name in names:
@@ -111,102 +125,13 @@ def metrics(experiment: specs.Experiment) -> list[keras.metrics.Metric]:
     return made
 
 
-@keras.saving.register_keras_serializable(package="dr_tfx")
-class Kappa(keras.metrics.Metric):
-    """Cohen's kappa with quadratic weights (Cohen 1968), over all examples since the last reset.
-
-    Targets are class numbers, (n,) or (n, 1). Predictions are the probability of class 1 (n, 1),
-    which is the decision when above .5, or the scores of all classes (n, classes), of which the
-    highest decides. 0 while chance agreement is perfect: no example, or one class alone.
-    """
-
-    def __init__(self, classes: int = 2, name: str = "kappa", dtype: Any = None):
-        super().__init__(name=name, dtype=dtype)
-        self.classes = classes
-        # float32 whatever the policy: float16 cannot count beyond 2048.
-        self.confusion = self.add_weight(
-            name="confusion", shape=(classes, classes), initializer="zeros", dtype="float32"
-        )
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        scores = tf.convert_to_tensor(y_pred)
-        if scores.shape[-1] == 1 or scores.shape.rank == 1:
-            decided = tf.cast(tf.reshape(scores, [-1]) > 0.5, tf.int64)
-        else:
-            decided = tf.argmax(scores, axis=-1)
-        weights = None
-        if sample_weight is not None:
-            weights = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
-        counts = tf.math.confusion_matrix(
-            tf.reshape(tf.cast(y_true, tf.int64), [-1]),
-            decided,
-            num_classes=self.classes,
-            weights=weights,
-            dtype=tf.float32,
-        )
-        self.confusion.assign_add(counts)
-
-    def result(self) -> tf.Tensor:
-        """The kappa so far, a float32 scalar."""
-        counts = tf.convert_to_tensor(self.confusion)
-        shares = tf.math.divide_no_nan(counts, tf.reduce_sum(counts))
-        by_chance = tf.reduce_sum(shares, axis=1)[:, None] * tf.reduce_sum(shares, axis=0)[None]
-        number = tf.range(self.classes, dtype=tf.float32)
-        cost = tf.square(number[:, None] - number[None])
-        expected = tf.reduce_sum(cost * by_chance)
-        observed = tf.reduce_sum(cost * shares)
-        return tf.where(expected > 0, 1 - tf.math.divide_no_nan(observed, expected), 0.0)
-
-    def reset_state(self) -> None:
-        # Keras 2's own assigns a scalar.
-        self.confusion.assign(tf.zeros((self.classes, self.classes)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "classes": self.classes}
-
-
-def _focal(training: specs.Training) -> keras.losses.Loss:
-    """Lin et al. 2017, with the balancing factor alpha on the positive class."""
-    return keras.losses.BinaryFocalCrossentropy(
-        apply_class_balancing=True, alpha=training.focal_alpha, gamma=training.focal_gamma
-    )
-
-
-@keras.saving.register_keras_serializable(package="dr_tfx")
-class PredictedPositive(keras.metrics.Mean):
-    """Share of scores that mean the second class at .5; near 0 or 1 the model has collapsed."""
-
-    def __init__(self, name: str = "predicted_positive", dtype: Any = "float32"):
-        super().__init__(name=name, dtype=dtype)
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        del y_true, sample_weight  # A share of images, whatever each of them counts.
-        return super().update_state(tf.cast(tf.reshape(y_pred, [-1]) > 0.5, tf.float32))
-
-
-# Head -> name -> constructor.
-LOSSES: dict[str, dict[str, Callable[[specs.Training], keras.losses.Loss]]] = {
-    "sigmoid": {
-        "focal": _focal,
-        "cross_entropy": lambda _: keras.losses.BinaryCrossentropy(),
-    }
-}
-METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
-    "sigmoid": {
-        "auc": lambda: keras.metrics.AUC(num_thresholds=1000, name="auc"),
-        "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy"),
-        "predicted_positive": PredictedPositive,
-        "kappa": Kappa,
-    }
-}
-
 # Key of specs.Training -> module of tensorflow-addons.
 _ADDON_MODULES = {"loss": "losses", "optimizer": "optimizers", "metrics": "metrics"}
 
 
-def _addon(key: str, name: str, training: specs.Training) -> Any:
+def _addon(key: str, name: str, experiment: specs.Experiment) -> Any:
     """An instance of a class of tensorflow-addons, with its arguments."""
-    made_by, arguments = _addon_class(key, name, training)
+    made_by, arguments = _addon_class(key, name, experiment)
     try:
         return made_by(**arguments)
     except (TypeError, ValueError) as error:
@@ -214,10 +139,11 @@ def _addon(key: str, name: str, training: specs.Training) -> Any:
 
 
 def _addon_class(
-    key: str, name: str, training: specs.Training
+    key: str, name: str, experiment: specs.Experiment
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The class that `tfa.<class>` names and the arguments it will be given."""
-    addons = _import_addons(key, name)
+    training = experiment.training
+    addons = _import_addons(key, name, _ours(key, experiment))
     short = name.removeprefix(specs.ADDONS)
     module = getattr(addons, _ADDON_MODULES[key])
     found: Any = getattr(module, short, None)
@@ -240,7 +166,7 @@ def _addon_class(
     return found, arguments
 
 
-def _import_addons(key: str, name: str) -> types.ModuleType:
+def _import_addons(key: str, name: str, ours: Sequence[str]) -> types.ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # That its development has ended, at every start.
@@ -251,11 +177,14 @@ def _import_addons(key: str, name: str) -> types.ModuleType:
             f"imported here (Python {platform.python_version()}, TensorFlow {tf.__version__}): "
             f"{error}. It takes an environment of its own with Python 3.11 and TensorFlow 2.15.1: "
             "pip install 'dr_tfx[addons]'. Without it, choose a name of ours: "
-            f"{', '.join(_OURS[key])}."
+            f"{', '.join(ours)}."
         ) from error
 
 
-_OURS = {"loss": specs.LOSSES, "optimizer": specs.OPTIMIZERS, "metrics": specs.METRICS}
+def _ours(key: str, experiment: specs.Experiment) -> Sequence[str]:
+    """Return the names that need no tensorflow-addons."""
+    task = tasks.of(experiment)
+    return {"loss": task.LOSSES, "optimizer": specs.OPTIMIZERS, "metrics": task.METRICS}[key]
 
 
 def _is_a(found: Any, key: str) -> bool:
@@ -305,34 +234,36 @@ def _measure(metric: keras.metrics.Metric, targets: Any, predictions: Any) -> An
 
 
 def _check_sense(
+    side: kind.ModelSide,
     key: str,
     name: str,
+    *,
     judge: Callable[[Any, Any], Any],
     sensible: Callable[[float, float], bool],
 ) -> None:
-    """Refuses a class that cannot tell right probabilities from wrong ones.
+    """Refuse a class that cannot tell good outputs of the network from bad ones.
 
-    tensorflow-addons has losses for embeddings and boxes and metrics for one-hot classes, some of
-    which take a column of probabilities without a word and give a constant.
+    tensorflow-addons has losses for embeddings and boxes and metrics for one-hot classes. Some of
+    them take a column of probabilities without a word and give a constant.
     """
     if tf.distribute.has_strategy():
-        return  # Within its scope nothing can be measured outside of a replica.
-    targets = np.array([[0], [1]], np.float32)
+        return  # Nothing can be measured within a strategy's scope and outside of a replica.
+    targets, *outputs = side.examples_of_sense()
     try:
-        right, wrong = (
-            np.asarray(judge(tf.constant(targets), tf.constant(np.abs(targets - error))))
-            for error in (np.float32(0.1), np.float32(0.9))
+        good, bad = (
+            np.asarray(judge(tf.constant(targets), tf.constant(output))) for output in outputs
         )
-        holds = right.ndim == wrong.ndim == 0 and bool(
-            np.isfinite([right, wrong]).all() and sensible(float(right), float(wrong))
+        holds = good.ndim == bad.ndim == 0 and bool(
+            np.isfinite([good, bad]).all() and sensible(float(good), float(bad))
         )
-        what = f"gives {right} for right answers and {wrong} for wrong ones"
+        what = f"gives {good} for right answers and {bad} for wrong ones"
     except (ValueError, TypeError, tf.errors.OpError) as error:
         holds, what = False, f"fails: {error}"
     if not holds:
         short = name.removeprefix(specs.ADDONS)
+        shape = ", ".join(map(str, targets.shape[1:]))
         raise specs.ConfigError(
-            f"config.training.{key} is {name!r}, which cannot judge probabilities of one class "
-            f"(batch, 1): it {what}. Other config.training.arguments.{short} may help, such as "
+            f"config.training.{key} is {name!r}, which cannot judge this task's outputs (batch, "
+            f"{shape}): it {what}. Other config.training.arguments.{short} may help, such as "
             "num_classes=2 for CohenKappa."
         )

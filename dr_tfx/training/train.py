@@ -1,9 +1,10 @@
 """One training run: DATA_DIR in, a WORKDIR with checkpoints, history and the bundle out.
 
-The loop is the library's own (`training_loop`): it can stop and go on after any step.
+The loop is the library's own (`loop`): it can stop and go on after any step.
 """
 
 import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -11,13 +12,13 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest, splits
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
-from dr_tfx.models import models
-from dr_tfx.tasks.binary import collapse
-from dr_tfx.training import board, checkpoints, distribution, loop, objectives
+from dr_tfx.models import bundles, network, precision
+from dr_tfx.training import alarms, board, checkpoints, distribution, loop, objectives
 
 
 def train(
@@ -50,11 +51,11 @@ def train(
     data = manifest.load(data_dir)
     _check_data(experiment, data, data_dir)
     checkpoints.check_claim(workdir, experiment, data)
-    if (workdir / models.BUNDLE_FILE).is_file():
+    if (workdir / bundles.BUNDLE_FILE).is_file():
         logging.info("%s holds the finished run already; nothing to do.", workdir)
         return workdir
-    for alarm in leakage.alarms(leakage.within(data.to_dict())):
-        logging.warning("ALARM: %s", alarm)
+    for sentence in leakage.alarms(leakage.within(data.to_dict())):
+        logging.warning("ALARM: %s", sentence)
     memory = resources.Memory(training.max_memory_gb)
     if memory.exceeded():
         raise memory.error()
@@ -111,7 +112,7 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
             "that all of them share."
         )
     # `auto` on another device must not change a run that has begun.
-    run.precision = models.set_precision(run.precision or run.experiment.training.precision)
+    run.precision = precision.set_policy(run.precision or run.experiment.training.precision)
     workers = distribution.workers()
     if run.workers not in (0, workers):
         logging.warning(
@@ -126,9 +127,9 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
 def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
     """Writes the bundle of the best epoch; what the run would go on with is not needed any more."""
     run.write_history()
-    best = models.build(run.experiment, load_weights=False)
+    best = network.build(run.experiment, load_weights=False)
     best.load_weights(run.workdir / "checkpoints" / "best.weights.h5")
-    models.save_bundle(
+    bundles.save(
         run.workdir,
         best,
         experiment=run.experiment,
@@ -143,9 +144,9 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
 def _compiled(
     experiment: specs.Experiment, *, load_weights: bool, several: bool = False
 ) -> keras.Model:
-    model = models.build(experiment, load_weights=load_weights)
+    model = network.build(experiment, load_weights=load_weights)
     if several:
-        model = models.synchronized(model)
+        model = network.synchronized(model)
     objectives.compile_model(model, experiment)
     return model
 
@@ -204,7 +205,7 @@ def _fit(
 
         divided = distribution.distribute(batches, strategy)
         running = loop.Loop(model, run, memory, divided, tensorboard)
-        judged_on = _judged_on(data, run.experiment.task)
+        wrong_with, over = _alarms(run.experiment, data)
         while run.epoch < training.epochs and not run.stopped:
             logs = running.steps_until((run.epoch + 1) * steps, steps)
             if judge is not model:
@@ -216,12 +217,12 @@ def _fit(
                 callback.on_epoch_end(run.epoch, dict(logs))  # Some add the learning rate to them.
             run.callbacks = {name: _counters(callback) for name, callback in deciding.items()}
             row = {"epoch": run.epoch + 1, **logs, **running.figures()}
-            row["alarms"] = len(collapse.standing([*run.history, row], judged_on))
+            row["alarms"] = len(alarms.standing([*run.history, row], wrong_with))
             if run.chief:
                 tensorboard.write(row, run.epoch)
             run.finish_epoch(model, judge, row, stopped=bool(model.stop_training))
-            _say(row, training.epochs)
-            for sentence in collapse.changes(run.history, judged_on) if run.chief else ():
+            _say(row, run.experiment)
+            for sentence in alarms.changes(run.history, wrong_with, over) if run.chief else ():
                 logging.warning("%s", sentence)
 
 
@@ -252,16 +253,20 @@ def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
     return {name: float(getattr(callback, name)) for name in names if hasattr(callback, name)}
 
 
-def _judged_on(data: manifest.Manifest, task: specs.Task) -> collapse.Validation:
-    """What the alarms need to know of the validation split."""
-    counts = [0, 0]
+def _alarms(
+    experiment: specs.Experiment, data: manifest.Manifest
+) -> tuple[Callable[[alarms.Row], dict[str, str]], Mapping[str, str]]:
+    """Return what finds alarms in a row of history.csv, and the sentences for their end."""
+    task = tasks.of(experiment)
+    counts = [0] * len(task.data.groups)
     for shard in data.shards_of("validation"):
-        counts[task.label_map[shard.label]] += shard.records
-    return collapse.Validation((counts[0], counts[1]), task.class_names)
+        counts[task.data.group_of[shard.label]] += shard.records
+    judgement = task.judgement
+    return lambda row: judgement.wrong_with(row, counts), judgement.alarm_over
 
 
-def _say(row: dict[str, float], epochs: int) -> None:
-    names = ("loss", "auc", "val_loss", "val_auc", "val_accuracy")
+def _say(row: dict[str, float], experiment: specs.Experiment) -> None:
+    names, epochs = tasks.of(experiment).model.shown, experiment.training.epochs
     figures = ", ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
     tqdm.write(f"epoch {row['epoch']}/{epochs}: {figures}, input wait {row['input_wait']:.1%}")
 

@@ -14,6 +14,7 @@ import pytest
 
 from beam_jobs.build_examples import job
 from configs import dr_binary, reference
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 from tests.helpers.builds import SPEC, build, contents
@@ -105,7 +106,7 @@ def test_real_photographs_are_all_accounted_for_and_twins_kept_together(config, 
     if not grading.is_dir():
         pytest.skip(f"no real photographs at {grading}")
     made = job.build(
-        specs.from_config(config.get_config()).dataset,
+        tasks.from_config(config.get_config()).dataset,
         image_dir=str(grading / "images"),
         labels=str(grading / "labels.csv"),
         output_dir=str(tmp_path),

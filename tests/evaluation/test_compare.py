@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.tasks.binary import fitting
 from dr_tfx.tasks.binary.summary import SCHEMA, summarise
 from tests.helpers import browsing
 
-EXPERIMENT = specs.from_config(
+EXPERIMENT = tasks.from_config(
     {
         "dataset": {"label_names": ["none", "mild", "severe"]},
         "task": {"name": "screening", "class_names": ["well", "<ill>"], "label_map": [0, 1, 1]},

@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dr_tfx
 from configs import base
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import evaluate, report, report_figures
@@ -33,7 +34,7 @@ from tests.helpers.drawn import draw, encode
 NAMES = ("normal", "abnormal")
 STRATA = ("none", "mild", "moderate", "severe", "proliferative")
 GRID = (0.30, 0.70, 0.01)
-EXPERIMENT = specs.from_config(
+EXPERIMENT = tasks.from_config(
     {
         "dataset": {"name": "<eyes>", "label_names": STRATA, "split": {"strata": [0, 1, 1, 1, 1]}},
         "task": {"name": "screening", "class_names": NAMES, "label_map": [0, 1, 1, 1, 1]},
@@ -496,7 +497,7 @@ def test_twins_with_contradicting_labels_are_named():
     assert notice.endswith("wrong: a (mild), b (proliferative).")
 
 
-ADDONS = specs.from_config(
+ADDONS = tasks.from_config(
     {
         "training": {
             "loss": "tfa.SigmoidFocalCrossEntropy",
@@ -519,7 +520,7 @@ def test_classes_of_addons_are_named_with_their_arguments():
     assert "at first, tfa.AdamW (weight_decay 0.0001" in facts["Learning rate"]
 
 
-@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, specs.Experiment()])
+@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, tasks.from_config({})])
 def test_the_commands_say_every_setting_of_the_run(experiment):
     _, train, *_ = evaluate.commands(
         experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"
@@ -530,7 +531,7 @@ def test_the_commands_say_every_setting_of_the_run(experiment):
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "", holder)
     assert holder(train) == ["drtfx-train"]
-    assert specs.from_config(holder.config) == experiment
+    assert tasks.from_config(holder.config) == experiment
 
 
 def test_the_page_in_a_browser(browser, tmp_path):

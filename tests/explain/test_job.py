@@ -19,8 +19,8 @@ from beam_jobs.explain import heatmap_shards, job, published_figures, units
 from beam_jobs.runners import beam_flags
 from dr_tfx.dataset import manifest, records
 from dr_tfx.explanation import explainer, photographs
-from dr_tfx.inference import predict
-from dr_tfx.models import models
+from dr_tfx.inference import scoring
+from dr_tfx.models import bundles
 from tests.helpers import datasets, terminal
 from tests.helpers.drawn import draw
 
@@ -40,9 +40,7 @@ def make_bundle(folder, experiment, data, *, seed=0):
     folder.mkdir()
     keras.utils.set_random_seed(seed)
     model = tiny_model(experiment.dataset.recipe.size)
-    models.save_bundle(
-        folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1
-    )
+    bundles.save(folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1)
     return folder
 
 
@@ -57,7 +55,7 @@ def made(tmp_path_factory):
     experiment = dataclasses.replace(experiment, evaluation=evaluation)
     data = datasets.write(base / "data", experiment.dataset, shard_examples=4)
     workdir = make_bundle(base / "run", experiment, data)
-    models.save_fitted(workdir, datasets.fitted(0.45))
+    bundles.save_fitted(workdir, datasets.fitted(0.45))
     return workdir, base / "data", data, experiment
 
 
@@ -79,7 +77,7 @@ def explained(made, tmp_path_factory):
 
 def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
     workdir, data_dir, data, _ = made
-    bundle = models.load_bundle(workdir)
+    bundle = bundles.load(workdir)
     explain = explainer.Explainer(bundle)
     index = pd.read_csv(explained / "index.csv", index_col="id")
     seen = 0
@@ -88,7 +86,7 @@ def test_heat_maps_and_scores_are_those_of_the_model(made, explained):
             examples = [records.parse(record) for record in records.read(stream)]
         encoded = [np.frombuffer(example[records.IMAGE_ENCODED], np.uint8) for example in examples]
         rgb = np.stack([cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1] for png in encoded])
-        scores = predict.view_scorer(bundle)(rgb).numpy().mean(axis=1)
+        scores = scoring.view_scorer(bundle)(rgb).numpy().mean(axis=1)
         expected = zip(explain(rgb)[0], scores, strict=True)
         rows = heatmap_shards.read(heatmap_shards.path(explained, shard.name))
         for example, (name, heatmap, score), (map_, probability) in zip(
@@ -158,7 +156,7 @@ def test_a_rerun_does_only_what_is_missing(made, tmp_path):
 def test_a_new_threshold_changes_decisions_only(made, tmp_path):
     workdir = make_bundle(tmp_path / "run", made[3], made[2])
     index = pd.read_csv(run(made, tmp_path / "out", workdir=workdir) / "index.csv")
-    models.save_fitted(workdir, datasets.fitted(0.999))
+    bundles.save_fitted(workdir, datasets.fitted(0.999))
     again = pd.read_csv(run(made, tmp_path / "out", workdir=workdir) / "index.csv")
     assert set(again["decision"]) == {"negative"}
     pd.testing.assert_frame_equal(again.drop(columns="decision"), index.drop(columns="decision"))
@@ -307,7 +305,7 @@ def with_gate(bundle, gate):
 
 
 def test_an_ungradable_photograph_is_scored_where_the_recipe_only_counts(made, folder, tmp_path):
-    loaded = models.load_bundle(made[0])
+    loaded = bundles.load(made[0])
     black = folder / "black.png"
     for gate, expected in (("count", "black"), ("off", "")):
         (reading,) = photographs.read_all(with_gate(loaded, gate), [black], output_dir=tmp_path)
@@ -316,7 +314,7 @@ def test_an_ungradable_photograph_is_scored_where_the_recipe_only_counts(made, f
 
 
 def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
-    bundle = with_gate(models.load_bundle(made[0]), "reject")
+    bundle = with_gate(bundles.load(made[0]), "reject")
     paths = photographs.find([str(folder), str(folder / "b"), str(folder / "empty"), "none.png"])
     readings = list(photographs.read_all(bundle, paths, output_dir=tmp_path / "out"))
     assert [Path(r.photo).name for r in readings] == [
@@ -341,7 +339,7 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
     rgb = photographs.images.apply_recipe(
         paths[2].read_bytes(), bundle.experiment.dataset.recipe
     ).rgb
-    score = predict.view_scorer(bundle)(rgb[None]).numpy().mean()
+    score = scoring.view_scorer(bundle)(rgb[None]).numpy().mean()
     assert left.score == pytest.approx(score, abs=1e-6)
     assert left.decision == ("positive" if left.score >= 0.45 else "negative")
     odds = (left.score / (1 - left.score)) ** (1 / 1.5)  # The temperature of `datasets.fitted`.
@@ -353,14 +351,14 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
 
 
 def test_without_a_calibration_there_is_a_score_and_no_probability(made, folder, tmp_path):
-    bundle = dataclasses.replace(models.load_bundle(made[0]), fitted=None)
+    bundle = dataclasses.replace(bundles.load(made[0]), fitted=None)
     (reading,) = photographs.read_all(bundle, [folder / "eye.jpeg"], output_dir=tmp_path)
     assert reading.probability is None and 0 < reading.score < 1
     assert reading.threshold == 0.5
 
 
 def test_a_model_of_pictures_prepared_elsewhere_reads_no_photographs(made, folder, tmp_path):
-    loaded = models.load_bundle(made[0])
+    loaded = bundles.load(made[0])
     arrays = dataclasses.replace(loaded.manifest, prepared="elsewhere")
     with pytest.raises(ValueError, match=r"prepared outside of dr_tfx.*build the data set from"):
         photographs.read_all(

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.explain import heatmap_shards, job, mask_measures, units
 from dr_tfx.config import specs
 from dr_tfx.explanation import explainer, gradcam, localization
-from dr_tfx.models import models
+from dr_tfx.models import bundles
 from dr_tfx.preprocessing import images
 from tests.explain.test_job import contents, make_bundle
 from tests.helpers import datasets
@@ -37,7 +37,7 @@ def workdir(tmp_path_factory):
     experiment = dataclasses.replace(experiment, dataset=dataset, evaluation=evaluation)
     data = datasets.write(base / "data", experiment.dataset)
     folder = make_bundle(base / "run", experiment, data)
-    models.save_fitted(folder, datasets.fitted(0.5))
+    bundles.save_fitted(folder, datasets.fitted(0.5))
     return folder
 
 
@@ -84,7 +84,7 @@ def test_every_photograph_is_explained_or_rejected(workdir, raw, explained):
     rejects = pd.read_csv(explained / "rejects.csv")
     assert rejects["id"].tolist() == ["black", "text"]
     assert rejects["reason"].tolist() == ["ungradable:black", "unreadable"]
-    bundle = models.load_bundle(workdir)
+    bundle = bundles.load(workdir)
     recipe = bundle.experiment.dataset.recipe
     data = [(raw / f"{name}.png").read_bytes() for name in NAMES]
     rgb = np.stack([images.apply_recipe(photograph, recipe).rgb for photograph in data])
@@ -233,7 +233,7 @@ def test_measures_are_those_of_the_maps_on_the_photographs(workdir, raw, measure
     assert row["area"] == pytest.approx(150 / retina.sum(), rel=0.02)
     overlaid = heatmap_shards.read(measured / "heatmaps-photographs-00000-of-00001")
     heatmap = next(found for name, found, _ in overlaid if name == "2_left")
-    recipe = models.load_bundle(workdir).experiment.dataset.recipe
+    recipe = bundles.load(workdir).experiment.dataset.recipe
     box = images.apply_recipe((raw / "2_left.png").read_bytes(), recipe).box
     height, width = retina.shape
     placed = localization.spread(heatmap, box, height=height, width=width) * retina

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from dr_tfx import tasks
 from dr_tfx.explanation import explainer, gradcam, photographs
-from dr_tfx.inference import predict
-from dr_tfx.models import models
-from dr_tfx.tasks.binary import heads
+from dr_tfx.inference import scoring
+from dr_tfx.models import bundles
 from tests.helpers import datasets, drawn
 
 SIZE = 16
@@ -30,10 +30,8 @@ def bundle(tmp_path_factory):
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
     data = datasets.write(folder / "data", experiment.dataset)
-    models.save_bundle(
-        folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1
-    )
-    return models.load_bundle(folder)
+    bundles.save(folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1)
+    return bundles.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def images():
 @pytest.fixture(scope="module")
 def plain(bundle):
     """Maps of pictures as they are, and their probabilities."""
-    return gradcam.HeatMaps(bundle.model, explained=heads.make(bundle.experiment.task).explained)
+    return gradcam.HeatMaps(bundle.model, explained=tasks.of(bundle.experiment).model.explained)
 
 
 def seen(images):
@@ -72,7 +70,7 @@ def test_scores_are_those_of_prediction(bundle, images, plain, average_views):
     views = np.concatenate([plain(view)[1] for view in seen(images)], axis=1).astype(float)
     logits = np.log(views / (1 - views)).mean(axis=1)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), atol=1e-6)
-    predicted = predict.combine(predict.view_scorer(bundle)(images).numpy(), "logit")
+    predicted = scores.combine(scoring.view_scorer(bundle)(images).numpy(), "logit")
     np.testing.assert_allclose(scores, predicted, atol=1e-6)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.explanation import gradcam
-from dr_tfx.models import models
-from dr_tfx.tasks.binary import heads
+from dr_tfx.models import network
 
 SIZE = 12
 
@@ -271,17 +271,17 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("backbone", network.BACKBONES)
 def test_every_backbone_is_explained_after_reload(backbone, tmp_path, rng):
     config = {
         "dataset": {"recipe": {"size": 64}},
         "model": {"backbone": backbone, "weights": "none", "hidden": [8], "dropout": [0.2, 0.2]},
     }
-    experiment = specs.from_config(config)
-    models.build(experiment).save(tmp_path / "model.keras")
+    experiment = tasks.from_config(config)
+    network.build(experiment).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     assert gradcam.last_features(loaded).name == LAYERS[backbone]
-    explained = heads.make(experiment.task).explained
+    explained = tasks.of(experiment).model.explained
     images = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     maps, output = gradcam.HeatMaps(loaded, explained=explained)(images)
     assert maps.shape == (2, 2, 2) and maps.dtype == np.float32 and output.shape == (2, 1)

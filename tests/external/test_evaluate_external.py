@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from beam_jobs.external import evaluate_external
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest
-from dr_tfx.models import models
+from dr_tfx.models import bundles
 from dr_tfx.preprocessing import images
 from tests.helpers import datasets
 from tests.helpers.drawn import draw, encode, eyepacs_like
@@ -28,7 +29,7 @@ def experiment():
     plain = specs.to_dict(specs.Experiment(dataset=eyepacs_like()))
     plain["task"]["label_map"] = [0, 1, 1]
     plain["evaluation"] |= {"bootstrap_resamples": 100, "views": ["identity", "rotate_90"]}
-    return specs.from_config(plain)
+    return tasks.from_config(plain)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,10 @@ def workdir(built, tmp_path_factory):
     green = np.array([0, 0.05, 0], np.float32).reshape(1, 1, 3, 1)
     model.set_weights([green, np.zeros(1), np.ones((1, 1)), np.array([-3.0])])
     data = manifest.load(built)
-    models.save_bundle(
+    bundles.save(
         folder, model, experiment=experiment(), data=data, precision="float32", best_epoch=1
     )
-    models.save_fitted(folder, datasets.fitted(THRESHOLD))
+    bundles.save_fitted(folder, datasets.fitted(THRESHOLD))
     return folder
 
 

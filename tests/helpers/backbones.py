@@ -2,7 +2,7 @@
 
 import keras
 
-from dr_tfx.models import models
+from dr_tfx.models import network
 
 
 def _small(*, include_top, weights, input_tensor):
@@ -17,5 +17,5 @@ def _small_norm(*, include_top, weights, input_tensor):
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
-models.BACKBONES["small"] = (_small, 1 / 127.5, -1.0)
-models.BACKBONES["small_norm"] = (_small_norm, 1 / 127.5, -1.0)
+network.BACKBONES["small"] = (_small, 1 / 127.5, -1.0)
+network.BACKBONES["small_norm"] = (_small_norm, 1 / 127.5, -1.0)

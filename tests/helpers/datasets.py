@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 from dr_tfx.statistics import operating_points
@@ -27,7 +28,7 @@ def fitted(threshold: float) -> fitting.Fitted:
 def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Experiment:
     """Three labels, the last two of them positive, and no augmentation."""
     augmentation = training.pop("augmentation", {"horizontal_flip": False})
-    return specs.from_config(
+    return tasks.from_config(
         {
             "dataset": {
                 "label_names": ["a", "b", "c"],

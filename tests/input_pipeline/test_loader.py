@@ -10,6 +10,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.input_pipeline import batch_readers, loader
 from dr_tfx.machine import resources
@@ -266,7 +267,7 @@ def test_a_class_without_examples_is_refused(folder):
     plain["dataset"]["label_names"] = ["a", "b", "c", "d"]
     plain["task"]["label_map"] = [0, 0, 0, 1]
     with pytest.raises(ValueError, match="no example of class 'positive'"):
-        loader.train_batches(path, data, specs.from_config(plain))
+        loader.train_batches(path, data, tasks.from_config(plain))
 
 
 def test_a_shard_that_was_changed_is_refused_by_name(tmp_path):

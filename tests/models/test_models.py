@@ -9,27 +9,27 @@ import pytest
 import tensorflow as tf
 
 from configs import reference
+from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.inference import predict
-from dr_tfx.models import models
-from dr_tfx.tasks.binary import heads
+from dr_tfx.inference import scoring
+from dr_tfx.models import bundles, network, precision
 from tests.helpers import datasets
 
 
 def changed(**model):
     plain = specs.to_dict(datasets.experiment())
     plain["model"].update(model)
-    return specs.from_config(plain)
+    return tasks.from_config(plain)
 
 
 def reference_experiment():
     config = reference.get_config()
     config.model.weights = "none"
-    return specs.from_config(config)
+    return tasks.from_config(config)
 
 
 def test_the_reference_network_is_r1s():
-    model = models.build(reference_experiment())
+    model = network.build(reference_experiment())
     assert model.input_shape == (None, 96, 96, 3) and model.output_shape == (None, 1)
     names = [layer.name for layer in model.layers]
     kinds = [type(layer).__name__ for layer in model.layers[names.index("average_pool") :]]
@@ -51,7 +51,7 @@ def test_the_reference_network_is_r1s():
 
 
 def test_the_reference_fine_tunes_the_last_fifty_layers_with_their_batch_norm():
-    model = models.build(reference_experiment())
+    model = network.build(reference_experiment())
     backbone = model.layers[: [x.name for x in model.layers].index("average_pool")]
     plain = keras.applications.MobileNetV2((96, 96, 3), include_top=False, weights=None).layers
     last = {layer.name for layer in plain[-50:]}
@@ -65,7 +65,7 @@ def test_frozen_batch_norm_does_not_move_in_training(tmp_path):
     donor.save_weights(tmp_path / "donor.weights.h5")
     weights = str(tmp_path / "donor.weights.h5")
     for batch_norm, moves in (("frozen", False), ("trainable", True)):
-        model = models.build(changed(weights=weights, batch_norm=batch_norm))
+        model = network.build(changed(weights=weights, batch_norm=batch_norm))
         assert np.array_equal(
             model.get_layer("Conv_1").get_weights()[0], donor.get_layer("Conv_1").get_weights()[0]
         )
@@ -76,7 +76,7 @@ def test_frozen_batch_norm_does_not_move_in_training(tmp_path):
 
 
 def test_without_weights_the_whole_backbone_learns_with_usable_momentum():
-    model = models.build(changed(weights="none"))
+    model = network.build(changed(weights="none"))
     assert all(layer.trainable for layer in model.layers)
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 52 and {x.momentum for x in norms} == {0.9}
@@ -84,13 +84,13 @@ def test_without_weights_the_whole_backbone_learns_with_usable_momentum():
 
 @pytest.mark.parametrize(("scaling", "low", "high"), [("backbone", -1, 1), ("unit", 0, 1)])
 def test_input_scaling(scaling, low, high):
-    layer = models.build(changed(input_scaling=scaling)).get_layer("input_scaling")
+    layer = network.build(changed(input_scaling=scaling)).get_layer("input_scaling")
     assert np.allclose(layer(np.array([[0.0, 255.0]], np.float32)), [[low, high]])
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "avg_max"])
 def test_pooling(pooling):
-    model = models.build(changed(pooling=pooling))
+    model = network.build(changed(pooling=pooling))
     assert model.get_layer("score").kernel.shape[0] == (2560 if pooling == "avg_max" else 1280)
 
 
@@ -103,34 +103,34 @@ def test_pooling(pooling):
 )
 def test_a_wrong_backbone_or_weights_is_refused(model, message):
     with pytest.raises(ValueError, match=message):
-        models.build(changed(**model))
+        network.build(changed(**model))
 
 
 def test_a_file_that_holds_no_weights_is_refused(tmp_path):
     path = tmp_path / "wrong.weights.h5"
     path.write_bytes(b"no HDF5")
     with pytest.raises(ValueError, match="does not hold weights of MobileNetV2"):
-        models.build(changed(weights=str(path)))
+        network.build(changed(weights=str(path)))
 
 
 @pytest.mark.parametrize("said", ["[Errno -3] no such host", "[Errno -3] no such host."])
 def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, said):
-    constructor, *scaling = models.BACKBONES["MobileNetV2"]
+    constructor, *scaling = network.BACKBONES["MobileNetV2"]
 
     def fails(*, weights, **others):
         if weights == "imagenet":
             raise Exception(said)  # As Keras does.
         return constructor(weights=weights, **others)
 
-    monkeypatch.setitem(models.BACKBONES, "MobileNetV2", (fails, *scaling))
+    monkeypatch.setitem(network.BACKBONES, "MobileNetV2", (fails, *scaling))
     with pytest.raises(ValueError, match=r"be downloaded: .* no such host\. Without network, giv"):
-        models.build(changed(weights="imagenet"))
+        network.build(changed(weights="imagenet"))
 
 
 def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():
     expected = "float32" if not tf.config.list_physical_devices("GPU") else None
-    assert expected is None or models.choose_precision("auto") == expected
-    assert models.choose_precision("mixed_bfloat16") == "mixed_bfloat16"
+    assert expected is None or precision.choose("auto") == expected
+    assert precision.choose("mixed_bfloat16") == "mixed_bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -154,25 +154,28 @@ def test_precision_auto_is_what_the_first_accelerator_is_fast_at(
     monkeypatch.setattr(tf.config, "list_physical_devices", devices)
     details = {"compute_capability": capability}
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
-    assert models.choose_precision("auto") == expected
-    assert models.choose_precision("float32") == "float32"
+    assert precision.choose("auto") == expected
+    assert precision.choose("float32") == "float32"
 
 
 def test_mixed_precision_keeps_weights_and_output_in_float32():
-    models.set_precision("mixed_bfloat16")
+    precision.set_policy("mixed_bfloat16")
     try:
-        model = models.build(datasets.experiment())
+        model = network.build(datasets.experiment())
         assert model.get_layer("Conv_1").compute_dtype == "bfloat16"
         assert model.get_layer("score").compute_dtype == "float32"
         output = model(np.zeros((1, 32, 32, 3), np.float32))
         assert output.dtype == tf.float32
     finally:
-        models.set_precision("float32")
+        precision.set_policy("float32")
 
 
 def test_targets_follow_the_label_map():
-    head = heads.make(datasets.experiment().task)
-    assert head.encode(tf.constant([0, 1, 2, 0])).numpy().tolist() == [[0], [1], [1], [0]]
+    task = tasks.of(datasets.experiment(class_weights=[1, 3], balance="none"))
+    (label,) = task.data.features
+    targets, weights = task.model.encode({label: tf.constant([0, 1, 2, 0])})
+    assert targets.numpy().tolist() == [[0], [1], [1], [0]]
+    assert weights.numpy().tolist() == [1, 3, 3, 1]
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +183,9 @@ def bundle_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     experiment = datasets.experiment()
     data = datasets.write(folder / "data", experiment.dataset)
-    models.save_bundle(
+    bundles.save(
         folder,
-        models.build(experiment),
+        network.build(experiment),
         experiment=experiment,
         data=data,
         precision="float32",
@@ -214,20 +217,20 @@ def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
     """In a process that knows Keras and nothing of this package."""
     experiment = changed(**settings)
     images = np.random.default_rng(1).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
-    models.set_precision(precision)
+    precision.set_policy(precision)
     try:
-        models.save_bundle(
+        bundles.save(
             tmp_path,
-            models.build(experiment),
+            network.build(experiment),
             experiment=experiment,
             data=datasets.write(tmp_path / "data", experiment.dataset),
             precision=precision,
             best_epoch=1,
         )
     finally:
-        models.set_precision("float32")
+        precision.set_policy("float32")
     np.save(tmp_path / "images.npy", images)
-    here = models.load_bundle(tmp_path).model(images).numpy()[:, 0]
+    here = bundles.load(tmp_path).model(images).numpy()[:, 0]
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('dr_tfx', 'tensorflow_addons')));"
         "import keras, numpy as np; folder = sys.argv[1];"
@@ -246,27 +249,27 @@ def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
 
 
 def test_what_was_fitted_is_kept_in_the_bundle(bundle_dir):
-    assert models.load_bundle(bundle_dir).threshold is None
+    assert bundles.load(bundle_dir).threshold is None
     fitted = datasets.fitted(1 / 3)
-    models.save_fitted(bundle_dir, fitted)
-    bundle = models.load_bundle(bundle_dir)
+    bundles.save_fitted(bundle_dir, fitted)
+    bundle = bundles.load(bundle_dir)
     assert bundle.fitted == fitted
     assert bundle.threshold == 1 / 3
 
 
 def test_a_folder_without_bundle_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no finished training"):
-        models.load_bundle(tmp_path)
+        bundles.load(tmp_path)
 
 
 def test_scores_of_a_split_are_those_of_its_arrays(bundle_dir):
-    bundle = models.load_bundle(bundle_dir)
-    frame = predict.predict_split(bundle, bundle_dir / "data", "validation")
+    bundle = bundles.load(bundle_dir)
+    frame = scoring.predict_split(bundle, bundle_dir / "data", "validation")
     assert frame["id"].tolist() == [f"n{i}" for i in range(33, 44)]
     assert frame["stratum"].tolist() == [0] * 5 + [1] * 4 + [2] * 2
     assert frame["target"].tolist() == [0] * 5 + [1] * 6
     images = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(33, 44)])
-    scores = predict.view_scorer(bundle)(tf.constant(images)).numpy()
+    scores = scoring.view_scorer(bundle)(tf.constant(images)).numpy()
     assert np.allclose(scores.mean(axis=1), frame["score"], atol=1e-6)
 
 
@@ -277,10 +280,10 @@ def test_a_damaged_shard_is_refused_with_a_way_out(bundle_dir, tmp_path):
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(ValueError, match="damaged.*--overwrite"):
-        predict.predict_split(models.load_bundle(bundle_dir), tmp_path, "validation")
+        scoring.predict_split(bundles.load(bundle_dir), tmp_path, "validation")
 
 
 def test_another_build_is_refused_though_its_recipe_is_the_same(bundle_dir, tmp_path):
     datasets.write(tmp_path, datasets.experiment().dataset, fingerprint="another")
     with pytest.raises(ValueError, match="not the data set that the model was trained on"):
-        predict.predict_split(models.load_bundle(bundle_dir), tmp_path, "validation")
+        scoring.predict_split(bundles.load(bundle_dir), tmp_path, "validation")

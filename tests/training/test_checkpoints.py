@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from dr_tfx.models import models
+from dr_tfx.models import precision
 from dr_tfx.training import checkpoints
 from tests.helpers import datasets
 
@@ -69,10 +69,10 @@ def test_a_removal_that_was_killed_leaves_the_newer_state(tmp_path, monkeypatch)
 def test_scale_of_the_loss_slots_and_learning_rate_come_back(tmp_path):
     experiment = datasets.experiment()
     try:
-        models.set_precision("mixed_float16")
+        precision.set_policy("mixed_float16")
         model, other = tiny(), tiny()
     finally:
-        models.set_precision("float32")
+        precision.set_policy("float32")
     x = np.full((4, 3), 1e6, np.float32)  # Overflows float16: the scale is halved.
     model.train_on_batch(x, np.zeros((4, 2)))
     model.train_on_batch(x / 1e6, np.zeros((4, 2)))

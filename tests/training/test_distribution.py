@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from dr_tfx.config import specs
-from dr_tfx.models import models
+from dr_tfx.models import bundles
 from dr_tfx.training import distribution
 from tests.helpers import datasets
 
@@ -49,7 +49,7 @@ if len(sys.argv) > 5:  # This process takes steps of what so many workers see, t
         joined = ({k: np.concatenate([part[k] for part in b]) for k in b[0]} for b in batches)
         return joined, parts[0][1]
     loader.train_batches = together
-experiment = specs.from_config(json.loads(sys.argv[2]))
+experiment = tasks.from_config(json.loads(sys.argv[2]))
 train.train(experiment, data_dir=Path(sys.argv[3]), workdir=Path(sys.argv[4]))
 """
 
@@ -150,7 +150,7 @@ def test_two_devices_go_on_exactly_after_a_kill(tmp_path):
     one, two = (pd.read_csv(folder / "history.csv") for folder in (whole, killed))
     cost = ["seconds", "input_wait", "peak_memory_gb"]
     pd.testing.assert_frame_equal(one.drop(columns=cost), two.drop(columns=cost), check_exact=True)
-    weights = [models.load_bundle(folder).model.get_weights() for folder in (whole, killed)]
+    weights = [bundles.load(folder).model.get_weights() for folder in (whole, killed)]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 

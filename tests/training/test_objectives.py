@@ -14,8 +14,9 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import cohen_kappa_score
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.models import models
+from dr_tfx.models import bundles, precision
 from dr_tfx.training import objectives, train
 from tests.helpers import datasets
 
@@ -135,14 +136,14 @@ def test_kappa_of_one_class_alone_is_0():
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_kappa_counts_exactly_in_a_compiled_model_under_any_precision(policy):
     y, p = random_answers(1, 3000)  # float16 cannot count so far, bfloat16 not beyond 256.
-    models.set_precision(policy)
+    precision.set_policy(policy)
     try:
         pixels = keras.Input((1,))
         model = keras.Model(pixels, keras.layers.Activation("linear", dtype="float32")(pixels))
         objectives.compile_model(model, datasets.experiment(metrics=["kappa"]))
         found = model.evaluate(p, y, batch_size=64, verbose=0, return_dict=True)["kappa"]
     finally:
-        models.set_precision("float32")
+        precision.set_policy("float32")
     expected = cohen_kappa_score(y[:, 0], p[:, 0] > 0.5, weights="quadratic")
     assert found == pytest.approx(expected, abs=1e-6)
 
@@ -191,7 +192,7 @@ def test_a_training_with_kappa_leaves_a_model_that_needs_none_of_it(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    here = models.load_bundle(work).model(images).numpy()[:, 0]
+    here = bundles.load(work).model(images).numpy()[:, 0]
     assert np.allclose([float(word) for word in done.stdout.split()], here, atol=1e-5)
 
 
@@ -464,8 +465,8 @@ def test_a_training_with_addons_leaves_a_bundle_that_needs_none(tmp_path):
         "import sys; sys.modules['tensorflow_addons'] = None;"  # Importing it fails.
         "import numpy as np; from pathlib import Path;"
         "from dr_tfx.models import models; from dr_tfx.inference import predict;"
-        "work = Path(sys.argv[1]); bundle = models.load_bundle(work);"
-        "print(*predict.predict_split(bundle, work.parent / 'data', 'validation')['score'])"
+        "work = Path(sys.argv[1]); bundle = bundles.load(work);"
+        "print(*scoring.predict_split(bundle, work.parent / 'data', 'validation')['score'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(work)], cwd=ROOT, capture_output=True, text=True
@@ -492,7 +493,7 @@ def test_a_config_file_can_name_classes_of_addons():
     config = smoke.get_config()
     config.training.loss = ADDONS_TRAINING["loss"]
     config.training.arguments = {"SigmoidFocalCrossEntropy": {"alpha": 0.5}}
-    experiment = specs.from_config(config)
-    again = specs.from_config(json.loads(json.dumps(specs.to_dict(experiment))))
+    experiment = tasks.from_config(config)
+    again = tasks.from_config(json.loads(json.dumps(specs.to_dict(experiment))))
     assert dataclasses.asdict(again) == dataclasses.asdict(experiment)
     assert again.training.arguments == {"SigmoidFocalCrossEntropy": {"alpha": 0.5}}

@@ -23,7 +23,7 @@ from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
-from dr_tfx.models import models
+from dr_tfx.models import bundles, precision
 from dr_tfx.training import board, checkpoints, loop, objectives, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
@@ -37,7 +37,7 @@ sys.path.insert(0, sys.argv[4])
 from tests.helpers import backbones
 from dr_tfx.config import specs
 from dr_tfx.training import train
-experiment = specs.from_config(json.loads(sys.argv[1]))
+experiment = tasks.from_config(json.loads(sys.argv[1]))
 train.train(experiment, data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))
 """
 
@@ -141,7 +141,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
     pd.testing.assert_frame_equal(
         found.drop(columns=cost), expected.drop(columns=cost), check_exact=True
     )
-    weights = [models.load_bundle(w).model.get_weights() for w in (killed, undisturbed)]
+    weights = [bundles.load(w).model.get_weights() for w in (killed, undisturbed)]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
@@ -210,7 +210,7 @@ def test_no_data_set_is_refused(tmp_path):
 def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
     experiment = small(learning_rate=3e-2, select_by="val_loss")  # Up and down.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path)
-    bundle = models.load_bundle(tmp_path)
+    bundle = bundles.load(tmp_path)
     history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
     data = manifest.load(data_dir)
     batches = loader.validation_dataset(data_dir, data, experiment)
@@ -307,7 +307,7 @@ def test_at_the_ceiling_during_validation_nothing_of_the_epoch_is_lost(
 
 def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, monkeypatch):
     experiment = datasets.experiment(epochs=1, checkpoint_steps=1)
-    monkeypatch.setattr(models, "choose_precision", lambda requested: "mixed_bfloat16")
+    monkeypatch.setattr(precision, "choose", lambda requested: "mixed_bfloat16")
     monkeypatch.setattr(board.Board, "before", stop_after_two)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -315,8 +315,8 @@ def test_the_precision_of_a_run_is_kept_on_another_device(data_dir, tmp_path, mo
         monkeypatch.undo()
         train.train(experiment, data_dir=data_dir, workdir=tmp_path)
     finally:
-        models.set_precision("float32")
-    assert models.load_bundle(tmp_path).precision == "mixed_bfloat16"
+        precision.set_policy("float32")
+    assert bundles.load(tmp_path).precision == "mixed_bfloat16"
 
 
 def stop_after_two(tensorboard, step):
@@ -340,7 +340,7 @@ def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
             history = pd.read_csv(tmp_path / precision / "history.csv")
             losses[precision] = history["loss"].to_numpy()
     finally:
-        models.set_precision("float32")
+        precision.set_policy("float32")
     assert losses["float32"][-1] < 0.95 * losses["float32"][0]
     # 8 and 11 bits of mantissa.
     assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=BFLOAT16)
@@ -349,14 +349,14 @@ def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
 
 def test_gradients_that_underflow_in_float16_are_kept_by_scaling_the_loss():
     try:
-        models.set_precision("mixed_float16")
+        precision.set_policy("mixed_float16")
         keras.utils.set_random_seed(1)
         first = keras.layers.Dense(3, name="first")
         last = keras.layers.Dense(1, dtype="float32", name="last")
         model = keras.Sequential([keras.Input((4,)), first, last])
         model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
     finally:
-        models.set_precision("float32")
+        precision.set_policy("float32")
     last.set_weights([np.full((3, 1), 1e-9, np.float32), np.zeros(1, np.float32)])
     pixels, target = tf.ones((2, 4)), tf.ones((2, 1))
     with tf.GradientTape() as tape:

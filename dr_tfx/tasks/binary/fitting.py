@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dr_tfx.config import specs
 from dr_tfx.statistics import calibration, operating_points
 from dr_tfx.statistics.operating_points import OperatingPoint
+from dr_tfx.tasks.binary.settings import BinaryEvaluation
 
 FUSIONS = ("max", "mean")
 """How the scores of a patient's images become one; names of pandas' own aggregations."""
@@ -54,7 +54,7 @@ def from_dict(content: Mapping[str, Any]) -> Fitted:
     )
 
 
-def fit(predictions: pd.DataFrame, settings: specs.Evaluation, *, split: str) -> Fitted:
+def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) -> Fitted:
     """Chooses every threshold and the temperature on these predictions.
 
     Args:

@@ -7,8 +7,17 @@ import pytest
 from scipy import stats
 
 from dr_tfx.tasks.binary import collapse
+from dr_tfx.training import alarms
 
-VALIDATION = collapse.Validation((60, 40), ("normal", "abnormal"))
+
+def wrong_with(row):
+    return collapse.wrong_with(row, (60, 40), ("normal", "abnormal"))
+
+
+def changes(history):
+    return alarms.changes(history, wrong_with, collapse.OVER)
+
+
 GOOD = {"val_auc": 0.9, "val_accuracy": 0.85, collapse.SHARE: 0.4}
 ONE_ANSWER = {"val_auc": 0.9, "val_accuracy": 0.85, collapse.SHARE: 0.97}
 CHANCE = {"val_auc": 0.52, "val_accuracy": 0.85, collapse.SHARE: 0.4}
@@ -38,19 +47,19 @@ MAJORITY = {"val_auc": 0.9, "val_accuracy": 0.6, collapse.SHARE: 0.4}
     ],
 )
 def test_each_collapse_is_said_by_its_figures_after_three_epochs(row, kind, said):
-    assert collapse.standing([row] * 2, VALIDATION) == {}
-    found = collapse.standing([row] * 3, VALIDATION)
+    assert alarms.standing([row] * 2, wrong_with) == {}
+    found = alarms.standing([row] * 3, wrong_with)
     assert list(found) == [kind]
     assert re.search(said, found[kind])
 
 
 def test_a_good_model_gives_no_alarm():
-    assert collapse.standing([GOOD] * 5, VALIDATION) == {}
+    assert alarms.standing([GOOD] * 5, wrong_with) == {}
 
 
 def test_a_run_says_it_once_and_again_when_it_recovers():
     rows = [CHANCE] * 5 + [GOOD] * 2 + [CHANCE] * 3
-    said = [collapse.changes(rows[: i + 1], VALIDATION) for i in range(len(rows))]
+    said = [changes(rows[: i + 1]) for i in range(len(rows))]
     assert [len(sentences) for sentences in said] == [0, 0, 1, 0, 0, 1, 0, 0, 0, 1]
     assert said[2][0].startswith("ALARM: for 3 epochs now: The validation AUC")
     assert said[5] == ["The validation AUC is no longer compatible with guessing."]
@@ -58,7 +67,7 @@ def test_a_run_says_it_once_and_again_when_it_recovers():
 
 def test_one_good_epoch_among_bad_ones_begins_the_count_anew():
     rows = [CHANCE, CHANCE, GOOD, CHANCE, CHANCE]
-    assert not any(collapse.changes(rows[: i + 1], VALIDATION) for i in range(len(rows)))
+    assert not any(changes(rows[: i + 1]) for i in range(len(rows)))
 
 
 @pytest.mark.parametrize(("auc", "stands"), [(0.61, True), (0.62, False)])
@@ -69,14 +78,14 @@ def test_guessing_ends_where_the_exact_test_of_mann_and_whitney_ends(auc, stands
     aucs = (ranks[:, 60:].sum(axis=1) - 40 * 41 / 2) / (60 * 40)
     assert 0.61 < np.quantile(aucs, 0.975) < 0.62
     row = {**GOOD, "val_auc": auc}
-    assert bool(collapse.standing([row] * 3, VALIDATION)) == stands
+    assert bool(alarms.standing([row] * 3, wrong_with)) == stands
 
 
 def test_an_epoch_that_diverged_is_no_error():
     row = {"val_auc": float("nan"), "val_accuracy": float("nan"), collapse.SHARE: float("nan")}
-    assert collapse.standing([row] * 3, VALIDATION) == {}
+    assert alarms.standing([row] * 3, wrong_with) == {}
 
 
 def test_a_history_of_before_has_no_share_and_is_judged_by_the_rest():
     row = {"val_auc": 0.5, "val_accuracy": 0.85}
-    assert list(collapse.standing([row] * 3, VALIDATION)) == ["chance"]
+    assert list(alarms.standing([row] * 3, wrong_with)) == ["chance"]

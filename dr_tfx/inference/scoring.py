@@ -1,0 +1,113 @@
+"""Scores of a split or of arrays, with test-time augmentation, in one streaming pass."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from dr_tfx.dataset import manifest
+from dr_tfx.inference import views
+from dr_tfx.input_pipeline import loader
+from dr_tfx.models import bundles
+
+
+def predict_split(
+    bundle: bundles.Bundle, data_dir: Path, split: str, *, external: bool = False
+) -> pd.DataFrame:
+    """Scores every example of a split; only the scores are kept, never the images.
+
+    Args:
+      bundle: the model.
+      data_dir: the data set that it was trained on; or, if `external`, one of other photographs
+        that was built for it.
+      split: which part of it.
+      external: whether the photographs come from elsewhere.
+
+    Returns:
+      One row an example, in shard order: `id`, `patient`, `stratum` (the finest label), `target`
+      (0 or 1), `score` (over all views, see `combine`) and `score/<view>` for every view.
+
+    Raises:
+      FileNotFoundError, ValueError: no data set, another contract, or no such split.
+    """
+    data = manifest.load(data_dir)
+    where = str(data_dir)
+    if external:
+        manifest.check_same_recipe(bundle.manifest, data, where=where)
+    else:
+        manifest.check_same_contract(bundle.manifest, data, where=where)
+    return stream(bundle, view_scorer(bundle), data_dir, data=data, split=split)
+
+
+def stream(
+    bundle: bundles.Bundle,
+    score: Callable[[tf.Tensor], tf.Tensor],
+    data_dir: Path,
+    *,
+    data: manifest.Manifest,
+    split: str,
+) -> pd.DataFrame:
+    """One pass over a split with a compiled scorer: what `predict_split` returns, of any data.
+
+    Raises:
+      ValueError: no such split, or a shard is damaged.
+    """
+    batch_size, kind = bundle.experiment.evaluation.batch_size, bundle.kind
+    dataset = loader.evaluation_dataset(
+        data_dir, data, split, batch_size=batch_size, features=kind.data.features
+    )
+    total = sum(shard.records for shard in data.shards_of(split))
+    parts = []
+    external = data.dataset.split.method == "external"  # Which is one split, whatever its name.
+    title = f"score {data.dataset.name if external else split}"
+    bar = tqdm(total=total, desc=title, unit="image")
+    with bar, loader.damage_named(data_dir):
+        for batch in dataset:
+            arrays = {name: batch[name].numpy() for name in ("id", "patient", *kind.data.features)}
+            outputs = score(batch["image"]).numpy()
+            known = {name: [v.decode() for v in arrays.pop(name)] for name in ("id", "patient")}
+            told = kind.data.truth(arrays) | kind.scores.columns(outputs)
+            parts.append(pd.DataFrame({**known, **told}))
+            bar.update(len(outputs))
+    return pd.concat(parts, ignore_index=True)
+
+
+def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A compiled function: uint8 images (n, size, size, 3) -> float64 outputs (n, views, ...).
+
+    The model is traced once for all views, and takes them one after the other, each made when its
+    turn comes: so that a batch needs the memory of one view.
+    """
+    names = bundle.experiment.evaluation.views
+    size = bundle.experiment.dataset.recipe.size
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    def forward(pixels: tf.Tensor) -> tf.Tensor:
+        return bundle.model(pixels, training=False)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    def score(images: tf.Tensor) -> tf.Tensor:
+        pixels = tf.cast(images, tf.float32)
+        outputs: list[tf.Tensor] = []
+        for name in names:
+            with tf.control_dependencies(outputs[-1:]):
+                outputs.append(forward(views.VIEWS[name].apply(tf.identity(pixels))))
+        return tf.cast(tf.stack(outputs, axis=1), tf.float64)
+
+    return score
+
+
+def explained_scorer(bundle: bundles.Bundle) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function: uint8 images (n, size, size, 3) -> the number that heat maps explain (n,).
+
+    It is combined over the views of the bundle's evaluation.
+    """
+    score, scores = view_scorer(bundle), bundle.kind.scores
+
+    def explained(images: np.ndarray) -> np.ndarray:
+        return scores.columns(score(tf.convert_to_tensor(images)).numpy())[scores.explained]
+
+    return explained

@@ -1,0 +1,34 @@
+"""The numeric precision of a run, chosen by what the device is fast at."""
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+
+def choose(requested: str) -> str:
+    """The Keras dtype policy to use; `auto` picks what the first accelerator is fast at.
+
+    float16 on a GPU with tensor cores (compute capability 7.x), bfloat16 on Ampere or newer and
+    on TPU, float32 on a CPU, where 16-bit arithmetic is emulated and several times slower.
+    """
+    if requested != "auto":
+        return requested
+    if tf.config.list_logical_devices("TPU"):
+        return "mixed_bfloat16"
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "float32"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    capability = details.get("compute_capability", (0, 0))
+    if capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if capability >= (7, 0) else "float32"
+
+
+def set_policy(requested: str) -> str:
+    """Sets Keras' global dtype policy and says in the log which and why."""
+    policy = choose(requested)
+    keras.mixed_precision.set_global_policy(policy)
+    devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")
+    logging.info("Precision %s (asked for: %s) on %s.", policy, requested, devices[0].device_type)
+    return policy

@@ -1,0 +1,76 @@
+"""The probability of class 1: combined over views, decided by a threshold, and put into words."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dr_tfx.statistics import calibration
+from dr_tfx.tasks import kind
+from dr_tfx.tasks.binary import fitting, settings
+
+DEFAULT_THRESHOLD = 0.5  # It decides where no evaluation has chosen a threshold yet.
+SCORE = "score"
+VIEW = "score/"  # Prefix of the columns of single views.
+_SURE = 2.0**-24  # As near to 0 and 1 as logits are told apart: float32 has nothing nearer to 1.
+
+
+class BinaryScores(kind.ScoreSide):
+    """One probability an image."""
+
+    explained = SCORE
+    answer_names = ("probability", "score", "decision", "threshold")
+
+    def __init__(self, experiment: settings.BinaryExperiment):
+        self._task, self._evaluation = experiment.task, experiment.evaluation
+
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `score`, combined over the views, and `score/<view>` of each: float64 (images,).
+
+        Args:
+          outputs: float64 (images, views, 1), probabilities.
+        """
+        scores = outputs[:, :, 0]
+        views = {f"{VIEW}{view}": scores[:, i] for i, view in enumerate(self._evaluation.views)}
+        return {SCORE: combine(scores, self._evaluation.combine), **views}
+
+    def read(self, table: pd.DataFrame, fitted: fitting.Fitted | None) -> list[kind.Reading]:
+        """Return score, calibrated probability and decision of each row.
+
+        The probability is None until something is fitted, and the threshold is DEFAULT_THRESHOLD.
+        """
+        threshold = DEFAULT_THRESHOLD if fitted is None else fitted.threshold
+        return [self._reading(score, threshold, fitted) for score in table[SCORE].tolist()]
+
+    def _reading(
+        self, score: float, threshold: float, fitted: fitting.Fitted | None
+    ) -> kind.Reading:
+        probability = None
+        if fitted is not None:
+            probability = float(calibration.apply_temperature(score, fitted.temperature))
+        decision = self._task.class_names[int(score >= threshold)]
+        words = [decision, f"score {score:.3f}, threshold {threshold:.3f}"]
+        if probability is not None:
+            words.insert(1, f"calibrated probability {probability:.3f}")
+        values: tuple[Any, ...] = (probability, score, decision, threshold)
+        answer = dict(zip(self.answer_names, values, strict=True))
+        return kind.Reading(score, decision, "   ".join(words), answer)
+
+
+def combine(scores: np.ndarray, how: str) -> np.ndarray:
+    """Return one probability from those of all views.
+
+    The mean of logits lets a sure view count for more than one in doubt; probabilities nearer to 0
+    or 1 than 2**-24 count as that near.
+
+    Args:
+      scores: float64 (n, views), 0 to 1.
+      how: 'probability', the mean; or 'logit', the probability of the mean logit.
+
+    Returns:
+      float64 (n,).
+    """
+    if how == "probability":
+        return scores.mean(axis=1)
+    scores = np.clip(scores, _SURE, 1 - _SURE)
+    return 1 / (1 + np.exp(-np.log(scores / (1 - scores)).mean(axis=1)))

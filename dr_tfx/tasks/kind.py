@@ -1,0 +1,269 @@
+"""The contract of a kind of task: everything in which tasks differ, and the engine asks.
+
+A kind is bound to one experiment and has four sides. No stage of the engine reads a label map, a
+column of the model's output or a column of the predictions by itself: it asks the side that knows.
+
+    data        features of a record, what sampling balances, what is known of an example
+    model       outputs, targets, losses and metrics; the only side that loads TensorFlow
+    scores      the model's outputs as columns of a table, decisions and answers
+    judgement   what is fitted on validation, figures of merit, alarms, pages and comparisons
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+from dr_tfx.config import specs
+from dr_tfx.dataset import records
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+class Kind(abc.ABC):
+    """One kind of task, bound to the settings of one experiment.
+
+    Class attributes:
+      NAME: the kind's name, the value of `config.task.kind`.
+      TASK: class of `Experiment.task`, with the kind's own settings.
+      EVALUATION: class of `Experiment.evaluation`, likewise.
+      LOSSES: names for `config.training.loss`, besides those of tensorflow-addons.
+      METRICS: names for `config.training.metrics`, likewise.
+      MONITORS: columns of history.csv by which checkpoints can be selected.
+    """
+
+    NAME: ClassVar[str]
+    TASK: ClassVar[type[specs.Task]] = specs.Task
+    EVALUATION: ClassVar[type[specs.Evaluation]] = specs.Evaluation
+    LOSSES: ClassVar[tuple[str, ...]]
+    METRICS: ClassVar[tuple[str, ...]] = ()
+    MONITORS: ClassVar[tuple[str, ...]]
+
+    def __init__(self, experiment: specs.Experiment):
+        self.experiment = experiment
+
+    @property
+    @abc.abstractmethod
+    def data(self) -> "DataSide": ...
+
+    @property
+    @abc.abstractmethod
+    def model(self) -> "ModelSide": ...
+
+    @property
+    @abc.abstractmethod
+    def scores(self) -> "ScoreSide": ...
+
+    @property
+    @abc.abstractmethod
+    def judgement(self) -> "JudgementSide": ...
+
+    def check(self) -> None:
+        """Refuse settings that this kind of task cannot run with.
+
+        A kind with settings of its own checks these first, then calls this method.
+
+        Raises:
+          ConfigError: the message names the dotted key.
+        """
+        training = self.experiment.training
+        specs.check_name("loss", training.loss, self.LOSSES)
+        for metric in training.metrics:
+            specs.check_name("metrics", metric, self.METRICS)
+        specs.check_monitors(training, self.MONITORS)
+        labels, groups = self.experiment.dataset.label_names, self.data.groups
+        for name, length, things in (
+            ("label_weights", len(labels), "labels"),
+            ("class_weights", len(groups), "classes"),
+        ):
+            specs.check_weights(name, getattr(training, name), length=length, things=things)
+        _check_corrections(training, self.loss_correction())
+
+    def loss_correction(self) -> str:
+        """Name the setting by which the loss corrects for rare classes; "" if it does not."""
+        return ""
+
+
+def _check_corrections(training: specs.Training, of_loss: str) -> None:
+    """Refuse a training that corrects for rare classes several times over."""
+    corrections = [
+        text
+        for holds, text in (
+            (training.balance == "oversample" or training.label_weights, "drawing (balance)"),
+            (len(set(training.class_weights)) > 1, "class_weights"),
+            (of_loss, of_loss),
+        )
+        if holds
+    ]
+    specs.require(
+        len(corrections) < 2 or training.double_correction,
+        f"config.training corrects for rare classes {len(corrections)} times over, by "
+        f"{', '.join(corrections)}. Keep one (balance='none', class_weights=(), focal_alpha=.5 "
+        f"switch each off; the last is alpha of {specs.ADDONS}SigmoidFocalCrossEntropy, in "
+        "config.training.arguments), or set config.training.double_correction=True if it is meant.",
+    )
+
+
+class DataSide(abc.ABC):
+    """The examples as a kind of task sees them. Loads neither TensorFlow nor matplotlib."""
+
+    @property
+    @abc.abstractmethod
+    def features(self) -> Mapping[str, records.Feature]:
+        """The features of a record that targets are made of, by name."""
+
+    @property
+    @abc.abstractmethod
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that sampling balances and that pages sort photographs by."""
+
+    @property
+    @abc.abstractmethod
+    def group_of(self) -> tuple[int, ...]:
+        """The group of each label, as a place in `groups`."""
+
+    @abc.abstractmethod
+    def truth(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the columns of a table of predictions that a record tells.
+
+        Args:
+          features: the arrays of `features`, their first dimension the examples.
+        """
+
+
+class ModelSide(abc.ABC):
+    """The output of the network and how it is trained. Loads TensorFlow."""
+
+    @property
+    @abc.abstractmethod
+    def losses(self) -> Mapping[str, Callable[[specs.Training], "keras.losses.Loss"]]:
+        """A constructor for each name in `Kind.LOSSES`."""
+
+    @property
+    @abc.abstractmethod
+    def metrics(self) -> Mapping[str, Callable[[], "keras.metrics.Metric"]]:
+        """A constructor for each name in `Kind.METRICS` and in `watched`."""
+
+    @property
+    @abc.abstractmethod
+    def watched(self) -> tuple[str, ...]:
+        """Names of the metrics that every training computes."""
+
+    @property
+    @abc.abstractmethod
+    def shown(self) -> tuple[str, ...]:
+        """Columns of history.csv that are printed after every epoch."""
+
+    @abc.abstractmethod
+    def outputs(self, features: Any) -> Any:
+        """Return the output of the network, a float32 Keras tensor, for pooled features."""
+
+    @abc.abstractmethod
+    def encode(self, features: Mapping[str, "tf.Tensor"]) -> tuple["tf.Tensor", "tf.Tensor"]:
+        """Return float32 targets (batch, ...) and the factor of each example's loss (batch,).
+
+        Args:
+          features: the tensors of `DataSide.features`, their first dimension the batch.
+        """
+
+    @abc.abstractmethod
+    def explained(self, logits: "tf.Tensor") -> "tf.Tensor":
+        """Return the number that heat maps explain, float32 (batch,).
+
+        Args:
+          logits: the network's output before its activation, float32 (batch, ...).
+        """
+
+    @abc.abstractmethod
+    def examples_of_sense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return targets, good outputs and bad outputs, float32, that any loss can tell apart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What the model says of one photograph.
+
+    Attributes:
+      number: the number that a heat map explains.
+      decision: the name of the class, or what takes its place.
+      words: a line for people, such as the caption of a figure.
+      answer: everything to be told of it, in order, as plain JSON types.
+    """
+
+    number: float
+    decision: str
+    words: str
+    answer: dict[str, Any]
+
+
+class FittedSettings(Protocol):
+    """What validation has fitted: thresholds, cut-points, temperatures."""
+
+    @property
+    def split(self) -> str:
+        """The split that it was fitted on."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+
+
+class ScoreSide(abc.ABC):
+    """The outputs of the network as columns of a table. Loads neither TensorFlow nor matplotlib."""
+
+    @property
+    @abc.abstractmethod
+    def explained(self) -> str:
+        """Name of the column that holds the number which heat maps explain."""
+
+    @property
+    @abc.abstractmethod
+    def answer_names(self) -> tuple[str, ...]:
+        """The names in `Reading.answer`, in order."""
+
+    @abc.abstractmethod
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the columns of a table of predictions that the model tells.
+
+        Args:
+          outputs: float64 (images, views, ...), one output of the network for every view.
+        """
+
+    @abc.abstractmethod
+    def read(self, table: pd.DataFrame, fitted: Any) -> list[Reading]:
+        """Return what the model says of each row.
+
+        Args:
+          table: with the columns of `columns`.
+          fitted: what `JudgementSide.fit` gave, or None before that.
+        """
+
+
+class JudgementSide(abc.ABC):
+    """What a model of this kind is worth. Loads no TensorFlow."""
+
+    @abc.abstractmethod
+    def fit(self, predictions: pd.DataFrame, *, split: str) -> Any:
+        """Fit everything that is fitted on validation, as `FittedSettings`."""
+
+    @abc.abstractmethod
+    def fitted_from(self, content: Mapping[str, Any]) -> Any:
+        """Return the inverse of `FittedSettings.to_dict`."""
+
+    @abc.abstractmethod
+    def wrong_with(self, row: Mapping[str, float], counts: Sequence[int]) -> dict[str, str]:
+        """Return what is wrong with one epoch: the kind of the alarm and a sentence.
+
+        Args:
+          row: of history.csv.
+          counts: validation images of each group.
+        """
+
+    @property
+    @abc.abstractmethod
+    def alarm_over(self) -> Mapping[str, str]:
+        """A sentence for the end of each kind of alarm, without its full stop."""
