@@ -95,7 +95,13 @@ def _read_bundle(workdir: Path) -> dict[str, Any]:
             f"{path} does not exist: {workdir} holds no finished training. "
             "Run drtfx-train (the same command again resumes it), or check --workdir."
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if "head" in content["experiment"]["task"]:
+        raise ValueError(
+            f"{path} was written by an earlier version of dr_tfx, whose tasks had a head in the "
+            'place of a kind. Replace "head": "sigmoid" in it by "kind": "binary", or train again.'
+        )
+    return content
 
 
 def _write_bundle(workdir: Path, content: dict[str, Any]) -> None:

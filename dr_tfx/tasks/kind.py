@@ -34,7 +34,8 @@ class Kind(abc.ABC):
       EVALUATION: class of `Experiment.evaluation`, likewise.
       LOSSES: names for `config.training.loss`, besides those of tensorflow-addons.
       METRICS: names for `config.training.metrics`, likewise.
-      MONITORS: columns of history.csv by which checkpoints can be selected.
+      MONITORS: columns of history.csv by which checkpoints can be selected, and whether `max` or
+        `min` is best.
     """
 
     NAME: ClassVar[str]
@@ -42,7 +43,7 @@ class Kind(abc.ABC):
     EVALUATION: ClassVar[type[specs.Evaluation]] = specs.Evaluation
     LOSSES: ClassVar[tuple[str, ...]]
     METRICS: ClassVar[tuple[str, ...]] = ()
-    MONITORS: ClassVar[tuple[str, ...]]
+    MONITORS: ClassVar[Mapping[str, str]]
 
     def __init__(self, experiment: specs.Experiment):
         self.experiment = experiment
@@ -75,7 +76,7 @@ class Kind(abc.ABC):
         specs.check_name("loss", training.loss, self.LOSSES)
         for metric in training.metrics:
             specs.check_name("metrics", metric, self.METRICS)
-        specs.check_monitors(training, self.MONITORS)
+        specs.check_monitors(training, tuple(self.MONITORS))
         labels, groups = self.experiment.dataset.label_names, self.data.groups
         for name, length, things in (
             ("label_weights", len(labels), "labels"),

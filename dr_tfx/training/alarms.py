@@ -8,10 +8,37 @@ was killed and goes on says nothing twice.
 
 from collections.abc import Callable, Mapping, Sequence
 
-PATIENCE = 3
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+
+PATIENCE = 3  # Epochs in a row.
 
 Row = Mapping[str, float]
 """One row of history.csv."""
+
+
+class Watch:
+    """The alarms of one run."""
+
+    def __init__(self, experiment: specs.Experiment, data: manifest.Manifest):
+        """Ask the kind of task what is wrong with an epoch, judged on the validation split."""
+        task = tasks.of(experiment)
+        self._judgement = task.judgement
+        self._images = [0] * len(task.data.groups)
+        for shard in data.shards_of("validation"):
+            self._images[task.data.group_of[shard.label]] += shard.records
+
+    def standing(self, history: Sequence[Row]) -> dict[str, str]:
+        """Return the alarms that stand after the last epoch of a history; see `standing`."""
+        return standing(history, self._wrong_with)
+
+    def changes(self, history: Sequence[Row]) -> list[str]:
+        """Return sentences on the alarms that the last epoch began and ended; see `changes`."""
+        return changes(history, self._wrong_with, self._judgement.alarm_over)
+
+    def _wrong_with(self, row: Row) -> dict[str, str]:
+        return self._judgement.wrong_with(row, self._images)
 
 
 def standing(history: Sequence[Row], wrong_with: Callable[[Row], dict[str, str]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 from absl import logging
 
+from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 
@@ -115,7 +116,7 @@ class Run:
         self.history.append(row)
         select_by = self.experiment.training.select_by
         value = row[select_by]
-        sign = 1 if mode(select_by) == "max" else -1
+        sign = 1 if tasks.of(self.experiment).MONITORS[select_by] == "max" else -1
         if np.isfinite(value) and (
             self.best_value is None or sign * value > sign * self.best_value
         ):
@@ -226,11 +227,6 @@ def _description(variable: Any) -> str:
 
 def _libraries() -> str:
     return f"TensorFlow {tf.__version__} with Keras {keras.__version__}"
-
-
-def mode(monitor: str) -> str:
-    """Whether more or less of a column of history.csv is better: `max` or `min`."""
-    return "min" if monitor.endswith("loss") else "max"
 
 
 def claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:

@@ -3,22 +3,18 @@
 The loop is the library's own (`loop`): it can stop and go on after any step.
 """
 
-import contextlib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 from absl import logging
-from tqdm import tqdm
 
-from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest, splits
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, network, precision
-from dr_tfx.training import alarms, board, checkpoints, distribution, loop, objectives
+from dr_tfx.training import checkpoints, distribution, objectives, session
 
 
 def train(
@@ -67,16 +63,12 @@ def train(
         run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
         _go_on_alike(run, strategy)
         if run.epoch < training.epochs and not run.stopped:
-            several = strategy.num_replicas_in_sync > 1
-            with strategy.scope():
-                model = _compiled(experiment, load_weights=run.step == 0, several=several)
-            # Keras cannot evaluate a last batch that devices share unequally: one of them does it.
-            judge = _compiled(experiment, load_weights=False) if several else model
+            models = session.make_models(run, strategy)
             # Only now: a start that failed for its weights leaves the folder to another setting.
             if run.chief:
                 checkpoints.claim(workdir, experiment, data)
             with loader.damage_named(data_dir):
-                _fit(model, judge, run, memory, data_dir=data_dir, data=data, profile=profile)
+                session.Session(models, run, data, memory).fit(data_dir, profile=profile)
     if not run.best_epoch:
         raise ValueError(
             f"No epoch gave a finite {training.select_by}: the training diverged. Lower "
@@ -139,136 +131,6 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
     )
     run.remove()
     logging.info("Best epoch %d by %s.", run.best_epoch, run.experiment.training.select_by)
-
-
-def _compiled(
-    experiment: specs.Experiment, *, load_weights: bool, several: bool = False
-) -> keras.Model:
-    model = network.build(experiment, load_weights=load_weights)
-    if several:
-        model = network.synchronized(model)
-    objectives.compile_model(model, experiment)
-    return model
-
-
-def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
-    """Makes what Keras makes at the first step: the optimizer's slots, the metrics' variables.
-
-    So they are there to be restored. tensorflow-addons' optimizers have no `build`.
-    """
-    optimizer = model.optimizer
-    make = getattr(optimizer, "build", None) or optimizer._create_all_weights
-    make(model.trainable_variables)
-    batch = next(iter(validation))
-    if hasattr(model, "_symbolic_build"):  # Keras 3, which cannot test a batch with two workers.
-        model._symbolic_build(data_batch=batch)
-    else:
-        devices = model.distribute_strategy.num_replicas_in_sync
-        model.test_on_batch(*(part[:devices] for part in batch))
-    model.reset_metrics()
-
-
-def _fit(
-    model: keras.Model,
-    judge: keras.Model,
-    run: checkpoints.Run,
-    memory: resources.Memory,
-    *,
-    data_dir: Path,
-    data: manifest.Manifest,
-    profile: bool,
-) -> None:
-    """All epochs that are left, each judged by `judge` with the model's weights."""
-    training = run.experiment.training
-    strategy = model.distribute_strategy
-    batches, steps = loader.train_batches(  # First: what reads starts meanwhile.
-        data_dir,
-        data,
-        run.experiment,
-        first_step=run.step,
-        worker=distribution.worker(strategy),
-        workers=distribution.workers(),
-    )
-    profile_from = run.step if profile and run.chief else None
-    with (
-        contextlib.closing(batches),
-        contextlib.closing(board.Board(run.workdir / "tensorboard", profile_from)) as tensorboard,
-    ):
-        validation = loader.validation_dataset(data_dir, data, run.experiment)
-        with strategy.scope():
-            _complete(model, validation)
-        run.restore(model)
-        deciding = _deciding(model, training)
-        for name, values in run.callbacks.items():
-            for attribute, value in values.items():
-                setattr(deciding[name], attribute, value)
-
-        divided = distribution.distribute(batches, strategy)
-        running = loop.Loop(model, run, memory, divided, tensorboard)
-        wrong_with, over = _alarms(run.experiment, data)
-        while run.epoch < training.epochs and not run.stopped:
-            logs = running.steps_until((run.epoch + 1) * steps, steps)
-            if judge is not model:
-                judge.set_weights(model.get_weights())
-            found = running.validate(judge, validation)
-            found = {f"val_{name}": float(value) for name, value in found.items()}
-            logs |= found if judge is model else distribution.agreed(strategy, found)
-            for callback in deciding.values():
-                callback.on_epoch_end(run.epoch, dict(logs))  # Some add the learning rate to them.
-            run.callbacks = {name: _counters(callback) for name, callback in deciding.items()}
-            row = {"epoch": run.epoch + 1, **logs, **running.figures()}
-            row["alarms"] = len(alarms.standing([*run.history, row], wrong_with))
-            if run.chief:
-                tensorboard.write(row, run.epoch)
-            run.finish_epoch(model, judge, row, stopped=bool(model.stop_training))
-            _say(row, run.experiment)
-            for sentence in alarms.changes(run.history, wrong_with, over) if run.chief else ():
-                logging.warning("%s", sentence)
-
-
-def _deciding(model: keras.Model, training: specs.Training) -> dict[str, keras.callbacks.Callback]:
-    """Keras' callbacks that change the course of a run."""
-    deciding = {
-        "plateau": keras.callbacks.ReduceLROnPlateau(
-            monitor=training.plateau_monitor,
-            mode=checkpoints.mode(training.plateau_monitor),
-            factor=training.plateau_factor,
-            patience=training.plateau_patience,
-        ),
-        "early_stopping": keras.callbacks.EarlyStopping(
-            monitor=training.early_stopping_monitor,
-            mode=checkpoints.mode(training.early_stopping_monitor),
-            patience=training.early_stopping_patience,
-        ),
-    }
-    model.stop_training = False
-    for callback in deciding.values():
-        callback.set_model(model)
-        callback.on_train_begin()
-    return deciding
-
-
-def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
-    names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
-    return {name: float(getattr(callback, name)) for name in names if hasattr(callback, name)}
-
-
-def _alarms(
-    experiment: specs.Experiment, data: manifest.Manifest
-) -> tuple[Callable[[alarms.Row], dict[str, str]], Mapping[str, str]]:
-    """Return what finds alarms in a row of history.csv, and the sentences for their end."""
-    task = tasks.of(experiment)
-    counts = [0] * len(task.data.groups)
-    for shard in data.shards_of("validation"):
-        counts[task.data.group_of[shard.label]] += shard.records
-    judgement = task.judgement
-    return lambda row: judgement.wrong_with(row, counts), judgement.alarm_over
-
-
-def _say(row: dict[str, float], experiment: specs.Experiment) -> None:
-    names, epochs = tasks.of(experiment).model.shown, experiment.training.epochs
-    figures = ", ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
-    tqdm.write(f"epoch {row['epoch']}/{epochs}: {figures}, input wait {row['input_wait']:.1%}")
 
 
 def _seed(seed: int, *, deterministic: bool) -> None:

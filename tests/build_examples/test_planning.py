@@ -20,7 +20,6 @@ from tests.helpers.drawn import draw, encode, eyepacs_like
 ROOT = Path(__file__).parents[2]
 SPEC = eyepacs_like()
 HASHED = dataclasses.replace(SPEC, split=specs.Split(method="hash", validation=0.25))
-TASK = specs.Task(label_map=(0, 1, 1), class_names=("none", "some"))
 FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
 
 
@@ -219,7 +218,7 @@ def test_a_plan_says_that_its_build_will_be_refused(copy, caplog, limit, is_refu
         stream.write(",x\n90_left,x\n")
     made = plan(copy, spec=dataclasses.replace(SPEC, max_reject_rate=limit))
     caplog.clear()
-    said = planning.summary(made, TASK)["refused"]
+    said = planning.summary(made, classes=("none", "some"), class_of=(0, 1, 1))["refused"]
     assert ("max_reject_rate=0.03 allows" in said) == is_refused
     assert [record.getMessage() for record in caplog.records] == (
         [f"the build will be refused: {said}"] * is_refused

@@ -26,10 +26,14 @@ SEEN = ("10_left", "10_right", "11_left")  # Photographs of `raw` that elsewhere
 
 
 def experiment():
-    plain = specs.to_dict(specs.Experiment(dataset=eyepacs_like()))
-    plain["task"]["label_map"] = [0, 1, 1]
-    plain["evaluation"] |= {"bootstrap_resamples": 100, "views": ["identity", "rotate_90"]}
-    return tasks.from_config(plain)
+    evaluation = {"bootstrap_resamples": 100, "views": ["identity", "rotate_90"]}
+    return tasks.from_config(
+        {
+            "dataset": specs.to_dict(eyepacs_like()),
+            "task": {"label_map": [0, 1, 1]},
+            "evaluation": evaluation,
+        }
+    )
 
 
 @pytest.fixture(scope="module")

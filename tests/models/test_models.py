@@ -195,7 +195,7 @@ def bundle_dir(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("precision", "settings"),
+    ("policy", "settings"),
     [
         ("float32", {}),
         (
@@ -211,20 +211,18 @@ def bundle_dir(tmp_path_factory):
     ],
     ids=lambda value: value if isinstance(value, str) else value.get("backbone", "MobileNetV2"),
 )
-def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
-    precision, settings, tmp_path
-):
+def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(policy, settings, tmp_path):
     """In a process that knows Keras and nothing of this package."""
     experiment = changed(**settings)
     images = np.random.default_rng(1).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
-    precision.set_policy(precision)
+    precision.set_policy(policy)
     try:
         bundles.save(
             tmp_path,
             network.build(experiment),
             experiment=experiment,
             data=datasets.write(tmp_path / "data", experiment.dataset),
-            precision=precision,
+            precision=policy,
             best_epoch=1,
         )
     finally:
@@ -249,12 +247,12 @@ def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
 
 
 def test_what_was_fitted_is_kept_in_the_bundle(bundle_dir):
-    assert bundles.load(bundle_dir).threshold is None
+    assert bundles.load(bundle_dir).fitted is None
     fitted = datasets.fitted(1 / 3)
     bundles.save_fitted(bundle_dir, fitted)
     bundle = bundles.load(bundle_dir)
     assert bundle.fitted == fitted
-    assert bundle.threshold == 1 / 3
+    assert bundle.fitted.threshold == 1 / 3
 
 
 def test_a_folder_without_bundle_is_refused(tmp_path):

@@ -17,6 +17,7 @@ from sklearn.metrics import cohen_kappa_score
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.models import bundles, precision
+from dr_tfx.tasks.binary import model as binary_model
 from dr_tfx.training import objectives, train
 from tests.helpers import datasets
 
@@ -67,10 +68,10 @@ def test_cross_entropy_is_its_formula():
 
 def test_every_name_that_a_config_may_give_is_there():
     assert tuple(objectives.OPTIMIZERS) == specs.OPTIMIZERS
-    for head in objectives.LOSSES:
-        assert tuple(objectives.LOSSES[head]) == specs.LOSSES
-        always = ("auc", "accuracy", "predicted_positive")
-        assert tuple(objectives.METRICS[head]) == (*always, *specs.METRICS)
+    for name in tasks.KINDS:
+        task = tasks.of(tasks.from_config({"task": {"kind": name}}))
+        assert tuple(task.model.losses) == task.LOSSES
+        assert tuple(task.model.metrics) == (*task.model.watched, *task.METRICS)
 
 
 def test_optimizers_take_their_settings():
@@ -95,7 +96,7 @@ def test_the_metrics_asked_for_come_after_those_of_every_run():
 
 
 def test_the_share_called_positive_is_one_of_images_however_much_each_counts():
-    metric = objectives.PredictedPositive()
+    metric = binary_model.PredictedPositive()
     metric.update_state(np.ones((3, 1)), np.array([[0.2], [0.5], [0.9]]), np.array([1.0, 1.0, 8.0]))
     metric.update_state(np.zeros((1, 1)), np.array([[0.6]]))
     assert float(metric.result()) == 0.5
@@ -114,7 +115,7 @@ def test_kappa_is_scikit_learns_however_it_is_fed(classes, weighted):
     decided = np.where(rng.uniform(size=300) < 0.6, targets, rng.integers(0, classes, 300))
     weights = rng.integers(1, 9, 300) / 8 if weighted else None
     scores = np.eye(classes, dtype=np.float32)[decided]
-    metric = objectives.Kappa(classes)
+    metric = binary_model.Kappa(classes)
     for part in np.array_split(np.arange(300), 7):
         metric.update_state(
             targets[part][:, None],
@@ -128,7 +129,7 @@ def test_kappa_is_scikit_learns_however_it_is_fed(classes, weighted):
 
 
 def test_kappa_of_one_class_alone_is_0():
-    metric = objectives.Kappa()
+    metric = binary_model.Kappa()
     metric.update_state(np.ones((3, 1)), np.full((3, 1), 0.9))
     assert float(metric.result()) == 0
 
@@ -197,8 +198,8 @@ def test_a_training_with_kappa_leaves_a_model_that_needs_none_of_it(tmp_path):
 
 
 def test_kappa_survives_its_config():
-    again = keras.metrics.deserialize(keras.metrics.serialize(objectives.Kappa(5, name="grades")))
-    assert isinstance(again, objectives.Kappa) and (again.classes, again.name) == (5, "grades")
+    again = keras.metrics.deserialize(keras.metrics.serialize(binary_model.Kappa(5, name="grades")))
+    assert isinstance(again, binary_model.Kappa) and (again.classes, again.name) == (5, "grades")
 
 
 # Where tensorflow-addons cannot be imported.
@@ -218,7 +219,7 @@ def test_without_addons_the_error_says_which_key_needs_what(key, value):
         objectives.check(datasets.experiment(**{key: value}, balance="none"))
     text = str(caught.value)
     assert f"config.training.{key} is 'tfa." in text
-    for needed in ("dr_tfx[addons]", "TensorFlow 2.15.1", "Python 3.11", specs.METRICS[0]):
+    for needed in ("dr_tfx[addons]", "TensorFlow 2.15.1", "Python 3.11", "kappa"):
         assert needed in text or (needed == "kappa" and key != "metrics"), needed
 
 
@@ -280,7 +281,7 @@ def test_what_addons_does_not_have_or_take_is_refused_by_key(training, message):
     [
         (
             {"metrics": ["tfa.CohenKappa"], "arguments": {"CohenKappa": {"num_classes": 5}}},
-            "cannot judge probabilities of one class.*gives .*num_classes=2",
+            "cannot judge this task.*gives .*num_classes=2",
         ),
         (
             {
@@ -294,11 +295,11 @@ def test_what_addons_does_not_have_or_take_is_refused_by_key(training, message):
                 "metrics": ["tfa.MatthewsCorrelationCoefficient"],
                 "arguments": {"MatthewsCorrelationCoefficient": {"num_classes": 2}},
             },
-            "cannot judge probabilities of one class",
+            "cannot judge this task",
         ),
-        ({"loss": "tfa.GIoULoss"}, "cannot judge probabilities of one class"),
-        ({"loss": "tfa.ContrastiveLoss"}, "cannot judge probabilities of one class"),
-        ({"loss": "tfa.NpairsLoss"}, "cannot judge probabilities of one class"),
+        ({"loss": "tfa.GIoULoss"}, "cannot judge this task"),
+        ({"loss": "tfa.ContrastiveLoss"}, "cannot judge this task"),
+        ({"loss": "tfa.NpairsLoss"}, "cannot judge this task"),
         ({"optimizer": "tfa.COCOB"}, "has no learning rate"),
     ],
 )
@@ -414,7 +415,7 @@ def test_our_kappa_is_that_of_addons():
 
     rng = np.random.default_rng(6)
     grades, decided = rng.integers(0, 5, (2, 300))
-    ours = objectives.Kappa(5)
+    ours = binary_model.Kappa(5)
     theirs = tfa.metrics.CohenKappa(5, weightage="quadratic", sparse_labels=True)
     for metric in (ours, theirs):
         metric.update_state(grades, np.eye(5, dtype=np.float32)[decided])

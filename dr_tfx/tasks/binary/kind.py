@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Binary(kind.Kind):
     EVALUATION = settings.BinaryEvaluation
     LOSSES = ("focal", "cross_entropy")
     METRICS = ("kappa",)
-    MONITORS = ("val_auc", "val_accuracy", "val_loss")
+    MONITORS: ClassVar = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
 
     @functools.cached_property
     def data(self) -> "BinaryData":

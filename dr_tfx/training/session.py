@@ -1,0 +1,193 @@
+"""One process's session of a run: from the last checkpoint to the end, epoch by epoch."""
+
+import contextlib
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import logging
+from tqdm import tqdm
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+from dr_tfx.input_pipeline import loader
+from dr_tfx.machine import resources
+from dr_tfx.models import network
+from dr_tfx.training import alarms, board, checkpoints, distribution, loop, objectives
+
+
+class Models(NamedTuple):
+    """The compiled models of a session.
+
+    Attributes:
+      trained: the model that learns, over all devices.
+      judge: the model that is evaluated, with the weights of the other one. It is the same model,
+        unless several devices share the batches: Keras cannot evaluate a last batch that devices
+        share unequally, so one of them does it.
+    """
+
+    trained: keras.Model
+    judge: keras.Model
+
+
+def make_models(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> Models:
+    """Return the compiled models of a run; pre-trained weights are loaded at its first step only.
+
+    Raises:
+      ValueError: an unknown backbone, or weights that cannot be had or do not fit.
+    """
+    several = strategy.num_replicas_in_sync > 1
+    with strategy.scope():
+        trained = network.build(run.experiment, load_weights=run.step == 0)
+        if several:
+            trained = network.synchronized(trained)
+        objectives.compile_model(trained, run.experiment)
+    if not several:
+        return Models(trained, trained)
+    judge = network.build(run.experiment, load_weights=False)
+    objectives.compile_model(judge, run.experiment)
+    return Models(trained, judge)
+
+
+class Session:
+    """The epochs that are left of a run."""
+
+    def __init__(
+        self,
+        models: Models,
+        run: checkpoints.Run,
+        data: manifest.Manifest,
+        memory: resources.Memory,
+    ):
+        self._models, self._run, self._data, self._memory = models, run, data, memory
+        self._strategy = models.trained.distribute_strategy
+        self._alarms = alarms.Watch(run.experiment, data)
+
+    def fit(self, data_dir: Path, *, profile: bool) -> None:
+        """Train until `epochs` or early stopping.
+
+        Args:
+          data_dir: folder of the data set.
+          profile: write a TensorBoard profile of some steps after the start.
+
+        Raises:
+          MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
+        """
+        run, training = self._run, self._run.experiment.training
+        # The loader comes first: its processes start while the rest is made.
+        batches, steps = loader.train_batches(
+            data_dir,
+            self._data,
+            run.experiment,
+            first_step=run.step,
+            worker=distribution.worker(self._strategy),
+            workers=distribution.workers(),
+        )
+        profile_from = run.step if profile and run.chief else None
+        folder = run.workdir / "tensorboard"
+        with (
+            contextlib.closing(batches),
+            contextlib.closing(board.Board(folder, profile_from)) as tensorboard,
+        ):
+            validation = loader.validation_dataset(data_dir, self._data, run.experiment)
+            deciding = self._restored(validation)
+            divided = distribution.distribute(batches, self._strategy)
+            running = loop.Loop(self._models.trained, run, self._memory, divided, tensorboard)
+            while run.epoch < training.epochs and not run.stopped:
+                logs = running.steps_until((run.epoch + 1) * steps, steps)
+                logs |= self._validated(running, validation)
+                for callback in deciding.values():
+                    # Some callbacks add the learning rate to the logs.
+                    callback.on_epoch_end(run.epoch, dict(logs))
+                run.callbacks = {name: _counters(callback) for name, callback in deciding.items()}
+                self._finish_epoch({**logs, **running.figures()}, tensorboard)
+
+    def _restored(self, validation: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
+        """Fill the trained model from the last checkpoint; return the callbacks, likewise."""
+        with self._strategy.scope():
+            _complete(self._models.trained, validation)
+        self._run.restore(self._models.trained)
+        deciding = _deciding(self._models.trained, self._run.experiment)
+        for name, values in self._run.callbacks.items():
+            for attribute, value in values.items():
+                setattr(deciding[name], attribute, value)
+        return deciding
+
+    def _validated(self, running: loop.Loop, validation: tf.data.Dataset) -> dict[str, float]:
+        """Return the figures of the validation split, the same for all workers."""
+        trained, judge = self._models
+        if judge is not trained:
+            judge.set_weights(trained.get_weights())
+        found = running.validate(judge, validation)
+        found = {f"val_{name}": float(value) for name, value in found.items()}
+        return found if judge is trained else distribution.agreed(self._strategy, found)
+
+    def _finish_epoch(self, figures: dict[str, float], tensorboard: board.Board) -> None:
+        """Save the finished epoch, print its figures and say which alarms began and ended."""
+        run, (trained, judge) = self._run, self._models
+        row = {"epoch": run.epoch + 1, **figures}
+        row["alarms"] = len(self._alarms.standing([*run.history, row]))
+        if run.chief:
+            tensorboard.write(row, run.epoch)
+        run.finish_epoch(trained, judge, row, stopped=bool(trained.stop_training))
+        _say(row, run.experiment)
+        if run.chief:
+            for sentence in self._alarms.changes(run.history):
+                logging.warning("%s", sentence)
+
+
+def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
+    """Make what Keras makes at the first step: the optimizer's slots, the metrics' variables.
+
+    They have to be there to be restored. The optimizers of tensorflow-addons have no `build`.
+    """
+    optimizer = model.optimizer
+    make = getattr(optimizer, "build", None) or optimizer._create_all_weights
+    make(model.trainable_variables)
+    batch = next(iter(validation))
+    if hasattr(model, "_symbolic_build"):  # Keras 3 cannot test a batch with two workers.
+        model._symbolic_build(data_batch=batch)
+    else:
+        devices = model.distribute_strategy.num_replicas_in_sync
+        model.test_on_batch(*(part[:devices] for part in batch))
+    model.reset_metrics()
+
+
+def _deciding(
+    model: keras.Model, experiment: specs.Experiment
+) -> dict[str, keras.callbacks.Callback]:
+    """Return the callbacks of Keras that change the course of a run."""
+    training, modes = experiment.training, tasks.of(experiment).MONITORS
+    deciding = {
+        "plateau": keras.callbacks.ReduceLROnPlateau(
+            monitor=training.plateau_monitor,
+            mode=modes[training.plateau_monitor],
+            factor=training.plateau_factor,
+            patience=training.plateau_patience,
+        ),
+        "early_stopping": keras.callbacks.EarlyStopping(
+            monitor=training.early_stopping_monitor,
+            mode=modes[training.early_stopping_monitor],
+            patience=training.early_stopping_patience,
+        ),
+    }
+    model.stop_training = False
+    for callback in deciding.values():
+        callback.set_model(model)
+        callback.on_train_begin()
+    return deciding
+
+
+def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
+    """Return the state of a callback, to be restored after an interruption."""
+    names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+    return {name: float(getattr(callback, name)) for name in names if hasattr(callback, name)}
+
+
+def _say(row: dict[str, float], experiment: specs.Experiment) -> None:
+    """Print the figures of an epoch that the kind of task chooses."""
+    names, epochs = tasks.of(experiment).model.shown, experiment.training.epochs
+    figures = ", ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
+    tqdm.write(f"epoch {row['epoch']}/{epochs}: {figures}, input wait {row['input_wait']:.1%}")
