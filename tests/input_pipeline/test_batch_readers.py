@@ -109,7 +109,7 @@ import pathlib, signal, sys, time
 import numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored if a shell began this with `&`.
 from test_shard_reader import write
-from dr_tfx import batch_readers, shard_reader
+from dr_tfx.input_pipeline import batch_readers, shard_reader
 folder = pathlib.Path(sys.argv[1])
 reader = shard_reader.ShardReader(folder, *write(folder))
 readers = batch_readers.BatchReaders(reader, batch_size=2, processes=2)

@@ -12,7 +12,7 @@ from dr_tfx.machine import resources
 # A small process: of TensorFlow's libraries, this one's share depends on who else has them loaded.
 HOLDS = """
 import subprocess, sys
-from dr_tfx import resources
+from dr_tfx.machine import resources
 
 print(resources.tree_gb())
 held = b"1" * 200_000_000

@@ -33,7 +33,7 @@ logical = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1])
 tf.config.set_logical_device_configuration(cpu, logical)
 sys.path.insert(0, "")
 from tests.helpers import backbones
-from dr_tfx.config import specs
+from dr_tfx import tasks
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.training import train
@@ -159,12 +159,12 @@ import keras, sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from dr_tfx import distribution, train, training_loop
+from dr_tfx.training import distribution, loop, train
 strategy = distribution.strategy(2)
 train._seed(0, deterministic=True)
 with strategy.scope():
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5, name="dropout")])
-reseed = training_loop._dropout_seeder(model, 0)
+reseed = loop._dropout_seeder(model, 0)
 @tf.function
 def masks(step):
     reseed(step, None)

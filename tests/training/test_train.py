@@ -35,7 +35,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from tests.helpers import backbones
-from dr_tfx.config import specs
+from dr_tfx import tasks
 from dr_tfx.training import train
 experiment = tasks.from_config(json.loads(sys.argv[1]))
 train.train(experiment, data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))
