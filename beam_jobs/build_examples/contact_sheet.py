@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from beam_jobs.sources import folders
 from dr_tfx.dataset import manifest, records
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 SHOWN = 4  # Photographs of a label, or of a reason.
@@ -127,7 +127,7 @@ def _pictures(
 def _before(source: folders.Source, name: str) -> np.ndarray:
     try:
         return source.thumbnail(source.read(name), _THUMBNAIL)
-    except images.RejectedImage:  # Gone since its example was written: no reason to fail.
+    except decoding.RejectedImage:  # Gone since its example was written: no reason to fail.
         return np.full((1, 1, 3), 128, np.uint8)
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from beam_jobs.build_examples import planning, write_shard
 from beam_jobs.sources import folders
 from dr_tfx.dataset import manifest, splits
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 REJECTS_FILE = "rejects.csv"
@@ -215,7 +215,7 @@ def _done(output_dir: str, source: folders.Source, changed: set[str]) -> set[str
 def _digest(source: folders.Source, name: str) -> str:
     try:
         return write_shard.content_digest(source.read(name))
-    except images.RejectedImage:
+    except decoding.RejectedImage:
         return ""
 
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from beam_jobs.sources import arrays, folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
@@ -100,7 +100,7 @@ def identify(name: str) -> str:
     macOS decomposes the names of files, and a CSV most often does not.
     """
     stem, extension = posixpath.splitext(posixpath.basename(name))
-    known = extension.lower() in images.EXTENSIONS
+    known = extension.lower() in decoding.EXTENSIONS
     return unicodedata.normalize("NFC", stem if known else stem + extension)
 
 

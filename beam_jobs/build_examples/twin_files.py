@@ -16,7 +16,7 @@ import pandas as pd
 
 from beam_jobs.sources import folders
 from dr_tfx.dataset import splits
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 
 _LOG = logging.getLogger(__name__)
 _READERS = 16  # Threads that read files to compare them; they mostly wait.
@@ -37,7 +37,7 @@ def find(found: pd.DataFrame, source: folders.Source) -> tuple[list[list[str]], 
     def digest(name: str) -> bytes:
         try:
             return hashlib.blake2b(source.read(name), digest_size=16).digest()
-        except images.RejectedImage:
+        except decoding.RejectedImage:
             return bytes(16)  # Has no twin; the build will say why.
 
     pieces = [np.empty((0, 2), np.uint64)]

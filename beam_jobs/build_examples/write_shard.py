@@ -24,7 +24,7 @@ from apache_beam.metrics import Metrics
 from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 PROGRESS = "_progress"
@@ -117,11 +117,11 @@ class WriteShard(beam.DoFn):
         recipe = self._spec.recipe
         try:
             data = self._source.read(row.name)
-        except images.RejectedImage as error:
+        except decoding.RejectedImage as error:
             return _Made(row, reject=error)
         try:
             picture = self._source.prepare(data, recipe)
-        except images.RejectedImage as error:
+        except decoding.RejectedImage as error:
             return _Made(row, content_digest(data), reject=error)
         example = records.example(
             {
@@ -149,7 +149,7 @@ class _Made:
     digest: str = ""
     example: bytes = b""
     ungradable: str = ""
-    reject: images.RejectedImage | None = None
+    reject: decoding.RejectedImage | None = None
 
 
 @dataclasses.dataclass

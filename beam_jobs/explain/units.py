@@ -23,7 +23,7 @@ from beam_jobs.build_examples import label_table
 from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records, splits
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 
 PHOTOGRAPHS = 64  # Names a part: a minute or two, which is what an interruption may cost.
 
@@ -57,14 +57,14 @@ class Seen(NamedTuple):
     """One photograph as the model sees it."""
 
     item: Item
-    picture: images.Picture
+    picture: decoding.Picture
 
 
 class Rejected(NamedTuple):
     """One photograph that the model does not see, and why."""
 
     item: Item
-    error: images.RejectedImage
+    error: decoding.RejectedImage
 
 
 class Inputs(abc.ABC):
@@ -109,7 +109,7 @@ class Shards(Inputs):
             try:
                 for name, rgb in examples:
                     count += 1
-                    yield Seen(Item(name, label=part.label), images.Picture(rgb, ""))
+                    yield Seen(Item(name, label=part.label), decoding.Picture(rgb, ""))
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
         if count != part.records:
@@ -139,15 +139,15 @@ class Photographs(Inputs):
     def _prepare(self, item: Item) -> Seen | Rejected:
         try:
             return Seen(item, self.source.prepare(self.source.read(item.name), self.recipe))
-        except images.RejectedImage as error:
+        except decoding.RejectedImage as error:
             Metrics.counter("explain", f"rejected/{error.reason}").inc()
             return Rejected(item, error)
 
     def whole(self, seen: Seen) -> np.ndarray:
         # Read again: keeping a batch of photographs in full would need gigabytes.
         try:
-            bgr = images.decode(self.source.read(seen.item.name))
-        except images.RejectedImage as error:
+            bgr = decoding.decode(self.source.read(seen.item.name))
+        except decoding.RejectedImage as error:
             raise ValueError(f"{self.path(seen.item)} has changed meanwhile: {error}") from error
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 

@@ -34,7 +34,7 @@ _FILES = (
     "dr_tfx/dataset/__init__.py",
     "dr_tfx/dataset/records.py",
     "dr_tfx/preprocessing/__init__.py",
-    "dr_tfx/preprocessing/images.py",
+    "dr_tfx/preprocessing/decoding.py",
     "dr_tfx/preprocessing/quality.py",
     "dr_tfx/storage/__init__.py",
     "dr_tfx/storage/files.py",

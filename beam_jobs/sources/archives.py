@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 
 from beam_jobs.sources import folders
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -56,13 +56,15 @@ class Archive(folders.Source):
             finally:
                 with lock:
                     stream.close()
-        except images.RejectedImage:  # A ValueError too.
+        except decoding.RejectedImage:  # A ValueError too.
             raise
         except (*_DAMAGED, zlib.error, KeyError, OSError) as error:
             # No place in a file is EINVAL; another OSError may be the fault of the disk.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
-            raise images.RejectedImage("unreadable", f"damaged in its archive: {error}") from error
+            raise decoding.RejectedImage(
+                "unreadable", f"damaged in its archive: {error}"
+            ) from error
 
     def path(self, name: str) -> str:
         return posixpath.join(self.file, name)
@@ -91,7 +93,7 @@ def open_archive(file: str) -> Archive:
         ) from error
     if not members:
         raise ValueError(
-            f"{file} holds no photographs ({', '.join(images.EXTENSIONS)}), only "
+            f"{file} holds no photographs ({', '.join(decoding.EXTENSIONS)}), only "
             f"{_first_members(archive)}. An archive within an archive has to be unpacked"
         )
     for member in members:

@@ -9,7 +9,7 @@ import numpy as np
 
 from beam_jobs.sources import folders
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 
@@ -44,9 +44,9 @@ class Arrays(folders.Source):
     def modified(self, name: str) -> float:
         return files.modified(self.images_npy)
 
-    def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> decoding.Picture:
         """The photograph as uint8; no recipe is applied, and nothing is assessed."""
-        return images.Picture(self._pixels(data), "")
+        return decoding.Picture(self._pixels(data), "")
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
         return self._pixels(data)
@@ -58,7 +58,7 @@ class Arrays(folders.Source):
             return photograph
         low, high = photograph.min(), photograph.max()
         if not 0 <= low <= high <= 1:  # False for NaN.
-            raise images.RejectedImage(
+            raise decoding.RejectedImage(
                 "unreadable", f"values from {low:g} to {high:g}; expected floats from 0 to 1"
             )
         return np.rint(photograph.astype(np.float32) * 255).astype(np.uint8)

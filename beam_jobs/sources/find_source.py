@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beam_jobs.sources import archives, arrays, folders
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 _SPLIT_ARCHIVE = re.compile(r"(.+\.zip)\.\d{2,}", re.IGNORECASE)
@@ -53,7 +53,7 @@ def open_source(image_dir: str) -> folders.Source:
         matched = folders.Pattern(place)
         if not next(matched.names(), None):
             raise FileNotFoundError(
-                f"{image_dir}: no photograph ({', '.join(images.EXTENSIONS)}) matches this "
+                f"{image_dir}: no photograph ({', '.join(decoding.EXTENSIONS)}) matches this "
                 "pattern. Is its folder the right one? (A bracket itself is written [[])"
             )
         return matched
@@ -83,7 +83,7 @@ def _nothing_in(image_dir: str, folder: str) -> Exception:
         for path in Path(folder).glob("*/*")
         if folders.is_photograph(path.name) and path.is_file()
     )
-    known = ", ".join(images.EXTENSIONS)
+    known = ", ".join(decoding.EXTENSIONS)
     if len(below) > 1:
         ((inside, count),) = below.most_common(1)
         pattern = shlex.quote(f"{image_dir.rstrip('/')}/*/*")

@@ -20,7 +20,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
@@ -44,7 +44,7 @@ class Source(abc.ABC):
 
         Raises:
           RejectedImage: `unreadable`; it is gone, may not be read, or is damaged in its archive.
-            `too_large`: over images.MAX_BYTES, no more of which are read.
+            `too_large`: over decoding.MAX_BYTES, no more of which are read.
           OSError: anything else, which may be the fault of a disk or network and not of the file.
         """
 
@@ -56,23 +56,23 @@ class Source(abc.ABC):
         """When a photograph was last changed, in seconds since 1970; 0 where that is not known."""
         return files.modified(self.path(name))
 
-    def prepare(self, data: bytes, recipe: specs.Recipe) -> images.Picture:
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> decoding.Picture:
         """A photograph as an example holds it, from what `read` gave.
 
         Raises:
-          RejectedImage: as `images.apply_recipe`.
+          RejectedImage: as `decoding.apply_recipe`.
         """
-        return images.apply_recipe(data, recipe)
+        return decoding.apply_recipe(data, recipe)
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
         """A photograph as it came, from what `read` gave: uint8 RGB, not much larger than `side`.
 
         Raises:
-          RejectedImage: as `images.decode`.
+          RejectedImage: as `decoding.decode`.
         """
-        shorter = min(images.image_size(data))
+        shorter = min(decoding.image_size(data))
         reduce = max((f for f in (2, 4, 8) if shorter // f >= side), default=1)
-        return cv2.cvtColor(images.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(decoding.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +138,10 @@ def _matches(pattern: str, *, below: str) -> Iterator[tuple[str, int]]:
 def _read(path: str) -> bytes:
     try:
         # A read reserves all of its length: on a disk, no more than the file has.
-        size = images.MAX_BYTES if files.is_remote(path) else Path(path).stat().st_size
-        data = files.read(path, length=min(size, images.MAX_BYTES) + 1)
+        size = decoding.MAX_BYTES if files.is_remote(path) else Path(path).stat().st_size
+        data = files.read(path, length=min(size, decoding.MAX_BYTES) + 1)
     except (FileNotFoundError, PermissionError) as error:
-        raise images.RejectedImage("unreadable", error.strerror or str(error)) from error
+        raise decoding.RejectedImage("unreadable", error.strerror or str(error)) from error
     check_bytes(len(data))
     return data
 
@@ -150,10 +150,10 @@ def check_bytes(size: int) -> None:
     """Refuses what is too large for a photograph.
 
     Raises:
-      RejectedImage: `too_large`; over images.MAX_BYTES.
+      RejectedImage: `too_large`; over decoding.MAX_BYTES.
     """
-    if size > images.MAX_BYTES:
-        raise images.RejectedImage("too_large", f"more than {images.MAX_BYTES} bytes")
+    if size > decoding.MAX_BYTES:
+        raise decoding.RejectedImage("too_large", f"more than {decoding.MAX_BYTES} bytes")
 
 
 def is_photograph(name: str) -> bool:
@@ -162,4 +162,4 @@ def is_photograph(name: str) -> bool:
     if base in _OWN_PICTURES:
         return False
     # macOS puts a file ._x.jpeg, which is none, beside x.jpeg.
-    return posixpath.splitext(base)[1].lower() in images.EXTENSIONS and not base.startswith(".")
+    return posixpath.splitext(base)[1].lower() in decoding.EXTENSIONS and not base.startswith(".")

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 
 TOLERANCE = 0.03  # Of the retina's width: Zhang's 15 pixels on pictures of 500.
 NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: the optic disc.
@@ -91,7 +91,7 @@ def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
     return not retina[tuple(middles.astype(int).T)].any()
 
 
-def spread(heatmap: np.ndarray, box: images.Box, *, height: int, width: int) -> np.ndarray:
+def spread(heatmap: np.ndarray, box: decoding.Box, *, height: int, width: int) -> np.ndarray:
     """A heat map of a recipe's square at its place on the photograph.
 
     Bilinear, with the centres of pixels aligned and the edges continued as `cv2.resize` does, but

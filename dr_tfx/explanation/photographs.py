@@ -13,7 +13,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, figures
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 
 TABLE_FILE = "predictions.csv"
 
@@ -38,7 +38,7 @@ def find(arguments: Sequence[str]) -> list[Path]:
     paths: list[Path] = []
     for argument in map(Path, arguments):
         if argument.is_dir():
-            inside = (p for p in argument.iterdir() if p.suffix.lower() in images.EXTENSIONS)
+            inside = (p for p in argument.iterdir() if p.suffix.lower() in decoding.EXTENSIONS)
             paths += sorted(inside) or [argument]
         else:
             paths.append(argument)
@@ -120,17 +120,17 @@ def write_table(
     return output_dir / TABLE_FILE
 
 
-def _prepare(path: Path, recipe: specs.Recipe) -> images.Picture | str:
+def _prepare(path: Path, recipe: specs.Recipe) -> decoding.Picture | str:
     """The photograph as the model sees it, or why there is none."""
     if path.is_dir():
         return "no photographs in this folder"
     try:
-        return images.apply_recipe(path.read_bytes(), recipe)
+        return decoding.apply_recipe(path.read_bytes(), recipe)
     except FileNotFoundError:
         return "no such file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    except images.RejectedImage as error:
+    except decoding.RejectedImage as error:
         return str(error)
 
 

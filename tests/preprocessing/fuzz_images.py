@@ -20,7 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 
 LIMIT = 1_000_000  # Pixels. What a damaged header asks for beyond it must not be allocated.
 MEMORY = 300 << 10  # Kilobytes that the damaged files may add.
@@ -108,7 +108,7 @@ def damage(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
 def main(seed: int, cases: int) -> None:
     logging.disable()
     cv2.setNumThreads(1)
-    images.MAX_PIXELS = LIMIT
+    decoding.MAX_PIXELS = LIMIT
     rng, intact, counts = np.random.default_rng(seed), seeds(), Counter()
     recipes = [
         specs.Recipe(name=name, size=size, quality_gate=gate)
@@ -116,17 +116,17 @@ def main(seed: int, cases: int) -> None:
         for size, gate in ((16, "count"), (40, "reject"), (40, "off"))
     ]
     for data in intact:
-        images.decode(data)
+        decoding.decode(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for case in range(cases):
         data = damage(intact[case % len(intact)], intact, rng)
         recipe = recipes[rng.integers(0, len(recipes))]
         try:
-            rgb, why, _ = images.apply_recipe(data, recipe)
+            rgb, why, _ = decoding.apply_recipe(data, recipe)
             assert (rgb.shape, rgb.dtype) == ((recipe.size, recipe.size, 3), np.uint8), case
             assert isinstance(why, str), case
             counts["accepted"] += 1
-        except images.RejectedImage as error:
+        except decoding.RejectedImage as error:
             assert error.reason and error.detail, case
             counts[error.reason] += 1
         except BaseException:

@@ -12,7 +12,7 @@ import pytest
 
 from beam_jobs.build_examples import job
 from beam_jobs.sources import archives, find_source
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from tests.helpers.drawn import eyepacs_like
 from tests.helpers.places import archive
 
@@ -62,7 +62,7 @@ def test_a_damaged_member_is_a_reject_and_the_others_are_read(raw, tmp_path, met
     data[start : start + 200] = bytes(200)
     path.write_bytes(data)
     source = archives.open_archive(str(path))
-    with pytest.raises(images.RejectedImage, match="unreadable: damaged in its archive"):
+    with pytest.raises(decoding.RejectedImage, match="unreadable: damaged in its archive"):
         source.read("train/15_left.jpeg")
     assert source.read("train/15_right.jpeg") == (raw / "15_right.jpeg").read_bytes()
 
@@ -123,13 +123,13 @@ def test_a_member_that_cannot_be_opened_is_a_reject(raw, tmp_path, change):
     path = archive(raw, tmp_path / "a.zip")
     change(path)
     source = archives.open_archive(str(path))
-    with pytest.raises(images.RejectedImage, match="unreadable: damaged in its archive"):
+    with pytest.raises(decoding.RejectedImage, match="unreadable: damaged in its archive"):
         source.read("train/10_left.jpeg")
 
 
 def test_a_member_that_is_gone_is_a_reject_and_a_sick_disk_is_not(raw, tmp_path, monkeypatch):
     source = archives.open_archive(str(archive(raw, tmp_path / "a.zip")))
-    with pytest.raises(images.RejectedImage, match="unreadable: .*no item named"):
+    with pytest.raises(decoding.RejectedImage, match="unreadable: .*no item named"):
         source.read("train/gone.jpeg")
 
     def fail(*_):
@@ -142,14 +142,14 @@ def test_a_member_that_is_gone_is_a_reject_and_a_sick_disk_is_not(raw, tmp_path,
 
 @pytest.mark.parametrize("says, reason", [(30_000_000, "too_large"), (100, "unreadable")])
 def test_a_bomb_in_an_archive_is_not_inflated(tmp_path, monkeypatch, says, reason):
-    monkeypatch.setattr(images, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", compression=zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("x.png", bytes(30_000_000))
     for at, value in enumerate(struct.pack("<I", says), start=24):
         flagged(tmp_path / "a.zip", at=at, value=value)
     source = archives.open_archive(str(tmp_path / "a.zip"))
     tracemalloc.start()
-    with pytest.raises(images.RejectedImage) as caught:
+    with pytest.raises(decoding.RejectedImage) as caught:
         source.read("x.png")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

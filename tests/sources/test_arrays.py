@@ -8,7 +8,7 @@ import pytest
 
 from beam_jobs.sources import arrays
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from tests.helpers.drawn import draw, encode
 
 RECIPE = specs.Recipe(name="reference", size=32)
@@ -48,7 +48,7 @@ def test_a_photograph_of_an_array_out_of_range_is_a_reject(tmp_path, value, word
     stored[4, 3, 2, 1] = value
     np.save(tmp_path / "X.npy", stored)
     source = arrays.open_arrays(str(tmp_path / "X.npy"), RECIPE)
-    with pytest.raises(images.RejectedImage, match=f"unreadable: values .*{words}.*0 to 1"):
+    with pytest.raises(decoding.RejectedImage, match=f"unreadable: values .*{words}.*0 to 1"):
         pixels(source, "X-0000004")
     assert np.array_equal(pixels(source, "X-0000005"), photographs()[5])
 

@@ -8,7 +8,7 @@ import pytest
 
 from beam_jobs.sources import find_source, folders
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from tests.helpers.places import archive
 
 RECIPE = specs.Recipe(name="reference", size=32)
@@ -47,7 +47,7 @@ def test_an_object_store_has_folders_patterns_and_archives(raw, tmp_path, bucket
 
 
 def test_a_file_of_more_bytes_than_a_photograph_is_refused(tmp_path, bucket, monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 1000)
     (tmp_path / "raw").mkdir()
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         for size in (1000, 1001):
@@ -57,7 +57,7 @@ def test_a_file_of_more_bytes_than_a_photograph_is_refused(tmp_path, bucket, mon
     for place in (tmp_path / "raw", tmp_path / "raw" / "*", tmp_path / "a.zip", "bucket://b/raw"):
         source = find_source.open_source(str(place))
         assert source.read("1000.png") == bytes(1000)
-        with pytest.raises(images.RejectedImage, match="too_large: more than 1000 bytes"):
+        with pytest.raises(decoding.RejectedImage, match="too_large: more than 1000 bytes"):
             source.read("1001.png")
 
 
@@ -96,7 +96,7 @@ def test_bad_image_folders_are_refused(raw, tmp_path):
 
 def test_pictures_of_bytes_are_what_the_recipe_makes(raw, tmp_path):
     data = (raw / "10_left.jpeg").read_bytes()
-    expected = images.apply_recipe(data, RECIPE).rgb
+    expected = decoding.apply_recipe(data, RECIPE).rgb
     for image_dir, name in (
         (raw, "10_left.jpeg"),
         (raw / "*.jpeg", "10_left.jpeg"),

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from beam_jobs.sources import find_source
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 
@@ -53,7 +53,7 @@ def test_an_object_that_is_gone_is_a_reject(bucket):
     bucket["bucket://b/raw/x.jpeg"] = b"x"
     source = find_source.open_source("bucket://b/raw")
     del bucket["bucket://b/raw/x.jpeg"]
-    with pytest.raises(images.RejectedImage, match="unreadable: No such object"):
+    with pytest.raises(decoding.RejectedImage, match="unreadable: No such object"):
         source.read("x.jpeg")
 
 
@@ -67,7 +67,7 @@ def test_what_may_not_be_read_is_a_reject_and_a_sick_disk_is_not(raw, monkeypatc
         monkeypatch.setattr(files, "read", fail)
         return source.read("10_left.jpeg")
 
-    with pytest.raises(images.RejectedImage, match="unreadable: Permission denied"):
+    with pytest.raises(decoding.RejectedImage, match="unreadable: Permission denied"):
         read(PermissionError(13, "Permission denied"))
     with pytest.raises(OSError, match="Input/output error"):
         read(OSError(5, "Input/output error"))

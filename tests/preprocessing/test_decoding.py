@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding
 from tests.helpers.drawn import SHARED_DATA, draw, encode
 
 REFERENCE = specs.Recipe(name="reference", size=96)
@@ -37,7 +37,7 @@ def published_preprocessing(path, size: int = 96) -> np.ndarray:
 def test_reference_is_bit_identical_to_the_published_recipe(tmp_path, extension, width, height):
     path = tmp_path / f"a{extension}"
     path.write_bytes(encode(draw(1, width=width, height=height), extension))
-    made = images.apply_recipe(path.read_bytes(), REFERENCE).rgb
+    made = decoding.apply_recipe(path.read_bytes(), REFERENCE).rgb
     assert made.dtype == np.uint8
     np.testing.assert_array_equal(made, published_preprocessing(path))
 
@@ -61,7 +61,7 @@ def test_reference_is_bit_identical_at_any_scale(tmp_path, width, height, size):
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3)).astype(np.uint8)
     path.write_bytes(encode(noise, ".png"))
     recipe = specs.Recipe(name="reference", size=size)
-    made = images.apply_recipe(path.read_bytes(), recipe).rgb
+    made = decoding.apply_recipe(path.read_bytes(), recipe).rgb
     np.testing.assert_array_equal(made, published_preprocessing(path, size))
 
 
@@ -70,7 +70,7 @@ def test_reference_is_bit_identical_on_real_photographs():
     if not paths:
         pytest.skip(f"no real photographs at {ORIGINALS}")
     for path in paths:
-        made = images.apply_recipe(path.read_bytes(), REFERENCE).rgb
+        made = decoding.apply_recipe(path.read_bytes(), REFERENCE).rgb
         np.testing.assert_array_equal(made, published_preprocessing(path))
 
 
@@ -80,8 +80,8 @@ def test_truncated_real_photograph_is_rejected():
         pytest.skip(f"no real photographs at {ORIGINALS}")
     data = path.read_bytes()
     for recipe in (REFERENCE, FUNDUS):
-        with pytest.raises(images.RejectedImage, match="unreadable"):
-            images.apply_recipe(data[: len(data) // 2], recipe)
+        with pytest.raises(decoding.RejectedImage, match="unreadable"):
+            decoding.apply_recipe(data[: len(data) // 2], recipe)
 
 
 @pytest.mark.parametrize("center", [(130, 100), (200, 140), (90, 90)])
@@ -89,21 +89,21 @@ def test_retina_box_is_the_disc(center):
     image = draw(2, width=320, height=240, center=center, radius=80)
     expected = (center[0] - 80, center[1] - 80, center[0] + 81, center[1] + 81)
     # Rows and columns with little of the disc in them are cut: at most a few pixels a side.
-    np.testing.assert_allclose(images.retina_box(image), expected, atol=4)
+    np.testing.assert_allclose(decoding.retina_box(image), expected, atol=4)
 
 
 def test_dust_and_captions_do_not_move_the_box():
     image = draw(2, width=320, height=240, radius=80)
-    before = images.retina_box(image)
+    before = decoding.retina_box(image)
     image[5:7, 5:7] = 255
     image[230:233, 300:304] = 200
-    assert images.retina_box(image) == before
+    assert decoding.retina_box(image) == before
 
 
 @pytest.mark.parametrize("size", [32, 64, 300])
 def test_fundus_has_the_size_asked_for_and_the_disc_fills_it(size):
     data = encode(draw(3, width=320, height=240, center=(200, 130), radius=70))
-    made = images.apply_recipe(data, specs.Recipe(size=size)).rgb
+    made = decoding.apply_recipe(data, specs.Recipe(size=size)).rgb
     assert (made.shape, made.dtype) == ((size, size, 3), np.uint8)
     middle = made[size // 2].max(axis=1)
     assert middle[size // 16] > 60 and middle[-1 - size // 16] > 60
@@ -113,7 +113,7 @@ def test_fundus_has_the_size_asked_for_and_the_disc_fills_it(size):
 
 def test_fundus_pads_what_is_cut_off_above_and_below():
     image = draw(4, width=320, height=200, radius=150)  # The camera cuts top and bottom.
-    made = images.apply_recipe(encode(image), specs.Recipe(size=60)).rgb
+    made = decoding.apply_recipe(encode(image), specs.Recipe(size=60)).rgb
     assert made[0].max() < 40 and made[-1].max() < 40 and made[30, 30].max() > 60
 
 
@@ -122,14 +122,14 @@ def test_fundus_pads_what_is_cut_off_above_and_below():
 )
 def test_fundus_decodes_no_more_than_it_needs(monkeypatch, shape, size, expected):
     used = []
-    decode = images.decode
+    decode = decoding.decode
     monkeypatch.setattr(
-        images,
+        decoding,
         "decode",
         lambda data, *, reduce=1: used.append(reduce) or decode(data, reduce=reduce),
     )
     data = encode(draw(5, width=shape[1], height=shape[0]))
-    images.apply_recipe(data, specs.Recipe(size=size))
+    decoding.apply_recipe(data, specs.Recipe(size=size))
     assert used == [expected]
     assert min(decode(data, reduce=expected).shape[:2]) == min(shape) // expected
 
@@ -165,8 +165,8 @@ def saved(kind: str, mode: str, **options) -> bytes:
 def test_any_kind_of_pixels_is_read_as_pillow_reads_it(name, kind, mode, tolerance):
     data = saved(kind, mode)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    np.testing.assert_allclose(images.decode(data)[..., ::-1], expected, atol=tolerance)
-    made = images.apply_recipe(data, specs.Recipe(name=name, size=48)).rgb
+    np.testing.assert_allclose(decoding.decode(data)[..., ::-1], expected, atol=tolerance)
+    made = decoding.apply_recipe(data, specs.Recipe(name=name, size=48)).rgb
     assert (made.shape, made.dtype) == ((48, 48, 3), np.uint8)
 
 
@@ -174,7 +174,7 @@ def test_any_kind_of_pixels_is_read_as_pillow_reads_it(name, kind, mode, toleran
 @pytest.mark.parametrize("channels", [slice(None), 1], ids=["colour", "grey"])
 def test_16_bits_become_their_upper_8(extension, channels):
     wide = draw(6)[..., channels].astype(np.uint16) * 256 + 3
-    decoded = images.decode(encode(wide, extension))
+    decoded = decoding.decode(encode(wide, extension))
     expected = wide // 256 if wide.ndim == 3 else np.dstack([wide // 256] * 3)
     np.testing.assert_allclose(decoded, expected, atol=1)  # libtiff's colours are 1/257 instead.
 
@@ -183,7 +183,7 @@ def test_the_first_page_is_read():
     first, second = (Image.fromarray(draw(seed)[..., ::-1]) for seed in (1, 2))
     stream = io.BytesIO()
     first.save(stream, "TIFF", save_all=True, append_images=[second])
-    np.testing.assert_array_equal(images.decode(stream.getvalue()), draw(1))
+    np.testing.assert_array_equal(decoding.decode(stream.getvalue()), draw(1))
 
 
 @pytest.mark.parametrize("gate, kept", [("off", True), ("count", True), ("reject", False)])
@@ -194,20 +194,20 @@ def test_the_gate_keeps_or_rejects_and_never_changes_pixels(name, gate, kept):
     recipe = specs.Recipe(name=name, size=64, quality_gate=gate)
     for image, why in ((nearly * 0, "black"), (nearly, "no_retina"), (draw(3), "")):
         if kept or not why:
-            made = images.apply_recipe(encode(image), recipe)
+            made = decoding.apply_recipe(encode(image), recipe)
             assert made.ungradable == ("" if gate == "off" else why)
             other = specs.Recipe(name=name, size=64, quality_gate="off")
-            np.testing.assert_array_equal(made.rgb, images.apply_recipe(encode(image), other).rgb)
+            np.testing.assert_array_equal(made.rgb, decoding.apply_recipe(encode(image), other).rgb)
             continue
-        with pytest.raises(images.RejectedImage) as caught:
-            images.apply_recipe(encode(image), recipe)
+        with pytest.raises(decoding.RejectedImage) as caught:
+            decoding.apply_recipe(encode(image), recipe)
         assert caught.value.reason == f"ungradable:{why}" and "brightness" in caught.value.detail
 
 
 def test_without_a_lit_field_fundus_keeps_the_whole_picture():
     image = np.zeros((120, 160, 3), np.uint8)
     image[50:70, 70:90] = 200
-    assert images.retina_box(image) == (0, 0, 160, 120)
+    assert decoding.retina_box(image) == (0, 0, 160, 120)
 
 
 @pytest.mark.parametrize("recipe", [REFERENCE, FUNDUS], ids=["reference", "fundus"])
@@ -215,8 +215,8 @@ def test_without_a_lit_field_fundus_keeps_the_whole_picture():
 @pytest.mark.parametrize("fraction", [0, 0.02, 0.5, 0.95, 1])
 def test_truncated_files_are_rejected(recipe, extension, fraction):
     data = encode(draw(7), extension)
-    with pytest.raises(images.RejectedImage) as caught:
-        images.apply_recipe(data[: int(len(data) * fraction) - 1], recipe)
+    with pytest.raises(decoding.RejectedImage) as caught:
+        decoding.apply_recipe(data[: int(len(data) * fraction) - 1], recipe)
     assert caught.value.reason == "unreadable"
 
 
@@ -225,30 +225,30 @@ def test_a_thumbnail_does_not_hide_that_a_jpeg_is_truncated():
     thumbnail = b"Exif\0\0" + encode(draw(1, width=16, height=16))
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     whole = data[:2] + segment + b"\xff" + data[2:]  # A fill byte before the next marker.
-    np.testing.assert_array_equal(images.decode(whole), images.decode(data))
-    with pytest.raises(images.RejectedImage, match="end-of-image"):
-        images.decode(whole[:-1])
+    np.testing.assert_array_equal(decoding.decode(whole), decoding.decode(data))
+    with pytest.raises(decoding.RejectedImage, match="end-of-image"):
+        decoding.decode(whole[:-1])
 
 
 def test_a_chunk_that_claims_gigabytes_is_not_read(monkeypatch):
     data = bytearray(saved("PNG", "RGB"))
     data[33:37] = b"\xff\xff\xff\xf0"  # The length of the chunk after IHDR.
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
-    with pytest.raises(images.RejectedImage, match="IEND"):
-        images.decode(bytes(data))
+    with pytest.raises(decoding.RejectedImage, match="IEND"):
+        decoding.decode(bytes(data))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
 def test_what_follows_a_complete_picture_does_not_matter(kind):
     data = saved(kind, "RGB")
     after = data + b"\xff\xd8 garbage" * 9
-    np.testing.assert_array_equal(images.decode(after), images.decode(data))
+    np.testing.assert_array_equal(decoding.decode(after), decoding.decode(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"no photograph at all", b"\xff\xd8\xff" + bytes(500)])
 def test_garbage_is_rejected(data):
-    with pytest.raises(images.RejectedImage, match="unreadable"):
-        images.apply_recipe(data, FUNDUS)
+    with pytest.raises(decoding.RejectedImage, match="unreadable"):
+        decoding.apply_recipe(data, FUNDUS)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -305,8 +305,8 @@ def test_too_many_pixels_are_refused_by_the_header(make, monkeypatch):
     data = make()
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     tracemalloc.start()
-    with pytest.raises(images.RejectedImage) as caught:
-        images.apply_recipe(data, FUNDUS)
+    with pytest.raises(decoding.RejectedImage) as caught:
+        decoding.apply_recipe(data, FUNDUS)
     assert caught.value.reason == "too_large"
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
@@ -314,8 +314,8 @@ def test_too_many_pixels_are_refused_by_the_header(make, monkeypatch):
 
 def test_a_thin_picture_whose_square_is_huge_is_refused():
     thin = np.full((48, 16_000, 3), (40, 90, 200), np.uint8)
-    with pytest.raises(images.RejectedImage) as caught:
-        images.apply_recipe(encode(thin), FUNDUS)
+    with pytest.raises(decoding.RejectedImage) as caught:
+        decoding.apply_recipe(encode(thin), FUNDUS)
     assert caught.value.reason == "too_large"
 
 
@@ -345,18 +345,18 @@ def test_orientation_of_the_camera_is_applied(orientation):
     data = encode(draw(8, width=320, height=200, center=(80, 100), radius=70))
     tagged = with_orientation(data, orientation)
     for reduce in (1, 2, 4, 8):
-        expected = TURNS[orientation](images.decode(data, reduce=reduce))
-        np.testing.assert_array_equal(images.decode(tagged, reduce=reduce), expected)
-    turned = encode(np.ascontiguousarray(TURNS[orientation](images.decode(data))), ".png")
+        expected = TURNS[orientation](decoding.decode(data, reduce=reduce))
+        np.testing.assert_array_equal(decoding.decode(tagged, reduce=reduce), expected)
+    turned = encode(np.ascontiguousarray(TURNS[orientation](decoding.decode(data))), ".png")
     for size in (64, 224):  # At 224 pixels neither decode is reduced.
         recipe = specs.Recipe(name="reference", size=size)
-        made, expected = (images.apply_recipe(d, recipe).rgb for d in (tagged, turned))
+        made, expected = (decoding.apply_recipe(d, recipe).rgb for d in (tagged, turned))
         np.testing.assert_array_equal(made, expected)
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 @pytest.mark.parametrize("radius", [150, 300])  # The larger is cut off above and below.
-@pytest.mark.parametrize("name", images.RECIPES)
+@pytest.mark.parametrize("name", decoding.RECIPES)
 def test_a_picture_tells_where_in_the_photograph_it_lies(name, radius, orientation):
     """A spot is found at the same place, also where the decode is reduced and rounds a side."""
     image = np.zeros((483, 645, 3), np.uint8)
@@ -369,10 +369,10 @@ def test_a_picture_tells_where_in_the_photograph_it_lies(name, radius, orientati
         ys, xs = np.nonzero(bgr[..., 1] > 140)
         return np.array([(xs.mean() + 0.5) / bgr.shape[1], (ys.mean() + 0.5) / bgr.shape[0]])
 
-    made = images.apply_recipe(data, specs.Recipe(name=name, size=100))
+    made = decoding.apply_recipe(data, specs.Recipe(name=name, size=100))
     left, top, right, bottom = made.box
     found = (left, top) + spot(made.rgb) * (right - left, bottom - top)
-    np.testing.assert_allclose(found, spot(images.decode(data)), atol=0.004)
+    np.testing.assert_allclose(found, spot(decoding.decode(data)), atol=0.004)
 
 
 def dicom(pixels: np.ndarray, *, syntax: str = "1.2.840.10008.1.2.1", **elements) -> bytes:
@@ -407,32 +407,32 @@ def test_dicom_grey_goes_through_slope_and_window():
     window = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 40, "WindowWidth": 80}
     units = RAMP * 2.0 - 1000
     expected = np.clip(((units - 39.5) / 79 + 0.5) * 255, 0, 255)
-    decoded = images.decode(dicom(RAMP, **window))
+    decoded = decoding.decode(dicom(RAMP, **window))
     assert decoded.shape == (16, 16, 3) and decoded.dtype == np.uint8
     np.testing.assert_allclose(decoded[..., 1], expected, atol=0.51)
-    inverted = images.decode(dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **window))
+    inverted = decoding.decode(dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **window))
     np.testing.assert_array_equal(inverted, 255 - decoded)
 
 
 def test_dicom_grey_without_a_window():
     grey = draw(6)[..., 1]
-    np.testing.assert_array_equal(images.decode(dicom(grey)), np.dstack([grey] * 3))
-    spread = images.decode(dicom(RAMP))[..., 0]
+    np.testing.assert_array_equal(decoding.decode(dicom(grey)), np.dstack([grey] * 3))
+    spread = decoding.decode(dicom(RAMP))[..., 0]
     np.testing.assert_allclose(spread, RAMP / RAMP.max() * 255, atol=0.51)
-    assert images.decode(dicom(RAMP * 0 + 7)).max() == 0  # One level: nothing to spread.
+    assert decoding.decode(dicom(RAMP * 0 + 7)).max() == 0  # One level: nothing to spread.
 
 
 def test_dicom_colours():
     rgb = np.ascontiguousarray(draw(6)[..., ::-1])
-    np.testing.assert_array_equal(images.decode(dicom(rgb)), draw(6))
+    np.testing.assert_array_equal(decoding.decode(dicom(rgb)), draw(6))
     wide = rgb.astype(np.uint16) * 16 + 5
-    np.testing.assert_array_equal(images.decode(dicom(wide, BitsStored=12, HighBit=11)), draw(6))
+    np.testing.assert_array_equal(decoding.decode(dicom(wide, BitsStored=12, HighBit=11)), draw(6))
     ycc = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
-    decoded = images.decode(dicom(ycc, PhotometricInterpretation="YBR_FULL"))
+    decoded = decoding.decode(dicom(ycc, PhotometricInterpretation="YBR_FULL"))
     np.testing.assert_allclose(decoded.astype(int), draw(6), atol=3)
     planes = dicom(np.ascontiguousarray(rgb.transpose(2, 0, 1)).reshape(rgb.shape))
     planes = planes.replace(b"\x28\0\x06\0US\x02\0\0\0", b"\x28\0\x06\0US\x02\0\x01\0")
-    np.testing.assert_array_equal(images.decode(planes), draw(6))
+    np.testing.assert_array_equal(decoding.decode(planes), draw(6))
 
 
 def jpeg_dicom(**elements) -> bytes:
@@ -449,25 +449,25 @@ def jpeg_dicom(**elements) -> bytes:
 
 
 def test_dicom_holds_a_jpeg():
-    decoded = images.decode(jpeg_dicom())
-    np.testing.assert_allclose(decoded.astype(int), images.decode(encode(draw(6))), atol=3)
-    with pytest.raises(images.RejectedImage, match="a frame of 160x120, not 20x10"):
-        images.decode(jpeg_dicom(Columns=20, Rows=10))
+    decoded = decoding.decode(jpeg_dicom())
+    np.testing.assert_allclose(decoded.astype(int), decoding.decode(encode(draw(6))), atol=3)
+    with pytest.raises(decoding.RejectedImage, match="a frame of 160x120, not 20x10"):
+        decoding.decode(jpeg_dicom(Columns=20, Rows=10))
 
 
 def test_dicom_size_is_in_the_header(monkeypatch):
     data = dicom(draw(6)[..., ::-1], NumberOfFrames=3)
     pixels = pytest.importorskip("pydicom.pixels")
     monkeypatch.setattr(pixels, "pixel_array", lambda *_, **__: pytest.fail("was decoded"))
-    assert images.image_size(data) == (160, 120)
-    assert images.image_size(data[:-1000]) == (160, 120)
+    assert decoding.image_size(data) == (160, 120)
+    assert decoding.image_size(data[:-1000]) == (160, 120)
 
 
 @pytest.mark.parametrize("name", ["reference", "fundus"])
 def test_recipes_take_dicom_as_they_take_png(name):
     recipe = specs.Recipe(name=name, size=100)  # Not reduced: 160x120 pixels.
-    made = images.apply_recipe(dicom(draw(6)[..., ::-1]), recipe).rgb
-    np.testing.assert_array_equal(made, images.apply_recipe(encode(draw(6), ".png"), recipe).rgb)
+    made = decoding.apply_recipe(dicom(draw(6)[..., ::-1]), recipe).rgb
+    np.testing.assert_array_equal(made, decoding.apply_recipe(encode(draw(6), ".png"), recipe).rgb)
 
 
 @pytest.mark.parametrize(
@@ -487,16 +487,16 @@ def test_recipes_take_dicom_as_they_take_png(name):
     ],
 )
 def test_dicom_that_cannot_be_used_is_rejected(make, words):
-    with pytest.raises(images.RejectedImage, match=words) as caught:
-        images.apply_recipe(make(), FUNDUS)
+    with pytest.raises(decoding.RejectedImage, match=words) as caught:
+        decoding.apply_recipe(make(), FUNDUS)
     assert caught.value.reason == "unreadable"
 
 
 def test_dicom_without_pydicom_names_what_to_install(monkeypatch):
     data = dicom(draw(6))
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(images.RejectedImage, match=r"pip install 'dr_tfx\[dicom\]'"):
-        images.apply_recipe(data, FUNDUS)
+    with pytest.raises(decoding.RejectedImage, match=r"pip install 'dr_tfx\[dicom\]'"):
+        decoding.apply_recipe(data, FUNDUS)
 
 
 def test_real_ct_slices_are_read():
@@ -504,8 +504,8 @@ def test_real_ct_slices_are_read():
     if not paths:
         pytest.skip(f"no CT slices at {SHARED_DATA}")
     for path in paths:
-        decoded = images.decode(path.read_bytes())
-        assert images.image_size(path.read_bytes()) == (512, 512) == decoded.shape[:2]
+        decoded = decoding.decode(path.read_bytes())
+        assert decoding.image_size(path.read_bytes()) == (512, 512) == decoded.shape[:2]
         assert decoded.min() == 0 and decoded.max() == 255 and 5 < decoded.mean() < 128
 
 
