@@ -51,12 +51,12 @@ def loop(image_dir: str, threads: int) -> float:
 def recipe(image_dir: str, name: str) -> float:
     """A recipe on one thread, without the job around it. Returns seconds."""
     from dr_tfx.config import specs
-    from dr_tfx.preprocessing import decoding
+    from dr_tfx.preprocessing import recipes
 
     cv2.setNumThreads(1)
     start = time.perf_counter()
     for path in sorted(Path(image_dir).glob("*.jpeg")):
-        decoding.apply_recipe(path.read_bytes(), specs.Recipe(name=name, size=SIZES[name]))
+        recipes.apply_recipe(path.read_bytes(), specs.Recipe(name=name, size=SIZES[name]))
     return time.perf_counter() - start
 
 

@@ -43,7 +43,7 @@ def test_import_rules_know_every_package(package):
     [
         "dr_tfx.config.specs",
         "dr_tfx.dataset.splits",
-        "dr_tfx.preprocessing.decoding",
+        "dr_tfx.preprocessing.recipes",
         "dr_tfx.dataset.records",
         "dr_tfx.dataset.manifest",
         "dr_tfx.statistics.metrics",

@@ -136,7 +136,7 @@ class Measurer:
         height, width = next(iter(targets.values())).shape
 
         def place(heatmap: np.ndarray) -> np.ndarray:
-            return localization.spread(heatmap, seen.picture.box, height=height, width=width)
+            return seen.picture.box.to_photograph(heatmap, height=height, width=width)
 
         for (method, (own, other)), area in zip(maps.items(), areas, strict=True):
             placed = place(own)

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 from apache_beam.metrics import Metrics
@@ -23,7 +22,7 @@ from beam_jobs.build_examples import label_table
 from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records, splits
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, recipes
 
 PHOTOGRAPHS = 64  # Names a part: a minute or two, which is what an interruption may cost.
 
@@ -57,7 +56,7 @@ class Seen(NamedTuple):
     """One photograph as the model sees it."""
 
     item: Item
-    picture: decoding.Picture
+    picture: recipes.Picture
 
 
 class Rejected(NamedTuple):
@@ -109,7 +108,7 @@ class Shards(Inputs):
             try:
                 for name, rgb in examples:
                     count += 1
-                    yield Seen(Item(name, label=part.label), decoding.Picture(rgb, ""))
+                    yield Seen(Item(name, label=part.label), recipes.Picture(rgb))
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
         if count != part.records:
@@ -146,10 +145,9 @@ class Photographs(Inputs):
     def whole(self, seen: Seen) -> np.ndarray:
         # Read again: keeping a batch of photographs in full would need gigabytes.
         try:
-            bgr = decoding.decode(self.source.read(seen.item.name))
+            return recipes.show(self.source.read(seen.item.name))
         except decoding.RejectedImage as error:
             raise ValueError(f"{self.path(seen.item)} has changed meanwhile: {error}") from error
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
     def path(self, item: Item) -> str:
         return self.source.path(item.name)

@@ -35,7 +35,11 @@ _FILES = (
     "dr_tfx/dataset/records.py",
     "dr_tfx/preprocessing/__init__.py",
     "dr_tfx/preprocessing/decoding.py",
+    "dr_tfx/preprocessing/dicom.py",
+    "dr_tfx/preprocessing/geometry.py",
+    "dr_tfx/preprocessing/photometry.py",
     "dr_tfx/preprocessing/quality.py",
+    "dr_tfx/preprocessing/recipes.py",
     "dr_tfx/storage/__init__.py",
     "dr_tfx/storage/files.py",
 )

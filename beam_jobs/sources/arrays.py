@@ -9,7 +9,7 @@ import numpy as np
 
 from beam_jobs.sources import folders
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.storage import files
 
 
@@ -44,9 +44,9 @@ class Arrays(folders.Source):
     def modified(self, name: str) -> float:
         return files.modified(self.images_npy)
 
-    def prepare(self, data: bytes, recipe: specs.Recipe) -> decoding.Picture:
-        """The photograph as uint8; no recipe is applied, and nothing is assessed."""
-        return decoding.Picture(self._pixels(data), "")
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
+        """Return the photograph as uint8; no recipe is applied, and nothing is assessed."""
+        return recipes.Picture(self._pixels(data))
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
         return self._pixels(data)

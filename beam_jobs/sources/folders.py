@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.storage import files
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
@@ -56,23 +55,24 @@ class Source(abc.ABC):
         """When a photograph was last changed, in seconds since 1970; 0 where that is not known."""
         return files.modified(self.path(name))
 
-    def prepare(self, data: bytes, recipe: specs.Recipe) -> decoding.Picture:
-        """A photograph as an example holds it, from what `read` gave.
+    def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
+        """Return the photograph that `read` gave as an example holds it.
 
         Raises:
-          RejectedImage: as `decoding.apply_recipe`.
+          RejectedImage: see `recipes.apply_recipe`.
         """
-        return decoding.apply_recipe(data, recipe)
+        return recipes.apply_recipe(data, recipe)
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
-        """A photograph as it came, from what `read` gave: uint8 RGB, not much larger than `side`.
+        """Return the photograph that `read` gave as people see it, uint8 RGB (height, width, 3).
+
+        Its shorter side has at least `side` pixels, unless the photograph itself has fewer; where
+        the format allows, it has not many more.
 
         Raises:
-          RejectedImage: as `decoding.decode`.
+          RejectedImage: see `recipes.show`.
         """
-        shorter = min(decoding.image_size(data))
-        reduce = max((f for f in (2, 4, 8) if shorter // f >= side), default=1)
-        return cv2.cvtColor(decoding.decode(data, reduce=reduce), cv2.COLOR_BGR2RGB)
+        return recipes.show(data, at_least=side)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ VIEWS = (
 METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Of heat maps; the first by default.
 # Of their figures, as matplotlib calls them; perceptually uniform but for the published recipe's.
 COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
+UNGATED = ("ct",)  # Recipes without a quality gate.
 
 
 class ConfigError(ValueError):
@@ -39,14 +40,19 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a photograph becomes an example. Changing any field invalidates shards and bundles."""
+    """The way from a photograph to an example. Changing any field invalidates shards and bundles.
 
-    name: Literal["reference", "fundus"] = "fundus"
+    The quality gate finds files that tell a model nothing. `quality_gate` says what becomes of
+    them: `reject` refuses them, `count` keeps and flags them, `off` does not look. The gate of
+    `reference` and `fundus` finds photographs without a gradable retina. The recipes of `UNGATED`
+    have none and take only `off`.
+    """
+
+    name: Literal["reference", "fundus", "ct"] = "fundus"  # A line of recipes.RECIPES.
     size: int = 224  # Height and width of an example, in pixels.
     clip_limit: float = 2.0  # CLAHE's contrast limit.
     tiles: int = 8  # CLAHE's tiles a side.
     encoding: Literal["raw", "png"] = "raw"  # Both lossless; raw is faster, png smaller.
-    # Photographs without a gradable retina: kept, kept and counted, or rejected.
     quality_gate: Literal["off", "count", "reject"] = "count"
 
 
@@ -331,6 +337,11 @@ def _check_dataset(spec: DatasetSpec) -> None:
     require(
         recipe.clip_limit > 0 and recipe.tiles > 0,
         "config.dataset.recipe needs clip_limit and tiles above 0.",
+    )
+    require(
+        recipe.quality_gate == "off" or recipe.name not in UNGATED,
+        f"config.dataset.recipe.quality_gate is {recipe.quality_gate!r}, but the recipe "
+        f"{recipe.name!r} has no gate that could flag anything; set it to 'off'.",
     )
     require(
         0 < split.validation < 1 and 0 <= split.test < 1 and split.validation + split.test < 1,

@@ -22,8 +22,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.preprocessing import decoding
-
 TOLERANCE = 0.03  # Of the retina's width: Zhang's 15 pixels on pictures of 500.
 NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: the optic disc.
 _EXTENSIONS = (".png", ".tif")
@@ -89,35 +87,6 @@ def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
     cells = np.argwhere(heatmap == heatmap.max())
     middles = (cells + 0.5) * (np.array(retina.shape) / heatmap.shape)
     return not retina[tuple(middles.astype(int).T)].any()
-
-
-def spread(heatmap: np.ndarray, box: decoding.Box, *, height: int, width: int) -> np.ndarray:
-    """A heat map of a recipe's square at its place on the photograph.
-
-    Bilinear, with the centres of pixels aligned and the edges continued as `cv2.resize` does, but
-    nothing larger than the photograph is made, however much of the square is padding.
-
-    Args:
-      heatmap: float32 (h, w).
-      box: which part of the photograph it covers.
-      height: of the photograph, in pixels.
-      width: likewise.
-
-    Returns:
-      float32 (height, width), 0 outside of the box.
-    """
-    rows = _weights(heatmap.shape[0], box.top, box.bottom, height)
-    columns = _weights(heatmap.shape[1], box.left, box.right, width)
-    return np.asarray(rows @ heatmap.astype(np.float32) @ columns.T)
-
-
-def _weights(cells: int, start: float, end: float, pixels: int) -> np.ndarray:
-    """What each of the cells between two shares of a side gives each of its pixels."""
-    share = (np.arange(pixels) + 0.5) / pixels
-    position = np.clip((share - start) / (end - start) * cells - 0.5, 0, cells - 1)
-    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells)))
-    weights[(share < start) | (share > end)] = 0
-    return weights.astype(np.float32)
 
 
 def kinds(masks_dir: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:

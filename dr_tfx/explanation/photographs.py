@@ -13,7 +13,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, figures
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, recipes
 
 TABLE_FILE = "predictions.csv"
 
@@ -120,12 +120,12 @@ def write_table(
     return output_dir / TABLE_FILE
 
 
-def _prepare(path: Path, recipe: specs.Recipe) -> decoding.Picture | str:
+def _prepare(path: Path, recipe: specs.Recipe) -> recipes.Picture | str:
     """The photograph as the model sees it, or why there is none."""
     if path.is_dir():
         return "no photographs in this folder"
     try:
-        return decoding.apply_recipe(path.read_bytes(), recipe)
+        return recipes.apply_recipe(path.read_bytes(), recipe)
     except FileNotFoundError:
         return "no such file"
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Bytes of a photograph become pixels for a model: decoders, recipes, quality."""
+"""The way from the bytes of a file to the pixels for a model: decoders, recipes, quality."""

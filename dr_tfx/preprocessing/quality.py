@@ -1,12 +1,12 @@
-"""Whether a photograph can be graded at all: too dark, blown out, or no retina on it.
+"""The gate of the fundus recipes: photographs that are too dark, blown out, or of no retina.
 
-A gate against files that tell a model nothing, not a grade of quality: a blurred or hazy retina
+It finds files that tell a model nothing and does not grade quality: a blurred or hazy retina
 passes. The thresholds lie in wide gaps. On the 413 photographs of IDRiD's grading set, on its
-untouched originals and on synthetic ones of all grades, the figures are
+untouched originals and on synthetic photographs of all grades, the figures are
 
     figure      real and synthetic   damaged or something else
     brightness  106 to 255           10 at a sixteenth of the exposure, 34 at a fifth
-    blown       0 to .03             .6 under a flash, .7 at six times the exposure, 1 for white
+    blown       0 to .03             .6 under a flash, .7 at six times the exposure, 1 if white
     box, fill   above .61, .78       below .03 under a lens cap; .05 for bright text on black
     corners     1                    0 for landscapes, documents, noise, plain grey
     warm        above .84            below .17 for the same
@@ -21,20 +21,32 @@ MIN_BRIGHTNESS = 20.0
 SATURATED, MAX_BLOWN = 240, 0.5
 MIN_BOX, MIN_FILL = 0.1, 0.5
 MIN_CORNERS, MIN_WARM = 0.5, 0.5
-WARMTH = 20  # Grey levels by which red leads blue, so that tinted grey is not taken for a retina.
-_SIDE = 256  # Pixels along the longer side that are looked at: enough for shares of a picture.
+WARMTH = 20  # Grey levels by which red leads blue, lest tinted grey be taken for a retina.
+_SIDE = 256  # At most so many pixels along the longer side are looked at: enough for shares.
 
 
 class Assessment(NamedTuple):
-    """The verdict and the figures it rests on; but for the brightness they are shares, 0 to 1."""
+    """The verdict on a photograph and the figures it rests on.
 
-    ungradable: str  # "", "black", "blown_out" or "no_retina".
-    brightness: float  # 95th percentile of the brightest channel, 0 to 255.
-    blown: float = 0.0  # Of the lit field: green saturated. Red often is on a good photograph.
-    box: float = 0.0  # Of the picture: the box around the lit field.
-    fill: float = 0.0  # Of this box: lit. A disc fills .79 of its box.
-    corners: float = 0.0  # Of the picture's four corners: dark.
-    warm: float = 0.0  # Of the lit field: red >= green >= blue, as blood and pigment make a retina.
+    Attributes:
+      ungradable: "", "black", "blown_out" or "no_retina".
+      brightness: the 95th percentile of the brightest channel, 0 to 255.
+      blown: the share of the lit field in which green is saturated. Red often is saturated on a
+        good photograph.
+      box: the share of the photograph that the box around the lit field takes.
+      fill: the share of this box that is lit. A disc fills .79 of its box.
+      corners: the share of the photograph's four corners that is dark.
+      warm: the share of the lit field with red >= green >= blue, the colours that blood and pigment
+        give to a retina.
+    """
+
+    ungradable: str
+    brightness: float
+    blown: float = 0.0
+    box: float = 0.0
+    fill: float = 0.0
+    corners: float = 0.0
+    warm: float = 0.0
 
     def __str__(self) -> str:
         return (
@@ -44,12 +56,12 @@ class Assessment(NamedTuple):
 
 
 def assess(bgr: np.ndarray) -> Assessment:
-    """Looks at a decoded photograph, uint8 BGR (height, width, 3), of any size.
+    """Judge a decoded photograph, uint8 BGR (height, width, 3), of any size.
 
-    `black`: its bright end is below MIN_BRIGHTNESS. `blown_out`: more than MAX_BLOWN of the lit
-    field is saturated. `no_retina`: the lit field is small or no filled shape, or it has neither a
-    dark surround nor the colours of a retina. One of the two is enough: a retina may fill the
-    frame, and red-free photographs and angiograms have no colours.
+    A photograph is `black` if its bright end is below MIN_BRIGHTNESS; `blown_out` if more than
+    MAX_BLOWN of the lit field is saturated; `no_retina` if the lit field is small or no filled
+    shape, or if it has neither a dark surround nor the colours of a retina. One of these two is
+    enough: a retina may fill the frame, and red-free photographs and angiograms have no colours.
     """
     step = -(-max(bgr.shape[:2]) // _SIDE)
     small = np.ascontiguousarray(bgr[::step, ::step])
@@ -78,10 +90,10 @@ def assess(bgr: np.ndarray) -> Assessment:
 
 
 def lit_field(bgr: np.ndarray) -> tuple[float, np.ndarray]:
-    """The bright end of a picture, 0 to 255, and where it is lit, bool (height, width).
+    """Return the bright end of a photograph, 0 to 255, and its lit pixels, bool (height, width).
 
-    The bright end is the 95th percentile of the brightest channel; lit is what is brighter than a
-    tenth of it.
+    The bright end is the 95th percentile of the brightest channel; a pixel is lit if it is brighter
+    than a tenth of it.
     """
     blue, green, red = cv2.split(bgr)
     brightest = cv2.max(cv2.max(blue, green), red)
@@ -90,9 +102,9 @@ def lit_field(bgr: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def lit_box(lit: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of a boolean field (height, width); zeros where there is none.
+    """Return left, top, right and bottom of a field, bool (height, width), or zeros if it is empty.
 
-    Rows and columns with less than 2 % of it lit (dust, captions) are left out.
+    Rows and columns of which less than 2 % is lit (dust, captions) are left out.
     """
     columns = np.flatnonzero(lit.mean(axis=0) > 0.02)
     rows = np.flatnonzero(lit.mean(axis=1) > 0.02)
@@ -102,6 +114,7 @@ def lit_box(lit: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _dark_corners(lit: np.ndarray) -> float:
+    """Return the mean share of the four corners that is not lit."""
     side = max(1, min(lit.shape) // 10)
     corners = (lit[rows, columns] for rows in _ends(side) for columns in _ends(side))
     return float(np.mean([1 - corner.mean() for corner in corners]))

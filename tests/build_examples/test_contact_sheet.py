@@ -10,7 +10,7 @@ import pytest
 from beam_jobs.build_examples import contact_sheet, job
 from beam_jobs.sources import folders
 from dr_tfx.dataset import manifest
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import recipes
 from dr_tfx.storage import files
 from tests.helpers.builds import SPEC, build
 from tests.helpers.drawn import draw, encode
@@ -40,7 +40,7 @@ def test_every_label_is_shown_before_and_after(raw, tmp_path, shown):
             assert labels[item.caption] == str(label)
             data = (raw / f"{item.caption}.jpeg").read_bytes()
             before, after = item.pictures
-            np.testing.assert_array_equal(after, decoding.apply_recipe(data, SPEC.recipe).rgb)
+            np.testing.assert_array_equal(after, recipes.apply_recipe(data, SPEC.recipe).rgb)
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             np.testing.assert_array_equal(before, decoded[..., ::-1])
 

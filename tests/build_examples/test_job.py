@@ -17,7 +17,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_jobs.build_examples import job
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import recipes
 from tests.helpers.builds import SPEC, build, contents
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
         assert ids == sorted(ids)
         seen += ids
         for name, example in zip(ids, examples, strict=True):
-            pixels = decoding.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe).rgb
+            pixels = recipes.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe).rgb
             assert example == {
                 "image/encoded": pixels.tobytes(),
                 "image/format": b"raw",
@@ -146,7 +146,7 @@ def test_arrays_become_the_shards_of_their_photographs(raw, tmp_path):
     recipe = specs.Recipe(name="reference", size=32)
     names = sorted(path.stem for path in raw.glob("*.jpeg"))
     levels = dict(list(csv.reader((raw / "labels.csv").open()))[1:])
-    pixels = [decoding.apply_recipe((raw / f"{n}.jpeg").read_bytes(), recipe).rgb for n in names]
+    pixels = [recipes.apply_recipe((raw / f"{n}.jpeg").read_bytes(), recipe).rgb for n in names]
     np.save(tmp_path / "X.npy", np.stack(pixels).astype(np.float32) / 255)
     np.save(tmp_path / "y.npy", np.array([int(levels[name]) for name in names]))
     arrays = [f"--npy_images={tmp_path / 'X.npy'}", f"--npy_labels={tmp_path / 'y.npy'}"]

@@ -336,7 +336,7 @@ def test_photographs_are_read_and_rejected_in_order(made, folder, tmp_path):
     ]
     left, right = readings[2:4]
     assert (left.figure, right.figure) == ("eye.png", "eye-2.png")
-    rgb = photographs.decoding.apply_recipe(
+    rgb = photographs.recipes.apply_recipe(
         paths[2].read_bytes(), bundle.experiment.dataset.recipe
     ).rgb
     score = scoring.view_scorer(bundle)(rgb[None]).numpy().mean()

@@ -13,9 +13,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.explain import heatmap_shards, job, mask_measures, units
 from dr_tfx.config import specs
-from dr_tfx.explanation import explainer, gradcam, localization
+from dr_tfx.explanation import explainer, gradcam
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import geometry, recipes
 from tests.explain.test_job import contents, make_bundle
 from tests.helpers import datasets
 from tests.helpers.drawn import draw
@@ -87,7 +87,7 @@ def test_every_photograph_is_explained_or_rejected(workdir, raw, explained):
     bundle = bundles.load(workdir)
     recipe = bundle.experiment.dataset.recipe
     data = [(raw / f"{name}.png").read_bytes() for name in NAMES]
-    rgb = np.stack([decoding.apply_recipe(photograph, recipe).rgb for photograph in data])
+    rgb = np.stack([recipes.apply_recipe(photograph, recipe).rgb for photograph in data])
     maps, scores = explainer.Explainer(bundle)(rgb)
     np.testing.assert_allclose(index["score"], scores, atol=1e-6)
     parts = [f"photographs-0000{i}-of-00003" for i in range(3)]  # The last is rejected as a whole.
@@ -111,7 +111,7 @@ def test_overlays_have_the_size_of_the_photograph(workdir, raw, explained):
         for found in heatmap_shards.read(explained / f"heatmaps-{row['shard']}")
         if found[0] == row["id"]
     )
-    left, top, right, bottom = decoding.retina_box(photograph)
+    left, top, right, bottom = geometry.retina_box(photograph)
     side = max(right - left, bottom - top)
     x, y = left - (side - (right - left)) // 2, top - (side - (bottom - top)) // 2
     placed = np.zeros((120 + 2 * side, 230 + 2 * side), np.float32)
@@ -234,9 +234,9 @@ def test_measures_are_those_of_the_maps_on_the_photographs(workdir, raw, measure
     overlaid = heatmap_shards.read(measured / "heatmaps-photographs-00000-of-00001")
     heatmap = next(found for name, found, _ in overlaid if name == "2_left")
     recipe = bundles.load(workdir).experiment.dataset.recipe
-    box = decoding.apply_recipe((raw / "2_left.png").read_bytes(), recipe).box
+    box = recipes.apply_recipe((raw / "2_left.png").read_bytes(), recipe).box
     height, width = retina.shape
-    placed = localization.spread(heatmap, box, height=height, width=width) * retina
+    placed = box.to_photograph(heatmap, height=height, width=width) * retina
     assert row["energy"] == pytest.approx(placed[mask].sum() / placed.sum(), rel=0.02)
     y, x = np.unravel_index(placed.argmax(), placed.shape)
     outside = np.hypot(max(50 - y, y - 59, 0), max(80 - x, x - 94, 0))

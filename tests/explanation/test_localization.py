@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from dr_tfx.explanation import localization
-from dr_tfx.preprocessing import decoding
 
 EVERYWHERE = np.ones((10, 10), bool)
 
@@ -69,20 +68,6 @@ def test_a_peak_on_the_surround_is_outside():
     assert not localization.is_outside(heatmap, retina)
     assert not localization.is_outside(np.zeros((7, 7), np.float32), retina)
     assert not localization.is_outside(heatmap, np.zeros((8, 8), bool))
-
-
-@pytest.mark.parametrize("shape", [(7, 7), (3, 5), (1, 1), (40, 40)])
-def test_spread_is_a_bilinear_resize_at_its_place(shape):
-    heatmap = np.random.default_rng(0).random(shape, np.float32)
-    whole = localization.spread(heatmap, decoding.Box(), height=60, width=90)
-    resized = cv2.resize(heatmap, (90, 60), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(whole, resized, atol=1e-5)
-    # A square of 80 pixels whose corner is 10 right of the photograph's and 10 above it.
-    box = decoding.Box(10 / 120, -10 / 60, 90 / 120, 70 / 60)
-    placed = localization.spread(heatmap, box, height=60, width=120)
-    expected = np.zeros((60, 120))
-    expected[:, 10:90] = cv2.resize(heatmap, (80, 80), interpolation=cv2.INTER_LINEAR)[10:70]
-    np.testing.assert_allclose(placed, expected, atol=1e-5)
 
 
 @pytest.fixture

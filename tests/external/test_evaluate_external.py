@@ -17,7 +17,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import recipes
 from tests.helpers import datasets
 from tests.helpers.drawn import draw, encode, eyepacs_like
 
@@ -117,7 +117,7 @@ def test_scores_are_those_of_the_recipe_and_the_model(page, elsewhere):
     assert len(rows) == 12
     recipe = experiment().dataset.recipe
     for name in ("seen0.jpeg", "new4.png"):
-        rgb = decoding.apply_recipe((elsewhere / name).read_bytes(), recipe).rgb
+        rgb = recipes.apply_recipe((elsewhere / name).read_bytes(), recipe).rgb
         expected = 1 / (1 + np.exp(3 - 0.05 * rgb[..., 1].mean()))
         row = rows.loc[Path(name).stem]
         assert row["score"] == pytest.approx(expected, abs=1e-5)

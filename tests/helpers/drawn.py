@@ -1,5 +1,6 @@
 """Small drawn photographs, and where the real ones are."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,13 @@ def draw(
 def encode(image: np.ndarray, extension: str = ".jpeg") -> bytes:
     """The bytes of an image file."""
     return cv2.imencode(extension, image)[1].tobytes()
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """The same JPEG file with an EXIF orientation."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
 def eyepacs_like(**recipe) -> specs.DatasetSpec:

@@ -1,9 +1,10 @@
-"""Damages small files of every format and gives them to both recipes.
+"""Damage small files of every format and give them to every recipe.
 
     python tests/preprocessing/fuzz_images.py SEED CASES
 
-A process of its own, so that a crash of native code fails one test and not the run. Prints the
-number of accepted and rejected files; fails at the first that is neither, or takes much memory.
+This runs in a process of its own, so that a crash of native code fails one test and not the run. It
+prints the number of accepted and of rejected files, and fails at the first file that is neither or
+takes much memory.
 """
 
 import io
@@ -20,7 +21,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, recipes
+from tests.helpers import dicom_files
 
 LIMIT = 1_000_000  # Pixels. What a damaged header asks for beyond it must not be allocated.
 MEMORY = 300 << 10  # Kilobytes that the damaged files may add.
@@ -50,37 +52,19 @@ def seeds() -> list[bytes]:
     made += [save("TIFF", save_all=True, append_images=[picture])]
     grey = rgb[..., 0].astype(np.uint16) * 16
     window = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": 1, "RescaleIntercept": -9}
-    made += [dicom(rgb), dicom(grey, **window), dicom(rgb, RLE=True), dicom(rgb, JPEG=made[0])]
-    made += [dicom(rgb, NumberOfFrames=1)]
+    table = dicom_files.lookup_table(list(range(0, 4096, 16)), bits=12)
+    packed = dicom_files.dataset(rgb)
+    packed.compress(pydicom.uid.RLELossless)
+    made += [dicom_files.written(packed), dicom_files.jpeg_dicom(rgb, made[0])]
+    made += [dicom_files.dicom(pixels) for pixels in (rgb, grey)]
+    made += [dicom_files.dicom(rgb, NumberOfFrames=1), dicom_files.dicom(grey, **window)]
+    made += [dicom_files.dicom(grey, **window, Modality="CT")] * 3  # All that `ct` takes.
+    made += [dicom_files.dicom(rgb[..., 0].copy(), VOILUTSequence=table)]
     return made
 
 
-def dicom(pixels: np.ndarray, RLE: bool = False, JPEG: bytes = b"", **elements) -> bytes:  # noqa: N803
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
-    dataset.PhotometricInterpretation = "RGB" if pixels.ndim == 3 else "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.itemsize
-    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsAllocated - 1, 0
-    dataset.PlanarConfiguration, dataset.PixelData = 0, pixels.tobytes()
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    if RLE:
-        dataset.compress(pydicom.uid.RLELossless)
-    if JPEG:
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
-        dataset.PhotometricInterpretation = "YBR_FULL_422"
-        dataset.PixelData = pydicom.encaps.encapsulate([JPEG])
-    stream = io.BytesIO()
-    pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
-    return stream.getvalue()
-
-
 def damage(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
-    """Cuts, flips, zeroes, overwrites or splices; headers, which decide most, more often."""
+    """Cut, flip, zero, overwrite or splice; headers, which decide most, more often."""
     changed = bytearray(data)
     for _ in range(rng.integers(1, 4)):
         size = len(changed)
@@ -110,21 +94,24 @@ def main(seed: int, cases: int) -> None:
     cv2.setNumThreads(1)
     decoding.MAX_PIXELS = LIMIT
     rng, intact, counts = np.random.default_rng(seed), seeds(), Counter()
-    recipes = [
+    gates = {"ct": ("off",)}
+    settings = [
         specs.Recipe(name=name, size=size, quality_gate=gate)
-        for name in ("reference", "fundus")
-        for size, gate in ((16, "count"), (40, "reject"), (40, "off"))
+        for name in recipes.RECIPES
+        for size in (16, 40)
+        for gate in gates.get(name, ("count", "reject", "off"))
     ]
     for data in intact:
         decoding.decode(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for case in range(cases):
         data = damage(intact[case % len(intact)], intact, rng)
-        recipe = recipes[rng.integers(0, len(recipes))]
+        recipe = settings[rng.integers(0, len(settings))]
         try:
-            rgb, why, _ = decoding.apply_recipe(data, recipe)
-            assert (rgb.shape, rgb.dtype) == ((recipe.size, recipe.size, 3), np.uint8), case
-            assert isinstance(why, str), case
+            picture = recipes.apply_recipe(data, recipe)
+            assert picture.rgb.shape == (recipe.size, recipe.size, 3), case
+            assert picture.rgb.dtype == np.uint8 and isinstance(picture.ungradable, str), case
+            assert picture.box.to_square(np.ones((9, 7)), recipe.size).max() > 0, case
             counts["accepted"] += 1
         except decoding.RejectedImage as error:
             assert error.reason and error.detail, case

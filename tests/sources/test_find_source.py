@@ -8,7 +8,7 @@ import pytest
 
 from beam_jobs.sources import find_source, folders
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, recipes
 from tests.helpers.places import archive
 
 RECIPE = specs.Recipe(name="reference", size=32)
@@ -96,7 +96,7 @@ def test_bad_image_folders_are_refused(raw, tmp_path):
 
 def test_pictures_of_bytes_are_what_the_recipe_makes(raw, tmp_path):
     data = (raw / "10_left.jpeg").read_bytes()
-    expected = decoding.apply_recipe(data, RECIPE).rgb
+    expected = recipes.apply_recipe(data, RECIPE).rgb
     for image_dir, name in (
         (raw, "10_left.jpeg"),
         (raw / "*.jpeg", "10_left.jpeg"),

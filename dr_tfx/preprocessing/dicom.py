@@ -1,0 +1,149 @@
+"""DICOM files: the values that they hold, and how they say that these are to be displayed.
+
+pydicom, the extra `dicom`, is imported when the first DICOM file is met. Nothing here refuses a
+damaged file by itself: pydicom and its decoders raise nearly anything, and `decoding` turns all of
+it into one error. Sections such as PS3.3 C.11.2 are those of the DICOM standard,
+https://www.dicomstandard.org/current.
+"""
+
+import dataclasses
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_KINDS = ((1, 8), (1, 16), (3, 8), (3, 16))  # Samples of a pixel, and bits of a sample.
+
+
+class MissingReader(ImportError):
+    """A DICOM file was met and pydicom is not installed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """One grey frame: the values that the file holds, not a picture of them.
+
+    Attributes:
+      values: (height, width) after the modality LUT (PS3.3 C.11.1): float64 where the file has a
+        slope and an intercept, else the integers that it stores.
+      header: the file's data set, which says how many bits a value has and how it is displayed.
+    """
+
+    values: np.ndarray
+    header: Any
+
+    @property
+    def unit(self) -> str:
+        """The unit of the values as in Rescale Type: HU for Hounsfield units; "" if not known.
+
+        A CT image that does not name the unit holds Hounsfield units (PS3.3 C.8.2.1).
+        """
+        if "RescaleSlope" not in self.header or "RescaleIntercept" not in self.header:
+            return ""
+        implied = "HU" if self.header.get("Modality") == "CT" else ""
+        return str(self.header.get("RescaleType") or implied)
+
+    def as_displayed(self) -> np.ndarray:
+        """Return uint8 (height, width), as a viewer shows the frame when it is opened.
+
+        The file's own VOI LUT or its first window (PS3.3 C.11.2) says what is black and what is
+        white. A file that has neither is spread over all of its values, as viewers do, unless it
+        is stored in 8 bits. MONOCHROME1 is inverted: its lowest value is white.
+
+        Raises:
+          Exception: nearly any, where what the file says about its display is damaged.
+        """
+        from pydicom import pixels
+
+        values, header = self.values, self.header
+        if "VOILUTSequence" in header:
+            low, high = 0.0, 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        elif "WindowWidth" in header:
+            # The window's own function says which values are the darkest and the brightest.
+            low, high = pixels.apply_voi_lut(np.array([-1e9, 1e9]), header)
+        elif header.BitsStored == 8 and not header.PixelRepresentation:
+            low, high = 0.0, 255.0
+        else:
+            low, high = float(values.min()), float(values.max())
+        shown = pixels.apply_voi_lut(values, header)
+        shown = np.clip((shown - low) * (255 / max(high - low, 1e-9)), 0, 255).round()
+        grey = shown.astype(np.uint8)
+        return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def is_dicom(data: bytes) -> bool:
+    """Return whether the first bytes are those of a DICOM file."""
+    return data[128:132] == b"DICM"
+
+
+def measure(data: bytes) -> tuple[int, int, int]:
+    """Return width, height and the pixels of all frames together, from the header alone.
+
+    Raises:
+      MissingReader: pydicom is not installed.
+      Exception: nearly any, where the file is damaged or of a kind that is not supported.
+    """
+    header = _read(data, pixels=False)
+    return header.Columns, header.Rows, header.Columns * header.Rows * _frames(header)
+
+
+def decode(data: bytes) -> np.ndarray | Scan:
+    """Return the first frame: colours as uint8 BGR (height, width, 3), grey as a `Scan`.
+
+    Raises:
+      MissingReader: pydicom is not installed.
+      Exception: nearly any, where the file is damaged or of a kind that is not supported.
+    """
+    dataset = _read(data, pixels=True)
+    from pydicom import pixels
+
+    _check_frame(dataset)
+    values = pixels.pixel_array(dataset, index=0)  # pydicom turns YBR into RGB.
+    if values.ndim == 3:
+        rgb = (values >> max(0, dataset.BitsStored - 8)).astype(np.uint8)
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    if not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
+        raise ValueError(f"{dataset.PhotometricInterpretation} is not supported")
+    return Scan(pixels.apply_modality_lut(values, dataset), dataset)
+
+
+def _read(data: bytes, *, pixels: bool) -> Any:
+    """Return the data set of a file with its header checked, and the bytes of its pixels or not."""
+    try:
+        import pydicom
+    except ImportError as error:
+        raise MissingReader("a DICOM file needs pydicom: pip install 'dr_tfx[dicom]'") from error
+    if _DEFLATED in data:  # pydicom inflates such a file in full, however large it becomes.
+        raise ValueError("deflated files are not supported")
+    dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+    samples, bits = dataset.SamplesPerPixel, dataset.BitsAllocated
+    if (samples, bits) not in _KINDS or min(dataset.Rows, dataset.Columns, _frames(dataset)) < 1:
+        raise ValueError(
+            f"{_frames(dataset)} frames of {dataset.Columns}x{dataset.Rows} pixels, {samples} "
+            f"samples of {bits} bits each; expected at least 1x1 pixels, 1 or 3 samples of 8 or 16"
+        )
+    return dataset
+
+
+def _frames(dataset: Any) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _check_frame(dataset: Any) -> None:
+    """Refuse a compressed frame that is larger than the file's header says, which is a bomb.
+
+    Raises:
+      ValueError: the sizes differ.
+    """
+    from pydicom import encaps, uid
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed or syntax == uid.RLELossless:
+        return
+    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset))
+    size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
+    if size != (dataset.Columns, dataset.Rows):
+        raise ValueError(f"a frame of {size[0]}x{size[1]}, not {dataset.Columns}x{dataset.Rows}")

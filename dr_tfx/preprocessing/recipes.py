@@ -1,0 +1,109 @@
+"""Recipes: the ways from the bytes of a file to the picture that a model sees.
+
+A recipe is a pure function from a file's bytes to a uint8 RGB array (size, size, 3). Both the build
+job and the scoring of raw photographs call `apply_recipe`, so that they cannot drift apart.
+
+Each recipe is one line of `RECIPES`: its geometry, its photometry and the gate that judges whether
+a photograph can be graded. What a recipe gives never changes, because data sets and models are made
+with it: another behaviour is another line, whose name is added to `specs.Recipe.name`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from dr_tfx.config import specs
+from dr_tfx.preprocessing import decoding, geometry, photometry, quality
+
+
+class Picture(NamedTuple):
+    """A photograph as the model sees it."""
+
+    rgb: np.ndarray  # uint8 (size, size, 3).
+    ungradable: str = ""  # Why the gate flagged the photograph; "" if it did not.
+    box: geometry.Box = geometry.Box()  # The part of the photograph that `rgb` shows.
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """What a recipe consists of.
+
+    Attributes:
+      geometry: which part of the photograph is shown, and how it becomes a square.
+      photometry: which of its values are shown, and with which contrast.
+      gate: judges a decoded photograph, uint8 BGR (height, width, 3); None for files of which
+        nothing is known that would make them ungradable.
+      is_reduced: decode photographs at the smallest fraction whose sides are at least the size.
+    """
+
+    geometry: geometry.Geometry
+    photometry: photometry.Photometry
+    gate: Callable[[np.ndarray], quality.Assessment] | None = None
+    is_reduced: bool = False
+
+
+RECIPES = {
+    # The published preprocessing, bit for bit: full-size CLAHE, bilinear resize to a square.
+    "reference": Steps(geometry.STRETCHED, photometry.CLAHE, gate=quality.assess),
+    "fundus": Steps(geometry.RETINA, photometry.CLAHE, gate=quality.assess, is_reduced=True),
+    # A head CT: three windows of its Hounsfield units as the three channels.
+    "ct": Steps(geometry.WHOLE, photometry.HEAD_CT),
+}
+
+
+def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
+    """Return the picture that a recipe makes of a file.
+
+    The gate decides whether there is a picture, never what its pixels are.
+
+    Args:
+      data: the file's bytes.
+      recipe: its name and its settings.
+
+    Raises:
+      RejectedImage: `unreadable` or `too_large`; `no_hounsfield_units` where the recipe `ct` is
+        given anything but a CT; where `recipe.quality_gate` is `reject`, `ungradable:` and what
+        the gate says, such as `ungradable:black`.
+    """
+    steps = RECIPES[recipe.name]
+    decoded = decoding.decode(data, at_least=recipe.size if steps.is_reduced else None)
+    shown = steps.photometry.window(decoded)
+    ungradable = _judge(shown, steps, recipe)
+    crop = steps.geometry.crop(shown)
+    box = crop.box(*shown.shape[:2])
+    square = crop.cut(shown)
+    reads = steps.geometry.reads(square, recipe.size)
+    enhanced = steps.photometry.enhance(square, recipe, reads)
+    bgr = steps.geometry.resize(enhanced, recipe.size)
+    return Picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), ungradable, box)
+
+
+def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:
+    """Return a file as people see it, uint8 RGB (height, width, 3): no recipe is applied.
+
+    Args:
+      data: the file's bytes. A DICOM frame is shown through the window that the file names.
+      at_least: the pixels that the shorter side has to keep; None for the full size.
+
+    Raises:
+      RejectedImage: `unreadable` or `too_large`.
+    """
+    shown = decoding.displayed(decoding.decode(data, at_least=at_least))
+    return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
+
+
+def _judge(bgr: np.ndarray, steps: Steps, recipe: specs.Recipe) -> str:
+    """Return why the recipe's gate flags a photograph, or "".
+
+    Raises:
+      RejectedImage: it does, and the settings say that such photographs are rejected.
+    """
+    if steps.gate is None or recipe.quality_gate == "off":
+        return ""
+    assessment = steps.gate(bgr)
+    if assessment.ungradable and recipe.quality_gate == "reject":
+        raise decoding.RejectedImage(f"ungradable:{assessment.ungradable}", str(assessment))
+    return assessment.ungradable

@@ -1,0 +1,156 @@
+"""DICOM files: the values that they hold, and how they are displayed, by the standard's words."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing.dicom import Scan
+from tests.helpers import dicom_files
+from tests.helpers.dicom_files import dicom, jpeg_dicom
+from tests.helpers.drawn import SHARED_DATA, draw, encode
+
+RAMP = np.arange(0, 4096, 16, dtype=np.int16).reshape(16, 16)
+
+
+def shown(data: bytes) -> np.ndarray:
+    """As a viewer shows it, uint8 BGR."""
+    return decoding.displayed(decoding.decode(data))
+
+
+def test_the_values_of_the_file_are_decoded_and_no_window():
+    """PS3.3 C.11.1.1.2: units = slope x stored value + intercept."""
+    stored = np.array([[-1024, -1, 0, 2047]], np.int16)
+    window = {"WindowCenter": 40, "WindowWidth": 80, "PhotometricInterpretation": "MONOCHROME1"}
+    scan = decoding.decode(dicom(stored, RescaleSlope=1.5, RescaleIntercept=-24.5, **window))
+    assert isinstance(scan, Scan)
+    np.testing.assert_array_equal(scan.values, [[-1560.5, -26, -24.5, 3046]])
+    plain = decoding.decode(dicom(stored, **window))
+    np.testing.assert_array_equal(plain.values, stored)
+    assert plain.values.dtype == np.int16 and plain.unit == ""
+
+
+@pytest.mark.parametrize("bits, kind", [(12, np.uint16), (16, np.uint16), (16, np.int16)])
+def test_any_number_of_bits_is_read(bits, kind):
+    low = -(2**15) if kind is np.int16 else 0
+    stored = np.array([[low, low + 1, 7, low + 2**bits - 1]]).astype(kind)
+    elements = {"BitsStored": bits, "HighBit": bits - 1}
+    for data in (
+        dicom(stored, **elements),
+        dicom(stored, syntax="1.2.840.10008.1.2", **elements),  # Implicit value representations.
+    ):
+        np.testing.assert_array_equal(decoding.decode(data).values, stored)
+
+
+@pytest.mark.parametrize(
+    "elements, unit",
+    [
+        (dicom_files.HEAD_CT, "HU"),
+        ({**dicom_files.HEAD_CT, "RescaleType": "US"}, "US"),
+        ({"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU"}, "HU"),
+        ({"RescaleSlope": 1, "RescaleIntercept": 0, "Modality": "MR"}, ""),
+        ({"Modality": "CT"}, ""),
+    ],
+)
+def test_the_unit_is_known_where_the_file_tells(elements, unit):
+    assert decoding.decode(dicom(RAMP, **elements)).unit == unit
+
+
+def test_look_up_tables_are_applied():
+    """Values by a table of squares; then their display by a table of 255 minus the value."""
+    stored = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    squares = dicom_files.lookup_table([i * i for i in range(256)], bits=16)
+    scan = decoding.decode(dicom(stored, ModalityLUTSequence=squares))
+    np.testing.assert_array_equal(scan.values, stored.astype(int) ** 2)
+    negative = dicom_files.lookup_table([255 - i for i in range(256)], bits=8)
+    decoded = shown(dicom(stored, VOILUTSequence=negative, WindowCenter=1, WindowWidth=2))
+    np.testing.assert_array_equal(decoded[..., 0], 255 - stored)
+
+
+def test_dicom_grey_goes_through_slope_and_window():
+    """PS3.3 C.11.2.1.2: linear from centre - .5 - (width - 1) / 2, clipped at both ends."""
+    window = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 40, "WindowWidth": 80}
+    units = RAMP * 2.0 - 1000
+    expected = np.clip(((units - 39.5) / 79 + 0.5) * 255, 0, 255)
+    decoded = shown(dicom(RAMP, **window))
+    assert decoded.shape == (16, 16, 3) and decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded[..., 1], expected, atol=0.51)
+    inverted = shown(dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **window))
+    np.testing.assert_array_equal(inverted, 255 - decoded)
+
+
+def test_dicom_grey_without_a_window():
+    grey = draw(6)[..., 1]
+    np.testing.assert_array_equal(shown(dicom(grey)), np.dstack([grey] * 3))
+    spread = shown(dicom(RAMP))[..., 0]
+    np.testing.assert_allclose(spread, RAMP / RAMP.max() * 255, atol=0.51)
+    assert shown(dicom(RAMP * 0 + 7)).max() == 0  # One level: nothing to spread.
+
+
+def test_dicom_colours():
+    rgb = np.ascontiguousarray(draw(6)[..., ::-1])
+    np.testing.assert_array_equal(decoding.decode(dicom(rgb)), draw(6))
+    wide = rgb.astype(np.uint16) * 16 + 5
+    np.testing.assert_array_equal(decoding.decode(dicom(wide, BitsStored=12, HighBit=11)), draw(6))
+    ycc = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    decoded = decoding.decode(dicom(ycc, PhotometricInterpretation="YBR_FULL"))
+    np.testing.assert_allclose(decoded.astype(int), draw(6), atol=3)
+    planes = dicom(np.ascontiguousarray(rgb.transpose(2, 0, 1)).reshape(rgb.shape))
+    planes = planes.replace(b"\x28\0\x06\0US\x02\0\0\0", b"\x28\0\x06\0US\x02\0\x01\0")
+    np.testing.assert_array_equal(decoding.decode(planes), draw(6))
+
+
+def test_dicom_holds_a_jpeg():
+    decoded = decoding.decode(jpeg_dicom(draw(6), encode(draw(6))))
+    np.testing.assert_allclose(decoded.astype(int), decoding.decode(encode(draw(6))), atol=3)
+    with pytest.raises(decoding.RejectedImage, match="a frame of 160x120, not 20x10"):
+        decoding.decode(jpeg_dicom(draw(6), encode(draw(6)), Columns=20, Rows=10))
+
+
+def test_dicom_size_is_in_the_header(monkeypatch):
+    data = dicom(draw(6)[..., ::-1], NumberOfFrames=3)
+    pixels = pytest.importorskip("pydicom.pixels")
+    monkeypatch.setattr(pixels, "pixel_array", lambda *_, **__: pytest.fail("was decoded"))
+    assert decoding.image_size(data) == (160, 120)
+    assert decoding.image_size(data[:-1000]) == (160, 120)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: dicom(draw(6))[:-1], "DICOM"),
+        (lambda: dicom(draw(6))[:200], "DICOM"),
+        (lambda: jpeg_dicom(draw(6), encode(draw(6)))[:-900], "DICOM"),
+        (lambda: dicom(RAMP.astype(np.int32)), "1 samples of 32 bits"),
+        (lambda: dicom(RAMP, Rows=0), "DICOM"),
+        (lambda: dicom(RAMP, NumberOfFrames=-1), "DICOM"),
+        (lambda: dicom(RAMP, NumberOfFrames=1234).replace(b"1234", b"abcd"), "ValueError"),
+        (lambda: dicom(RAMP, NumberOfFrames=1234).replace(b"1234", b"1\\2 "), "TypeError"),
+        (lambda: dicom(RAMP, WindowCenter=1, WindowWidth=-1), "Window Width"),
+        (lambda: dicom(RAMP, PhotometricInterpretation="PALETTE COLOR"), "PALETTE"),
+        (lambda: dicom(RAMP, PatientName="1.2.840.10008.1.2.1.99"), "deflated"),
+    ],
+)
+def test_dicom_that_cannot_be_used_is_rejected(make, words):
+    with pytest.raises(decoding.RejectedImage, match=words) as caught:
+        shown(make())
+    assert caught.value.reason == "unreadable"
+
+
+def test_dicom_without_pydicom_names_what_to_install(monkeypatch):
+    data = dicom(draw(6))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(decoding.RejectedImage, match=r"pip install 'dr_tfx\[dicom\]'"):
+        decoding.decode(data)
+
+
+def test_real_ct_slices_are_read():
+    paths = sorted((SHARED_DATA / "ct_dicom").glob("*.dcm"))
+    if not paths:
+        pytest.skip(f"no CT slices at {SHARED_DATA}")
+    for path in paths:
+        decoded = shown(path.read_bytes())
+        assert decoding.image_size(path.read_bytes()) == (512, 512) == decoded.shape[:2]
+        assert decoded.min() == 0 and decoded.max() == 255 and 5 < decoded.mean() < 128
