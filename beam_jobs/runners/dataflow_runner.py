@@ -92,7 +92,8 @@ def make_worker_package(folder: Path) -> Path:
     path = folder / f"dr_tfx_worker-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for name, content in files.items():
-            wheel.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's own date is constant.
+            # The date of a ZipInfo is constant.
+            wheel.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return path
 
 
