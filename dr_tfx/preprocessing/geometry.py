@@ -45,7 +45,7 @@ class Box(NamedTuple):
         Returns:
           float32 (size, size): the share of each pixel that the mask covers, 0 in the padding, so
           that a lesion smaller than a pixel is not lost. A mask that has to grow keeps its values.
-          What lies in the square but beside the retina's box is black on the picture, and kept here.
+          What lies in the square beside the retina's box is black on the picture, but kept here.
         """
         height, width = mask.shape
         ends = np.multiply(self, (width, height, width, height))
