@@ -1,8 +1,8 @@
-"""Functions in processes of their own, and how much memory such a process and its children take.
+"""Calls in processes of their own, and the memory that such a process and its children take.
 
 The proportional set size (PSS) counts a page that n processes share as 1/n in each, so that the sum
-over a tree of processes is what the tree takes. Its part in mapped files can be given back by the
-system at any time, so it is shown beside the whole.
+over a tree of processes is what the tree takes. The system can take pages of mapped files back at
+any time, so their share is shown beside the whole.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclasses.dataclass
-class Memory:
-    """In MiB: proportional set size, and how much of it are pages of mapped files."""
+class TreeMemory:
+    """The proportional set size, in MiB, and the share of it in pages of mapped files."""
 
     total: float = 0.0
     files: float = 0.0
 
 
-def of_tree(pid: int) -> Memory:
-    """What a process and all below it take now."""
-    result = Memory()
+def of_tree(pid: int) -> TreeMemory:
+    """Return the memory that a process and all below it take now."""
+    result = TreeMemory()
     try:
         process = psutil.Process(pid)
         tree = [process, *process.children(recursive=True)]
@@ -40,7 +41,7 @@ def of_tree(pid: int) -> Memory:
     for process in tree:
         try:
             lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-        except OSError:  # It has ended.
+        except OSError:  # The process has ended.
             continue
         fields = dict(line.split(":", 1) for line in lines[1:])
         result.total += int(fields["Pss"].split()[0]) / 1024
@@ -48,20 +49,25 @@ def of_tree(pid: int) -> Memory:
     return result
 
 
-def run(script: str, *arguments: Any) -> tuple[Any, Memory]:
-    """Runs `SCRIPT worker ARGUMENTS` in a new process.
+def run(script: str, *call: Any) -> tuple[Any, TreeMemory]:
+    """Run `SCRIPT worker CALL` in a new process; the script hands that to `serve`.
+
+    Args:
+      script: path of a benchmark.
+      call: the name of one of its functions and the arguments, all of JSON's types.
 
     Returns:
-      What it printed last, as JSON, and the most memory that it and its children took at once.
+      What the function returned, and the most memory that the process and its children took at
+      once.
     """
-    command = [sys.executable, script, "worker", json.dumps(arguments)]
+    command = [sys.executable, script, "worker", json.dumps(call)]
     environment = {
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",  # What is compared is how data reach the host's memory.
+        "CUDA_VISIBLE_DEVICES": "-1",  # The host's memory and speed are measured, and no device's.
         **os.environ,
         "PYTHONPATH": str(ROOT),
     }
-    peak, done = Memory(), threading.Event()
+    peak, done = TreeMemory(), threading.Event()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
@@ -77,11 +83,24 @@ def run(script: str, *arguments: Any) -> tuple[Any, Memory]:
     return json.loads(stdout.splitlines()[-1]), peak
 
 
-def _watch(pid: int, peak: Memory, done: threading.Event) -> None:
-    """Keeps the highest memory of a process tree.
+def serve(*functions: Callable[..., Any]) -> bool:
+    """Make the call of `run` where this process is such a worker, and print what it returns.
 
-    To look at it takes the longer the more memory there is, and stops the process meanwhile: so
-    it is done the more seldom, once a second at least.
+    Returns:
+      Whether this process is a worker, and so has no more to do.
+    """
+    if sys.argv[1:2] != ["worker"]:
+        return False
+    name, *arguments = json.loads(sys.argv[2])
+    print(json.dumps({f.__name__: f for f in functions}[name](*arguments)))
+    return True
+
+
+def _watch(pid: int, peak: TreeMemory, done: threading.Event) -> None:
+    """Keep the highest memory of a process tree in `peak` until `done` is set.
+
+    A look takes the longer the more memory there is, and stops the process meanwhile. So looks
+    become rarer with it, down to one a second.
     """
     pause = 0.1
     while not done.wait(pause):

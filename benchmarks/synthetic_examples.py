@@ -1,7 +1,7 @@
-"""Examples as a build makes them, without photographs: our shards, and the arrays behind them.
+"""Examples as a build makes them, without photographs: our shards, and the images in them.
 
-A picture is a lit disc with soft texture and some noise on black, so that PNG and JPEG files have
-about the size they have for retinas. Labels occur as often as in EyePACS.
+An image is a lit disc with soft texture and some noise on black, so that PNG and JPEG files are
+about as large as those of retinas. Labels occur as often as in EyePACS.
 """
 
 import dataclasses
@@ -17,23 +17,23 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 
 EYEPACS = (25_810, 2_443, 5_292, 873, 708)  # Photographs of each grade.
-SHARD = 512  # Most examples in a shard, as `DatasetSpec.shard_examples`.
+SHARD = 512  # Most examples in a shard, as in `DatasetSpec.shard_examples`.
 
 
 def label_counts(count: int) -> list[int]:
-    """How many of `count` examples have each label: as in EyePACS, and at least one of each."""
+    """Return how many of `count` examples have each label: as in EyePACS, at least one each."""
     counts = [max(1, round(count * n / sum(EYEPACS))) for n in EYEPACS]
     counts[0] += count - sum(counts)
     return counts
 
 
 def labels(count: int) -> np.ndarray:
-    """Label of every example, int64 (count,), in ascending order."""
+    """Return the label of every example, int64 (count,), in ascending order."""
     return np.repeat(np.arange(len(EYEPACS)), label_counts(count))
 
 
 def pictures(count: int, size: int) -> Iterator[np.ndarray]:
-    """uint8 RGB (size, size, 3), of a few dozen discs, turned by rows."""
+    """Yield uint8 RGB (size, size, 3): a few dozen discs, each rolled by some rows."""
     discs = [_disc(size, seed) for seed in range(32)]
     for i in range(count):
         yield np.roll(discs[i % len(discs)], i // len(discs), axis=0)
@@ -42,7 +42,10 @@ def pictures(count: int, size: int) -> Iterator[np.ndarray]:
 def experiment(
     size: int, *, encoding: str = "raw", batch_size: int = 64, augmentation: dict | None = None
 ) -> specs.Experiment:
-    """Grade 0 against the others, at equal shares; no augmentation unless it is given."""
+    """Return an experiment: grade 0 against the others, both drawn equally often.
+
+    There is no augmentation unless settings of it are given.
+    """
     return tasks.from_config(
         {
             "dataset": {
@@ -64,14 +67,14 @@ def experiment(
 def write_shards(
     folder: Path, count: int, size: int, *, encoding: str = "raw", linked: bool = False
 ) -> manifest.Manifest:
-    """A data set of `count` training examples.
+    """Write a data set of `count` training examples and return its manifest.
 
     With `linked` only one shard of each label is written, of so many records that the others can
-    be hard links to it: a reader opens, reads and shuffles as many records as of a real one, and
-    the disk holds but a few thousand.
+    be hard links to it: a reader opens, reads and shuffles as many records as in a real data set,
+    and the disk holds only a few thousand.
     """
     folder.mkdir(parents=True)
-    # A manifest knows no JPEG.
+    # The manifest of JPEG records says raw, because it cannot say JPEG.
     spec = experiment(size, encoding="raw" if encoding == "jpeg" else encoding).dataset
     source, shards, number = pictures(count, size), [], 0
     for label, total in enumerate(label_counts(count)):
@@ -85,7 +88,7 @@ def write_shards(
                 continue
             with (folder / name).open("wb") as stream:
                 writer = records.RecordWriter(stream)
-                # Of equal size when linked, else as many as are left.
+                # Linked shards have equal sizes; otherwise the last shard has what is left.
                 for _ in range(total // parts if linked else min(SHARD, total - part * SHARD)):
                     writer.write(example(next(source), number, label, encoding))
                     number += 1
@@ -113,7 +116,7 @@ def write_shards(
 
 
 def example(picture: np.ndarray, number: int, label: int, encoding: str) -> bytes:
-    """One record. `jpeg` is no encoding of ours and is here to be compared with."""
+    """Return one record. `jpeg` is no encoding of ours and serves as a comparison."""
     if encoding == "jpeg":
         pixels = cv2.imencode(".jpeg", picture[..., ::-1])[1].tobytes()
     else:

@@ -1,4 +1,4 @@
-"""Whether the benchmarks run and give their tables; no figure of them."""
+"""Benchmarks run, give their tables and teach themselves; their figures are not tested."""
 
 import os
 import re
@@ -6,16 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-pytest.importorskip("psutil")
+from benchmarks.input_pipeline.contenders import CONTENDERS
+from benchmarks.input_pipeline.contenders.contender import Job
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
 
 
 def run(script, *arguments):
     result = subprocess.run(
-        [sys.executable, BENCHMARKS / script, *arguments],
+        [sys.executable, "-m", f"benchmarks.{script}", *arguments],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -24,22 +27,61 @@ def run(script, *arguments):
     return result.stdout
 
 
-@pytest.mark.parametrize("script", ["gradcam.py", "input.py", "memory.py", "tta.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "build_examples.job",
+        "explanation.gradcam",
+        "inference.tta",
+        "input_pipeline.loader",
+        "input_pipeline.memory",
+        "statistics.intervals",
+    ],
+)
 def test_help_says_what_is_measured_and_how(script):
     text = run(script, "--help")
-    assert f"python benchmarks/{script}" in text
+    assert f"python -m benchmarks.{script}" in text
     assert "Every" in text
 
 
+def test_parts_hold_every_example_once_by_class():
+    job = Job("nowhere", count=5000, size=8)
+    assert np.bincount(job.classes()).tolist() == [3674, 1326]  # EyePACS has 73.5 % of grade 0.
+    sizes = {0: [], 1: []}
+    numbers = []
+    for c, part, examples in job.parts():
+        found = list(examples)
+        assert part == len(sizes[c]) and all(image.shape == (8, 8, 3) for _, image in found)
+        sizes[c].append(len(found))
+        numbers += [number for number, _ in found]
+    assert numbers == list(range(5000))
+    assert sizes == {0: [512] * 7 + [90], 1: [332, 332, 332, 330]}
+
+
+@pytest.mark.parametrize("name", ["float32 in memory by NumPy", "uint8 in memory"])
+def test_contenders_give_what_they_are_held_to(name, tmp_path):
+    job = Job(str(tmp_path), count=300, size=16, augmented=True)
+    CONTENDERS[name].write(job)
+    batches = CONTENDERS[name].read(job)
+    assert next(batches) is None
+    ones = []
+    for _ in range(20):
+        images, classes = next(batches)
+        assert images.dtype == np.float32 and images.shape == (64, 16, 16, 3)
+        assert images.min() >= 0 and 200 < images.max() <= 255
+        ones += classes.tolist()
+    assert np.mean(ones) == pytest.approx(0.5, abs=0.06)  # Whole epochs of 440, less their rests.
+
+
 def test_time_and_memory_of_a_plan_is_a_table_of_both_splits():
-    first, header, *rows = run("build.py", "plan", "--rows=2000").splitlines()
+    first, header, *rows = run("build_examples.job", "plan", "--rows=2000").splitlines()
     assert first == "2,000 rows" and header.split() == ["s", "peak", "bytes", "a", "row"]
     assert [row.split()[0] for row in rows] == ["patient", "hash"]
 
 
 def test_speed_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):
     text = run(
-        "input.py",
+        "input_pipeline.loader",
         "speed",
         "--count=200",
         "--size=32",
@@ -58,7 +100,7 @@ def test_speed_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):
 
 
 def test_memory_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):
-    text = run("memory.py", "--cases=32:200", "--batches=3", f"--work_dir={tmp_path}")
+    text = run("input_pipeline.memory", "--cases=32:200", "--batches=3", f"--work_dir={tmp_path}")
     _, header, row = text.splitlines()
     assert header.split() == ["float32", "array", "in", "memory", "ours"]
     assert row.startswith("32 px, 200 examples")
@@ -68,7 +110,7 @@ def test_memory_of_ours_and_of_arrays_is_a_table_of_both(tmp_path):
 
 
 def test_heat_maps_are_held_against_the_published_function():
-    text = run("gradcam.py", "--sizes=32", "--batch_size=2", "--singles=1", "--rounds=1")
+    text = run("explanation.gradcam", "--sizes=32", "--batch_size=2", "--singles=1", "--rounds=1")
     first, _, *rows = text.splitlines()
     assert first == "MobileNetV2, 32 px, batches of 2, 1 rounds"
     ratios = {row[:28].strip(): float(row.split()[-1].rstrip("x")) for row in rows}

@@ -1,39 +1,40 @@
 """Speed and memory of the build job, as ratios against a reference in the same run.
 
-    python benchmarks/build.py speed --image_dir=PHOTOGRAPHS    # against the published loop
-    python benchmarks/build.py memory                           # flat in the number of photographs?
-    python benchmarks/build.py plan                             # a label CSV of a million rows
+    python -m benchmarks.build_examples.job speed --image_dir=PHOTOGRAPHS  # against a plain loop
+    python -m benchmarks.build_examples.job memory   # is it flat in the number of photographs?
+    python -m benchmarks.build_examples.job plan     # a label CSV of a million rows
 
-`speed` repeats the photographs of a folder up to --count. Every contender runs in a process of its
-own, in turn, --rounds times; shown are the medians. Absolute times mean little on a shared machine,
-ratios of one run do. Needs `pip install -e '.[bench]'`.
+`speed` repeats the photographs of a folder up to --count and compares the job with the published
+loop over them. Every contender runs in a process of its own, in turn, --rounds times; the table
+shows the medians. Absolute times mean little on a shared machine; ratios within one run do.
+`memory` builds few and many photographs. `plan` takes the time and memory of a plan, as bytes a row
+above those of a thousand rows.
 """
 
 import argparse
 import collections
 import csv
 import itertools
-import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-import processes
 
+from benchmarks import processes
 from dr_tfx.machine import resources
 
-SIZES = {"reference": 96, "fundus": 224}  # Pixels a side, as in configs/reference and dr_binary.
+SIZES = {"reference": 96, "fundus": 224}  # Recipe -> pixels a side, as in configs/.
 TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
 
 def loop(image_dir: str, threads: int) -> float:
-    """The published preprocessing: one process, one list of arrays. Returns seconds."""
+    """Time the published preprocessing: one process, one list of arrays. Return seconds."""
     if threads:
         cv2.setNumThreads(threads)
     start, images = time.perf_counter(), []
@@ -49,7 +50,7 @@ def loop(image_dir: str, threads: int) -> float:
 
 
 def recipe(image_dir: str, name: str) -> float:
-    """A recipe on one thread, without the job around it. Returns seconds."""
+    """Time a recipe on one thread, without the job around it. Return seconds."""
     from dr_tfx.config import specs
     from dr_tfx.preprocessing import recipes
 
@@ -61,7 +62,7 @@ def recipe(image_dir: str, name: str) -> float:
 
 
 def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 16) -> float:
-    """The build job on the same photographs. Returns seconds, the start of workers included."""
+    """Time the build job on the same photographs. Return seconds, workers' start included."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from beam_jobs.build_examples import job
@@ -85,13 +86,13 @@ def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 1
 
 
 def plan(labels: str, method: str) -> float:
-    """A plan of a CSV and as many photographs, its shards and its contract. Returns seconds."""
+    """Time a plan of a CSV and as many photographs. Return seconds."""
     from beam_jobs.build_examples import planning
     from beam_jobs.sources import folders
     from dr_tfx.config import specs
 
-    class Listing(folders.Source):
-        """Photographs that are only listed; no two of one size."""
+    class SizesOnly(folders.Source):
+        """A source that lists photographs of different sizes and can read none."""
 
         def names(self) -> Iterator[tuple[str, int]]:
             with open(labels, encoding="utf-8") as stream:
@@ -100,7 +101,7 @@ def plan(labels: str, method: str) -> float:
                     yield line.partition(",")[0] + ".jpeg", size
 
         def read(self, name: str) -> bytes:
-            raise NotImplementedError  # A plan of files of different sizes reads none.
+            raise NotImplementedError  # A plan reads only files of equal size.
 
         def path(self, name: str) -> str:
             return name
@@ -109,14 +110,14 @@ def plan(labels: str, method: str) -> float:
         patient_pattern=r"^(.+)_(?:left|right)$", split=specs.Split(method=method)
     )
     start = time.perf_counter()
-    made = planning.make_plan(spec, labels=labels, source=Listing())
+    made = planning.make_plan(spec, labels=labels, source=SizesOnly())
     collections.deque(made.shards(), maxlen=0)
     made.contract()
     return time.perf_counter() - start
 
 
 def fill(folder: Path, photographs: list[bytes], count: int) -> None:
-    """`count` files, few of one size, so that little time goes into looking for twins; labels."""
+    """Write labels and `count` files, few of one size, so that few are compared as twins."""
     with (folder / "labels.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(("image", "level"))
@@ -127,7 +128,7 @@ def fill(folder: Path, photographs: list[bytes], count: int) -> None:
 
 
 def speed(arguments: argparse.Namespace) -> None:
-    """Photographs a second of loop and job."""
+    """Print the photographs a second of the loop and of the job."""
     paths = sorted(Path(arguments.image_dir).glob("*.jp*g"))
     if not paths:
         sys.exit(f"{arguments.image_dir} holds no JPEG photographs")
@@ -194,7 +195,7 @@ def memory(arguments: argparse.Namespace) -> None:
 
 
 def plans(arguments: argparse.Namespace) -> None:
-    """Time and memory of a plan, above those of a plan of a thousand rows."""
+    """Print the time and memory of a plan, above those of a plan of a thousand rows."""
     rows: dict[str, dict[str, float]] = {}
     for method in ("patient", "hash"):
         measured = []
@@ -214,7 +215,7 @@ def plans(arguments: argparse.Namespace) -> None:
 
 
 def _photograph(width: int, height: int, seed: int) -> bytes:
-    """A lit disc with soft texture on black, as a JPEG file."""
+    """Return a lit disc with soft texture on black, as a JPEG file."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(60, 220, (height // 8, width // 8, 3)).astype(np.float32)
     picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -225,31 +226,23 @@ def _photograph(width: int, height: int, seed: int) -> bytes:
 
 
 def main() -> None:
-    """One of the benchmarks."""
+    """Run one of the benchmarks."""
+    if processes.serve(loop, recipe, build, plan):
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("speed")
     one.add_argument("--image_dir", required=True, help="Folder of JPEG photographs.")
-    one.add_argument("--count", type=int, default=420, help="Photographs a contender.")
-    one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--count", type=int, default=420, help="Photographs for each contender.")
+    one.add_argument("--rounds", type=int, default=3, help="Turns of each contender.")
     one.set_defaults(run=speed)
     two = commands.add_parser("memory")
     two.set_defaults(run=memory)
     three = commands.add_parser("plan")
-    three.add_argument("--rows", type=int, default=1_000_000)
+    three.add_argument("--rows", type=int, default=1_000_000, help="Rows of the CSV.")
     three.set_defaults(run=plans)
-    if sys.argv[1:2] == ["worker"]:
-        function, *rest = json.loads(sys.argv[2])
-        functions: dict[str, Callable[..., float]] = {
-            "loop": loop,
-            "recipe": recipe,
-            "build": build,
-            "plan": plan,
-        }
-        print(json.dumps(functions[function](*rest)))
-        return
     arguments = parser.parse_args()
     arguments.run(arguments)
 

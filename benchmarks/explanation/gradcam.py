@@ -1,20 +1,20 @@
-"""Heat maps a second, against the published function and against what the backbone takes anyway.
+"""Heat maps a second, against the published function and against the backbone's own passes.
 
-    python benchmarks/gradcam.py                             # 224 and 96 px, batches of 32
-    python benchmarks/gradcam.py --sizes=512 --batch_size=8 --methods=gradcam,hirescam
-    python benchmarks/gradcam.py --backbone=ResNet50V2
+    python -m benchmarks.explanation.gradcam                 # 224 and 96 px, batches of 32
+    python -m benchmarks.explanation.gradcam --sizes=512 --batch_size=8 --methods=gradcam,hirescam
+    python -m benchmarks.explanation.gradcam --backbone=ResNet50V2
 
 The published function takes one photograph after the other: a gradient tape around an eager pass of
 a model with two outputs. That model is built once here, though notebooks tend to build it in each
 call. The limit is one pass forward and one back through the backbone, of a whole batch in a
-compiled function, with the gradients of all weights, as in a step of training. "Scores alone" are
-the model's forward pass. "explain" is what drtfx-explain and drtfx-predict call: maps and the mean
+compiled function, with the gradients of all weights, as in a training step. "Scores alone" are the
+model's forward pass. "explain" is what drtfx-explain and drtfx-predict call: maps and the mean
 score over the views of test-time augmentation, of which the first takes no pass of its own.
 
-Every contender is timed once in each of --rounds rounds, in turn, after one call to get going.
-Shown are medians, and medians of each round's ratio to Grad-CAM in batches, which vary less on a
-shared machine. Weights are random: they do not change the time. Occlusion, some hundred times
-slower, is measured where it is named.
+Every contender is timed once in each of --rounds rounds, in turn, after one call to get going. The
+table shows the medians, and the medians of each round's ratio to Grad-CAM in batches, which vary
+less on a shared machine. The weights are random, which does not change the time. Occlusion is some
+hundred times slower and is measured only if --methods names it.
 """
 
 import argparse
@@ -33,11 +33,12 @@ from dr_tfx.models import bundles, network
 
 OURS = "gradcam"
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down")
-Contender = Callable[[], int]  # Does its work once; gives the number of images.
+Once = Callable[[], int]
+"""Does a contender's work once and returns the number of images."""
 
 
 def bundle(backbone: str, size: int, views: tuple[str, ...]) -> bundles.Bundle:
-    """An untrained model with the default head."""
+    """Return an untrained model with the default head."""
     config = {
         "dataset": {"recipe": {"size": size}},
         "model": {"backbone": backbone, "weights": "none"},
@@ -71,8 +72,8 @@ def bundle(backbone: str, size: int, views: tuple[str, ...]) -> bundles.Bundle:
     )
 
 
-def published(model: keras.Model, images: np.ndarray) -> Contender:
-    """One photograph at a time, eager, the gradient on a tape."""
+def published(model: keras.Model, images: np.ndarray) -> Once:
+    """Return the published function: one image at a time, eager, the gradient on a tape."""
     last = gradcam.last_features(model)
     both = keras.Model(model.inputs, [last.output, model.output])
 
@@ -93,8 +94,8 @@ def published(model: keras.Model, images: np.ndarray) -> Contender:
     return all_of_them
 
 
-def passes(model: keras.Model, images: np.ndarray) -> dict[str, Contender]:
-    """The backbone forward and back, and the model forward."""
+def passes(model: keras.Model, images: np.ndarray) -> dict[str, Once]:
+    """Return the passes of the backbone forward and back, and of the model forward."""
     backbone = keras.Model(model.inputs, gradcam.last_features(model).output)
     batch = tf.constant(images)
 
@@ -119,8 +120,8 @@ def passes(model: keras.Model, images: np.ndarray) -> dict[str, Contender]:
     return {"backbone forward and back": both, "scores alone": scores}
 
 
-def contenders(arguments: argparse.Namespace, size: int) -> dict[str, Contender]:
-    """What is measured, by name; the first is what the others are held against."""
+def contenders(arguments: argparse.Namespace, size: int) -> dict[str, Once]:
+    """Return what is measured, by name; the others are compared with the first."""
     rng = np.random.default_rng(0)
     shape = (arguments.batch_size, size, size, 3)
     images = rng.integers(0, 256, shape).astype(np.uint8)
@@ -128,7 +129,7 @@ def contenders(arguments: argparse.Namespace, size: int) -> dict[str, Contender]
     plain, viewed = (bundle(arguments.backbone, size, views) for views in (VIEWS[:1], VIEWS))
     explained = tasks.of(plain.experiment).model.explained
 
-    def counted(function: Callable[[np.ndarray], object]) -> Contender:
+    def counted(function: Callable[[np.ndarray], object]) -> Once:
         def once() -> int:
             function(images)
             return len(images)
@@ -147,11 +148,11 @@ def contenders(arguments: argparse.Namespace, size: int) -> dict[str, Contender]
 
 
 def measure(arguments: argparse.Namespace, size: int) -> None:
-    """Prints one table."""
+    """Print the table of one size."""
     measured = contenders(arguments, size)
     for once in measured.values():
         once()
-    seconds: dict[str, list[float]] = {name: [] for name in measured}  # An image.
+    seconds: dict[str, list[float]] = {name: [] for name in measured}  # Per image.
     for _ in range(arguments.rounds):
         for name, once in measured.items():
             start = time.perf_counter()
@@ -170,16 +171,20 @@ def measure(arguments: argparse.Namespace, size: int) -> None:
 
 
 def main() -> None:
-    """Reads the flags and prints a table for every size."""
+    """Print a table for every size."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", default="224,96", help="Pixels a side.")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--singles", type=int, default=8, help="Images taken one by one a round.")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--methods", default="gradcam,gradcam++,hirescam", help="Of specs.METHODS.")
-    parser.add_argument("--backbone", default="MobileNetV2", help="Of network.BACKBONES.")
+    parser.add_argument("--batch_size", type=int, default=32, help="Images a batch.")
+    parser.add_argument(
+        "--singles", type=int, default=8, help="Images a round for the published way."
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="Turns of each contender.")
+    parser.add_argument(
+        "--methods", default="gradcam,gradcam++,hirescam", help="Some of specs.METHODS."
+    )
+    parser.add_argument("--backbone", default="MobileNetV2", help="One of network.BACKBONES.")
     arguments = parser.parse_args()
     for size in map(int, arguments.sizes.split(",")):
         measure(arguments, size)

@@ -1,27 +1,26 @@
 """Test-time augmentation: the time of five views, and the memory of many images.
 
-    python benchmarks/tta.py speed                         # some minutes
-    python benchmarks/tta.py speed --size=224 --count=256
-    python benchmarks/tta.py memory                        # 500 against 5,000 images
+    python -m benchmarks.inference.tta speed               # some minutes
+    python -m benchmarks.inference.tta speed --size=224 --count=256
+    python -m benchmarks.inference.tta memory              # 500 against 5,000 images
 
 `ours` is `scoring.stream` over shards on disk, with the five views of the published recipe and
 MobileNetV2: examples are read, shown in every view and scored, batch by batch.
 
-`speed` has three contenders in one process, in turn, --rounds times, after a turn that is not
+`speed` runs three contenders in one process, in turn, --rounds times, after a turn that is not
 counted. `plain` is the least that five views can cost: five compiled forward passes of the same
 batches, float32 in memory already, nothing read and nothing changed. `arrays` is the published way:
 a copy of all images for each view, flipped beforehand, and `model.predict` of each; making the
 copies counts, loading the images does not. Ratios are medians over the rounds of ours to each.
 
-`memory`: Every number of images has a process of its own; shown is the most memory (proportional
-set size) of it above `import tensorflow`, and that of the arrays where the machine has room.
-
-Below each table is what is promised, and whether it was kept: at most 1.05 times the plain passes,
-less than the arrays, and the same memory within 10 % for ten times as many images.
+`memory` gives every number of images a process of its own. Its table shows the most memory
+(proportional set size) of that process above `import tensorflow`, and that of the arrays where the
+machine has room. Every table is followed by what is promised and whether it was kept: at most 1.05
+times the plain passes, less time than the arrays, and the same memory within 10 % for ten times as
+many images.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -33,10 +32,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import processes
 import psutil
-import synthetic_examples
 
+from benchmarks import processes, synthetic_examples
 from dr_tfx.machine import resources
 
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
@@ -44,7 +42,7 @@ BATCH = 64
 
 
 def speed_of(folder: str, size: int, count: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds that each contender took in every round."""
+    """Return the seconds that each contender took in every round."""
     bundle = _bundle(folder, size)
     images = _images(folder, bundle)
     contenders: dict[str, Callable[[], np.ndarray]] = {
@@ -66,7 +64,7 @@ def speed_of(folder: str, size: int, count: int, rounds: int) -> dict[str, list[
 
 
 def memory_of(folder: str, size: int, count: int, name: str) -> dict[str, float]:
-    """One pass by `ours` or `arrays`, in the memory of `import tensorflow`, MiB."""
+    """Make one pass by `ours` or `arrays`; return the memory of `import tensorflow` in MiB."""
     import tensorflow  # noqa: F401 - Its memory is the base.
 
     base = processes.of_tree(os.getpid()).total
@@ -79,12 +77,12 @@ def memory_of(folder: str, size: int, count: int, name: str) -> dict[str, float]
 
 
 def write(folder: str, size: int, count: int) -> None:
-    """Our shards."""
+    """Write our shards."""
     synthetic_examples.write_shards(Path(folder) / "data", count, size)
 
 
 def _bundle(folder: str, size: int) -> Any:
-    """An untrained MobileNetV2 that was, as it were, trained on the shards."""
+    """Return an untrained MobileNetV2 as a bundle of the shards."""
     import dataclasses
 
     from dr_tfx.config import specs
@@ -114,7 +112,7 @@ def _ours(folder: str, bundle: Any) -> Callable[[], np.ndarray]:
 
 
 def _images(folder: str, bundle: Any) -> np.ndarray:
-    """All examples, as the published recipe has them in memory: float32 (n, size, size, 3)."""
+    """Return all examples as float32 (n, size, size, 3), as the published recipe holds them."""
     from dr_tfx.input_pipeline import loader
 
     data = Path(folder) / "data"
@@ -142,7 +140,7 @@ def _arrays(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def _copies(images: np.ndarray) -> Iterator[np.ndarray]:
-    """The views of all images, every one of them in memory before the first is scored."""
+    """Yield the views of all images; all views are in memory before the first is scored."""
     views = [
         images,
         np.ascontiguousarray(images[:, :, ::-1]),
@@ -154,7 +152,7 @@ def _copies(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def speed(arguments: argparse.Namespace) -> None:
-    """The table of times."""
+    """Print the table of times."""
     with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
         job = (folder, arguments.size, arguments.count)
         processes.run(__file__, "write", *job)
@@ -178,7 +176,7 @@ def speed(arguments: argparse.Namespace) -> None:
 
 
 def memory(arguments: argparse.Namespace) -> None:
-    """The table of memory."""
+    """Print the table of memory."""
     rows, ours = {}, []
     for count in map(int, arguments.counts.split(",")):
         with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
@@ -207,25 +205,24 @@ def _say(kept: bool, text: str) -> None:
 
 
 def main() -> None:
-    """One of the benchmarks."""
+    """Run one of the benchmarks."""
+    if processes.serve(write, speed_of, memory_of):
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
     one, two = commands.add_parser("speed"), commands.add_parser("memory")
-    one.add_argument("--count", type=int, default=1024, help="Images.")
-    one.add_argument("--rounds", type=int, default=7)
+    one.add_argument("--count", type=int, default=1024, help="Number of images.")
+    one.add_argument("--rounds", type=int, default=7, help="Turns of each contender.")
     one.set_defaults(run=speed)
     two.add_argument("--counts", default="500,5000", help="Numbers of images.")
     two.set_defaults(run=memory)
     for command in (one, two):
         command.add_argument("--size", type=int, default=96, help="Pixels a side.")
-        command.add_argument("--work_dir", help="Where the files are made, and removed after.")
-    if sys.argv[1:2] == ["worker"]:
-        function, *rest = json.loads(sys.argv[2])
-        functions = {"write": write, "speed_of": speed_of, "memory_of": memory_of}
-        print(json.dumps(functions[function](*rest)))
-        return
+        command.add_argument(
+            "--work_dir", help="Folder in which the files are made and removed again."
+        )
     arguments = parser.parse_args()
     arguments.run(arguments)
 

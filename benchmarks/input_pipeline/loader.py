@@ -1,35 +1,35 @@
 """Speed and memory of the training input, against what people use, as ratios of one run.
 
-    python benchmarks/input.py speed                       # all contenders, 20,000 of 96 px
-    python benchmarks/input.py speed --contenders='ours,grain' --size=224 --count=4000
-    python benchmarks/input.py encodings                   # raw, PNG or JPEG inside the records?
+    python -m benchmarks.input_pipeline.loader speed       # all contenders, 20,000 of 96 px
+    python -m benchmarks.input_pipeline.loader speed --contenders='ours,grain' --size=224 \
+        --count=4000
+    python -m benchmarks.input_pipeline.loader encodings   # raw, PNG or JPEG inside the records?
 
 `speed` makes synthetic examples, writes them in each contender's own format, and counts examples a
-second of endless batches, first without and then with augmentation; `loaders.py` holds what each is
-held to. Every contender runs in a process of its own, in turn, --rounds times, for --seconds a
-column after an epoch to get going; shown are the medians, and the most memory of the whole process
-tree above what its imports take. A single epoch may be thrice as fast as the next: measure many.
+second of endless batches, first without and then with augmentation. The package `contenders` holds
+the contenders and says what each is held to. Every contender runs in a process of its own, in turn,
+--rounds times, for --seconds a column after an epoch to get going. The table shows the medians, and
+the most memory of the whole process tree above what its imports take. One epoch may be three times
+as fast as the next, so measure many.
 
-The kinds of the table: `memory` holds all examples in memory; `mapped` maps a file and reads it in
-any order: its pages count as memory, though the system may take them back; `bounded` takes the same
-memory however many examples there are. Ratios are to the fastest bounded peer; one to the fastest
-that maps a file stands below the table.
+The table tells three kinds apart. `memory` holds all examples in memory. `mapped` maps a file and
+reads it in any order; its pages count as memory, though the system may take them back. `bounded`
+takes the same memory however many examples there are. Ratios are to the fastest bounded peer; the
+ratio to the fastest contender that maps a file stands below the table.
 
-The files are read many times and stay in the system's cache: a disk's speed is not measured. Each
-operation of TensorFlow runs on one thread, as NumPy's do: on two cores a second one only takes
-turns with whoever reads.
-Absolute figures mean little on a shared machine. The peers need `pip install -e '.[bench]'`; one
-that is missing is a row that says so.
+The files are read many times and stay in the system's cache, so a disk's speed is not measured.
+Each operation of TensorFlow runs on one thread, as NumPy's do, because on two cores a second thread
+only takes turns with the one that reads. Absolute figures mean little on a shared machine. The
+peers need `pip install -e '.[bench]'`; one that is missing has a row that says so.
 
-`encodings` reads records of raw pixels, of PNG and of JPEG files at three sizes, by our input and
-by tf.data written by hand. JPEG is no encoding of ours: it is lossy, and TensorFlow's decoder and
-OpenCV's give different pixels for the same file.
+`encodings` reads records of raw pixels, of PNG and of JPEG files at three sizes, by our loader and
+by tf.data written by hand. JPEG is no encoding of ours, because it is lossy, and TensorFlow's
+decoder and OpenCV's give different pixels for the same file.
 """
 
 import argparse
 import dataclasses
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -39,32 +39,33 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import loaders
 import numpy as np
 import pandas as pd
-import processes
 
+from benchmarks import processes
+from benchmarks.input_pipeline.contenders import CONTENDERS
+from benchmarks.input_pipeline.contenders.contender import Batches, Contender, Job
 from dr_tfx.machine import resources
 
 COLUMNS = ("samples/s", "augmented")  # Without and with augmentation.
 
 
 def write(name: str, job: dict[str, Any]) -> None:
-    """Writes the examples in a contender's own format, unless they are there."""
-    loaders.CONTENDERS[name].write(loaders.Job(**job))
+    """Write the examples in a contender's own format."""
+    CONTENDERS[name].write(Job(**job))
 
 
 def measure(name: str, job: dict[str, Any], seconds: float, columns: int) -> dict[str, Any]:
-    """Examples a second of a contender, and the memory of its imports in MiB."""
+    """Measure a contender's examples a second, and the memory of its imports in MiB."""
     rates, base = [], None
     for augmented in (False, True)[:columns]:
-        read = loaders.CONTENDERS[name].read
-        batches = read(loaders.Job(**{**job, "augmented": augmented}))
+        read = CONTENDERS[name].read
+        batches = read(Job(**{**job, "augmented": augmented}))
         next(batches)
         base = base or processes.of_tree(os.getpid())
         _count(batches, min(1.0, seconds), at_least=_epoch(job) if seconds >= 1 else 0)
         examples, ones, taken = _count(batches, seconds)
-        # Sampling error apart, both classes are equally frequent.
+        # Both classes are equally frequent, up to the sampling error.
         if abs(ones / examples - 0.5) > 4 / examples**0.5:
             sys.exit(f"{name}: {ones} of {examples} examples are of class 1, expected half")
         rates.append(examples / taken)
@@ -73,12 +74,12 @@ def measure(name: str, job: dict[str, Any], seconds: float, columns: int) -> dic
 
 
 def _epoch(job: dict[str, Any]) -> int:
-    """Examples after which a contender has seen all."""
-    return 2 * int(np.bincount(loaders.Job(**job).classes()).max())
+    """Return the number of examples after which a contender has seen all."""
+    return 2 * int(np.bincount(Job(**job).classes()).max())
 
 
-def _count(batches: loaders.Batches, seconds: float, at_least: int = 0) -> tuple[int, float, float]:
-    """Takes batches for so long: examples, those of class 1, and seconds taken."""
+def _count(batches: Batches, seconds: float, at_least: int = 0) -> tuple[int, float, float]:
+    """Take batches for so long; return examples, those of class 1, and seconds taken."""
     start, examples, ones = time.perf_counter(), 0, []
     for images, classes in batches:
         if not examples and ("float32" not in str(images.dtype) or images.ndim != 4):
@@ -92,24 +93,23 @@ def _count(batches: loaders.Batches, seconds: float, at_least: int = 0) -> tuple
 
 
 def speed(arguments: argparse.Namespace) -> None:
-    """Examples a second, and memory, of every contender."""
-    chosen = arguments.contenders.split(",") if arguments.contenders else loaders.CONTENDERS
-    if unknown := set(chosen) - set(loaders.CONTENDERS):
-        sys.exit(f"--contenders: {sorted(unknown)} are none of {sorted(loaders.CONTENDERS)}")
-    rows: dict[str, Row] = {}
+    """Print the examples a second, and the memory, of every contender."""
+    chosen = arguments.contenders.split(",") if arguments.contenders else CONTENDERS
+    if unknown := set(chosen) - set(CONTENDERS):
+        sys.exit(f"--contenders: {sorted(unknown)} are none of {sorted(CONTENDERS)}")
+    rows: dict[str, Measured] = {}
     for name in chosen:
-        contender = loaders.CONTENDERS[name]
+        contender = CONTENDERS[name]
         for workers in contender.workers:
             label = f"{name}, {workers} workers" if len(contender.workers) > 1 else name
-            rows[label] = Row(name, contender.kind, workers, ", ".join(contender.missing()))
+            rows[label] = Measured(contender, workers, ", ".join(contender.missing()))
     with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
         job = {"folder": folder, "count": arguments.count, "size": arguments.size}
         written = set()
         for row in rows.values():
-            function = loaders.CONTENDERS[row.name].write
-            if not row.missing and function not in written:
-                processes.run(__file__, "write", row.name, job)
-                written.add(function)
+            if not row.missing and row.contender.write not in written:
+                processes.run(__file__, "write", row.contender.name, job)
+                written.add(row.contender.write)
         _rounds(rows, job, arguments)
     best, mapped = (
         [
@@ -127,47 +127,51 @@ def speed(arguments: argparse.Namespace) -> None:
         print("ours against the fastest that maps a file:", ", augmented ".join(ratios))
 
 
-def _rounds(rows: dict[str, "Row"], job: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _rounds(
+    rows: dict[str, "Measured"], job: dict[str, Any], arguments: argparse.Namespace
+) -> None:
     for _, (label, row) in itertools.product(range(arguments.rounds), rows.items()):
         if row.missing:
             continue
         mine = {**job, "workers": row.workers}
-        result, peak = processes.run(__file__, "measure", row.name, mine, arguments.seconds, 2)
+        result, peak = processes.run(
+            __file__, "measure", row.contender.name, mine, arguments.seconds, 2
+        )
         row.add(result, peak)
         print(label, *(f"{rate:.0f}" for rate in result["rates"]), file=sys.stderr)
 
 
 @dataclasses.dataclass
-class Row:
-    """What was measured of one contender with so many workers."""
+class Measured:
+    """The figures of one contender with so many workers."""
 
-    name: str
-    kind: str
+    contender: Contender
     workers: int = 0
     missing: str = ""
     rates: list[list[float]] = dataclasses.field(default_factory=list)
-    peak: processes.Memory = dataclasses.field(default_factory=processes.Memory)
+    peak: processes.TreeMemory = dataclasses.field(default_factory=processes.TreeMemory)
 
     def is_peer(self, kind: str) -> bool:
-        """Whether others are compared with it."""
-        return self.kind == kind and self.name != "ours"
+        """Return whether ratios may be to this contender."""
+        return self.contender.kind == kind and self.contender.name != "ours"
 
-    def add(self, result: dict[str, Any], peak: processes.Memory) -> None:
-        """One round."""
+    def add(self, result: dict[str, Any], peak: processes.TreeMemory) -> None:
+        """Add one round."""
         self.rates.append(result["rates"])
         total, files = result["base"]
         if peak.total - total > self.peak.total:
-            self.peak = processes.Memory(peak.total - total, max(0.0, peak.files - files))
+            self.peak = processes.TreeMemory(peak.total - total, max(0.0, peak.files - files))
 
     def rate(self, column: int) -> float:
-        """Median over the rounds."""
+        """Return the median over the rounds."""
         return statistics.median(rates[column] for rates in self.rates)
 
     def figures(self, best: list[float]) -> dict[str, str]:
-        """The cells of the table."""
+        """Return the cells of the table; `best` are the rates of the fastest peer."""
+        kind = self.contender.kind
         if self.missing:
-            return {"kind": self.kind, COLUMNS[0]: f"not installed: {self.missing}"}
-        cells = {"kind": self.kind}
+            return {"kind": kind, COLUMNS[0]: f"not installed: {self.missing}"}
+        cells = {"kind": kind}
         for i, column in enumerate(COLUMNS):
             cells[column] = f"{self.rate(i):,.0f}"
             cells[f"x peer{', aug.' * i}"] = f"{self.rate(i) / best[i]:.2f}"
@@ -179,10 +183,10 @@ class Row:
 
 
 def encodings(arguments: argparse.Namespace) -> None:
-    """Raw pixels, PNG and JPEG files inside the records."""
+    """Print the examples a second of raw pixels, PNG and JPEG files inside the records."""
     table: dict[str, dict[str, str]] = {}
     for size in map(int, arguments.sizes.split(",")):
-        # As many bytes of pixels at every size.
+        # There are as many bytes of pixels at every size.
         count = max(100, arguments.count * 96**2 // size**2)
         with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
             rows = _encodings_of(folder, size, count, arguments)
@@ -223,30 +227,32 @@ def _encodings_of(
 
 
 def main() -> None:
-    """One of the benchmarks."""
+    """Run one of the benchmarks."""
+    cv2.setNumThreads(1)
+    if processes.serve(write, measure):
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("speed")
     one.add_argument("--size", type=int, default=96, help="Pixels a side.")
-    one.add_argument("--contenders", help=f"Some of: {','.join(loaders.CONTENDERS)}.")
+    one.add_argument("--contenders", help=f"Some of: {','.join(CONTENDERS)}.")
     one.set_defaults(run=speed)
     two = commands.add_parser("encodings")
     two.add_argument("--sizes", default="96,224,512", help="Pixels a side.")
     two.set_defaults(run=encodings)
     for command in (one, two):
-        command.add_argument("--count", type=int, default=20_000, help="Examples, at 96 px.")
-        command.add_argument("--rounds", type=int, default=5)
-        command.add_argument("--seconds", type=float, default=10.0, help="Of each measurement.")
-        command.add_argument("--work_dir", help="Where the files are made, and removed after.")
-    if sys.argv[1:2] == ["worker"]:
-        function, *rest = json.loads(sys.argv[2])
-        cv2.setNumThreads(1)
-        print(json.dumps({"write": write, "measure": measure}[function](*rest)))
-        return
+        command.add_argument(
+            "--count", type=int, default=20_000, help="Number of examples, at 96 px."
+        )
+        command.add_argument("--rounds", type=int, default=5, help="Turns of each contender.")
+        command.add_argument("--seconds", type=float, default=10.0, help="Length of a measurement.")
+        command.add_argument(
+            "--work_dir", help="Folder in which the files are made and removed again."
+        )
     arguments = parser.parse_args()
-    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # The workers'.
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # The processes that are measured inherit it.
     arguments.run(arguments)
 
 

@@ -1,28 +1,28 @@
-"""Memory of the training input: examples in memory against ours, as a table.
+"""Memory of the training input: examples in memory against our loader, as a table.
 
-    python benchmarks/memory.py                            # some minutes, 3 GB of disk
-    python benchmarks/memory.py --train                    # with training steps of MobileNetV2
-    python benchmarks/memory.py --cases='96:2000,96:35000' --batches=200
+    python -m benchmarks.input_pipeline.memory             # some minutes, 3 GB of disk
+    python -m benchmarks.input_pipeline.memory --train     # with training steps of MobileNetV2
+    python -m benchmarks.input_pipeline.memory --cases='96:2000,96:35000' --batches=200
 
-Every row is a process of its own: the most memory (proportional set size) that it and its children
-take at once, above what `import tensorflow` takes. `in memory` is the published route: a
-fifth of the float32 pictures in an array for validation, the others in a second one, a third with
-the rare class drawn again up to 1:1, and the tensor that `model.fit` makes of that. It is run at
-the first case's size where the machine has the memory, and is otherwise calculated from the largest
-that was run, in proportion to the pixels: `(calculated)`.
+Every figure comes from a process of its own: the most memory (proportional set size) that it and
+its children take at once, above what `import tensorflow` takes. `in memory` is the published way: a
+fifth of the float32 images in an array for validation, the others in a second one, a third with the
+rare class drawn again up to 1:1, and the tensor that `model.fit` makes of that. It is run at the
+first case's size where the machine has the memory. Otherwise it is calculated from the largest case
+that was run, in proportion to the pixels, and marked `(calculated)`.
 
-`ours` is `input_pipeline.train_batches` and the first step of the training step, --batches batches
-of 64. Its shards are as many, and as large, as those of a real data set, but one file of each label
-stands for all: the others are hard links to it, so that 512 px take 2 GB and not 27.
+`ours` is `loader.train_batches` and what a training step does first, for --batches batches of 64.
+Its shards are as many, and as large, as those of a real data set, but one file of each label stands
+for all: the others are hard links to it, so that 512 px take 2 GB and not 27.
 
-Below the table is what is promised, and whether it was kept: at most 400 MiB at 96 px, the same
-within 10 % from 2,000 to 350,000 examples, and less than 2 GiB at 512 px. With --train the model,
-its gradients and activations are counted too, and nothing is promised. Nothing else should use
-TensorFlow meanwhile: the pages of its libraries are then divided among more processes.
+The lines below the table say what is promised and whether it was kept: at most 400 MiB at 96 px,
+the same within 10 % from 2,000 to 350,000 examples, and less than 2 GiB at 512 px. With --train the
+model, its gradients and its activations are counted too, and nothing is promised. No other process
+should use TensorFlow meanwhile, because the pages of its libraries are then divided among more
+processes.
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -30,37 +30,39 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import loaders
 import numpy as np
 import pandas as pd
-import processes
 import psutil
-import synthetic_examples
 
-HELD_OUT = 0.2  # Of the published route's photographs; it has them in memory as well.
+from benchmarks import processes, synthetic_examples
+from benchmarks.input_pipeline.contenders import array_file
+from benchmarks.input_pipeline.contenders import ours as ours_contender
+from benchmarks.input_pipeline.contenders.contender import Job
+
+HELD_OUT = 0.2  # The share of photographs for validation, in memory as well.
 CASES = "96:2000,96:35000,96:350000,224:35000,512:35000"
 MIB = 2**20
 
 
 def write(folder: str, size: int, count: int) -> None:
-    """Our shards, most of them hard links."""
-    path = loaders.Job(folder, count, size).path("records")
+    """Write our shards, most of them hard links."""
+    path = Job(folder, count, size).path("records")
     synthetic_examples.write_shards(path, count, size, linked=True)
 
 
 def in_memory(folder: str, size: int, count: int, batches: int, train: bool) -> dict[str, float]:
-    """The published route, in the memory of `import tensorflow`, MiB."""
+    """Take the published way; return the memory of `import tensorflow` in MiB."""
     import tensorflow as tf
 
     base = processes.of_tree(os.getpid()).total
-    # Where the estimate was wrong, this process and no other shall be the one that is killed.
+    # Where the estimate of the memory is too low, the system kills this process and no other.
     Path("/proc/self/oom_score_adj").write_text("1000")
     held_out = round(HELD_OUT * count)
-    classes = loaders.Job(folder, count - held_out, size).classes()
-    # As `np.load` gives them. Pages that were never written would take no memory.
+    classes = Job(folder, count - held_out, size).classes()
+    # Full arrays, as `np.load` gives them: pages that were never written would take no memory.
     validation = np.full((held_out, size, size, 3), 0.5, np.float32)
     images = np.full((count - held_out, size, size, 3), 0.5, np.float32)
-    index = np.concatenate([index for index, _ in loaders.one_epoch(classes, batch_size=64)])
+    index = np.concatenate([index for index, _ in array_file.one_epoch(classes, batch_size=64)])
     balanced, targets = images[index], tf.constant(classes[index])
     tensor = tf.constant(balanced)
     order = tf.data.Dataset.range(len(index)).shuffle(len(index)).repeat().batch(64)
@@ -70,21 +72,21 @@ def in_memory(folder: str, size: int, count: int, batches: int, train: bool) -> 
 
 
 def ours(folder: str, size: int, count: int, batches: int, train: bool) -> dict[str, float]:
-    """Our input over the shards in `folder`, in the memory of `import tensorflow`, MiB."""
+    """Read the shards in `folder`; return the memory of `import tensorflow` in MiB."""
     from dr_tfx.machine import resources
 
     resources.tune_malloc()  # As drtfx-train does.
     import tensorflow  # noqa: F401 - Its memory is the base.
 
     base = processes.of_tree(os.getpid()).total
-    source = loaders.ours(loaders.Job(folder, count, size, augmented=True))
+    source = ours_contender.read(Job(folder, count, size, augmented=True))
     next(source)
     _consume(source, size, batches, train)
     return {"base": base}
 
 
 def _consume(source: Any, size: int, batches: int, train: bool) -> None:
-    """Takes batches, and makes training steps of them if told to."""
+    """Take so many batches, and make training steps of them if `train`."""
     step = _training_step(size) if train else None
     for number, (images, classes) in enumerate(source, start=1):
         if step:
@@ -114,10 +116,10 @@ def _training_step(size: int) -> Any:
 
 
 def peak_of(function: str, arguments: argparse.Namespace, size: int, count: int) -> float:
-    """Most memory of a route above `import tensorflow`, MiB."""
+    """Return the most memory of one way above `import tensorflow`, in MiB."""
     with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
         if function == "ours":
-            # A shard of each label, of 512 examples at most.
+            # One shard of each label is written, of 512 examples at most.
             needed = len(synthetic_examples.EYEPACS) * synthetic_examples.SHARD * size**2 * 3
             if shutil.disk_usage(folder).free < 2 * needed:
                 sys.exit(f"{folder} lacks {2 * needed / 2**30:.1f} GB: choose another --work_dir")
@@ -129,19 +131,19 @@ def peak_of(function: str, arguments: argparse.Namespace, size: int, count: int)
 
 
 def float_mib(size: int, count: int) -> float:
-    """A float32 array of so many pictures."""
+    """Return the size of a float32 array of so many images, in MiB."""
     return count * size**2 * 3 * 4 / MIB
 
 
 def fits(size: int, count: int) -> bool:
-    """Whether the published route has room here: all, a balanced array, and the tensor of it."""
+    """Return whether all images, a balanced array and the tensor of it have room here."""
     copies = 2 * 2 * synthetic_examples.EYEPACS[0] / sum(synthetic_examples.EYEPACS)
     needed = (1 + (1 - HELD_OUT) * copies) * float_mib(size, count)
     return needed < 0.7 * psutil.virtual_memory().available / MIB
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """The table, and whether promises were kept."""
+    """Print the table, and whether the promises were kept."""
     cases = [tuple(map(int, case.split(":"))) for case in arguments.cases.split(",")]
     published: dict[tuple[int, int], float] = {}
     measured: dict[tuple[int, int], float] = {}
@@ -190,19 +192,22 @@ def _say(kept: bool, text: str) -> None:
 
 
 def main() -> None:
-    """The benchmark."""
+    """Run the benchmark."""
+    if processes.serve(write, in_memory, ours):
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", default=CASES, help="Pixels a side and examples of each row.")
-    parser.add_argument("--batches", type=int, default=2000, help="Of 64, in each row.")
-    parser.add_argument("--train", action="store_true", help="Training steps of MobileNetV2, too.")
-    parser.add_argument("--work_dir", help="Where the files are made, and removed after.")
-    if sys.argv[1:2] == ["worker"]:
-        function, *rest = json.loads(sys.argv[2])
-        functions = {"write": write, "in_memory": in_memory, "ours": ours}
-        print(json.dumps(functions[function](*rest)))
-        return
+    parser.add_argument(
+        "--cases", default=CASES, help="SIZE:COUNT of each row, in pixels a side and examples."
+    )
+    parser.add_argument(
+        "--batches", type=int, default=2000, help="Batches of 64 that each row takes."
+    )
+    parser.add_argument(
+        "--train", action="store_true", help="Also make training steps of MobileNetV2."
+    )
+    parser.add_argument("--work_dir", help="Folder in which the files are made and removed again.")
     compare(parser.parse_args())
 
 

@@ -1,13 +1,14 @@
-"""Speed of the bootstrap over patients: ours against resampling one by one, as a table.
+"""Speed of the bootstrap over patients, against resampling one by one, as a table.
 
-    python benchmarks/intervals.py                         # two minutes
-    python benchmarks/intervals.py --images=2000 --loops=20
+    python -m benchmarks.statistics.intervals              # two minutes
+    python -m benchmarks.statistics.intervals --images=2000 --loops=20
 
-Every row is a figure of --images photographs, two a patient, over --resamples resamples of their
-patients: AUC and average precision, and sensitivity and specificity at a threshold. `one by one`
-gathers the images of each resample and gives them to scikit-learn, as one would by hand, --loops
-times, and the table has its time for all of the resamples. Both run in turn, --rounds times; the
-median counts. Below each is the largest difference between the figures of the same resamples.
+Every row is a pair of figures of --images photographs, two a patient, over --resamples resamples of
+their patients: AUC and average precision, or sensitivity and specificity at a threshold. `one by
+one` gathers the images of each resample and gives them to scikit-learn, as one would by hand. It
+does so --loops times, and the table scales its time to all resamples. Both run in turn, --rounds
+times, and the median counts. The line below each row is the largest difference between the figures
+of the same resamples.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from dr_tfx.statistics.intervals import PatientBootstrap
 def one_by_one(
     target: np.ndarray, score: np.ndarray, weights: np.ndarray, what: str
 ) -> list[list[float]]:
-    """The figures of every row of `weights` (resamples, images), by scikit-learn."""
+    """Compute the figures of every row of `weights` (resamples, images) by scikit-learn."""
     found = []
     for weight in weights:
         rows = np.repeat(np.arange(len(target)), weight)
@@ -43,28 +44,32 @@ def one_by_one(
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=7026, help="As many as R1's validation.")
-    parser.add_argument("--resamples", type=int, default=2000)
-    parser.add_argument("--loops", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--images", type=int, default=7026, help="By default as in EyePACS' validation."
+    )
+    parser.add_argument("--resamples", type=int, default=2000, help="Resamples in the table.")
+    parser.add_argument(
+        "--loops", type=int, default=50, help="Resamples that are taken one by one."
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="Turns of each contender.")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     target = (rng.random(options.images) < 0.265).astype(int)
     score = 1 / (1 + np.exp(-rng.normal(size=options.images) - target))
     patient = np.arange(options.images) // 2
     few = PatientBootstrap(patient, resamples=options.loops)
-    # How often each patient was drawn, by the images' own sums; one image of each tells.
+    # The sums of one image of each patient tell how often the patient was drawn.
     times = few.sums(np.eye(options.images)[:, ::2]).T.astype(int)
     weights = np.repeat(times, 2, axis=1)[:, : options.images]
     ours: dict[str, Callable[[PatientBootstrap], np.ndarray]] = {
