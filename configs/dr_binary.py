@@ -1,4 +1,4 @@
-"""Binary DR screening, our recipe: grade 0 against grades 1-4.
+"""Binary DR screening by our recipe: grade 0 against grades 1 to 4.
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
@@ -10,12 +10,16 @@ Time and metric on EyePACS: not yet measured. On IDRiD: see README.md.
 
 import ml_collections
 
-from configs import base
+from dr_tfx.config import config_files
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Patient split, cropped retina at 224 px, right input scaling, frozen BatchNorm, AUC."""
-    config = base.eyepacs()
+    """Return a recipe without the flaws of reference.py.
+
+    It splits by patient, crops the retina at 224 px, scales pixels as the backbone expects, freezes
+    BatchNorm, and selects the best epoch by AUC.
+    """
+    config = config_files.load_beside(__file__, "eyepacs.py")
 
     recipe = config.dataset.recipe
     recipe.name, recipe.size, recipe.encoding = "fundus", 224, "raw"

@@ -1,14 +1,13 @@
 """The published binary DR recipe, flaws included, as the yardstick.
 
-Its flaws, kept on purpose: both eyes of a patient may be in different splits (byte-identical files
-may not: one of two changes places with another of its class, so all counts are as published);
-[0, 1] goes into a backbone trained on [-1, 1]; BatchNorm in the unfrozen layers learns with
-momentum .999; batches of 10; the checkpoint is chosen by validation accuracy, which one class alone
-can win.
+Its flaws are kept on purpose. The two eyes of a patient may be in different splits. A backbone
+trained on [-1, 1] gets [0, 1]. BatchNorm in the unfrozen layers learns with momentum .999. Batches
+hold 10 images. The checkpoint is chosen by validation accuracy, which one class alone can win.
 
-Two deviations: oversampling is on the fly, so that positives come in whole shuffled passes instead
-of draws with replacement and the classes are 1:1 by chance, not by count; and the byte-identical
-files above.
+There are two deviations. Oversampling happens on the fly, so that positives come in whole shuffled
+passes instead of draws with replacement, and the classes are 1:1 by chance, not by count.
+Byte-identical files stay in one split: one of two changes places with another of its class, so that
+all counts are as published.
 
     drtfx-build-examples --config=configs/reference.py --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
@@ -19,12 +18,12 @@ Time and metric on EyePACS: not yet measured. On IDRiD: see README.md.
 
 import ml_collections
 
-from configs import base
+from dr_tfx.config import config_files
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The reference recipe on EyePACS."""
-    config = base.eyepacs()
+    """Return the published recipe on EyePACS."""
+    config = config_files.load_beside(__file__, "eyepacs.py")
 
     recipe = config.dataset.recipe
     recipe.name, recipe.size, recipe.encoding = "reference", 96, "raw"

@@ -7,12 +7,12 @@ Time: 2 minutes of training on 1,000 photographs and two cores; validation AUC .
 
 import ml_collections
 
-from configs import dr_binary
+from dr_tfx.config import config_files
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """dr_binary at 96 px, from scratch."""
-    config = dr_binary.get_config()
+    """Return dr_binary.py at 96 px, trained from scratch."""
+    config = config_files.load_beside(__file__, "dr_binary.py")
     config.dataset.name = "synthetic"
     config.dataset.recipe.size = 96
     config.dataset.shard_examples = 64

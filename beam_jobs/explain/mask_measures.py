@@ -16,7 +16,7 @@ import pandas as pd
 
 from beam_jobs.build_examples import label_table
 from beam_jobs.explain import units
-from dr_tfx.dataset import splits
+from dr_tfx.config import seeds
 from dr_tfx.explanation import explainer, localization, perturbation
 from dr_tfx.inference import scoring
 from dr_tfx.preprocessing import quality
@@ -124,7 +124,7 @@ class Measurer:
         targets = _targets(self._inputs.whole(seen), paths)
         if not targets:
             return
-        seed = splits.stable_hash("random maps", seen.item.id)
+        seed = seeds.stable_hash("random maps", seen.item.id)
         areas, random = perturbation.measure(
             seen.picture.rgb, [own for own, _ in maps.values()], self._score, seed=seed
         )

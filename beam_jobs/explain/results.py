@@ -123,7 +123,7 @@ def _in_training(
     """
     patients = {item.id: item.patient for part in parts for item in part.items}
     here = (
-        leakage.Photograph(id_, patients[id_], "", bytes.fromhex(digest))
+        leakage.PhotographIdentity(id_, patients[id_], "", bytes.fromhex(digest))
         for id_, digest in zip(explained["id"], explained["digest"], strict=True)
     )
     shared = leakage.with_training(here, training_dir=training.folder, training=training.data)

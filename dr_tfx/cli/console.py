@@ -1,19 +1,16 @@
-"""What every console script does before its `main`."""
+"""The start of every console script: its help, and one line about a wrong command line."""
 
 import difflib
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
 
 from dr_tfx.machine import resources
 
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
-_MISSING = re.compile(r"^flag --(\w+)=None: Flag --\1 must have a value", re.MULTILINE)
-_MISSPELT = re.compile(r'Did you mean "(\w+)" instead of "(\w+)"')
 
 
 def run(
@@ -23,10 +20,10 @@ def run(
     doc: str | None,
     flags_parser: Callable[[list[str]], Sequence[str]] = flags.FLAGS,
 ) -> None:
-    """Runs an absl binary whose `--help` shows its module's text and flags.
+    """Run an absl binary whose `--help` shows its module's text and flags.
 
-    absl looks for both in `__main__`, which under a console script is a few generated lines. What
-    is wrong with the command line is said in one line, without absl's page of help.
+    absl looks for both in `__main__`, which under a console script is a few generated lines. A
+    wrong command line ends with one line that says what is wrong, without absl's page of help.
 
     Args:
       main: takes the arguments that are left after the flags.
@@ -46,12 +43,12 @@ def run(
         try:
             return flags_parser(argv)
         except flags.Error as error:
-            missing = _MISSING.findall(str(error))
-            _refuse(_must_be_given(missing) if missing else str(error).removeprefix("flag "))
+            missing = _missing() if flags.FLAGS.is_parsed() else []
+            _refuse(_must_be_given(missing) if missing else str(error))
         except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            # How ml_collections says that --config.some.setting does not exist or does not fit.
-            given = " ".join(word for word in argv if re.match(r"--?config\.", word))
-            _refuse(f"{given or '--config'}: {_unquoted(error)}")
+            # ml_collections raises these where --config.some.setting does not exist or fit.
+            given = " ".join(word for word in argv if _setting(word))
+            _refuse(f"{given or '--config'}: {_unknown_setting(argv) or error}")
 
     def checked_main(argv: Sequence[str]) -> None:
         try:
@@ -67,17 +64,17 @@ def run(
 
 
 def require(*names: str, others: Sequence[str] = ()) -> None:
-    """Refuses a command line without these flags.
+    """Refuse a command line without these flags.
 
-    For a command that takes another program's flags too, which may be known there: absl alone
-    would say of `--label=x` only that `--labels` is missing.
+    It serves commands that also take another program's flags: of `--label=x`, which that program
+    may know, absl alone would only say that `--labels` is missing.
 
     Args:
       names: the flags.
       others: the words that are no flags of this command.
 
     Raises:
-      app.UsageError: names all flags that have no value, and what may have been meant by one.
+      app.UsageError: names all flags that have no value, and the words that look like one of them.
     """
     missing = [name for name in names if not flags.FLAGS[name].value]
     if missing:
@@ -91,28 +88,63 @@ def _must_be_given(names: Sequence[str]) -> str:
     return f"{', '.join(f'--{name}' for name in names)} must be given"
 
 
+def _missing() -> list[str]:
+    """Return the required flags that have no value, in the order of their definition."""
+    validators = {v for name in flags.FLAGS for v in flags.FLAGS[name].validators}
+    missing = []
+    for validator in sorted(validators, key=lambda validator: validator.insertion_index):
+        try:
+            validator.verify(flags.FLAGS)
+        except flags.ValidationError:
+            names = validator.get_flags_names()
+            missing += [name for name in names if flags.FLAGS[name].value is None]
+    return missing
+
+
 def _refuse(message: str) -> NoReturn:
     text = " ".join(message.split()).rstrip(".")
     stop = "" if text.endswith("?") else "."
     sys.exit(f"error: {text}{stop} --help lists the flags and how they are given.")
 
 
-def _unquoted(error: Exception) -> str:
-    """An error's own words: ml_collections wraps an unknown setting in quotes within quotes."""
-    misspelt = _MISSPELT.search(str(error))
-    if misspelt:
-        return "there is no setting '{1}'; did you mean '{0}'?".format(*misspelt.groups())
-    unknown = re.fullmatch(r"\W*(\w+)\W*", str(error))
-    return f"there is no setting '{unknown[1]}'" if unknown else str(error)
+def _setting(word: str) -> list[str]:
+    """Return the keys that a word such as `--config.model.hidden=()` names, else []."""
+    flag = word.partition("=")[0]
+    config, *keys = flag.lstrip("-").split(".")
+    return keys if flag.startswith("-") and config in ("config", "noconfig") else []
+
+
+def _unknown_setting(argv: Sequence[str]) -> str:
+    """Return a sentence about the first setting that the config does not have, else ""."""
+    for value in _config_files(argv):
+        config = flags.FLAGS["config"].parser.parse(value)
+        for keys in map(_setting, argv):
+            group: Any = config
+            for key in keys:
+                if not hasattr(group, "keys"):
+                    break  # The value is no group, and the error says more.
+                if key not in group:
+                    like = difflib.get_close_matches(key, group.keys(), n=1)
+                    meant = f"; did you mean '{like[0]}'?" if like else ""
+                    return f"there is no setting '{key}'{meant}"
+                group = group[key]
+    return ""
+
+
+def _config_files(argv: Sequence[str]) -> list[str]:
+    """Return the values of --config, as FILE or FILE:ARGUMENT."""
+    values = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config", "-config"):
+            values.append(value if equals else following)
+    return values
 
 
 def _check_config_file(argv: Sequence[str]) -> None:
-    """Stops where the config file does not exist: ml_collections would say it in five lines."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, equals, value = word.partition("=")
-        if flag not in ("--config", "-config"):
-            continue
-        path = Path((value if equals else following).partition(":")[0])  # FILE:ARGUMENT
+    """Refuse a config file that does not exist; ml_collections would take five lines for it."""
+    for value in _config_files(argv):
+        path = Path(value.partition(":")[0])
         if path.is_file():
             continue
         message = f"--config={path}: there is no such file"

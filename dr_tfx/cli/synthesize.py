@@ -1,10 +1,10 @@
-"""Makes synthetic fundus photographs with diabetic retinopathy, named as Kaggle's EyePACS.
+"""Draw synthetic fundus photographs with diabetic retinopathy, named like Kaggle's EyePACS.
 
-The demo and the tests use them, so that nobody's patient data is needed:
+The demo and the tests use them, so that no patient's data is needed. The command
 
   drtfx-synthesize --output_dir=RAW --num_patients=100
 
-gives, for each patient, a left and a right eye (`10_left.jpeg`, `10_right.jpeg`), their grades on
+draws for each patient a left and a right eye (`10_left.jpeg`, `10_right.jpeg`), their grades on
 the ICDR scale from 0 (none) to 4 (proliferative) in `labels.csv`, and the pixels of every lesion in
 `masks/{MA,HE,EX,SE,NV}/`: microaneurysms, haemorrhages, hard exudates, soft exudates, new vessels.
 Lesions are larger than life, so that a small network can learn to see them.
@@ -29,9 +29,9 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "New or empty folder for photographs, masks/ and labels.csv.", required=True
 )
 _NUM_PATIENTS = flags.DEFINE_integer(
-    "num_patients", None, "How many patients; each has two photographs.", required=True
+    "num_patients", None, "Number of patients; each has two photographs.", required=True
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Another seed makes other patients.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the drawing; another one makes other patients.")
 _GRADE_PROBABILITIES = flags.DEFINE_list(
     "grade_probabilities",
     [str(p) for p in data_set.EYEPACS_PROBABILITIES],
@@ -40,12 +40,12 @@ _GRADE_PROBABILITIES = flags.DEFINE_list(
 _PROCESSES = flags.DEFINE_integer(
     "processes",
     resources.cores(),
-    "How many processes draw. The photographs do not depend on it.",
+    "Number of processes that draw; the photographs do not depend on it.",
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Makes the data set that the flags describe, and prints its folder."""
+    """Draw the data set that the flags describe, and print its folder."""
     if len(argv) > 1:
         raise app.UsageError(f"Got {argv[1:]}, expected flags only, such as --num_patients=100.")
     try:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script."""
     console.run(main, module=__name__, doc=__doc__)
 
 

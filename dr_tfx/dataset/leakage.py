@@ -1,9 +1,9 @@
-"""Photographs and patients on both sides of an evaluation: found, counted and named.
+"""Leakage: photographs and patients that are on both sides of an evaluation.
 
-A model that has seen a patient in training is tested on its memory. What can be known of it: who is
-in several splits of one data set is in its manifest; whether photographs from elsewhere are
-training data after all is found by reading the shards of both, once, and comparing the prepared
-pixels and the names of the patients.
+A model that has seen a patient in training is tested on its memory. The manifest of a data set
+names the patients and photographs that are in several of its splits (`within`). Photographs from
+elsewhere may be training data after all: `with_training` reads the shards of both once, and
+compares the prepared pixels and the names of the patients.
 """
 
 import hashlib
@@ -16,21 +16,21 @@ from tqdm import tqdm
 
 from dr_tfx.dataset import manifest, records, splits
 
-_MADE = {  # What made the model what it is, by split.
+_MADE = {  # Split -> the beginning of a sentence about what it did to the model.
     "train": "The model was trained on",
     "validation": "The model's checkpoint, threshold and calibration were chosen on",
 }
 
 
 def within(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """What the splits of one data set share.
+    """Return what the splits of one data set share.
 
     Args:
       contract: a manifest as plain types.
 
     Returns:
-      `shared_patients`, a count; `patients`, the first of their names; `twins`, byte-identical
-      photographs in several splits: ids, labels, splits.
+      A dict of `shared_patients`, a count; `patients`, the first of their names; and `twins`, the
+      byte-identical photographs in several splits, each with ids, labels and splits.
     """
     parted = [dict(twin) for twin in contract["twins"] if len(set(twin["splits"])) > 1]
     return {
@@ -41,7 +41,7 @@ def within(contract: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def alarms(shared: Mapping[str, Any]) -> list[str]:
-    """Sentences on what `within` found; none is good news."""
+    """Return sentences about what `within` found; an empty list is good news."""
     found, count = [], shared["shared_patients"]
     if count:
         names = shared["patients"]
@@ -62,36 +62,36 @@ def alarms(shared: Mapping[str, Any]) -> list[str]:
     return found
 
 
-class Photograph(NamedTuple):
-    """A photograph, of a data set or from elsewhere."""
+class PhotographIdentity(NamedTuple):
+    """The facts by which a photograph is recognised, in a data set or from elsewhere."""
 
     id: str
     patient: str
     split: str
-    digest: bytes  # Of the prepared pixels, see `digest`.
+    digest: bytes  # The function `digest` of the prepared pixels.
 
 
 def digest(rgb: np.ndarray) -> bytes:
-    """128 bits of a picture's pixels, uint8 (size, size, 3): equal for equal pictures."""
+    """Return a 128-bit digest of the pixels of an image, uint8 (size, size, 3)."""
     return hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16).digest()
 
 
 def with_training(
-    photographs: Iterable[Photograph], *, training_dir: Path, training: manifest.Manifest
+    photographs: Iterable[PhotographIdentity], *, training_dir: Path, training: manifest.Manifest
 ) -> dict[str, Any]:
-    """What photographs from elsewhere share with the data set that a model was trained on.
+    """Return what photographs from elsewhere share with the data set of a model's training.
 
-    That is read once; in memory are a few words of every photograph from elsewhere.
+    The data set is read once. The memory holds a few words of every photograph from elsewhere.
 
     Args:
-      photographs: from elsewhere, prepared by the recipe of the other.
-      training_dir: the data set that the model was trained on, validation and test included.
+      photographs: photographs from elsewhere, prepared by the recipe of the training data.
+      training_dir: folder of the training data, validation and test included.
       training: its manifest.
 
     Returns:
-      `identical`, photographs of the same prepared pixels: id, and id and split of the other;
-      `photographs`, how many of them are in each split of the other: split -> count;
-      `patients`, names that both have, with the splits of the other: patient, splits.
+      A dict of `identical`, the photographs with equal prepared pixels: their id, and id and split
+      of the training data; `photographs`, their number in each split of the training data; and
+      `patients`, the names that occur in both, with the splits of the training data.
 
     Raises:
       ValueError: a shard is damaged.
@@ -122,7 +122,7 @@ def with_training(
 
 
 def training_alarms(found: Mapping[str, Any]) -> list[str]:
-    """Sentences on what `with_training` found in the splits that made the model what it is."""
+    """Return sentences about what `with_training` found in the train and validation splits."""
     said = []
     for split, made in _MADE.items():
         mine = [f for f in found["identical"] if f["split"] == split]
@@ -146,8 +146,10 @@ def training_alarms(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def examples(folder: Path, data: manifest.Manifest, title: str = "") -> Iterator[Photograph]:
-    """The photographs of a data set; with a title, a bar of that name shows how far it is.
+def examples(
+    folder: Path, data: manifest.Manifest, title: str = ""
+) -> Iterator[PhotographIdentity]:
+    """Yield the photographs of a data set; with a title, a progress bar has that title.
 
     Raises:
       ValueError: a shard is damaged.
@@ -158,14 +160,16 @@ def examples(folder: Path, data: manifest.Manifest, title: str = "") -> Iterator
             try:
                 with (folder / shard.name).open("rb") as stream:
                     for serialized in records.read(stream):
-                        yield _photograph(records.parse(serialized), shard.split, data)
+                        yield _identity(records.parse(serialized), shard.split, data)
                         bar.update()
             except ValueError as error:
                 raise ValueError(f"{folder / shard.name}: {error}") from error
 
 
-def _photograph(example: Mapping[str, Any], split: str, data: manifest.Manifest) -> Photograph:
+def _identity(
+    example: Mapping[str, Any], split: str, data: manifest.Manifest
+) -> PhotographIdentity:
     recipe = data.dataset.recipe
     pixels = records.decode_image(example[records.IMAGE_ENCODED], recipe.encoding, recipe.size)
     patient = example[records.IMAGE_PATIENT].decode()
-    return Photograph(example[records.IMAGE_ID].decode(), patient, split, digest(pixels))
+    return PhotographIdentity(example[records.IMAGE_ID].decode(), patient, split, digest(pixels))

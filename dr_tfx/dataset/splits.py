@@ -1,11 +1,10 @@
-"""Who is in train, validation and test, and which shard an example belongs to.
+"""Splits and shards: the assignment of examples to train, validation and test, and to files.
 
-Everything here is a pure function of the rows and the `Split`: no clock, no process-dependent hash.
-Tables may have tens of millions of rows: strings are Arrow's, whatever has to be done in Python is
-done a chunk at a time, and the rest are arrays of small integers.
+Everything here is a pure function of the rows and the `Split`: there is no clock and no hash that
+depends on the process. Tables may have tens of millions of rows. So strings are Arrow's, loops in
+Python take a chunk at a time, and the rest is arrays of small integers.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -15,50 +14,44 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
-from dr_tfx.config import specs
+from dr_tfx.config import seeds, specs
 
 SPLITS = ("train", "validation", "test")
-TEXT = pd.StringDtype("pyarrow")  # One buffer a column, and no Python object a row.
-CHUNK = 1 << 16  # Rows that are Python objects at the same time.
-
-
-def stable_hash(*parts: object) -> int:
-    """A 64-bit integer of the parts' text, the same in every process and on every machine."""
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+TEXT = pd.StringDtype("pyarrow")  # A column is one buffer, without a Python object per row.
+CHUNK = 1 << 16  # This many rows are Python objects at the same time.
 
 
 def stable_hashes(values: pd.Series, *names: object) -> np.ndarray:
-    """`stable_hash(*names, value)` of every value, uint64."""
+    """Return `seeds.stable_hash(*names, value)` of every value, as uint64."""
     hashes = np.empty(len(values), np.uint64)
     start = 0
     for chunk in chunks(values):
-        hashes[start : start + len(chunk)] = [stable_hash(*names, value) for value in chunk]
+        hashes[start : start + len(chunk)] = [seeds.stable_hash(*names, value) for value in chunk]
         start += len(chunk)
     return hashes
 
 
 def chunks(values: pd.Series) -> Iterator[list]:
-    """The values as Python objects, some ten thousand at a time."""
+    """Yield the values as lists of at most CHUNK Python objects."""
     for start in range(0, len(values), CHUNK):
         yield values.iloc[start : start + CHUNK].to_numpy(dtype=object).tolist()
 
 
 def text(pieces: Iterable[list[str]]) -> pd.Series:
-    """Lists of strings one after the other, as a Series of TEXT."""
+    """Join lists of strings, one after the other, to a Series of TEXT."""
     arrays = [pa.array(piece, pa.large_string()) for piece in pieces]
-    # In one piece: Arrow would join the pieces anew for every shard that is taken.
+    # The pieces are combined, because Arrow would join them anew for every shard that is taken.
     joined = pa.chunked_array(arrays, pa.large_string()).combine_chunks()
     return pd.Series(pd.array(joined, dtype=TEXT))
 
 
 def map_text(function: Callable[[str], str], values: pd.Series) -> pd.Series:
-    """A function of every string, as a Series of TEXT with a new index."""
+    """Apply a function to every string; return a Series of TEXT with a new index."""
     return text([function(value) for value in chunk] for chunk in chunks(values))
 
 
 def patients(ids: pd.Series, pattern: str) -> pd.Series:
-    """The patient of each photograph: the pattern's first group, else the photograph's own id."""
+    """Return the patient of each photograph: the pattern's first group, else the id itself."""
     if not pattern:
         return ids.copy()
     search = re.compile(pattern).search
@@ -74,13 +67,13 @@ def patients(ids: pd.Series, pattern: str) -> pd.Series:
 def assign(
     rows: pd.DataFrame, split: specs.Split, twins: Sequence[Sequence[str]] = ()
 ) -> pd.Series:
-    """The split of every row.
+    """Assign every row to a split.
 
     Args:
       rows: columns `id` (unique), `patient`, `label`, in the order of the CSV.
       split: method, fractions, strata and seed.
-      twins: groups of ids whose files are byte-identical; kept in one split by the methods
-        'patient' and 'image'. 'hash' looks at one patient at a time and cannot.
+      twins: groups of ids whose files are byte-identical. The methods 'patient' and 'image' keep
+        them in one split; 'hash' looks at one patient at a time and cannot.
 
     Returns:
       A categorical Series of "train" | "validation" | "test", aligned with `rows`.
@@ -111,17 +104,24 @@ def _as_splits(codes: npt.NDArray[np.int8], index: pd.Index) -> pd.Series:
 
 
 def _by_hash(patients: pd.Series, split: specs.Split) -> np.ndarray:
-    """The split (its place in SPLITS) of every patient, from nothing but seed and name."""
-    # In [0, 1]; 64 bits rounded to 53, which the published fractions do not notice.
+    """Return the place in SPLITS of every patient, from nothing but seed and name."""
+    # The place is in [0, 1]; its 64 bits are rounded to 53, which the fractions do not notice.
     place = stable_hashes(patients, "split", split.seed) / 2.0**64
     held = [place < split.test, place < split.test + split.validation]
     return np.select(held, [SPLITS.index("test"), SPLITS.index("validation")]).astype(np.int8)
 
 
 def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
-    """The split (its place in SPLITS) of every member of a stratum, stratified by scikit-learn.
+    """Return the place in SPLITS of every member, stratified by scikit-learn.
 
     First test is held out, then validation from the rest.
+
+    Args:
+      strata: the stratum of every member.
+      split: fractions and seed.
+
+    Raises:
+      ValueError: there are too few members to hold out one.
     """
     result = np.zeros(len(strata), np.int8)
     rest = np.arange(len(strata))
@@ -148,7 +148,7 @@ def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
 
 
 def _stratifiable(strata: np.ndarray, fraction: float) -> np.ndarray | None:
-    """`strata` with single members joined to the commonest stratum; None if too few for any."""
+    """Return `strata` with single members joined to the commonest; None if there are too few."""
     counts = pd.Series(strata).value_counts()
     single = np.isin(strata, counts.index[counts == 1])
     joined = np.where(single, counts.index[0], strata)
@@ -160,9 +160,9 @@ def _stratifiable(strata: np.ndarray, fraction: float) -> np.ndarray | None:
 def _reunite_twins(
     assigned: np.ndarray, ids: pd.Series, *, strata: np.ndarray, twins: Sequence[Sequence[str]]
 ) -> None:
-    """Brings byte-identical files that scikit-learn parted into one split, in place.
+    """Bring byte-identical files that scikit-learn parted into one split, in place.
 
-    Each that moves changes places with the photograph of its stratum in that split whose hash is
+    A file that moves changes places with the photograph of its stratum in that split whose hash is
     lowest, so that every count stays what it was.
     """
     place_of, is_twin = _places(ids, twins)
@@ -184,19 +184,22 @@ def _reunite_twins(
 
 
 def clusters(rows: pd.DataFrame, twins: Sequence[Sequence[str]]) -> np.ndarray:
-    """The patient of every row as 0, 1, ..., in the order in which they are first met.
+    """Number the patients of the rows 0, 1, ..., in the order in which they are first met.
 
     Patients that share a byte-identical file count as one.
 
     Args:
       rows: columns `id` (unique) and `patient`.
-      twins: groups of ids whose files are byte-identical; others than those of `rows` are ignored.
+      twins: groups of ids whose files are byte-identical; ids that no row has are ignored.
+
+    Returns:
+      int (rows,), the number of each row's patient.
     """
     codes, _ = pd.factorize(rows["patient"])
     place_of, _ = _places(rows["id"], twins)
     if not place_of:
         return codes
-    leader = np.arange(codes.max() + 1)  # Of a patient: one that was met before, or itself.
+    leader = np.arange(codes.max() + 1)  # Each patient leads to one met before, or to itself.
 
     def find(patient: int) -> int:
         while leader[patient] != patient:
@@ -207,27 +210,27 @@ def clusters(rows: pd.DataFrame, twins: Sequence[Sequence[str]]) -> np.ndarray:
         members = {find(codes[place_of[i]]) for i in group if i in place_of}
         for member in members:
             leader[member] = min(members)
-    while (leader[leader] != leader).any():  # Until every patient knows the first of its chain.
+    while (leader[leader] != leader).any():  # Until all lead to the first of their chain.
         leader = leader[leader]
     return np.unique(leader[codes], return_inverse=True)[1]
 
 
 def _places(ids: pd.Series, groups: Sequence[Sequence[str]]) -> tuple[dict[str, int], np.ndarray]:
-    """The row of each id in the groups that has one, and which rows these are."""
+    """Return the row of each id of the groups that has a row, and a mask of these rows."""
     wanted = ids.isin([i for group in groups for i in group]).to_numpy(dtype=bool)
     places = np.flatnonzero(wanted)
     return dict(zip(ids.iloc[places], places.tolist(), strict=True)), wanted
 
 
 def shard_rows(rows: pd.DataFrame, *, shard_examples: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Every shard's name, `<split>-<label>.tfrecord-SSSSS-of-NNNNN`, and its rows, in order.
+    """Yield every shard's name, `<split>-<label>.tfrecord-SSSSS-of-NNNNN`, and its rows.
 
-    Within a split and label, rows are dealt by the order of a hash of their id, so that each shard
-    is a fair sample, and sorted by id within the shard.
+    Within a split and label, rows are dealt in the order of a hash of their id, so that each shard
+    is a fair sample. Within the shard they are sorted by id.
 
     Args:
-      rows: columns `id`, `split` (as of `assign`), `label`.
-      shard_examples: most rows in a shard.
+      rows: columns `id`, `split` (from `assign`) and `label`.
+      shard_examples: the most rows in a shard.
     """
     labels = int(rows["label"].max()) + 1
     kind = rows["split"].cat.codes.to_numpy().astype(np.int32) * labels + rows["label"].to_numpy()
@@ -240,7 +243,7 @@ def shard_rows(rows: pd.DataFrame, *, shard_examples: int) -> Iterator[tuple[str
     ):
         count = -(-len(members) // shard_examples)
         for i in range(count):
-            # The sizes of np.array_split: as even as can be, the larger ones first.
+            # The sizes are those of np.array_split: as even as can be, the larger ones first.
             small, larger = divmod(len(members), count)
             first = i * small + min(i, larger)
             part = members[first : first + small + (i < larger)]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, splits
+from dr_tfx.config import seeds, specs
+from dr_tfx.dataset import manifest
 
 _UNEQUAL = 1 / 40  # Of a worker's part: how far its ends move for it to be of whole shards.
 
@@ -68,7 +68,7 @@ def of_worker(
     shares = _shares(labels, np.array(counts), experiment)
     seed = training.seed
     if workers > 1:
-        seed = splits.stable_hash("worker", seed, worker) % 2**31
+        seed = seeds.stable_hash("worker", seed, worker) % 2**31
     shards, firsts, own, passed = [], [], [], 0
     for label, count in zip(labels, counts, strict=True):
         if count < workers:

@@ -1,8 +1,8 @@
-"""What a synthetic fundus photograph shows without any disease, and the tools to draw on it.
+"""A healthy synthetic eye before a camera, and the tools to draw on it.
 
-A camera, an eye before it, its lit retina with optic disc and vessels. `fundus` adds the lesions;
-units, axes and colours are described there. Every function that takes a random stream
-draws from it in a fixed order: another order changes every photograph.
+The module draws a lit retina with optic disc and vessels. `fundus` adds the lesions and describes
+units, axes and colours. Every function that takes a random stream draws from it in a fixed order;
+another order changes every photograph.
 """
 
 import math
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-PATH_POINTS = 18  # Of a vessel.
+PATH_POINTS = 18  # Points of the line that is a vessel.
 
 _SUPERSAMPLE = 2
 _SUBPIXEL_BITS = 4
@@ -26,23 +26,23 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Camera:
-    """What both photographs of a patient share: the camera, and the patient's pigmentation."""
+    """The camera and the pigmentation, which both photographs of a patient share."""
 
     height: int
     width: int
-    radius: float  # Of the field of view, pixels.
+    radius: float  # Radius of the field of view, pixels.
     blur: float  # Standard deviation of the optics' blur, retina radii.
     noise: float
     jpeg_quality: int
-    retina: Array  # RGB of an evenly lit retina.
+    retina: Array  # RGB [3] of an evenly lit retina.
 
 
 @dataclass(frozen=True)
 class Eye:
-    """Where the parts of one eye are, and how the eye sits in the photograph."""
+    """The places of the parts of one eye, and the eye's place in the photograph."""
 
     camera: Camera
-    centre: Array  # Of the field, pixels (x, y).
+    centre: Array  # Centre of the field, pixels (x, y).
     nasal: int  # +1 if the nose is on the right of the photograph (right eye), else -1.
     tilt: float  # Radians.
     fovea: Array
@@ -50,14 +50,14 @@ class Eye:
     disc_radius: float
 
     def pixels(self, points: Array) -> Array:
-        """Eye coordinates [..., 2] to pixel coordinates (x, y)."""
+        """Turn eye coordinates [..., 2] into pixel coordinates (x, y)."""
         cos, sin = math.cos(self.tilt), math.sin(self.tilt)
         x, y = points[..., 0], points[..., 1]
         turned = np.stack([self.nasal * (cos * x - sin * y), sin * x + cos * y], axis=-1)
         return np.asarray(self.centre + self.camera.radius * turned)
 
     def grid(self, step: int) -> tuple[Array, Array]:
-        """Eye coordinates x, y of every `step`-th pixel, each float32 [height/step, width/step]."""
+        """Return x and y of every `step`-th pixel, each float32 [height/step, width/step]."""
         columns = (np.arange(0.5, self.camera.width / step) * step).astype(np.float32)
         rows = (np.arange(0.5, self.camera.height / step) * step).astype(np.float32)
         u, v = np.meshgrid(
@@ -82,13 +82,13 @@ class Canvas:
         return np.asarray(np.rint(scaled * 2**_SUBPIXEL_BITS), np.int32)
 
     def polygons(self, polygons: Sequence[Array], *, value: int = 255) -> None:
-        """Fills each polygon, [points, 2]. A later one covers what it overlaps."""
+        """Fill each polygon, [points, 2]. A later one covers what it overlaps."""
         for polygon in polygons:
             points = self._fixed_point(polygon)
             cv2.fillPoly(self._pixels, [points], value, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def paths(self, paths: Array, widths: Array) -> None:
-        """Strokes tapering lines: paths [n, points, 2], widths [n, points]. Thin ones are faint."""
+        """Stroke tapering lines: paths [n, points, 2], widths [n, points]. Thin ones are faint."""
         points = self._fixed_point(paths)
         thickness = np.rint(widths * self._eye.camera.radius * _SUPERSAMPLE).astype(int).clip(1)
         pieces = defaultdict(list)
@@ -102,7 +102,7 @@ class Canvas:
             )
 
     def coverage(self, blur: float) -> Array:
-        """float32 [height, width] in 0..1, softened by a Gaussian of `blur` retina radii."""
+        """Return the coverage softened by `blur` retina radii, float32 [height, width] in 0..1."""
         camera = self._eye.camera
         small = cv2.resize(
             self._pixels, (camera.width, camera.height), interpolation=cv2.INTER_AREA
@@ -112,9 +112,9 @@ class Canvas:
 
 
 def make_camera(rng: Rng, size: int) -> Camera:
-    """A patient's camera for photographs `size` pixels wide."""
+    """Draw a patient's camera for photographs `size` pixels wide."""
     height = round(size / rng.choice([3 / 2, 3 / 2, 4 / 3]))
-    # Above a half, the circle is cut off at the top and at the bottom.
+    # A radius above a half of the height cuts the circle off at the top and at the bottom.
     radius = height * rng.choice([0.48, rng.uniform(0.52, 0.60)])
     orange, pink, dark_red = (0.80, 0.43, 0.13), (0.76, 0.41, 0.27), (0.68, 0.27, 0.08)
     pigment = rng.dirichlet([1.2, 0.7, 0.8]) @ np.array([orange, pink, dark_red])
@@ -130,9 +130,9 @@ def make_camera(rng: Rng, size: int) -> Camera:
 
 
 def place_eye(rng: Rng, camera: Camera, side: str) -> Eye:
-    """The anatomy of a 'left' or 'right' eye, and how it sits before the camera."""
-    # About the proportions of a 45-degree field: the disc is 1.8 mm wide, and the fovea lies
-    # 2.5 disc diameters to the temple and a little below it.
+    """Draw the anatomy of a 'left' or 'right' eye, and its place before the camera."""
+    # The proportions are about those of a 45-degree field: the disc is 1.8 mm wide, and the fovea
+    # lies 2.5 disc diameters to the temple and a little below it.
     fovea = rng.uniform([-0.20, -0.06], [0.06, 0.10])
     middle = np.array([camera.width, camera.height]) / 2
     return Eye(
@@ -147,27 +147,27 @@ def place_eye(rng: Rng, camera: Camera, side: str) -> Eye:
 
 
 def _smooth_noise(rng: Rng, cells: int, shape: tuple[int, ...]) -> Array:
-    """Standard normal values on a coarse square grid, interpolated to float32 [height, width]."""
+    """Draw normal values on a coarse square grid, interpolated to float32 [height, width]."""
     grid = rng.standard_normal((cells, cells), np.float32)
     return np.asarray(cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC))
 
 
 def _enlarge(eye: Eye, small: Array) -> Array:
-    """A smooth layer to the photograph's size, float32 [height, width]."""
+    """Enlarge a smooth layer to the photograph's size, float32 [height, width]."""
     size = (eye.camera.width, eye.camera.height)
     large = cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(large)
 
 
 def make_retina(rng: Rng, eye: Eye) -> Array:
-    """The evenly lit retina without disc and vessels, float32 [3, height, width]."""
-    x, y = eye.grid(4)  # All of it is smooth: a sixteenth of the pixels does.
+    """Draw the evenly lit retina without disc and vessels, float32 [3, height, width]."""
+    x, y = eye.grid(4)  # All of it is smooth, so a sixteenth of the pixels suffices.
     to_fovea = (x - eye.fovea[0]) ** 2 + (y - eye.fovea[1]) ** 2
     to_disc = (x - eye.disc[0]) ** 2 + (y - eye.disc[1]) ** 2
     mottling = sum(0.035 * _smooth_noise(rng, cells, x.shape) for cells in (5, 14, 40))
     macula = 0.22 * np.exp(-to_fovea / 0.06) + rng.uniform(0.15, 0.35) * np.exp(-to_fovea / 0.010)
     nerve_fibres = rng.uniform(0.1, 0.3) * np.exp(-to_disc / 0.12)
-    # Green is what melanin and blood absorb: it varies most.
+    # Melanin and blood absorb green light, so green varies most.
     response = (0.55, 1.0, 0.8)
     tone = (1 + mottling) * (1 - macula) * (1 + nerve_fibres)
     planes = [
@@ -178,7 +178,7 @@ def make_retina(rng: Rng, eye: Eye) -> Array:
 
 
 def make_light(rng: Rng, eye: Eye) -> Array:
-    """Uneven illumination and vignetting, float32 [height, width]."""
+    """Draw uneven illumination and vignetting, float32 [height, width]."""
     x, y = eye.grid(4)
     square = x**2 + y**2
     direction = rng.uniform(0, 2 * np.pi)
@@ -188,7 +188,7 @@ def make_light(rng: Rng, eye: Eye) -> Array:
 
 
 def make_field(eye: Eye) -> Array:
-    """Coverage of the round field of view, float32 [height, width]."""
+    """Draw the coverage of the round field of view, float32 [height, width]."""
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     canvas = Canvas(eye)
     canvas.polygons([np.stack([np.cos(angle), np.sin(angle)], axis=1)])
@@ -196,7 +196,7 @@ def make_field(eye: Eye) -> Array:
 
 
 def paint_disc(rng: Rng, eye: Eye, image: Array) -> None:
-    """Paints the optic disc, a little taller than wide, and the paler cup within it."""
+    """Paint the optic disc, a little taller than wide, and the paler cup within it."""
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     ellipse = eye.disc_radius * np.stack([0.93 * np.cos(angle), 1.05 * np.sin(angle)], axis=1)
     cup_size, paleness = rng.uniform(0.3, 0.6), rng.uniform(0, 1)
@@ -213,19 +213,19 @@ def paint_disc(rng: Rng, eye: Eye, image: Array) -> None:
 
 
 def blend(image: Array, alpha: Array, colour: Array) -> None:
-    """Moves the image [3, height, width] towards an RGB colour, by alpha [height, width]."""
+    """Move the image [3, height, width] towards an RGB colour, by alpha [height, width]."""
     for plane, target in zip(image, colour, strict=True):
         plane += alpha * (np.float32(target) - plane)
 
 
 def absorb(image: Array, alpha: Array, absorption: Sequence[float]) -> None:
-    """Takes a share of each of the image's RGB planes away, times alpha [height, width]."""
+    """Take a share of each of the image's RGB planes away, times alpha [height, width]."""
     for plane, share in zip(image, absorption, strict=True):
         plane *= 1 - alpha * np.float32(share)
 
 
 def grow(rng: Rng, start: Array, heading: Array, *, length: Array, bend: Array) -> Array:
-    """Wandering lines [n, points, 2] from start [n, 2].
+    """Draw wandering lines [n, points, 2] from start [n, 2].
 
     They leave at the angle `heading` [n], turn by about `bend` [n] in all (radians), and are
     `length` [n] long.
@@ -238,7 +238,7 @@ def grow(rng: Rng, start: Array, heading: Array, *, length: Array, bend: Array) 
 
 
 def _arcades(rng: Rng, eye: Eye) -> Array:
-    """The four trunks that leave the disc, [4, points, 2]: two temporal, two nasal.
+    """Draw the four trunks that leave the disc, [4, points, 2]: two temporal, two nasal.
 
     The temporal ones run along half an ellipse, so they curve round the macula.
     """
@@ -257,7 +257,7 @@ def _arcades(rng: Rng, eye: Eye) -> Array:
 
 
 def _vessel_tree(rng: Rng, eye: Eye, width: float) -> list[tuple[Array, Array]]:
-    """Generations of branches, trunks first: (paths [n, points, 2], widths [n, points])."""
+    """Draw generations of branches, trunks first: paths [n, points, 2], widths [n, points]."""
     taper = np.linspace(1, 0.35, PATH_POINTS)
     trunks = _arcades(rng, eye)
     girth = np.array([1, 0.7, 1, 0.7])[:, None] * rng.uniform(0.85, 1.1, (4, 1))
@@ -265,7 +265,7 @@ def _vessel_tree(rng: Rng, eye: Eye, width: float) -> list[tuple[Array, Array]]:
     for children, reach in ((5, 0.60), (4, 0.32), (2, 0.16)):
         paths, widths = generations[-1]
         n = len(paths)
-        # One child in each stretch of the parent, to the left and to the right in turn.
+        # Each stretch of the parent has one child, to the left and to the right in turn.
         stretch = (PATH_POINTS - 3) / children
         at = 2 + ((np.arange(children) + rng.uniform(0, 1, (n, children))) * stretch).astype(int)
         parent = np.arange(n)[:, None]
@@ -287,7 +287,7 @@ def _vessel_tree(rng: Rng, eye: Eye, width: float) -> list[tuple[Array, Array]]:
 
 
 def paint_vessels(rng: Rng, eye: Eye, image: Array) -> None:
-    """Paints veins (wider, darker), then arteries over them (thinner, lighter)."""
+    """Paint veins (wider, darker), then arteries over them (thinner, lighter)."""
     x, y = eye.grid(4)
     avascular = np.exp(-((((x - eye.fovea[0]) ** 2 + (y - eye.fovea[1]) ** 2) / 0.016) ** 2))
     visible = _enlarge(eye, 1 - avascular)

@@ -10,13 +10,13 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dr_tfx.dataset import splits
+from dr_tfx.config import seeds
 from dr_tfx.synthetic import fundus
 
 # Grades 0..4 in the training set of Kaggle's Diabetic Retinopathy Detection (2015).
@@ -25,14 +25,22 @@ FIRST_PATIENT = 10
 
 _RECORD = "synthesis.json"
 
-_Task = tuple[Path, int, int, str, int, int]
-"""Folder, seed, patient, eye, level, size: of one photograph."""
+
+class _Drawing(NamedTuple):
+    """One photograph that is to be drawn and written."""
+
+    output_dir: Path
+    seed: int
+    patient: int
+    eye: str
+    level: int
+    size: int
 
 
 def patient_levels(
     *, seed: int, patient: int, grade_probabilities: Sequence[float] = EYEPACS_PROBABILITIES
 ) -> tuple[int, int]:
-    """Grades of a patient's left and right eye: mostly the same, else one apart.
+    """Draw the grades of a patient's left and right eye: mostly the same, else one apart.
 
     Each eye alone is distributed as `grade_probabilities` [5]: the right eye's grade is one
     Metropolis step from the left's, which leaves that distribution as it is.
@@ -48,10 +56,10 @@ def patient_levels(
         f"grade_probabilities are {list(grade_probabilities)}, expected five numbers >= 0, one for "
         "each grade from 0 to 4, with the sum 1",
     )
-    rng = np.random.default_rng(splits.stable_hash("levels", seed, patient))
+    rng = np.random.default_rng(seeds.stable_hash("levels", seed, patient))
     left = int(rng.choice(5, p=odds / odds.sum()))
     right = left + int(rng.choice([-1, 0, 1], p=[0.15, 0.7, 0.15]))
-    # Below 0 and above 4 there is no grade, hence no odds: the step is not taken.
+    # There is no grade below 0 and above 4, hence no odds: the step is not taken.
     if not 0 <= right <= 4 or rng.uniform() >= odds[right] / odds[left]:
         right = left
     return left, right
@@ -63,7 +71,7 @@ def _check(condition: bool, message: str) -> None:
 
 
 def _claim(output_dir: Path, made_with: dict[str, Any]) -> None:
-    """Makes `output_dir` ours, or refuses: nobody's photographs are ever overwritten or mixed in.
+    """Claim `output_dir`, or refuse it: no other photographs are overwritten or mixed in.
 
     Raises:
       ValueError: the folder holds something else, or a set made with other arguments.
@@ -86,7 +94,7 @@ def _claim(output_dir: Path, made_with: dict[str, Any]) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Writes all of the file, or leaves what was there."""
+    """Write the whole file, or leave what was there."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
@@ -99,8 +107,8 @@ def _encode(extension: str, image: np.ndarray, *options: int) -> bytes:
     return data.tobytes()
 
 
-def _write_photograph(task: _Task) -> None:
-    output_dir, seed, patient, eye, level, size = task
+def _write_photograph(drawing: _Drawing) -> None:
+    output_dir, seed, patient, eye, level, size = drawing
     made = fundus.photograph(seed=seed, patient=patient, eye=eye, level=level, size=size)
     name = f"{patient}_{eye}"
     for kind in fundus.LESIONS:
@@ -108,22 +116,22 @@ def _write_photograph(task: _Task) -> None:
         if kind in made.masks:
             _write(path, _encode(".png", made.masks[kind].astype(np.uint8) * 255))
         else:
-            path.unlink(missing_ok=True)  # An earlier version of this module may have drawn one.
+            path.unlink(missing_ok=True)  # An earlier version may have drawn one.
     quality = (cv2.IMWRITE_JPEG_QUALITY, made.jpeg_quality)
     _write(output_dir / f"{name}.jpeg", _encode(".jpeg", made.image[..., ::-1], *quality))
 
 
-def _write_photographs(tasks: Sequence[_Task], processes: int) -> None:
-    # Forking a process that has threads (OpenCV, TensorFlow) can hang: spawn.
+def _write_photographs(drawings: Sequence[_Drawing], processes: int) -> None:
+    # Processes are spawned: a fork of one that has threads (OpenCV, TensorFlow) can hang.
     context = multiprocessing.get_context("spawn")
-    with tqdm(total=len(tasks), unit="photograph", disable=None) as progress:
+    with tqdm(total=len(drawings), unit="photograph", disable=None) as progress:
         if processes == 1:
-            for task in tasks:
-                _write_photograph(task)
+            for drawing in drawings:
+                _write_photograph(drawing)
                 progress.update()
         else:
             with context.Pool(processes, cv2.setNumThreads, (1,)) as pool:
-                for _ in pool.imap_unordered(_write_photograph, tasks, chunksize=8):
+                for _ in pool.imap_unordered(_write_photograph, drawings, chunksize=8):
                     progress.update()
 
 
@@ -136,7 +144,7 @@ def synthesize(
     grade_probabilities: Sequence[float] = EYEPACS_PROBABILITIES,
     processes: int = 1,
 ) -> Path:
-    """Writes a data set of `num_patients` patients, two photographs each, as Kaggle's EyePACS.
+    """Write a data set of `num_patients` patients, two photographs each, like Kaggle's EyePACS.
 
     OUTPUT_DIR then holds `<patient>_<eye>.jpeg` (patients count from 10), `masks/<kind>/
     <patient>_<eye>.png` (0 or 255; no file where a photograph has no such lesion), `synthesis.json`
@@ -148,9 +156,9 @@ def synthesize(
       num_patients: at least 1.
       seed: names the data set.
       size: width of the photographs, pixels.
-      grade_probabilities: of the grades 0 to 4.
-      processes: how many work at once. The files do not depend on it. With more than one, the
-        calling script must be importable (`if __name__ == "__main__":`).
+      grade_probabilities: probabilities of the grades 0 to 4.
+      processes: the number of processes that draw. The files do not depend on it. With more than
+        one, the calling script must be importable (`if __name__ == "__main__":`).
 
     Returns:
       `output_dir`.
@@ -165,11 +173,11 @@ def synthesize(
         size >= fundus.MIN_SIZE,
         f"size is {size}, expected a width of at least {fundus.MIN_SIZE} pixels",
     )
-    tasks = []
+    drawings = []
     for patient in range(FIRST_PATIENT, FIRST_PATIENT + num_patients):
         levels = patient_levels(seed=seed, patient=patient, grade_probabilities=grade_probabilities)
         for eye, level in zip(fundus.EYES, levels, strict=True):
-            tasks.append((output_dir, seed, patient, eye, level, size))
+            drawings.append(_Drawing(output_dir, seed, patient, eye, level, size))
 
     odds = [float(p) for p in grade_probabilities]
     made_with = {"num_patients": num_patients, "seed": seed, "size": size}
@@ -178,7 +186,7 @@ def synthesize(
     labels.unlink(missing_ok=True)
     for kind in fundus.LESIONS:
         (output_dir / "masks" / kind).mkdir(parents=True, exist_ok=True)
-    _write_photographs(tasks, processes)
-    rows = [f"{patient}_{eye},{level}\n" for _, _, patient, eye, level, _ in tasks]
+    _write_photographs(drawings, processes)
+    rows = [f"{d.patient}_{d.eye},{d.level}\n" for d in drawings]
     _write(labels, "".join(["image,level\n", *rows]).encode())
     return output_dir

@@ -1,7 +1,7 @@
 """Synthetic colour fundus photographs with diabetic-retinopathy lesions.
 
-They let the demo and the tests run without a patient's data, and the pixels of every lesion are
-known. `anatomy` draws the eye, this module its lesions; `data_set` writes whole data sets.
+The demo and the tests need no patient's data with them, and the pixels of every lesion are known.
+`anatomy` draws the eye, this module its lesions; `data_set` writes whole data sets.
 
 A photograph is a pure function of (seed, patient, eye, level, size): each part draws from its own
 random stream, seeded by a stable hash of those names. The level reaches the lesions only, so level
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dr_tfx.dataset import splits
+from dr_tfx.config import seeds
 from dr_tfx.synthetic import anatomy
 from dr_tfx.synthetic.anatomy import Array, Canvas, Eye, Rng
 
@@ -31,7 +31,7 @@ MIN_SIZE = 128  # Narrower, and a microaneurysm is smaller than a pixel.
 
 
 @dataclass(frozen=True)
-class Photograph:
+class DrawnFundus:
     """One synthetic photograph and the truth about it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Photograph:
       masks: lesion kind (one of `LESIONS`) -> bool [height, width]: the pixels that lesions of this
         kind changed. Kinds that are absent have no entry.
       field: bool [height, width], the round field of view.
-      jpeg_quality: of the patient's camera, 0-100.
+      jpeg_quality: the JPEG quality of the patient's camera, 0 to 100.
     """
 
     image: npt.NDArray[np.uint8]
@@ -49,15 +49,16 @@ class Photograph:
 
 
 def _rng(*names: object) -> Rng:
-    """The random stream of these names."""
-    return np.random.default_rng(splits.stable_hash("fundus", *names))
+    """Return the random stream of these names."""
+    return np.random.default_rng(seeds.stable_hash("fundus", *names))
 
 
-# How many of each lesion (exudates: clusters) a grade has, least and most, after the International
-# Clinical Diabetic Retinopathy scale: Wilkinson et al., "Proposed international clinical diabetic
-# retinopathy and diabetic macular edema disease severity scales", Ophthalmology 2003. 1 is
-# microaneurysms only; 3 has more than 20 haemorrhages in each of four quadrants, here more than 20
-# in all, as they must be larger than life to be seen at all; 4 adds new vessels.
+# The least and the most lesions (exudates: clusters) of each kind that a grade has, after the
+# International Clinical Diabetic Retinopathy scale: Wilkinson et al., "Proposed international
+# clinical diabetic retinopathy and diabetic macular edema disease severity scales", Ophthalmology
+# 2003. Grade 1 has microaneurysms only. Grade 3 has more than 20 haemorrhages in each of four
+# quadrants; here it has more than 20 in all, because they must be larger than life to be seen at
+# all. Grade 4 adds new vessels.
 _LESION_COUNTS: dict[int, dict[str, tuple[int, int]]] = {
     0: {},
     1: {"MA": (5, 9)},
@@ -66,14 +67,14 @@ _LESION_COUNTS: dict[int, dict[str, tuple[int, int]]] = {
     4: {"MA": (12, 20), "HE": (22, 34), "EX": (1, 4), "SE": (1, 4), "NV": (2, 3)},
 }
 _ABSORPTION = {"MA": (0.36, 0.66, 0.55), "HE": (0.42, 0.74, 0.66), "NV": (0.20, 0.58, 0.50)}
-_SOFTNESS = {"HE": 0.004, "SE": 0.015}  # Of the edge, retina radii.
+_SOFTNESS = {"HE": 0.004, "SE": 0.015}  # Width of the soft edge, retina radii.
 _COLOUR = {"EX": np.array([1.0, 0.88, 0.40]), "SE": np.array([0.96, 0.83, 0.58])}
 
 
 def _blob(
     rng: Rng, centre: Array, radius: float, *, stretch: float = 1.0, roughness: float = 0.2
 ) -> Array:
-    """An irregular closed outline [points, 2]: an ellipse at a random angle, dented at random."""
+    """Return an irregular outline [points, 2]: an ellipse at a random angle, dented at random."""
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     outline = np.ones_like(angle)
     for waves in range(2, 6):
@@ -87,7 +88,7 @@ def _blob(
 
 
 def _spots(rng: Rng, eye: Eye, count: int, *, nearest: float = 0.0) -> Array:
-    """Places [count, 2] for lesions: spread over all directions, in view, clear of the disc.
+    """Choose places [count, 2] for lesions, in all directions, in view and clear of the disc.
 
     `nearest` is the least distance to the fovea.
     """
@@ -114,7 +115,7 @@ def _draw_microaneurysms(rng: Rng, eye: Eye, canvas: Canvas, count: int) -> None
 
 
 def _draw_haemorrhages(rng: Rng, eye: Eye, canvas: Canvas, count: int) -> None:
-    """Draws dots and blots, and flames: long and thin."""
+    """Draw dots and blots, and flames, which are long and thin."""
     for spot in _spots(rng, eye, count, nearest=0.1):
         if rng.uniform() < 0.2:
             size, stretch = rng.uniform(0.025, 0.040), rng.uniform(2.5, 4.0)
@@ -125,7 +126,7 @@ def _draw_haemorrhages(rng: Rng, eye: Eye, canvas: Canvas, count: int) -> None:
 
 
 def _draw_preretinal(rng: Rng, eye: Eye, canvas: Canvas) -> None:
-    """Draws blood held before the retina: a boat, its upper edge level."""
+    """Draw blood held before the retina: a boat with a level upper edge."""
     (spot,) = _spots(rng, eye, 1, nearest=0.2)
     half, depth = rng.uniform(0.14, 0.24), rng.uniform(0.12, 0.20)
     t = np.linspace(0, np.pi, 40)
@@ -134,7 +135,7 @@ def _draw_preretinal(rng: Rng, eye: Eye, canvas: Canvas) -> None:
 
 
 def _draw_exudates(rng: Rng, eye: Eye, canvas: Canvas, count: int) -> None:
-    """Draws clusters of waxy specks; some lie on an arc round the macula."""
+    """Draw clusters of waxy specks; some lie on an arc round the macula."""
     for spot in _spots(rng, eye, count, nearest=0.15):
         specks = int(rng.integers(20, 45))
         if rng.uniform() < 0.2:
@@ -156,7 +157,7 @@ def _draw_cotton_wool(rng: Rng, eye: Eye, canvas: Canvas, count: int) -> None:
 
 
 def _draw_new_vessels(rng: Rng, eye: Eye, canvas: Canvas, count: int) -> None:
-    """Draws fronds of fine tangled vessels, the first at the disc, the others elsewhere."""
+    """Draw fronds of fine tangled vessels, the first at the disc, the others elsewhere."""
     roots = _spots(rng, eye, count, nearest=0.3)
     roots[0] = eye.disc + eye.disc_radius * rng.uniform(-0.7, 0.7, 2)
     for root in roots:
@@ -180,7 +181,7 @@ _DRAW = {
 
 
 def _lesions(rng: Rng, eye: Eye, level: int) -> dict[str, Array]:
-    """Lesion kind -> opacity, float32 [height, width], exactly 0 where there is no lesion."""
+    """Draw lesions: kind -> opacity, float32 [height, width], exactly 0 where there is none."""
     opacities = {}
     for kind, (least, most) in _LESION_COUNTS[level].items():
         canvas = Canvas(eye)
@@ -188,16 +189,16 @@ def _lesions(rng: Rng, eye: Eye, level: int) -> dict[str, Array]:
         if kind == "HE" and level == 4 and rng.uniform() < 0.5:
             _draw_preretinal(rng, eye, canvas)
         coverage = canvas.coverage(eye.camera.blur + _SOFTNESS.get(kind, 0))
-        # Blur has endless tails. Cutting them where they can no longer be seen gives masks that
-        # are neither too wide nor a lie.
+        # Blur has endless tails. They are cut where they can no longer be seen, so that masks are
+        # neither too wide nor too narrow.
         opacity = (1.25 * coverage - 0.25).clip(0)
         opacity[opacity < 0.06] = 0
         opacities[kind] = opacity
     return opacities
 
 
-def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640) -> Photograph:
-    """Makes one photograph.
+def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640) -> DrawnFundus:
+    """Draw one photograph.
 
     Args:
       seed: names the data set.
@@ -236,7 +237,7 @@ def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640
     pixels = np.empty((*light.shape, 3), np.uint8)
     for channel, plane in enumerate(image):
         pixels[..., channel] = (255 * (plane * light + noise)).clip(0, 255)
-    return Photograph(image=pixels, masks=masks, field=field, jpeg_quality=camera.jpeg_quality)
+    return DrawnFundus(image=pixels, masks=masks, field=field, jpeg_quality=camera.jpeg_quality)
 
 
 def _require(holds: bool, message: str) -> None:

@@ -14,8 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
-from dr_tfx.dataset import splits
+from dr_tfx.config import seeds, specs
 from dr_tfx.input_pipeline import augmentation
 from dr_tfx.machine import resources
 from dr_tfx.training import board, checkpoints, distribution
@@ -193,7 +192,7 @@ def _dropout_seeder(
     To be called for all devices, without a number, and then on each.
     """
     layers = [x for x in model.layers if isinstance(x, keras.layers.Dropout) and x.rate > 0]
-    keys = [splits.stable_hash("dropout", seed, layer.name) % 2**31 for layer in layers]
+    keys = [seeds.stable_hash("dropout", seed, layer.name) % 2**31 for layer in layers]
 
     def reseed(step: tf.Tensor, device: tf.Tensor | int | None) -> None:
         for layer, key in zip(layers, keys, strict=True):

@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from dr_tfx.config import specs
-from dr_tfx.dataset import leakage, manifest, splits
+from dr_tfx.config import seeds, specs
+from dr_tfx.dataset import leakage, manifest
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, network, precision
@@ -89,7 +89,7 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     settings["training"].pop("max_memory_gb")
     mine: dict[str, float] = {
         "step": run.step,
-        "settings": splits.stable_hash(settings) % 2**32,
+        "settings": seeds.stable_hash(settings) % 2**32,
     }
     agreed = distribution.agreed(strategy, mine)
     if agreed["settings"] != mine["settings"]:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from beam_jobs.build_examples import job
-from configs import dr_binary, reference
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
+from tests.helpers import configs
 from tests.helpers.builds import SPEC, build, contents
 from tests.helpers.drawn import SHARED_DATA, draw, encode, eyepacs_like
 
@@ -100,13 +100,13 @@ def test_too_many_rejects_fail_after_the_list_is_written(copy, tmp_path):
     assert build(copy, tmp_path / "out", spec=forgiving).written == 38
 
 
-@pytest.mark.parametrize("config", [reference, dr_binary])
+@pytest.mark.parametrize("config", ["reference", "dr_binary"])
 def test_real_photographs_are_all_accounted_for_and_twins_kept_together(config, tmp_path):
     grading = SHARED_DATA / "idrid" / "grading"
     if not grading.is_dir():
         pytest.skip(f"no real photographs at {grading}")
     made = job.build(
-        tasks.from_config(config.get_config()).dataset,
+        tasks.from_config(configs.load(config)).dataset,
         image_dir=str(grading / "images"),
         labels=str(grading / "labels.csv"),
         output_dir=str(tmp_path),

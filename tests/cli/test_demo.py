@@ -19,16 +19,17 @@ from dr_tfx.dataset import manifest, records
 from tests.helpers.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
+OUTSIDE = Path(tempfile.gettempdir())  # A folder without configs/.
 PATIENTS = 24
 CONFIG = f"--config={ROOT / 'configs' / 'smoke.py'}"
 
 
-def run(command: str, *arguments: object) -> subprocess.CompletedProcess:
-    """The command in a process of its own, started outside the repository."""
+def run(command: str, *arguments: object, cwd: Path = OUTSIDE) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own, started outside the repository."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", COMMANDS[command], *map(str, arguments)],
-        cwd=tempfile.gettempdir(),
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
@@ -283,4 +284,10 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
         ("drtfx-compare", "dr_tfx.cli.compare"),  # It takes two runs.
         ("drtfx-demo", "beam_jobs.cli.demo"),
     }
-    assert demo.smoke_config().samefile(ROOT / "configs" / "smoke.py")
+
+
+def test_demo_without_a_config_says_where_to_run_it(tmp_path):
+    done = run("drtfx-demo", f"--output_dir={tmp_path / 'demo'}", cwd=tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "demo").exists()
+    assert f"configs/smoke.py does not exist in {tmp_path}" in done.stderr
+    assert "Run drtfx-demo in a clone of the repository, or pass --config." in done.stderr

@@ -19,7 +19,6 @@ from ml_collections import config_flags
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dr_tfx
-from configs import base
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
@@ -28,7 +27,7 @@ from dr_tfx.reports import pages
 from dr_tfx.reports.style import ReportFigure
 from dr_tfx.statistics import operating_points
 from dr_tfx.tasks.binary.summary import SCHEMA, notices, patients_known, summarise
-from tests.helpers import browsing, datasets
+from tests.helpers import browsing, configs, datasets
 from tests.helpers.drawn import draw, encode
 
 NAMES = ("normal", "abnormal")
@@ -527,7 +526,7 @@ def test_the_commands_say_every_setting_of_the_run(experiment):
     )
     holder = flags.FlagValues()
     assert train.pop(1) == "--config=configs/base.py"
-    config_flags.DEFINE_config_dict("config", base.get_config(), "", holder, sys_argv=train)
+    config_flags.DEFINE_config_dict("config", configs.load("base"), "", holder, sys_argv=train)
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "", holder)
     assert holder(train) == ["drtfx-train"]

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs import reference
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network, precision
-from tests.helpers import datasets
+from tests.helpers import configs, datasets
 
 
 def changed(**model):
@@ -23,7 +22,7 @@ def changed(**model):
 
 
 def reference_experiment():
-    config = reference.get_config()
+    config = configs.load("reference")
     config.model.weights = "none"
     return tasks.from_config(config)
 

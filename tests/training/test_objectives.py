@@ -19,7 +19,7 @@ from dr_tfx.config import specs
 from dr_tfx.models import bundles, precision
 from dr_tfx.tasks.binary import model as binary_model
 from dr_tfx.training import objectives, train
-from tests.helpers import datasets
+from tests.helpers import configs, datasets
 
 ROOT = Path(__file__).parents[2]
 HAS_ADDONS = find_spec("tensorflow_addons") is not None
@@ -489,9 +489,7 @@ def test_a_training_refused_by_a_class_leaves_its_folder_free(tmp_path):
 
 def test_a_config_file_can_name_classes_of_addons():
     """Through ConfigDict, JSON and back, as flags, bundles and config.json do."""
-    from configs import smoke
-
-    config = smoke.get_config()
+    config = configs.load("smoke")
     config.training.loss = ADDONS_TRAINING["loss"]
     config.training.arguments = {"SigmoidFocalCrossEntropy": {"alpha": 0.5}}
     experiment = tasks.from_config(config)

@@ -1,1 +1,0 @@
-"""One file a run: `get_config()` gives what `dr_tfx.config.specs` validates."""

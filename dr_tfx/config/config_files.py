@@ -1,0 +1,65 @@
+"""Config files: Python files whose `get_config()` returns the settings of a run.
+
+The files are loaded by their path alone. A config that starts from another one loads that file from
+its own folder by `load_beside`, and never imports it: the name `configs` may belong to anybody.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from dr_tfx.config import specs
+
+
+def to_config(experiment: specs.Experiment) -> ml_collections.ConfigDict:
+    """Return the settings of an experiment as a ConfigDict, to be changed by files and flags."""
+    settings = specs.to_dict(experiment)
+    return ml_collections.ConfigDict(_with_tuples(settings), allow_dotted_keys=False)
+
+
+def load(path: Path) -> ml_collections.ConfigDict:
+    """Return what `get_config()` of the file at this path returns.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      AttributeError: the file has no `get_config`.
+    """
+    spec = importlib.util.spec_from_file_location(f"config_file_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{path} is no Python file; expected a config such as smoke.py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def load_beside(file: str, name: str) -> ml_collections.ConfigDict:
+    """Return the config of another file in the same folder, to be changed.
+
+    Args:
+      file: `__file__` of the config that starts from the other one.
+      name: name of the other file, for example `eyepacs.py`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    path = Path(file).with_name(name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{file} starts from {path}, which does not exist. Copy {name} into the same folder, "
+            "or change the name in load_beside."
+        )
+    return load(path)
+
+
+def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn lists into tuples, which flags such as --config.model.hidden=(64,) can override."""
+    return {
+        key: _with_tuples(value)
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in settings.items()
+    }
