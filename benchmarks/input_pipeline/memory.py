@@ -75,7 +75,7 @@ def ours(folder: str, size: int, count: int, batches: int, train: bool) -> dict[
     """Read the shards in `folder`; return the memory of `import tensorflow` in MiB."""
     from dr_tfx.machine import resources
 
-    resources.tune_malloc()  # As drtfx-train does.
+    resources.tune_malloc()  # drtfx-train does the same.
     import tensorflow  # noqa: F401 - Its memory is the base.
 
     base = processes.of_tree(os.getpid()).total

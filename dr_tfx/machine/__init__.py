@@ -1,1 +1,1 @@
-"""What this machine has: cores, and memory with a ceiling."""
+"""The resources of this machine: cores, and memory with a ceiling."""

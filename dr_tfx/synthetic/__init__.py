@@ -1,1 +1,1 @@
-"""Drawn fundus photographs with known lesions, so that nobody's data is needed."""
+"""Drawn fundus photographs with known lesions, so that no patient's data is needed."""

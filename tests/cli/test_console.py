@@ -1,4 +1,4 @@
-"""What a command says of a command line that cannot be run: one line, and what to do."""
+"""A command line that cannot be run is answered by one line that says what to do."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ CONFIG = "--config=configs/dr_binary.py"
             [CONFIG, "--plan", "--label=x.csv"],
             "--labels must be given; --label=x.csv is no flag of this command: a typing error?",
         ),
-        ("synthesize", ["--output_dir=o", "--num_patients=few"], "--num_patients=few: "),
+        ("synthesize", ["--output_dir=o", "--num_patients=few"], "flag --num_patients=few: "),
         ("train", ["--nonsense=3"], "Unknown command line flag 'nonsense'."),
         ("train", [CONFIG, "--data_dir=d", "--workdir=w", "x"], "Unexpected arguments: x."),
         ("build-examples", [CONFIG, "--config.dataset.split.test=abc"], "split.test=abc: could"),
@@ -46,6 +46,12 @@ CONFIG = "--config=configs/dr_binary.py"
             "label_colum=grade: there is no setting 'label_colum'; did you mean 'label_column'?",
         ),
         ("train", [CONFIG, "--config.dataset.zzz=1"], "zzz=1: there is no setting 'zzz'."),
+        (
+            "train",
+            [CONFIG, "--noconfig.training.determinstic"],
+            "determinstic: there is no setting 'determinstic'; did you mean 'deterministic'?",
+        ),
+        ("train", [CONFIG, "--config.model=3"], "flag --config.model=3: Failed to parse '3'"),
         (
             "build-examples",
             ["--config=configs/binary.py", "--labels=x", "--plan"],
@@ -82,7 +88,7 @@ def test_a_build_prints_labels_in_their_order_and_twins_that_contradict_each_oth
             {"ids": ["n3", "n4"], "labels": [1, 1], "splits": ["train", "train"]},
         ),
     )
-    read = manifest.from_dict(json.loads(made.to_json()))  # As on a second run.
+    read = manifest.from_dict(json.loads(made.to_json()))  # A second run reads the manifest.
     printed = read.describe()
     assert printed == made.describe()
     header = printed.splitlines()[0]

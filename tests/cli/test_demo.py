@@ -1,4 +1,4 @@
-"""The whole line in small: every command as a user starts it, and whether their files agree."""
+"""Every command in small, as a user starts it, and the agreement of their files."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def succeed(command: str, *arguments: object) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """The folders of one pass through all commands, and what each printed."""
+    """The folders and the printed lines of one pass through all commands."""
 
     raw: Path
     data: Path
@@ -61,7 +61,7 @@ class Line:
     def predictions(self) -> pd.DataFrame:
         table = pd.read_csv(self.evaluation / "predictions.csv", dtype=str)
         scores = [column for column in table if column.startswith("score")]
-        # Python's float is exact, pandas' own need not be: a score may be the threshold itself.
+        # Python's float is exact and pandas' own need not be, and a score may be the threshold itself.
         exact = {column: table[column].map(float) for column in scores}
         return table.assign(**exact).astype({"stratum": int, "target": int})
 
@@ -251,7 +251,8 @@ def test_raw_photographs_score_as_their_examples(line):
     table = pd.read_csv(line.work / "predictions" / "predictions.csv")
     assert table["rejected"].isna().all()
     assert np.allclose(table["score"], wanted, rtol=0, atol=1e-4)
-    # By the printed score: one that lies at the threshold may fall on either side in another batch.
+    # Decisions follow the printed score: a score at the threshold may fall on either side of it in
+    # another batch.
     positive = table["score"] >= line.metrics()["selection"]["threshold"]
     assert table["decision"].tolist() == np.where(positive, "abnormal", "normal").tolist()
     for name, figure in zip(wanted.index, table["figure"], strict=True):

@@ -17,7 +17,7 @@ EYEPACS_GRADES = (25_810, 2_443, 5_292, 873, 708)
 
 
 def table(patients: int, *, labels: int = 5, seed: int = 0) -> pd.DataFrame:
-    """Two photographs a patient, the labels of both eyes related."""
+    """Return two photographs a patient, whose labels are related."""
     rng = np.random.default_rng(seed)
     weights = np.array([0.6, 0.1, 0.2, 0.06, 0.04])[:labels]
     left = rng.choice(labels, patients, p=weights / weights.sum())

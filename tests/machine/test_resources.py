@@ -33,7 +33,7 @@ def test_what_a_process_and_its_children_hold_is_counted():
     before, itself, child = map(float, printed.split())
     assert 0.005 < before < 0.2
     assert itself - before == pytest.approx(0.2, abs=0.01)
-    assert child - before == pytest.approx(0.3, abs=0.03)  # With Python's own memory.
+    assert child - before == pytest.approx(0.3, abs=0.03)  # Python's own memory adds some.
 
 
 def test_it_looks_once_a_second_and_keeps_the_peak(monkeypatch):

@@ -38,13 +38,13 @@ def _files(folder):
 
 
 def _components(mask):
-    """The number of separate spots in a mask, and their centres [spots, 2] (x, y)."""
+    """Return the number of separate spots in a mask, and their centres [spots, 2] (x, y)."""
     _, _, _, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return len(centres) - 1, centres[1:]
 
 
 def _disc_side(image):
-    """+1 if the brightest patch (the disc) lies right of the middle, else -1."""
+    """Return +1 if the brightest patch (the disc) lies right of the middle, else -1."""
     smooth = cv2.GaussianBlur(image[..., 1], (0, 0), image.shape[1] / 60)
     return 1 if smooth.max(axis=0).argmax() > image.shape[1] / 2 else -1
 

@@ -1,4 +1,4 @@
-"""What a contender is, what it is asked to do, and the examples that it writes."""
+"""The interface of a contender: its job, the examples to write, and the batches to give."""
 
 import dataclasses
 import importlib.util
@@ -20,7 +20,7 @@ counts as its own; then pairs of images, float32 (batch, size, size, 3), and cla
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Which examples a contender writes and reads, and how it reads them."""
+    """The examples that a contender writes, and the way in which it reads them."""
 
     folder: str  # Holds a folder for every storage format.
     count: int

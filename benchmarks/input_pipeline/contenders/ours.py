@@ -9,7 +9,7 @@ def read(job: Job) -> Batches:
     """Take the batches that `dr_tfx.training.train` gives to its step."""
     from dr_tfx.machine import resources
 
-    resources.tune_malloc()  # As drtfx-train does.
+    resources.tune_malloc()  # drtfx-train does the same.
     import tensorflow as tf
 
     from dr_tfx.dataset import manifest
