@@ -61,7 +61,7 @@ class Line:
     def predictions(self) -> pd.DataFrame:
         table = pd.read_csv(self.evaluation / "predictions.csv", dtype=str)
         scores = [column for column in table if column.startswith("score")]
-        # Python's float is exact and pandas' own need not be, and a score may be the threshold itself.
+        # A score may be the threshold itself. Python's float is exact, pandas' own need not be.
         exact = {column: table[column].map(float) for column in scores}
         return table.assign(**exact).astype({"stratum": int, "target": int})
 
