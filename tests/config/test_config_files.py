@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dr_tfx.config import config_files, specs
+from dr_tfx import tasks
+from dr_tfx.config import config_files
 from tests.helpers.configs import FOLDER
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +17,7 @@ CONFIGS = sorted(FOLDER.glob("*.py"))
 
 
 def test_the_config_of_an_experiment_has_its_settings_and_no_others():
-    config = config_files.to_config(specs.Experiment(training=specs.Training(epochs=7)))
+    config = config_files.to_config(tasks.from_config({"training": {"epochs": 7}}))
     assert config.training.epochs == 7
     assert config.model.dropout == (0.2,), "a flag can override tuples, not lists"
     with pytest.raises((AttributeError, KeyError)):
@@ -25,10 +26,10 @@ def test_the_config_of_an_experiment_has_its_settings_and_no_others():
 
 def test_a_config_starts_from_its_neighbour(tmp_path):
     (tmp_path / "first.py").write_text(
-        "from dr_tfx.config import config_files, specs\n"
+        "from dr_tfx import tasks\n"
+        "from dr_tfx.config import config_files\n"
         "def get_config():\n"
-        "    experiment = specs.Experiment(training=specs.Training(epochs=7))\n"
-        "    return config_files.to_config(experiment)\n"
+        "    return config_files.to_config(tasks.from_config({'training': {'epochs': 7}}))\n"
     )
     (tmp_path / "second.py").write_text(
         "from dr_tfx.config import config_files\n"
