@@ -2,7 +2,8 @@
 
     drtfx-demo --output_dir=DIR
 
-Time: 2 minutes of training on 1,000 photographs and two cores; validation AUC .929 (.864-.979).
+Time: a few minutes for 800 training photographs and two cores. Metric: validation AUC .97 (.969 to
+.977 with other seeds of photographs and training).
 """
 
 import ml_collections
