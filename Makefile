@@ -22,7 +22,7 @@ help:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	  "dr_tfx needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Try make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP_INSTALL) -e '.[dataflow,test]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[dataflow,train,test]'
 	@touch $@
 
 demo: .venv

@@ -12,13 +12,14 @@ _VERSION = re.search(
 if _VERSION is None:
     raise RuntimeError('dr_tfx/__init__.py has no line __version__ = "...".')
 
+# What building a data set needs, on this machine and on the workers of a cluster: no TensorFlow.
 # Lower bounds hold on both stacks that are tested: today's TensorFlow, and 2.15.1 with NumPy 1.26
 # (the last one that tensorflow-addons can be imported on).
 _REQUIRES = [
     "absl-py>=2.0",
     "apache-beam>=2.68",
-    "google-crc32c>=1.5",  # Beam's TFRecord framing; a plain `pip install apache-beam` lacks it.
-    "jinja2>=3.1",
+    "fsspec>=2024.2",
+    "google-crc32c>=1.5",  # The checksums of TFRecords.
     "matplotlib>=3.8",
     "ml_collections>=1.0",
     "numpy>=1.26",
@@ -29,19 +30,27 @@ _REQUIRES = [
     "psutil>=5.9",
     "pyarrow>=14.0",  # Beam brings it too.
     "scikit-learn>=1.4",
+    "tqdm>=4.66",
+]
+# What all commands after the build need besides.
+_TRAIN = [
+    "jinja2>=3.1",
     "scipy>=1.11",  # scikit-learn brings it too.
     "tensorboard>=2.15",
     "tensorflow>=2.15.1,<2.22",
-    "tqdm>=4.66",
 ]
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _DICOM = "pydicom>=3.0"
+_SETUPTOOLS = "setuptools>=70.1"  # The first that makes wheels by itself.
 _EXTRAS = {
+    "train": _TRAIN,
     "addons": [
+        *_TRAIN,
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
     ],
     "bench": [  # What benchmarks/ measures itself against.
+        *_TRAIN,
         "array_record>=0.8",
         "grain>=0.2.15",
         "mosaicml-streaming>=0.13",
@@ -49,12 +58,19 @@ _EXTRAS = {
         "webdataset>=1.0",
     ],
     "dask": [_DASK],
-    # Not among the tests' own: beside TensorFlow 2.15.1 pip does not find versions that fit.
-    "dataflow": ["apache-beam[gcp]"],  # --runner=DataflowRunner, and gs:// with any runner
+    # --runner=DataflowRunner, and gs:// with any runner. Not among the tests' own: beside
+    # TensorFlow 2.15.1 pip does not find versions that fit.
+    "dataflow": [
+        "apache-beam[gcp]",
+        "gcsfs>=2024.2",
+        _SETUPTOOLS,  # Packs this source tree for the workers.
+    ],
     "dicom": [_DICOM],
     "test": [
+        *_TRAIN,
         _DASK,
         _DICOM,
+        _SETUPTOOLS,
         "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",
         "mypy>=2.0,<3",
@@ -84,7 +100,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["dr_tfx", "dr_tfx.*", "beam_jobs", "beam_jobs.*", "configs"]),
+    # Not `configs`: its files are given by their path in a clone, and a package of this name would
+    # hide the `configs` of somebody else's project.
+    packages=find_packages(include=["dr_tfx", "dr_tfx.*", "beam_jobs", "beam_jobs.*"]),
     # An editable install then puts this folder itself on the path, where a folder dr_tfx/ in which
     # a command happens to be started (a clone's parent has one) cannot hide the package.
     package_dir={"": "."},

@@ -47,7 +47,7 @@ def copy(raw, tmp_path) -> Path:
 @pytest.fixture
 def bucket(monkeypatch) -> dict[str, bytes]:
     """The objects of `bucket://`, an object store in memory."""
-    from tests.helpers.places import Bucket  # And so Beam, which most tests can do without.
+    from tests.helpers.places import Bucket
 
     objects: dict[str, bytes] = {}
     monkeypatch.setattr(Bucket, "objects", objects)

@@ -1,4 +1,4 @@
-"""Accounts for every row of the CSV once the shards are written: rejects, pictures, manifest."""
+"""The account of every row of the CSV once the shards are written: rejects, sheets, manifest."""
 
 import concurrent.futures
 import functools
@@ -16,7 +16,7 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from beam_jobs.sources import folders
+from beam_jobs.sources import folders, refusals
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.storage import files
 
@@ -27,13 +27,13 @@ def finish(
     source: folders.Source,
     output_dir: str,
 ) -> manifest.Manifest:
-    """Accounts for every row and writes the manifest, last.
+    """Account for every row, and write the manifest last.
 
     Args:
-      plan: what was to be built.
-      shards: name -> split and label of every shard.
-      source: of the photographs.
-      output_dir: where the shards and their sidecars are.
+      plan: the plan of the build.
+      shards: name -> (split, label) of every shard.
+      source: the photographs.
+      output_dir: the folder of the shards and their sidecars.
 
     Raises:
       ValueError: a shard is not written, or too many rows were rejected.
@@ -69,7 +69,7 @@ def finish(
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
     files.write(posixpath.join(output_dir, folders.CONTACT_SHEET_FILE), sheet)
     _list_beside(plan, flagged, source, output_dir)
-    files.delete_temporary(output_dir)  # Of workers that were killed and replaced.
+    files.delete_temporary(output_dir)  # Workers that were killed and replaced leave some.
     files.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     destination.forget(output_dir)
     return result
@@ -78,10 +78,10 @@ def finish(
 def report_rejects(
     rejects: pd.DataFrame, plan: planning.Plan, output_dir: str, *, write: bool = True
 ) -> None:
-    """Writes rejects.csv, and fails if there are too many.
+    """Write rejects.csv, and fail if there are too many rejects.
 
     Raises:
-      ValueError: more than `max_reject_rate` of the rows, or all of them.
+      ValueError: more than `max_reject_rate` of the rows were rejected, or all of them.
     """
     path = posixpath.join(output_dir, destination.REJECTS_FILE)
     ordered = rejects.sort_values(["id", "reason"], kind="stable")
@@ -89,7 +89,7 @@ def report_rejects(
         files.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
     if too_many := planning.too_many(rejects, plan):
         listed = f" {path} lists all with the reason." if write else ""
-        # Only what is there of this build is another once its input was mended.
+        # A part of this build that exists will not fit the input any more once that is mended.
         is_begun = any(
             files.exists(file)
             for file in (
@@ -97,20 +97,21 @@ def report_rejects(
                 destination.in_progress(output_dir, destination.PLAN_FILE),
             )
         )
-        overwrite = " and pass --overwrite" if is_begun else ""
-        raise ValueError(
-            f"{too_many}.{listed} Mend them{overwrite}, or raise the limit and run the same "
-            "command again"
+        again = "Mend them and pass {overwrite}" if is_begun else "Mend them"
+        raise refusals.UnusableInput(
+            "{problem}.{listed} " + again + ", or raise the limit and run the same command again",
+            problem=too_many,
+            listed=listed,
         )
 
 
 def _read_sidecars(
     shards: dict[str, tuple[str, int]], output_dir: str
 ) -> tuple[dict[str, write_shard.Sidecar], "_Digests"]:
-    """The sidecar of every shard, and the digests that they held.
+    """Return the sidecar of every shard, and the digests that they held.
 
     Raises:
-      ValueError: a shard has none.
+      ValueError: a shard has no sidecar.
     """
     said = files.sizes(destination.in_progress(output_dir))
     missing = [
@@ -119,10 +120,13 @@ def _read_sidecars(
         if posixpath.basename(write_shard.sidecar_path(output_dir, shard)) not in said
     ]
     if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(shards)} shards are not written, {missing[0]} among them. Was "
-            "the job not waited for (--no_wait_until_finish, --template_location)? Once it has "
-            "ended, the same command again makes the data set of them"
+        raise refusals.UnusableInput(
+            "{missing} of {count} shards are not written, {first} among them. Was the job not "
+            "waited for (--no_wait_until_finish, --template_location)? Once it has ended, the same "
+            "command again makes the data set of them",
+            missing=len(missing),
+            count=len(shards),
+            first=missing[0],
         )
     sidecars, digests = {}, _Digests()
     read = functools.partial(write_shard.read_sidecar, output_dir)
@@ -139,7 +143,7 @@ def _written(
     rejects: pd.DataFrame,
     output_dir: str,
 ) -> pd.DataFrame:
-    """The rows of the plan that were written.
+    """Return the rows of the plan that were written.
 
     Raises:
       RuntimeError: a row was neither written nor rejected.
@@ -156,14 +160,14 @@ def _written(
 
 
 class _Digests:
-    """Ids and digests of all photographs, in some forty bytes each."""
+    """The ids and digests of all photographs, in some forty bytes each."""
 
     def __init__(self) -> None:
         self._ids: list[pa.Array] = []
         self._digests = [np.empty((0, 2), np.uint64)]
 
     def take(self, sidecar: write_shard.Sidecar) -> None:
-        """Moves them here from a sidecar."""
+        """Move the digests of a sidecar here."""
         if sidecar.digests:
             ids, digests = zip(*sidecar.digests, strict=True)
             self._ids.append(pa.array(ids, pa.large_string()))
@@ -172,13 +176,13 @@ class _Digests:
             sidecar.digests = []
 
     def table(self) -> tuple[pd.Series, np.ndarray]:
-        """Ids, and digests uint64 (ids, 2)."""
+        """Return ids, and digests uint64 (ids, 2)."""
         ids = pd.array(pa.chunked_array(self._ids, pa.large_string()), dtype=splits.TEXT)
         return pd.Series(ids), np.concatenate(self._digests)
 
 
 def _late_rejects(sidecars: dict[str, write_shard.Sidecar], source: folders.Source) -> pd.DataFrame:
-    """What the workers rejected: REJECT_COLUMNS."""
+    """Return the photographs that the workers rejected, with REJECT_COLUMNS."""
     rows = [
         (photograph, source.path(name), reason, detail)
         for sidecar in sidecars.values()
@@ -188,7 +192,7 @@ def _late_rejects(sidecars: dict[str, write_shard.Sidecar], source: folders.Sour
 
 
 def _flagged(sidecars: dict[str, write_shard.Sidecar]) -> pd.DataFrame:
-    """What the quality gate flagged: id, name, reason and whether it was kept or rejected."""
+    """Return what the quality gate flagged: id, name, reason and fate (kept or rejected)."""
     rows = [
         (photograph, name, f"ungradable:{why}", "kept")
         for sidecar in sidecars.values()
@@ -205,7 +209,7 @@ def _flagged(sidecars: dict[str, write_shard.Sidecar]) -> pd.DataFrame:
 def _shards(
     shards: dict[str, tuple[str, int]], sidecars: dict[str, write_shard.Sidecar]
 ) -> tuple[manifest.Shard, ...]:
-    """Those that are files: a shard without any record is none."""
+    """Return the shards that are files; a shard without any record is none."""
     return tuple(
         manifest.Shard(
             name=shard,
@@ -223,7 +227,7 @@ def _shards(
 def _list_beside(
     plan: planning.Plan, flagged: pd.DataFrame, source: folders.Source, output_dir: str
 ) -> None:
-    """Shows what the quality gate flagged and lists what has no row, where there is any."""
+    """Draw the photographs that the gate flagged and list those without a row, if there are any."""
     if len(flagged):
         gallery = contact_sheet.of_ungradable(flagged, source)
         files.write(posixpath.join(output_dir, folders.UNGRADABLE_FILE), gallery)

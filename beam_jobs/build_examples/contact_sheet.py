@@ -1,4 +1,4 @@
-"""Pictures of a data set for people: photographs before and after preprocessing, side by side."""
+"""Contact sheets of a data set: photographs before and after preprocessing, side by side."""
 
 import dataclasses
 import io
@@ -16,37 +16,36 @@ from dr_tfx.dataset import manifest, records
 from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
-SHOWN = 4  # Photographs of a label, or of a reason.
+SHOWN = 4  # Photographs a label.
 _CELL, _CAPTION, _HEAD, _EDGE, _GAP, _BETWEEN = 1.6, 0.26, 0.5, 0.2, 0.04, 0.2  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"
 _DPI = 110
-_THUMBNAIL = 176  # Pixels of a cell's side.
+_THUMBNAIL = 176  # Side of a cell in pixels.
 _LONGEST_CAPTION = 30  # Characters a picture.
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
-    """One photograph."""
+class SheetEntry:
+    """One photograph on a sheet."""
 
-    pictures: tuple[np.ndarray, ...]  # uint8 RGB, any size: before and, where there is one, after.
+    pictures: tuple[np.ndarray, ...]  # uint8 RGB, any size: before and, if there is one, after.
     caption: str
 
 
 def of_labels(
     made: manifest.Manifest, rows: pd.DataFrame, source: folders.Source, *, folder: str
 ) -> bytes:
-    """A PNG with a few photographs of every label and what the recipe made of them.
+    """Return a PNG with a few photographs of every label and what the recipe made of them.
 
-    Pictures that were prepared elsewhere are shown as they were given, once.
-
-    Shown are the first of a label's first shard, and of the next where that has too few: a fair
-    sample, as shards are dealt by a hash, and the same in every build.
+    Pictures that were prepared elsewhere are shown once, as they were given. The first photographs
+    of a label's first shard are shown, and of the next if that has too few. They are a fair sample,
+    because a hash decides which shard a photograph is in, and the same in every build.
 
     Args:
       made: the data set.
       rows: columns `id` and `name` (in the source).
-      source: of the photographs.
-      folder: where the shards are.
+      source: the photographs.
+      folder: the folder of the shards.
     """
     shown, as_given = [], made.prepared == manifest.ELSEWHERE
     for label, label_name in enumerate(made.dataset.label_names):
@@ -55,10 +54,10 @@ def of_labels(
             continue
         after = dict(islice(_pictures(folder, shards, made.dataset.recipe.size), SHOWN))
         if as_given:
-            items = [Item((picture,), i) for i, picture in after.items()]
+            items = [SheetEntry((picture,), i) for i, picture in after.items()]
         else:
             named = rows[rows["id"].isin(list(after))].set_index("id")["name"]
-            items = [Item((_before(source, named[i]), after[i]), i) for i in after]
+            items = [SheetEntry((_before(source, named[i]), after[i]), i) for i in after]
         shown.append((f"{label_name}   ({sum(shard.records for shard in shards):,})", items))
     recipe = made.dataset.recipe
     how = "as given" if as_given else f"before and after: {recipe.name}"
@@ -66,24 +65,24 @@ def of_labels(
 
 
 def of_ungradable(flagged: pd.DataFrame, source: folders.Source) -> bytes:
-    """A PNG with photographs that the quality gate flagged.
+    """Return a PNG with photographs that the quality gate flagged.
 
     Args:
       flagged: columns `id`, `name`, `reason` and `fate` (kept or rejected).
-      source: of the photographs.
+      source: the photographs.
     """
     shown = []
     for (reason, fate), rows in flagged.sort_values("id").groupby(["reason", "fate"]):
         items = [
-            Item((_before(source, name),), i)
+            SheetEntry((_before(source, name),), i)
             for i, name in rows[["id", "name"]].head(2 * SHOWN).itertuples(index=False)
         ]
         shown.append((f"{reason}, {fate}   ({len(rows):,})", items))
     return draw(shown, title="Flagged by the quality gate")
 
 
-def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
-    """A PNG with a line of text and its items in each row. Same input, same bytes."""
+def draw(rows: Iterable[tuple[str, Sequence[SheetEntry]]], *, title: str) -> bytes:
+    """Return a PNG with a line of text and its entries in each row. Same input, same bytes."""
     rows = list(rows)
     across = max((len(item.pictures) for _, items in rows for item in items), default=1)
     step = across * (_CELL + _GAP) - _GAP + _BETWEEN
@@ -106,7 +105,7 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
                 left, bottom = _EDGE + j * step + k * (_CELL + _GAP), top + _CAPTION + _CELL
                 box = (left / width, 1 - bottom / height, _CELL / width, _CELL / height)
                 axes = figure.add_axes(box, xticks=[], yticks=[])
-                axes.spines[:].set(color=_FAINT, linewidth=0.4)  # White ones are seen, too.
+                axes.spines[:].set(color=_FAINT, linewidth=0.4)  # It frames white pictures.
                 axes.imshow(picture, aspect="equal", interpolation="antialiased")
             caption = _short(item.caption, across * _LONGEST_CAPTION)
             write(_EDGE + j * step, top + _CAPTION + _CELL + 0.14, caption, 7, _FAINT)
@@ -118,7 +117,7 @@ def draw(rows: Iterable[tuple[str, Sequence[Item]]], *, title: str) -> bytes:
 def _pictures(
     folder: str, shards: Iterable[manifest.Shard], size: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Id and picture of the examples of shards, which are opened one by one as they are needed."""
+    """Yield id and picture of the examples of shards, which are opened one by one when needed."""
     for shard in shards:
         with files.open_file(posixpath.join(folder, shard.name)) as stream:
             yield from records.read_images(stream, size)
@@ -127,10 +126,10 @@ def _pictures(
 def _before(source: folders.Source, name: str) -> np.ndarray:
     try:
         return source.thumbnail(source.read(name), _THUMBNAIL)
-    except decoding.RejectedImage:  # Gone since its example was written: no reason to fail.
+    except decoding.RejectedImage:  # It is gone since its example was written: no reason to fail.
         return np.full((1, 1, 3), 128, np.uint8)
 
 
 def _short(text: str, longest: int) -> str:
-    """The end of a long text: names differ there."""
+    """Return the end of a long text, where names differ."""
     return text if len(text) <= longest else f"…{text[1 - longest :]}"

@@ -1,8 +1,8 @@
-"""The folder of a build: what is there, whether it may be gone on with, and what is left to do.
+"""The folder of a build: its check, its claim, and the shards in it that are still to be built.
 
-`_progress/` holds the job's state: `plan.json` what is being built, `rows.jsonl` the rows of every
-shard, and a sidecar for each finished shard, so that the same command again goes on with the
-others. `dataset.json` is written last: a folder without it is not a data set.
+`_progress/` holds the job's state: `plan.json` says what is being built, `rows.jsonl` lists the
+rows of every shard, and each finished shard has a sidecar, so that the same command again goes on
+with the others. `dataset.json` is written last: a folder without it is not a data set.
 """
 
 import concurrent.futures
@@ -18,15 +18,15 @@ from typing import Any
 import pandas as pd
 
 from beam_jobs.build_examples import planning, write_shard
-from beam_jobs.sources import folders
+from beam_jobs.sources import folders, refusals
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 REJECTS_FILE = "rejects.csv"
 UNLABELLED_FILE = "unlabelled.csv"
-PLAN_FILE = "plan.json"  # In the folder of the job's state.
-READERS = 16  # Threads that look at what workers left; they mostly wait.
+PLAN_FILE = "plan.json"  # It lies in the folder of the job's state.
+READERS = 16  # Threads that read the workers' files; they mostly wait.
 
 _LOG = logging.getLogger(__name__)
 _BESIDE = (
@@ -40,14 +40,17 @@ _INPUTS = {
     "inputs.photographs": "the photographs (names or sizes) are not the same",
     "inputs.contents": "the contents of the photographs are not the same",
 }
+_OF_UNFINISHED = re.compile(
+    rf".*(?:{re.escape(write_shard.LIVE_SUFFIX)}|{re.escape(write_shard.NO_SPACE_SUFFIX)})"
+)
 _SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
 
 
 def check_place(output_dir: str) -> None:
-    """Refuses a folder that cannot be made or written, before any work; an object store is trusted.
+    """Refuse a folder of a disk that cannot be made or written, before any work.
 
     Raises:
-      ValueError: it is a file or in one, or may not be written.
+      ValueError: the path is a file or lies in one, or the folder may not be written.
     """
     if files.is_remote(output_dir) or files.exists(f"{output_dir}/{manifest.FILE_NAME}"):
         return
@@ -60,34 +63,38 @@ def check_place(output_dir: str) -> None:
         else ""
     )
     if why:
-        raise ValueError(
-            f"--output_dir={output_dir} cannot be used: {why}. Expected a folder, which is made "
-            "if need be; choose another"
+        raise refusals.UnusableInput(
+            "{output_dir}={place} cannot be used: {why}. Expected a folder, which is made if need "
+            "be; choose another",
+            place=output_dir,
+            why=why,
         )
 
 
 def check_apart(output_dir: str, plan: planning.Plan, source: folders.Source) -> None:
-    """Refuses to write among the photographs.
+    """Refuse to write among the photographs.
 
     Raises:
-      ValueError: one of them lies in the very folder.
+      ValueError: one of them lies in the output folder itself.
     """
     folder, inside = f"{output_dir}/", source.path("")
     in_folder = f"{re.escape(folder.removeprefix(inside))}[^/]+"
     if folder.startswith(inside) and plan.rows["name"].str.fullmatch(in_folder).any():
-        raise ValueError(
-            f"--output_dir={output_dir} is the folder of the photographs; choose another, so that "
-            "what is built is not mixed with them"
+        raise refusals.UnusableInput(
+            "{output_dir}={place} is the folder of the photographs; choose another, so that what "
+            "is built is not mixed with them",
+            place=output_dir,
         )
 
 
 def finished(
     output_dir: str, plan: planning.Plan, source: folders.Source
 ) -> manifest.Manifest | None:
-    """The manifest of the data set, where it is there already.
+    """Return the manifest of the data set if it is finished, else None.
 
     Raises:
-      ValueError, FileNotFoundError: another one is, finished or not, or it is damaged.
+      ValueError: the folder holds another build, finished or not, or a damaged one.
+      FileNotFoundError: a finished data set lacks a shard.
     """
     last = posixpath.join(output_dir, manifest.FILE_NAME)
     for path in (last, in_progress(output_dir, PLAN_FILE)):
@@ -95,9 +102,11 @@ def finished(
             continue
         earlier, now = json.loads(files.read(path)), plan.contract()
         if earlier["fingerprint"] != now["fingerprint"]:
-            raise ValueError(
-                f"{output_dir} was built otherwise: {_differences(earlier, now)}. Choose another "
-                "--output_dir, or pass --overwrite to delete what is there and build anew"
+            raise refusals.UnusableInput(
+                "{place} was built otherwise: {differences}. Choose another {output_dir}, or pass "
+                "{overwrite} to delete what is there and build anew",
+                place=output_dir,
+                differences=_differences(earlier, now),
             )
     if not files.exists(last):
         return None
@@ -105,26 +114,28 @@ def finished(
         made = manifest.parse(
             files.read(last).decode(), sizes=files.sizes(output_dir), where=output_dir
         )
-    except (ValueError, FileNotFoundError) as error:
-        raise type(error)(f"{error} Pass --overwrite") from error
+    except FileNotFoundError as error:
+        raise refusals.MissingInput("{error} Pass {overwrite}", error=error) from error
+    except ValueError as error:
+        raise refusals.UnusableInput("{error} Pass {overwrite}", error=error) from error
     _check_unchanged(output_dir, plan, source)
     return made
 
 
 def claim(
     output_dir: str, plan: planning.Plan, source: folders.Source
-) -> tuple[list[write_shard.Task], dict[str, tuple[str, int]]]:
-    """Notes what is being built and tidies up.
+) -> tuple[list[write_shard.ShardTask], dict[str, tuple[str, int]]]:
+    """Note what is being built, and delete what does not belong to it.
 
     Returns:
-      The shards that are still to be built, and the split and label of every shard by its name.
+      The shards that are still to be built, and (split, label) of every shard by its name.
     """
     folder = in_progress(output_dir)
     if not files.exists(in_progress(output_dir, PLAN_FILE)):
         forget(output_dir)
     files.delete_temporary(output_dir)
     files.delete_temporary(folder)
-    files.delete_all(folder, re.compile(rf".*{re.escape(write_shard.LIVE_SUFFIX)}"))
+    files.delete_all(folder, _OF_UNFINISHED)
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
     files.write_text(in_progress(output_dir, PLAN_FILE), text)
     tasks, shards, offset = [], {}, 0
@@ -133,7 +144,7 @@ def claim(
         for name, rows in plan.shards():
             lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
             stream.write(lines)
-            tasks.append(write_shard.Task(name, offset, len(lines)))
+            tasks.append(write_shard.ShardTask(name, offset, len(lines)))
             shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
             built = files.modified(write_shard.sidecar_path(output_dir, name))
             if built and any(source.modified(photograph) > built for photograph in rows["name"]):
@@ -148,7 +159,7 @@ def claim(
 
 
 def delete(output_dir: str) -> None:
-    """Deletes what builds made, and nothing else. The manifest first, the claim last."""
+    """Delete what builds made, and nothing else. The manifest goes first, the claim last."""
     files.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
     files.delete_all(output_dir, _SHARD)
     for name in _BESIDE:
@@ -158,29 +169,31 @@ def delete(output_dir: str) -> None:
 
 
 def forget(output_dir: str) -> None:
-    """Deletes the job's state, the claim last: no sidecar may be taken for another build's."""
+    """Delete the job's state, the claim last: no sidecar may be taken for another build's."""
     files.delete_all(in_progress(output_dir), re.compile(rf"(?!{re.escape(PLAN_FILE)}$).*"))
     files.delete_folder(in_progress(output_dir))
 
 
 def in_progress(output_dir: str, name: str = "") -> str:
-    """The path of a file of the job's state, or of the folder of all."""
+    """Return the path of a file of the job's state, or of its folder."""
     return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
 
 
 def _check_unchanged(output_dir: str, plan: planning.Plan, source: folders.Source) -> None:
-    """Looks for photographs that were changed since without changing their size.
+    """Refuse a data set if a photograph was changed since without changing its size.
 
     Raises:
-      ValueError: one was.
+      ValueError: a photograph is newer than the manifest.
     """
     built = files.modified(posixpath.join(output_dir, manifest.FILE_NAME))
     for chunk in splits.chunks(plan.rows["name"]) if built else ():
         for name in chunk:
             if source.modified(name) > built:
-                raise ValueError(
-                    f"{source.path(name)} was changed after {output_dir} was built. Choose "
-                    "another --output_dir, or pass --overwrite to build anew"
+                raise refusals.UnusableInput(
+                    "{photograph} was changed after {place} was built. Choose another "
+                    "{output_dir}, or pass {overwrite} to build anew",
+                    photograph=source.path(name),
+                    place=output_dir,
                 )
 
 
@@ -194,7 +207,7 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _done(output_dir: str, source: folders.Source, changed: set[str]) -> set[str]:
-    """The shards that are finished and not `changed`; the sidecars of others are deleted."""
+    """Return the shards that are finished and not `changed`; delete the sidecars of the others."""
     written, said = files.sizes(output_dir), files.sizes(in_progress(output_dir))
     shards = [shard for name in said if (shard := write_shard.shard_of(name))]
 
@@ -202,7 +215,7 @@ def _done(output_dir: str, source: folders.Source, changed: set[str]) -> set[str
         sidecar = write_shard.read_sidecar(output_dir, shard)
         if shard in changed or written.get(shard, 0) != sidecar.bytes:
             return False
-        # What was rejected may have been mended since.
+        # A photograph that was rejected may have been mended since.
         return all(_digest(source, name) == digest for _, name, _, _, digest in sidecar.rejects)
 
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
@@ -219,6 +232,6 @@ def _digest(source: folders.Source, name: str) -> str:
         return ""
 
 
-def _rows(rows: pd.DataFrame) -> Iterator[write_shard.Row]:
+def _rows(rows: pd.DataFrame) -> Iterator[write_shard.PlannedExample]:
     columns = rows[["id", "name", "patient", "label"]]
-    return map(write_shard.Row._make, columns.itertuples(index=False, name=None))
+    return map(write_shard.PlannedExample._make, columns.itertuples(index=False, name=None))

@@ -1,14 +1,12 @@
-"""Raw photographs and a label CSV -> TFRecord shards and `dataset.json`, as an Apache Beam job.
+"""The Apache Beam job that makes TFRecord shards and `dataset.json` of photographs and a label CSV.
 
-The shard is the unit of work. Beam distributes the names of shards; one call of `WriteShard` reads,
-preprocesses and writes one shard. No image passes through a shuffle, which a local runner would
-keep in memory, and no byte depends on the runner or the number of workers.
+The shard is the unit of work. Beam distributes the names of shards, and one call of `WriteShard`
+reads, preprocesses and writes one shard. No image passes through a shuffle, which a local runner
+would keep in memory, and no byte depends on the runner or on the number of workers.
 """
 
 import contextlib
-import errno
 import logging
-import os
 import posixpath
 import signal
 import threading
@@ -36,19 +34,21 @@ def build(
     overwrite: bool = False,
     options: PipelineOptions | None = None,
 ) -> manifest.Manifest:
-    """Builds the data set, or resumes its build, and returns its manifest.
+    """Build the data set, or resume its build, and return its manifest.
 
     Args:
-      spec: what to make of the photographs.
-      image_dir: folder of the photographs. labels: CSV. Any file system that Beam knows.
-      output_dir: a folder or object store that every worker sees.
+      spec: the data set's settings.
+      image_dir: the photographs: a folder, a pattern, an archive or an array.
+      labels: the CSV of the labels. Both are on a disk or in an object store.
+      output_dir: a folder, of a disk or an object store, that every worker sees.
       overwrite: delete what an earlier build left in `output_dir`.
-      options: Beam's; `beam_flags.create` says which runner they mean. None: this process.
+      options: Beam's options, from which `beam_flags.create` makes the runner. None: this process.
 
     Raises:
-      FileNotFoundError: CSV or folder missing, or a finished data set lacks a shard.
-      ValueError: unusable input, too many rejects, or `output_dir` was built otherwise, cannot be
-        written, or holds the photographs.
+      FileNotFoundError: the CSV or the folder is missing, or a finished data set lacks a shard.
+      ValueError: the input is unusable, too many rows were rejected, or `output_dir` holds another
+        build, cannot be written, or holds the photographs. Most are `refusals.UnusableInput`.
+      OSError: no space is left, or a worker was killed.
     """
     options = options or PipelineOptions([])
     beam_flags.check_folders(options, image_dir=image_dir, output_dir=output_dir)
@@ -58,7 +58,7 @@ def build(
     source = find_source.open_photographs(image_dir, spec.recipe)
     plan = planning.make_plan(spec, labels=labels, source=source)
     destination.check_apart(output_dir, plan, source)
-    # Too many already? Then no work is done, and a data set that is there is left as it is.
+    # Too many rejects end the job here, and a data set that exists is left as it is.
     is_there = files.exists(posixpath.join(output_dir, manifest.FILE_NAME))
     accounting.report_rejects(plan.rejects, plan, output_dir, write=not is_there)
     if overwrite:
@@ -78,12 +78,12 @@ def build(
 
 
 def _run(
-    tasks: list[write_shard.Task],
+    tasks: list[write_shard.ShardTask],
     writer: write_shard.WriteShard,
     options: PipelineOptions,
     output_dir: str,
 ) -> None:
-    # Large shards first: local runners deal them out in turn, and none is left over at the end.
+    # Local runners deal shards out in turn; with the large ones first, none is late at the end.
     tasks = sorted(tasks, key=lambda task: -task.length)
     try:
         with (
@@ -96,8 +96,9 @@ def _run(
                 | "Distribute" >> beam.Reshuffle()
                 | "WriteShard" >> beam.ParDo(writer)
             )
-    except Exception as error:  # Beam wraps a worker's error in one of its own, as text.
-        if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+    except Exception as error:  # Runners give a worker's error as text, in an error of their own.
+        left = files.sizes(destination.in_progress(output_dir))
+        if any(name.endswith(write_shard.NO_SPACE_SUFFIX) for name in left):
             raise OSError(
                 f"no space left in {output_dir}: the shards that are finished are kept. Make room "
                 "and run the same command again"
@@ -106,18 +107,18 @@ def _run(
 
 
 class _WorkerDied(BaseException):
-    """Raised in the main thread. No Exception, so that Beam does not take it for its own."""
+    """A worker died. It is no Exception, so that Beam does not take it for one of its own."""
 
 
 @contextlib.contextmanager
 def _watch_workers() -> Iterator[None]:
-    """Ends the body when a worker process of this machine dies; Beam would wait for it for ever.
+    """End the body when a worker process of this machine dies, for which Beam would wait for ever.
 
-    Beam notices in a thread of its own, whose exception goes no further. A signal takes it to the
-    main thread: not SIGINT, which a shell lets the commands ignore that it starts with `&`.
+    Beam notices the death in a thread of its own, whose exception goes no further. A signal takes
+    it to the main thread. That is not SIGINT, which commands that a shell starts with `&` ignore.
 
     Raises:
-      OSError: one did.
+      OSError: a worker process died.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

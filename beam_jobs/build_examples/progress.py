@@ -1,4 +1,4 @@
-"""How far a job is, from what its workers leave in the folder: it works with every runner."""
+"""The progress bar of a job, which reads its workers' files and so works with every runner."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from beam_jobs.build_examples import write_shard
 from dr_tfx.storage import files
 
 _COLUMNS, _ROWS = 80, 24
-_POLL_SECONDS, _REMOTE_POLL_SECONDS = 0.2, 15.0  # A look into an object store costs money.
+_POLL_SECONDS, _REMOTE_POLL_SECONDS = 0.2, 15.0  # An object store is paid for each request.
 
 
 @contextlib.contextmanager
@@ -24,23 +24,24 @@ def bar(
     seconds: float,
     title: str | None = None,
 ) -> Iterator[None]:
-    """Shows photographs done, a second and the time left while the body runs.
+    """Show the photographs done, their rate and the time left, while the body runs.
 
     Args:
-      count: photographs done, and what else to show; what is done at the start is not speed.
+      count: returns the photographs done, and other counts to show by name. Photographs done
+        before the start do not count towards the rate.
       total: photographs of the whole job.
-      seconds: between two looks.
-      title: of the bar.
+      seconds: time between two calls of `count`.
+      title: words in front of the bar.
     """
     stop = threading.Event()
     with tqdm(total=total, desc=title, unit="photograph", disable=None, **_size()) as shown:
-        if shown.disable:  # Nobody looks.
+        if shown.disable:  # There is no terminal.
             yield
             return
         shown.initial = shown.n = count()[0]
 
         def poll() -> None:
-            with contextlib.suppress(OSError):  # The next look will do.
+            with contextlib.suppress(OSError):  # The next call may succeed.
                 done, beside = count()
                 shown.set_postfix(beside, refresh=False)
                 shown.update(max(0, done - shown.n))
@@ -60,7 +61,7 @@ def bar(
 
 
 def _size() -> dict[str, int]:
-    """A size where the terminal tells none, as in containers: tqdm would show nothing there."""
+    """Return a size for a terminal that reports none, as in containers: tqdm needs one."""
     with contextlib.suppress(OSError, ValueError):  # No terminal: there is no bar.
         if os.get_terminal_size(sys.stderr.fileno()).columns == 0:
             return {"ncols": _COLUMNS, "nrows": _ROWS}
@@ -68,21 +69,21 @@ def _size() -> dict[str, int]:
 
 
 def of_build(output_dir: str, *, total: int) -> contextlib.AbstractContextManager[None]:
-    """The bar of a build into this folder, which shows rejects too."""
+    """Return the bar of a build into this folder, which shows rejects too."""
     seconds = _REMOTE_POLL_SECONDS if files.is_remote(output_dir) else _POLL_SECONDS
     return bar(_Watched(output_dir).count, total=total, seconds=seconds)
 
 
 class _Watched:
-    """A folder in which shards are being written."""
+    """A folder into which shards are being written."""
 
     def __init__(self, output_dir: str):
         self._output_dir = output_dir
         self._folder = posixpath.join(output_dir, write_shard.PROGRESS)
-        self._finished: dict[str, tuple[int, int]] = {}  # Read once each.
+        self._finished: dict[str, tuple[int, int]] = {}  # Each sidecar is read once.
 
     def count(self) -> tuple[int, dict[str, int]]:
-        """Photographs done so far, and how many of them were rejected."""
+        """Return the photographs done so far, and how many of them were rejected."""
         running = [(0, 0)]
         for name in files.sizes(self._folder):
             if name.endswith(write_shard.LIVE_SUFFIX):

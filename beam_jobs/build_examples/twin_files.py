@@ -1,7 +1,6 @@
-"""Byte-identical files, which may not be parted by a split: who they are, and what is said of them.
+"""Byte-identical files, called twins, which no split may separate.
 
-They are called twins. Most often one photograph is there under two names, now and then with two
-labels.
+Most often they are one photograph under two names, now and then with two labels.
 """
 
 import collections
@@ -20,15 +19,15 @@ from dr_tfx.preprocessing import decoding
 
 _LOG = logging.getLogger(__name__)
 _READERS = 16  # Threads that read files to compare them; they mostly wait.
-_AHEAD = 1024  # Files that they are given at a time: a file that waits takes 1.5 kB.
-_MANY = 1000  # Files from which on reading them is worth a word.
+_AHEAD = 1024  # Files that are queued at a time; each takes 1.5 kB.
+_MANY = 1000  # More files than this take long enough to be announced.
 
 
 def find(found: pd.DataFrame, source: folders.Source) -> tuple[list[list[str]], str]:
-    """Groups of ids whose files are byte-identical, and a digest of all that was read.
+    """Return groups of ids whose files are byte-identical, and a digest of all that was read.
 
     Only files of equal size are read: a twentieth of some ten thousand photographs, but nearly all
-    of some million, or of an array.
+    of a million, or of an array.
     """
     candidates = found[(found["size"] > 0) & found["size"].duplicated(keep=False)]
     if len(candidates) > _MANY:
@@ -38,7 +37,7 @@ def find(found: pd.DataFrame, source: folders.Source) -> tuple[list[list[str]], 
         try:
             return hashlib.blake2b(source.read(name), digest_size=16).digest()
         except decoding.RejectedImage:
-            return bytes(16)  # Has no twin; the build will say why.
+            return bytes(16)  # Such a file has no twin, and the build will reject it.
 
     pieces = [np.empty((0, 2), np.uint64)]
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
@@ -51,7 +50,7 @@ def find(found: pd.DataFrame, source: folders.Source) -> tuple[list[list[str]], 
 
 
 def group(ids: pd.Series, digests: np.ndarray) -> list[list[str]]:
-    """Groups of ids with equal digests, uint64 (ids, 2), of which zeros are none."""
+    """Return groups of ids with equal digests, uint64 (ids, 2). A digest of zeros has no equal."""
     again = pd.DataFrame(digests).duplicated(keep=False).to_numpy() & digests.any(axis=1)
     same: dict[bytes, list[str]] = collections.defaultdict(list)
     for digest, photograph in zip(digests[again], ids[again], strict=True):
@@ -60,7 +59,7 @@ def group(ids: pd.Series, digests: np.ndarray) -> list[list[str]]:
 
 
 def describe(found: pd.DataFrame, twins: Sequence[Sequence[str]]) -> tuple[dict[str, Any], ...]:
-    """Ids, labels and splits of every group, as the manifest has them."""
+    """Return ids, labels and splits of every group, as the manifest has them."""
     is_twin = found["id"].isin([i for ids in twins for i in ids])
     by_id = found[is_twin].set_index("id")
     return tuple(
@@ -74,7 +73,7 @@ def describe(found: pd.DataFrame, twins: Sequence[Sequence[str]]) -> tuple[dict[
 
 
 def warn(twins: Iterable[dict[str, Any]]) -> None:
-    """Names byte-identical files that contradict each other or are on both sides of a split."""
+    """Log the twins that have different labels or are in different splits."""
     for twin in twins:
         if len(set(twin["labels"])) > 1:
             _LOG.warning("byte-identical files %(ids)s have different labels %(labels)s", twin)

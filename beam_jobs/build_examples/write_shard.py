@@ -1,7 +1,7 @@
-"""One shard: reads, preprocesses and writes its photographs. All that a worker has to import.
+"""The work on one shard: its photographs are read, preprocessed and written. Workers import this.
 
-A task is a name and a range of bytes in the job's list of rows, so that a pipeline of ten million
-photographs is still a small message, and no image passes through a shuffle.
+A shard's task is a name and a range of bytes in the job's list of rows, so that a pipeline of ten
+million photographs is still a small message, and no image passes through a shuffle.
 """
 
 import atexit
@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import gc
 import hashlib
 import json
@@ -29,59 +30,72 @@ from dr_tfx.storage import files
 
 PROGRESS = "_progress"
 ROWS_FILE = "rows.jsonl"
-LIVE_SUFFIX = ".live"  # How far an unfinished shard is: examples and rejects so far.
-_SIDECAR_SUFFIX = ".shard.json"  # What a finished shard holds.
+LIVE_SUFFIX = ".live"  # Examples and rejects so far of an unfinished shard.
+NO_SPACE_SUFFIX = ".no-space"  # An empty file: the disk was too full for the shard.
+_SIDECAR_SUFFIX = ".shard.json"  # The contents of a finished shard.
 
 
-class Row(NamedTuple):
+class PlannedExample(NamedTuple):
     """A row of the CSV that becomes an example."""
 
     id: str
-    name: str  # Of the photograph, in its source.
+    name: str  # The photograph's, in its source.
     patient: str
     label: int
 
 
-class Task(NamedTuple):
+class ShardTask(NamedTuple):
     """A shard to be written."""
 
     shard: str
-    offset: int  # Of its first row in ROWS_FILE, in bytes.
+    offset: int  # Bytes before its first row in ROWS_FILE.
     length: int
 
 
 class WriteShard(beam.DoFn):
-    """Writes one shard, then its sidecar; yields the shard's name."""
+    """Writes one shard and then its sidecar, and yields the shard's name."""
 
     def __init__(
         self, spec: specs.DatasetSpec, source: folders.Source, output_dir: str, *, threads: int
     ):
-        """A writer.
+        """Make a writer.
 
         Args:
           spec: the data set's settings.
-          source: of the photographs.
-          output_dir: where shards go; every worker sees it.
+          source: the photographs.
+          output_dir: the folder of the shards, which every worker sees.
           threads: photographs that one worker decodes at the same time.
         """
         self._spec, self._source, self._output_dir = spec, source, output_dir
         self._threads = threads
 
     def setup(self) -> None:
-        """Makes the process a worker, which ends at once and leaves parallelism to its threads."""
+        """Leave parallelism to this job's threads, and let the process end at once."""
         cv2.setNumThreads(1)
-        # `resources.end_quickly`, which a worker does not bring along: the local runner waits for
-        # one worker's end after the other's.
+        # The local runner waits for the end of one worker after the other.
         atexit.register(gc.freeze)
 
-    def process(self, task: Task) -> Iterator[str]:
-        """Reads, preprocesses and writes the rows of a shard, in their order.
+    def process(self, task: ShardTask) -> Iterator[str]:
+        """Read, preprocess and write the rows of a shard, in their order.
 
-        Dask tries again whatever a lost worker had finished: a shard with a sidecar is left alone.
+        Dask repeats what a lost worker had finished, so a shard with a sidecar is left alone.
+
+        Raises:
+          OSError: the shard cannot be written. If the disk is full, a file whose name ends in
+            NO_SPACE_SUFFIX says so to the driver, to which runners give an error as text only.
         """
-        if files.exists(sidecar_path(self._output_dir, task.shard)):
-            yield task.shard
-            return
+        if not files.exists(sidecar_path(self._output_dir, task.shard)):
+            try:
+                self._write(task)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    mark = posixpath.join(self._output_dir, PROGRESS, task.shard + NO_SPACE_SUFFIX)
+                    with contextlib.suppress(OSError):  # The driver then gives the runner's text.
+                        files.write(mark, b"")
+                raise
+        yield task.shard
+
+    def _write(self, task: ShardTask) -> None:
         path = posixpath.join(self._output_dir, task.shard)
         live = posixpath.join(self._output_dir, PROGRESS, task.shard + LIVE_SUFFIX)
         sidecar = Sidecar()
@@ -93,7 +107,7 @@ class WriteShard(beam.DoFn):
         ):
             writer = records.RecordWriter(stream)
             rows = self._rows(task)
-            # Twice the threads: one slow photograph then leaves no thread without work.
+            # With twice as many rows begun as threads, a slow photograph leaves no thread idle.
             for made in _in_order(pool, self._make, rows, ahead=2 * self._threads):
                 sidecar.add(made)
                 if made.example:
@@ -102,18 +116,17 @@ class WriteShard(beam.DoFn):
             if not sidecar.records:
                 raise _NothingToKeep
         if not sidecar.records:
-            files.delete(path)  # Of an earlier attempt.
+            files.delete(path)  # An earlier attempt may have left it.
         sidecar.bytes, sidecar.sha256 = writer.bytes, writer.sha256
         text = json.dumps(dataclasses.asdict(sidecar))
         files.write_text(sidecar_path(self._output_dir, task.shard), text)
-        yield task.shard
 
-    def _rows(self, task: Task) -> Iterator[Row]:
+    def _rows(self, task: ShardTask) -> Iterator[PlannedExample]:
         path = posixpath.join(self._output_dir, PROGRESS, ROWS_FILE)
         for line in files.read(path, offset=task.offset, length=task.length).splitlines():
-            yield Row(*json.loads(line))
+            yield PlannedExample(*json.loads(line))
 
-    def _make(self, row: Row) -> "_Made":
+    def _make(self, row: PlannedExample) -> "_Made":
         recipe = self._spec.recipe
         try:
             data = self._source.read(row.name)
@@ -132,20 +145,20 @@ class WriteShard(beam.DoFn):
                 records.LABEL_PREFIX + self._spec.label_column: row.label,
             }
         )
-        # A split by hash looks for byte-identical files when all is done, the others before.
+        # A split by hash looks for byte-identical files after the build, others look before it.
         digest = content_digest(data) if self._spec.split.method == "hash" else ""
         return _Made(row, digest, example, picture.ungradable)
 
 
 class _NothingToKeep(Exception):
-    """All photographs of a shard were rejected: there is to be no file."""
+    """All photographs of a shard were rejected, so that no file is to be made."""
 
 
 @dataclasses.dataclass
 class _Made:
-    """What became of one photograph."""
+    """The outcome of one photograph."""
 
-    row: Row
+    row: PlannedExample
     digest: str = ""
     example: bytes = b""
     ungradable: str = ""
@@ -154,20 +167,20 @@ class _Made:
 
 @dataclasses.dataclass
 class Sidecar:
-    """What a finished shard holds, as a JSON file beside it."""
+    """The contents of a finished shard, kept as a JSON file beside it."""
 
     records: int = 0
     bytes: int = 0
     sha256: str = ""
-    # Id and digest of the records' photographs, where the split is by hash.
+    # (id, digest) of each record's photograph, if the split is by hash.
     digests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    # Id, name, reason, detail and digest of photographs that gave no example.
+    # (id, name, reason, detail, digest) of each photograph that gave no example.
     rejects: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
-    # Id, name and reason of photographs that were flagged and kept.
+    # (id, name, reason) of each photograph that was flagged and kept.
     ungradable: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
 
     def add(self, made: _Made) -> None:
-        """Accounts for one photograph, in Beam's counters too."""
+        """Account for one photograph, in Beam's counters too."""
         row, error = made.row, made.reject
         if error:
             self.rejects.append((row.id, row.name, error.reason, error.detail, made.digest))
@@ -183,33 +196,33 @@ class Sidecar:
 
 
 def content_digest(data: bytes) -> str:
-    """128 bits of a photograph's bytes: equal for byte-identical files."""
+    """Return a 128-bit hash of a photograph's bytes, in hexadecimal."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def read_sidecar(output_dir: str, shard: str) -> Sidecar:
-    """The sidecar of a finished shard."""
+    """Read the sidecar of a finished shard."""
     return Sidecar(**json.loads(files.read(sidecar_path(output_dir, shard))))
 
 
 def sidecar_path(output_dir: str, shard: str) -> str:
-    """The file that says what a finished shard holds."""
+    """Return the path of the sidecar of a shard."""
     return posixpath.join(output_dir, PROGRESS, shard + _SIDECAR_SUFFIX)
 
 
 def shard_of(name: str) -> str:
-    """The shard that a file in PROGRESS is the sidecar of; "" for other files."""
+    """Return the shard whose sidecar has this file name; "" for other files in PROGRESS."""
     return name.removesuffix(_SIDECAR_SUFFIX) if name.endswith(_SIDECAR_SUFFIX) else ""
 
 
 def _in_order(
     pool: concurrent.futures.Executor,
-    function: Callable[[Row], _Made],
-    rows: Iterable[Row],
+    function: Callable[[PlannedExample], _Made],
+    rows: Iterable[PlannedExample],
     *,
     ahead: int,
 ) -> Iterator[_Made]:
-    """What the function makes of every row, at most `ahead` of them begun and not yet given."""
+    """Yield the function's result for every row; at most `ahead` rows are begun and not yielded."""
     remaining = iter(rows)
     begun = collections.deque(pool.submit(function, row) for row in islice(remaining, ahead))
     while begun:

@@ -1,51 +1,57 @@
-r"""Makes a data set for training from a folder of photographs and a CSV of their labels.
+r"""Make a data set for training from a folder of photographs and a CSV of their labels.
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
         --labels=RAW/trainLabels.csv --output_dir=DATA
 
 The CSV needs a header; config.dataset says which columns name the photograph (with or without
-its extension) and its label (0, 1, ...). DATA receives TFRecord shards, contact_sheet.png (a few
-photographs before and after), rejects.csv (every row of the CSV that gave no example, with the
-reason), where there are any unlabelled.csv (photographs without a row) and ungradable.png (what the
-quality gate flagged), and, last, dataset.json. Stopped half-way? The same command again goes on
-where it was.
+its extension) and its label (0, 1, ...). DATA receives
 
-See what will be made, in a second and without reading a photograph:
+    *.tfrecord-*        the examples
+    contact_sheet.png   a few photographs before and after preprocessing
+    rejects.csv         every row of the CSV that gave no example, with the reason
+    unlabelled.csv      photographs without a row, if there are any
+    ungradable.png      photographs that the quality gate flagged, if there are any
+    dataset.json        the manifest, written last
+
+If the command is stopped half-way, the same command again goes on where it was.
+
+Print what would be made, in a second and without reading a photograph:
 
     drtfx-build-examples --config=configs/dr_binary.py --labels=RAW/trainLabels.csv --plan
 
-Other columns, another size (any setting of the config can be given so):
+Use other columns and another size; any setting of the config can be given like this:
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/images \
         --labels=RAW/grades.csv --output_dir=DATA_512 --config.dataset.recipe.size=512 \
         --config.dataset.image_column=id_code --config.dataset.label_column=diagnosis
 
-Photographs in many folders, in an archive left packed, or in arrays that were prepared before:
+Take photographs from many folders, from a packed archive, or from arrays prepared before:
 
     drtfx-build-examples ... --image_dir='RAW/*/*.jpeg'
     drtfx-build-examples ... --image_dir=train.zip
     drtfx-build-examples --config=configs/reference.py --npy_images=X_train.npy \
         --npy_labels=y_train.npy --output_dir=DATA
 
-The job uses all cores of this machine. Every flag that is not listed below is Apache Beam's; with
-these it uses four processes instead of threads:
+The job uses all cores of this machine. Every flag that is not listed below is one of Apache Beam's.
+With these, the job uses four processes instead of threads:
 
     drtfx-build-examples ... --direct_running_mode=multi_processing --direct_num_workers=4
 
-Use a cluster (`pip install 'dr_tfx[dask]'` on all its machines, which see DATA as this one does):
+Use a cluster, all of whose machines have `dr_tfx[dask]` and see DATA as this one does:
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
         --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
         --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
 
-Use Google's Dataflow (`pip install 'dr_tfx[dataflow]'` here; its machines get what they need):
+Use Google's Dataflow from a clone of the repository, with `pip install -e '.[dataflow]'`. Its
+machines install the same code and the same versions of whatever decides pixels:
 
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=gs://BUCKET/train \
         --labels=gs://BUCKET/trainLabels.csv --output_dir=gs://BUCKET/data \
         --runner=DataflowRunner --project=PROJECT --region=REGION \
         --temp_location=gs://BUCKET/temp
 
-The last line printed is the folder made.
+The last line printed is the folder that was made.
 """
 
 import json
@@ -63,14 +69,20 @@ from beam_jobs.sources import find_source
 from dr_tfx import tasks
 from dr_tfx.cli import console
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as those in configs/.")
-_IMAGE_DIR = flags.DEFINE_string(
-    "image_dir", None, "Photographs: a folder, a quoted pattern, or a .zip archive."
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A config file, such as those in configs/."
 )
-_LABELS = flags.DEFINE_string("labels", None, "CSV of the labels.")
-_NPY_IMAGES = flags.DEFINE_string("npy_images", None, "In place of --image_dir: an .npy array.")
-_NPY_LABELS = flags.DEFINE_string("npy_labels", None, "In place of --labels: an .npy array.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the data set.")
+_IMAGE_DIR = flags.DEFINE_string(
+    "image_dir", None, "The photographs: a folder, a quoted pattern, or a .zip archive."
+)
+_LABELS = flags.DEFINE_string("labels", None, "The CSV of the labels.")
+_NPY_IMAGES = flags.DEFINE_string(
+    "npy_images", None, "An .npy array of photographs, in place of --image_dir."
+)
+_NPY_LABELS = flags.DEFINE_string(
+    "npy_labels", None, "An .npy array of labels, in place of --labels."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The folder for the data set.")
 _PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Delete an earlier build in --output_dir, finished or not."
@@ -78,12 +90,12 @@ _OVERWRITE = flags.DEFINE_bool(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags to one call; prints a summary and, as the last line, the folder made."""
+    """Make the call that the flags describe; print a summary, and the folder as the last line."""
     place = _IMAGE_DIR.value or _NPY_IMAGES.value
     labels = _LABELS.value or _NPY_LABELS.value
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    # Where a worker fails on this machine, its error is raised here too.
+    # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         options = beam_flags.options(argv[1:])
@@ -122,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script."""
     console.run(main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags)
 
 

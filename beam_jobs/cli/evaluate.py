@@ -1,30 +1,32 @@
-r"""Evaluates a trained model, on a split of its data set or on photographs from elsewhere.
+r"""Evaluate a trained model on a split of its data set or on photographs from elsewhere.
 
     drtfx-evaluate --workdir=WORKDIR --data_dir=DATA_DIR --split=validation
     drtfx-evaluate --workdir=WORKDIR --data_dir=DATA_DIR --split=test
 
-WORKDIR is what training wrote, DATA_DIR what build_examples wrote. Run `validation` first: it
-chooses the thresholds above which a score counts as positive, fits the calibration, and stores both
-in WORKDIR. Every other split uses what is stored. Figures on `validation` are optimistic, since
-all that and the checkpoint were chosen there; believe those on `test`.
+WORKDIR is the folder that drtfx-train wrote, DATA_DIR the one that drtfx-build-examples wrote. Run
+`validation` first: it chooses the thresholds above which a score counts as positive, fits the
+calibration, and stores both in WORKDIR. Every other split uses what is stored. Figures on
+`validation` are optimistic, because the thresholds, the calibration and the checkpoint were chosen
+there; believe those on `test`.
 
-The operating points are settings of `evaluation`: accuracy, Youden's, one for each sensitivity in
-`min_sensitivity` and each specificity in `min_specificity`; `threshold_rule` says which decides.
+The settings `evaluation` of the config name the operating points: best accuracy, Youden's, one for
+each sensitivity in `min_sensitivity` and each specificity in `min_specificity`. `threshold_rule`
+names the one that decides.
 
-Raw photographs of another clinic or camera, with a CSV of their labels:
+Evaluate raw photographs of another clinic or camera, with a CSV of their labels:
 
     drtfx-evaluate --workdir=WORKDIR --external_dir=PHOTOS --labels=PHOTOS/labels.csv \
         --name=clinic_b --data_dir=DATA_DIR
 
-They are prepared as the model's own were, and its threshold is used as it is. PHOTOS is a folder, a
-quoted pattern such as 'PHOTOS/*/*.jpeg', or a .zip archive; the CSV has the columns of the model's
-own, unless --image_column and --label_column name others, and labels of the same meaning. Every row
-is scored or listed in WORKDIR/evaluation/clinic_b/data/rejects.csv with the reason. With --data_dir
-(optional here, the model's own data set) photographs and patients that are in both are found and
-named.
+They are prepared as the model's own were, and its threshold is used unchanged. PHOTOS is a folder,
+a quoted pattern such as 'PHOTOS/*/*.jpeg', or a .zip archive. The CSV has the columns of the
+model's own, unless --image_column and --label_column name others, and labels of the same meaning.
+Every row is scored, or listed in WORKDIR/evaluation/clinic_b/data/rejects.csv with the reason.
+--data_dir is optional here: with the model's own data set, photographs and patients that are in
+both are found and named.
 
-Results go to WORKDIR/evaluation/<split or name>/: report.html (open it in any browser, it needs no
-network), metrics.json, predictions.csv (one row an image) and the figures as PNG. The last line
+Results go to WORKDIR/evaluation/<split or name>/: report.html, which any browser opens without a
+network, metrics.json, predictions.csv with one row per image, and the figures as PNG. The last line
 printed is the path of the report. Alarms, such as a model that always gives the same answer, are
 logged and stand at the top of the page.
 """
@@ -36,26 +38,41 @@ from pathlib import Path
 
 from absl import app, flags
 
+from beam_jobs.sources import refusals
 from dr_tfx.cli import console
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the model's data set.")
-_SPLIT = flags.DEFINE_string("split", "validation", "Split to evaluate; validation comes first.")
-_EXTERNAL_DIR = flags.DEFINE_string("external_dir", None, "Photographs from elsewhere.")
-_LABELS = flags.DEFINE_string("labels", None, "CSV of their labels.")
-_NAME = flags.DEFINE_string("name", "", "What to call them; else as their folder.")
-_IMAGE_COLUMN = flags.DEFINE_string("image_column", None, "Column of the file names, if another.")
-_LABEL_COLUMN = flags.DEFINE_string("label_column", None, "Column of the labels, if another.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder of the model's data set.")
+_SPLIT = flags.DEFINE_string(
+    "split", "validation", "The split to evaluate; validation comes first."
+)
+_EXTERNAL_DIR = flags.DEFINE_string(
+    "external_dir",
+    None,
+    "Photographs from elsewhere: a folder, a quoted pattern, or a .zip archive.",
+)
+_LABELS = flags.DEFINE_string("labels", None, "The CSV of their labels.")
+_NAME = flags.DEFINE_string(
+    "name", "", "Their name in the report; the default is that of their folder."
+)
+_IMAGE_COLUMN = flags.DEFINE_string(
+    "image_column", None, "The column of the file names, if it is another."
+)
+_LABEL_COLUMN = flags.DEFINE_string(
+    "label_column", None, "The column of the labels, if it is another."
+)
 _PATIENT_PATTERN = flags.DEFINE_string(
-    "patient_pattern", None, "Regex, its first group the patient, if another; '': not known."
+    "patient_pattern",
+    None,
+    "A regex whose first group is the patient, if it is another; '': patients are not known.",
 )
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Prepare other photographs in the place of those of the same name."
+    "overwrite", False, "Prepare these photographs in the place of others of the same name."
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags to one call; prints the path of the report as the last line."""
+    """Make the call that the flags describe; print the path of the report as the last line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     is_external = _EXTERNAL_DIR.value or _LABELS.value
@@ -70,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _split() -> Path:
-    from dr_tfx.evaluation import evaluate  # Here, so that --help does not wait for TensorFlow.
+    from dr_tfx.evaluation import evaluate  # Not above: --help need not wait for TensorFlow.
 
     return evaluate.evaluate(
         workdir=Path(_WORKDIR.value), data_dir=Path(_DATA_DIR.value), split=_SPLIT.value
@@ -82,7 +99,7 @@ def _external() -> Path:
 
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    photographs = evaluate_external.Photographs(
+    photographs = evaluate_external.ExternalPhotographs(
         external_dir=_EXTERNAL_DIR.value,
         labels=_LABELS.value,
         name=_NAME.value,
@@ -90,16 +107,19 @@ def _external() -> Path:
         label_column=_LABEL_COLUMN.value,
         patient_pattern=_PATIENT_PATTERN.value,
     )
-    return evaluate_external.run(
-        photographs,
-        workdir=Path(_WORKDIR.value),
-        data_dir=Path(_DATA_DIR.value) if _DATA_DIR.value else None,
-        overwrite=_OVERWRITE.value,
-    )
+    try:
+        return evaluate_external.run(
+            photographs,
+            workdir=Path(_WORKDIR.value),
+            data_dir=Path(_DATA_DIR.value) if _DATA_DIR.value else None,
+            overwrite=_OVERWRITE.value,
+        )
+    except refusals.UnusableInput as error:
+        sys.exit(f"error: {error.told(evaluate_external.FLAGS)}")
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script."""
     console.run(main, module=__name__, doc=__doc__)
 
 

@@ -1,1 +1,1 @@
-"""A trained model on photographs from elsewhere."""
+"""The evaluation of a trained model on photographs from elsewhere."""

@@ -1,7 +1,8 @@
-"""A trained bundle on raw photographs from elsewhere: built with its recipe, scored, judged.
+"""The evaluation of a trained bundle on raw photographs from elsewhere.
 
-Nothing is fitted: threshold, operating points and calibration are those of the model's validation
-split. So the report says what a change of camera, clinic or population does to them.
+They are built with the bundle's recipe and scored. Nothing is fitted: threshold, operating points
+and calibration are those of the model's validation split. So the report shows what a change of
+camera, clinic or population does to them.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.build_examples import job
+from beam_jobs.sources import refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery
@@ -19,40 +21,53 @@ from dr_tfx.models import bundles
 from dr_tfx.tasks.binary import summary
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.
-SPLIT = "test"  # What everything from elsewhere is in its data set; nobody is told so.
+SPLIT = "test"  # The split of everything from elsewhere, in its own data set; it is never named.
+FLAGS = refusals.BUILD_FLAGS | {
+    "image_dir": "--external_dir",
+    "output_dir": "--name",
+    "image_column": "--image_column",
+    "label_column": "--label_column",
+    "label_names": "dataset.label_names of the model",
+    "size": "dataset.recipe.size of the model",
+}
+"""Parameter of a build -> the flag of `drtfx-evaluate` for it, or the setting of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Photographs:
-    """Photographs and their labels; what is None is as in the model's own data set."""
+class ExternalPhotographs:
+    """Photographs and their labels. A None stands for the setting of the model's own data set."""
 
-    external_dir: str  # Or a pattern, or an archive, as for a build.
+    external_dir: str  # A folder, a pattern or an archive, as for a build.
     labels: str
-    name: str = ""  # Of the report; "": that of the folder.
+    name: str = ""  # The name of the report; "": that of the folder.
     image_column: str | None = None
     label_column: str | None = None
     patient_pattern: str | None = None
 
 
 def run(
-    photographs: Photographs, *, workdir: Path, data_dir: Path | None, overwrite: bool = False
+    photographs: ExternalPhotographs,
+    *,
+    workdir: Path,
+    data_dir: Path | None,
+    overwrite: bool = False,
 ) -> Path:
-    """Writes WORKDIR/evaluation/<name>/ and returns the path of its report.html.
+    """Write WORKDIR/evaluation/<name>/ and return the path of its report.html.
 
     The photographs are prepared in <name>/data. The same call again goes on where an interrupted
     one stopped, and prepares nothing twice.
 
     Args:
-      photographs: what to evaluate.
-      workdir: a trained bundle, evaluated on validation.
-      data_dir: the data set it was trained on, to look for photographs and patients that are in
-        both; None: not looked for, and the report says so.
-      overwrite: prepare other photographs in the place of those that an earlier call did.
+      photographs: the photographs to evaluate.
+      workdir: a trained bundle that was evaluated on validation.
+      data_dir: the data set it was trained on, to find photographs and patients that are in both.
+        None: they are not looked for, and the report says so.
+      overwrite: prepare other photographs in the place of those that an earlier call prepared.
 
     Raises:
-      FileNotFoundError: no bundle, photographs or labels.
+      FileNotFoundError: there is no bundle, or there are no photographs or labels.
       ValueError: nothing is fitted yet, the model was made of arrays, or the photographs cannot be
-        evaluated.
+        evaluated. A `refusals.UnusableInput` may be told with FLAGS.
     """
     bundle = bundles.load(workdir)
     name = _name(photographs)
@@ -67,7 +82,13 @@ def run(
         training = manifest.load(data_dir)
         manifest.check_same_contract(bundle.manifest, training, where=str(data_dir))
     folder = workdir / "evaluation" / name / DATA
-    data = _build(photographs, _spec(bundle, photographs, name), folder, overwrite=overwrite)
+    data = job.build(
+        _spec(bundle, photographs, name),
+        image_dir=photographs.external_dir,
+        labels=photographs.labels,
+        output_dir=str(folder),
+        overwrite=overwrite,
+    )
     shared = None
     if data_dir is not None and training is not None:
         here = leakage.examples(folder, data)
@@ -85,11 +106,11 @@ def run(
     )
 
 
-def _name(photographs: Photographs) -> str:
-    """Of the report's folder.
+def _name(photographs: ExternalPhotographs) -> str:
+    """Return the name of the report's folder.
 
     Raises:
-      ValueError: it cannot be one, or is that of a split.
+      ValueError: it cannot be the name of a folder, or is that of a split.
     """
     folder = photographs.external_dir.rstrip("/").removesuffix(".zip")
     name = photographs.name or posixpath.basename(folder)
@@ -105,39 +126,21 @@ def _name(photographs: Photographs) -> str:
     return name
 
 
-def _spec(bundle: bundles.Bundle, photographs: Photographs, name: str) -> specs.DatasetSpec:
-    """The model's own settings, but for what belongs to these photographs."""
+def _spec(bundle: bundles.Bundle, photographs: ExternalPhotographs, name: str) -> specs.DatasetSpec:
+    """Return the model's own settings, except those that belong to these photographs."""
     given = {
         key: value
         for key in ("image_column", "label_column", "patient_pattern")
         if (value := getattr(photographs, key)) is not None
     }
     split = specs.Split(method="external")
-    # However many are rejected: the report counts them, and says so where they are many.
+    # No number of rejects is too many: the report counts them, and many are an alarm.
     spec = dataclasses.replace(bundle.experiment.dataset, name=name, split=split, **given)
     return dataclasses.replace(spec, max_reject_rate=1.0)
 
 
-def _build(
-    photographs: Photographs, spec: specs.DatasetSpec, folder: Path, *, overwrite: bool
-) -> manifest.Manifest:
-    try:
-        return job.build(
-            spec,
-            image_dir=photographs.external_dir,
-            labels=photographs.labels,
-            output_dir=str(folder),
-            overwrite=overwrite,
-        )
-    except (ValueError, OSError) as error:  # In the words of this command.
-        text = re.sub(r"(--)?config\.dataset\.", "--", str(error))
-        for theirs, ours in (("--output_dir", "--name"), ("--image_dir", "--external_dir")):
-            text = text.replace(theirs, ours)
-        raise type(error)(text) from error
-
-
 def _elsewhere(
-    photographs: Photographs,
+    photographs: ExternalPhotographs,
     data: manifest.Manifest,
     bundle: bundles.Bundle,
     shared: dict[str, Any] | None,
@@ -183,13 +186,13 @@ def _elsewhere(
 
 def _commands(
     bundle: bundles.Bundle,
-    photographs: Photographs,
+    photographs: ExternalPhotographs,
     name: str,
     *,
     workdir: Path,
     data_dir: Path | None,
 ) -> list[list[str]]:
-    """What made the model, and what to type to get this report again."""
+    """Return the commands that made the model, and the one that makes this report again."""
     before = evaluate.commands(
         bundle.experiment,
         workdir=workdir,

@@ -1,1 +1,1 @@
-"""Apache Beam's runners and flags, and what Beam's own runners lack."""
+"""Apache Beam's flags, and runners that do what its own runners lack."""

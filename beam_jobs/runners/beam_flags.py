@@ -1,12 +1,12 @@
-"""Beam's share of a job's command line: which flags are Beam's, and which runner they mean.
+"""Beam's share of a job's command line: its flags and its runner.
 
-A job's binary hands all three to absl and Beam in turn:
+A job's binary gives the command line to absl and Beam in turn:
 
     def main(argv):
-        options = runners.options(argv[1:])  # What absl left over.
-        with beam.Pipeline(runner=runners.create(options), options=options) as pipeline: ...
+        options = beam_flags.options(argv[1:])  # The words that absl left over.
+        with beam.Pipeline(runner=beam_flags.create(options), options=options) as pipeline: ...
 
-    app.run(main, flags_parser=runners.known_flags)
+    app.run(main, flags_parser=beam_flags.known_flags)
 """
 
 import argparse
@@ -28,7 +28,7 @@ from dr_tfx.machine import resources
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _DASK = "beam_jobs.runners.dask_runner.DaskRunner"
 _DATAFLOW = "beam_jobs.runners.dataflow_runner.DataflowRunner"
-_CLASSES = {  # Where Beam's own short names mean something else, or nothing.
+_CLASSES = {  # Beam's own short names mean other classes, or none.
     "": _LOCAL,
     "direct": _LOCAL,
     "directrunner": _LOCAL,
@@ -40,20 +40,20 @@ _CLASSES = {  # Where Beam's own short names mean something else, or nothing.
 
 
 def known_flags(argv: Sequence[str]) -> list[str]:
-    """A `flags_parser` for `app.run`: parses the job's own flags and returns all other words."""
+    """Parse the job's own flags and return all other words; a `flags_parser` for `app.run`."""
     flags.FLAGS.set_gnu_getopt(True)  # `--runner Name --workdir=...`: read on after the `Name`.
     return flags.FLAGS(argv, known_only=True)
 
 
 def options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Beam's options from the words that the job's flags left over.
+    """Return Beam's options from the words that the job's flags left over.
 
     Raises:
       ValueError: a word that Beam does not know either, a value of the wrong type, or a runner
         that does not exist. Beam itself would only warn of a misspelt flag, and run without it.
     """
     result = PipelineOptions(list(beam_args))
-    create(result)  # A runner's flags, as --dask_client_address, are known once it is imported.
+    create(result)  # The import of a runner makes its flags known, such as --dask_client_address.
     parsers: list[argparse.ArgumentParser] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     parsers[0].exit_on_error = False
@@ -70,14 +70,14 @@ def options(beam_args: Sequence[str]) -> PipelineOptions:
 
 
 def create(options: PipelineOptions) -> PipelineRunner:
-    """The runner that `--runner` names; in this process where there is none or DirectRunner.
+    """Return the runner that `--runner` names; FnApiRunner for none and for DirectRunner.
 
-    Beam's own DirectRunner first tries Prism, for which it downloads a program; FnApiRunner needs
-    no network and uses several processes with `--direct_running_mode=multi_processing
+    Beam's own DirectRunner first tries Prism, for which it downloads a program. FnApiRunner needs
+    no network. It runs in this process, or in several with `--direct_running_mode=multi_processing
     --direct_num_workers=0` (0: one a core).
 
     Raises:
-      ValueError: no runner of that name, or its package is not installed.
+      ValueError: there is no runner of that name, or its package is not installed.
     """
     name = options.view_as(StandardOptions).runner or ""
     try:
@@ -90,14 +90,14 @@ def create(options: PipelineOptions) -> PipelineRunner:
 
 
 def check_folders(options: PipelineOptions, **folders: str) -> None:
-    """Refuses folders that no worker of the runner can see, before anything is paid for.
+    """Refuse folders that no worker of the runner can see, before anything is paid for.
 
     Args:
-      options: Beam's.
-      folders: by the name of their flag.
+      options: Beam's options.
+      folders: paths by the name of their flag.
 
     Raises:
-      ValueError: Dataflow's machines share no disk with this one, and a folder is on it.
+      ValueError: a folder is on this machine's disk, which Dataflow's machines do not see.
     """
     name = options.view_as(StandardOptions).runner or ""
     local = [f"--{flag}={path}" for flag, path in folders.items() if "://" not in path]
@@ -109,13 +109,13 @@ def check_folders(options: PipelineOptions, **folders: str) -> None:
 
 
 def check_dataflow(options: PipelineOptions, *paths: str) -> None:
-    """Refuses what Dataflow cannot do without, before anything asks Google for it.
+    """Refuse a job for Dataflow that lacks a flag or credentials, before it asks Google.
 
-    Beam would look for photographs first; without credentials, for a minute of warnings.
+    Otherwise the job would look for photographs first, and fail after a minute of warnings.
 
     Args:
-      options: Beam's. Those of another runner are not looked at.
-      paths: of the job, some of them in Google's object store.
+      options: Beam's options. Those of other runners are accepted.
+      paths: the paths of the job, some of them in Google's object store.
 
     Raises:
       ValueError: a flag is missing, or this machine has no credentials.
@@ -131,10 +131,10 @@ def check_dataflow(options: PipelineOptions, *paths: str) -> None:
     }
     if missing := ", ".join(f"--{flag}" for flag, value in given.items() if not value):
         raise ValueError(f"--runner={name} needs {missing} too; --help has a whole command")
-    # An emulator of the store asks nobody's credentials.
+    # An emulator of the store asks for no credentials.
     if not any(path.startswith("gs://") for path in paths) or "STORAGE_EMULATOR_HOST" in os.environ:
         return
-    import google.auth.exceptions  # Here: of the extra `dataflow`.
+    import google.auth.exceptions  # Not above: only the extra `dataflow` installs it.
 
     try:
         google.auth.default()
@@ -146,7 +146,7 @@ def check_dataflow(options: PipelineOptions, *paths: str) -> None:
 
 
 def threads_per_worker(options: PipelineOptions) -> int:
-    """How many threads a worker may use: on this machine, its share of the cores; else one.
+    """Return how many threads a worker may use: its share of this machine's cores, else one.
 
     A cluster's runner has as many workers on each machine as it is told to.
     """

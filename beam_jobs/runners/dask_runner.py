@@ -8,18 +8,18 @@ from apache_beam.runners.dask import dask_runner
 
 
 class DaskRunner(dask_runner.DaskRunner):
-    """Deals elements out singly, and leaves the cluster when the job ends."""
+    """A runner that deals elements out singly and leaves the cluster when the job ends."""
 
     def run_pipeline(
         self, pipeline: beam.Pipeline, options: PipelineOptions
     ) -> dask_runner.DaskRunnerResult:
-        """Starts the job.
+        """Start the job.
+
+        Unless a flag says otherwise, Beam puts 128 elements into one task of Dask, and a whole data
+        set would go to a single worker.
 
         Raises:
           OSError: the scheduler cannot be reached.
-
-        Beam puts 128 elements into one task of Dask where no flag says otherwise: a whole data set
-        would go to a single worker.
         """
         dask_options = options.view_as(dask_runner.DaskOptions)
         if not (dask_options.npartitions or dask_options.partition_size):
@@ -38,10 +38,10 @@ class DaskRunner(dask_runner.DaskRunner):
 
 class _Result(dask_runner.DaskRunnerResult):
     def wait_until_finish(self, duration: int | None = None) -> str:
-        """Waits for the job, then lets the cluster forget it.
+        """Wait for the job, then let the cluster forget it.
 
-        As long as the client is there, Dask works once more on what it knew only from a worker
-        that dies, be the job finished or failed: files would change after the job's end.
+        As long as the client exists, Dask repeats the work whose result it knew only from a worker
+        that dies, even after the job has ended: files would change after its end.
         """
         with contextlib.closing(self.client):
             return super().wait_until_finish(duration)

@@ -1,124 +1,72 @@
-"""Beam's DataflowRunner, with a package for its workers: what writes a shard, and no TensorFlow.
+"""Beam's DataflowRunner, whose workers install this very source tree, without any of its extras.
 
-Dataflow's machines know only what a job brings along. A `--setup_file` would bring all that dr_tfx
-requires, a gigabyte on every machine. The package made here holds the modules that a worker
-imports and requires what these do; what decides pixels, in the very version that this machine has.
-It is a wheel, because a worker that has to build a package downloads a build system first.
+Dataflow's machines know only what a job brings along. `setup.py` states what the build job
+requires, and TensorFlow is not part of it. Whatever decides pixels is installed on the workers in
+the very version that this machine has, and so is the client of the object store.
 """
 
-import base64
-import hashlib
 import importlib.metadata
 import tempfile
-import zipfile
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, SetupOptions
 from apache_beam.runners.dataflow import dataflow_runner
-from packaging.requirements import Requirement
+from apache_beam.runners.portability import stager
 
 import dr_tfx
 
-_FILES = (
-    "beam_jobs/__init__.py",
-    "beam_jobs/build_examples/__init__.py",
-    "beam_jobs/build_examples/write_shard.py",
-    "beam_jobs/sources/__init__.py",
-    "beam_jobs/sources/archives.py",
-    "beam_jobs/sources/arrays.py",
-    "beam_jobs/sources/folders.py",
-    "dr_tfx/__init__.py",
-    "dr_tfx/config/__init__.py",
-    "dr_tfx/config/specs.py",
-    "dr_tfx/dataset/__init__.py",
-    "dr_tfx/dataset/records.py",
-    "dr_tfx/preprocessing/__init__.py",
-    "dr_tfx/preprocessing/decoding.py",
-    "dr_tfx/preprocessing/dicom.py",
-    "dr_tfx/preprocessing/geometry.py",
-    "dr_tfx/preprocessing/photometry.py",
-    "dr_tfx/preprocessing/quality.py",
-    "dr_tfx/preprocessing/recipes.py",
-    "dr_tfx/storage/__init__.py",
-    "dr_tfx/storage/files.py",
-)
-_REQUIRED = ("google-crc32c", "pillow", "protobuf")
-_REQUIRED_EXACTLY = ("numpy", "opencv-python-headless")
+_EXACT = ("gcsfs", "numpy", "opencv-python-headless")
 
 
 class DataflowRunner(dataflow_runner.DataflowRunner):
-    """Brings the workers' package along. Beam checks the flags of a class of this very name."""
+    """Brings the source tree along. Beam checks the flags of a class of this very name."""
 
     def run_pipeline(
         self, pipeline: beam.Pipeline, options: PipelineOptions, pipeline_proto: None = None
     ) -> dataflow_runner.DataflowPipelineResult:
-        """Uploads all that workers need and starts the job."""
+        """Upload all that workers need and start the job.
+
+        Raises:
+          ValueError: dr_tfx was not installed from a clone, so that there is nothing to upload.
+        """
         setup, debug = options.view_as(SetupOptions), options.view_as(DebugOptions)
-        # Else Beam also pickles the driver's `__main__`, whose modules no worker has.
+        # Otherwise Beam also pickles the driver's `__main__`, whose modules no worker has.
         setup.save_main_session = False
         if debug.number_of_worker_harness_threads is None:
-            # One process a core runs already; Beam would have twelve threads in each, and so
-            # twelve shards and their photographs in its memory.
+            # One process a core runs already. Beam would have twelve threads in each of them, and
+            # so twelve shards and their photographs in its memory.
             debug.number_of_worker_harness_threads = 1
+        if setup.setup_file is None:
+            setup.setup_file = str(_setup_file())
+        if setup.requirements_cache is None:
+            # Otherwise Beam downloads every requirement here, to upload it for the workers.
+            setup.requirements_cache = stager.SKIP_REQUIREMENTS_CACHE
         with tempfile.TemporaryDirectory() as folder:
-            package = make_worker_package(Path(folder))
-            setup.extra_packages = [*(setup.extra_packages or []), str(package)]
+            requirements = Path(folder) / "requirements.txt"
+            requirements.write_text(_requirements(setup.requirements_file), encoding="utf-8")
+            setup.requirements_file = str(requirements)
             return super().run_pipeline(pipeline, options, pipeline_proto)
 
 
-def make_worker_package(folder: Path) -> Path:
-    """Writes a wheel of what a worker of the build job imports, and returns its path.
-
-    Its bytes depend on the code and the versions alone.
+def _setup_file() -> Path:
+    """Return the path of this source tree's setup.py.
 
     Raises:
-      ValueError: dr_tfx is not installed, so that nothing says what it requires.
+      ValueError: there is none.
     """
-    version, root = dr_tfx.__version__, Path(__file__).parents[2]
-    info = f"dr_tfx_worker-{version}.dist-info"
-    files = {name: (root / name).read_bytes() for name in _FILES}
-    files[f"{info}/METADATA"] = _lines(
-        "Metadata-Version: 2.1",
-        "Name: dr_tfx_worker",
-        f"Version: {version}",
-        *(f"Requires-Dist: {requirement}" for requirement in _requirements()),
-    )
-    files[f"{info}/WHEEL"] = _lines(
-        "Wheel-Version: 1.0", "Generator: dr_tfx", "Root-Is-Purelib: true", "Tag: py3-none-any"
-    )
-    record = [f"{name},{_digest(content)},{len(content)}" for name, content in files.items()]
-    files[f"{info}/RECORD"] = _lines(*record, f"{info}/RECORD,,")
-    path = folder / f"dr_tfx_worker-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        for name, content in files.items():
-            # The date of a ZipInfo is constant.
-            wheel.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    path = Path(dr_tfx.__file__).parents[1] / "setup.py"
+    if not path.is_file():
+        raise ValueError(
+            f"{path} does not exist: dr_tfx was not installed from a clone of its repository, "
+            "which --runner=DataflowRunner sends to the workers. Type pip install -e "
+            "'.[dataflow]' in a clone, or name a setup.py with --setup_file"
+        )
     return path
 
 
-def _requirements() -> list[str]:
-    """What a worker has to have besides Beam, which Dataflow's machines hold."""
-    try:
-        stated = importlib.metadata.requires("dr_tfx") or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ValueError(
-            "dr_tfx is not installed, and what its workers require is read from its installation: "
-            "pip install -e '.[dataflow]' in its folder"
-        ) from error
-    bounds = {
-        requirement.name: str(requirement)
-        for requirement in map(Requirement, stated)
-        if requirement.marker is None  # No extra's.
-    }
-    exact = [f"{name}=={importlib.metadata.version(name)}" for name in _REQUIRED_EXACTLY]
-    return [*(bounds[name] for name in _REQUIRED), *exact]
-
-
-def _lines(*lines: str) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _digest(content: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
-    return f"sha256={digest.decode().rstrip('=')}"
+def _requirements(given: str | None) -> str:
+    """Return the lines of a requirements file: those of the user's own, then exact versions."""
+    own = Path(given).read_text(encoding="utf-8").splitlines() if given else []
+    exact = [f"{name}=={importlib.metadata.version(name)}" for name in _EXACT]
+    return "".join(f"{line}\n" for line in [*own, *exact])

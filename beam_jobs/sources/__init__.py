@@ -1,1 +1,1 @@
-"""Where photographs come from: folders, patterns, archives and arrays."""
+"""Sources of photographs: folders, patterns, archives and arrays."""

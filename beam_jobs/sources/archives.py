@@ -1,4 +1,4 @@
-"""Photographs in .zip archives, which are read as they are: nothing is unpacked to a disk."""
+"""Photographs in .zip archives, which are read where they lie: nothing is unpacked to a disk."""
 
 import dataclasses
 import errno
@@ -13,13 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from beam_jobs.sources import folders
+from beam_jobs.sources import folders, refusals
 from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1  # A bit of a member's flags.
-# What zipfile raises of damaged archives, UnicodeDecodeError and NotImplementedError among them.
+# zipfile raises these for damaged archives; UnicodeDecodeError and NotImplementedError are some.
 _DAMAGED = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error)
 _OPENING = threading.Lock()
 
@@ -29,7 +29,7 @@ class Archive(folders.Source):
     """The photographs of a .zip archive, in whatever folders it has."""
 
     file: str
-    # Tells an archive that was opened again, maybe since replaced, from the one that is kept open.
+    # Distinguishes an archive that was opened anew, perhaps replaced, from the one still open.
     opened: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     def names(self) -> Iterator[tuple[str, int]]:
@@ -37,7 +37,7 @@ class Archive(folders.Source):
             yield member.filename, member.file_size
 
     def members(self) -> Iterator[zipfile.ZipInfo]:
-        """What the archive says of its photographs."""
+        """Yield the archive's own description of each of its photographs."""
         for member in self._open()[0].infolist():
             hidden = member.filename.startswith("__MACOSX/")
             if folders.is_photograph(member.filename) and not member.is_dir() and not hidden:
@@ -48,18 +48,18 @@ class Archive(folders.Source):
         try:
             member = archive.getinfo(name)
             folders.check_bytes(member.file_size)
-            with lock:  # Opening counts the readers of the file, which threads must not do at once.
+            with lock:  # zipfile counts the readers of a file when it opens one, without a lock.
                 stream = archive.open(member)
             try:
-                # Without a length, 2 GB may be inflated of a member that says to be small.
+                # Without a length, a member that claims to be small may inflate to 2 GB.
                 return stream.read(member.file_size + 1)
             finally:
                 with lock:
                     stream.close()
-        except decoding.RejectedImage:  # A ValueError too.
+        except decoding.RejectedImage:  # It is a ValueError, which is among those below.
             raise
         except (*_DAMAGED, zlib.error, KeyError, OSError) as error:
-            # No place in a file is EINVAL; another OSError may be the fault of the disk.
+            # EINVAL: a damaged offset lies outside the file. Others may be the disk's fault.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
             raise decoding.RejectedImage(
@@ -78,23 +78,30 @@ class Archive(folders.Source):
 
 
 def open_archive(file: str) -> Archive:
-    """The photographs of a .zip archive on a disk or wherever Beam can read.
+    """Return the photographs of a .zip archive on a disk or in an object store.
 
     Raises:
-      ValueError: it is damaged or encrypted, packed in another way, or holds no photograph.
+      ValueError: the archive is damaged or encrypted, is compressed by an unusual method, or holds
+        no photograph.
     """
     archive = Archive(file)
     try:
         members = list(archive.members())
     except _DAMAGED as error:
-        raise ValueError(
-            f"{file} is not a whole .zip archive: {error}. Was its download cut short? Fetch it "
-            f"again; `unzip -t {shlex.quote(file)}` tells whether it is whole"
+        raise refusals.UnusableInput(
+            "{file} is not a whole .zip archive: {error}. Was its download cut short? Fetch it "
+            "again; `unzip -t {quoted}` tells whether it is whole",
+            file=file,
+            error=error,
+            quoted=shlex.quote(file),
         ) from error
     if not members:
-        raise ValueError(
-            f"{file} holds no photographs ({', '.join(decoding.EXTENSIONS)}), only "
-            f"{_first_members(archive)}. An archive within an archive has to be unpacked"
+        raise refusals.UnusableInput(
+            "{file} holds no photographs ({known}), only {members}. An archive within an archive "
+            "has to be unpacked",
+            file=file,
+            known=", ".join(decoding.EXTENSIONS),
+            members=_first_members(archive),
         )
     for member in members:
         what = (
@@ -105,8 +112,11 @@ def open_archive(file: str) -> Archive:
             else ""
         )
         if what:
-            raise ValueError(
-                f"{file}: {member.filename} {what}. Unpack it and pass the folder as --image_dir"
+            raise refusals.UnusableInput(
+                "{file}: {member} {what}. Unpack it and pass the folder as {image_dir}",
+                file=file,
+                member=member.filename,
+                what=what,
             )
     return archive
 
@@ -118,8 +128,9 @@ def _first_members(archive: Archive) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _open_zip(file: str, opened: str, process: int) -> tuple[zipfile.ZipFile, threading.Lock]:
-    """The archive, open: once a process, for its table of contents may take long to read.
+    """Return the open archive and the lock for opening its members.
 
-    A forked process may not read with its parent's file position, so that it opens its own.
+    A process opens an archive once, because its table of contents may take long to read. A forked
+    process opens its own, because it must not share its parent's position in the file.
     """
     return zipfile.ZipFile(files.open_file(file)), threading.Lock()

@@ -1,4 +1,4 @@
-"""Photographs in an array of an .npy file, prepared already; and the file as an array."""
+"""Photographs in an array of an .npy file, which were prepared before."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from beam_jobs.sources import folders
+from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.storage import files
@@ -15,10 +15,10 @@ from dr_tfx.storage import files
 
 @dataclasses.dataclass(frozen=True)
 class Arrays(folders.Source):
-    """The photographs of one array in an .npy file: prepared already, so that no recipe is applied.
+    """The photographs of one array in an .npy file, to which no recipe is applied any more.
 
-    uint8, or floats from 0 to 1 that were made of uint8 by `x / 255`. Nothing but the photograph
-    that is wanted is read from the disk.
+    The array is uint8, or floats from 0 to 1 that were made of uint8 by `x / 255`. Only the
+    photograph that is wanted is read from the disk.
     """
 
     images_npy: str
@@ -31,11 +31,11 @@ class Arrays(folders.Source):
             yield self.name(row), size
 
     def count(self) -> int:
-        """How many photographs there are."""
+        """Return the number of photographs."""
         return len(self._array())
 
     def name(self, row: int) -> str:
-        """The name, which is the id too, of a row."""
+        """Return the name of the photograph in a row, which is its id too."""
         return f"{Path(self.images_npy).stem}-{row:07d}"
 
     def read(self, name: str) -> bytes:
@@ -45,7 +45,7 @@ class Arrays(folders.Source):
         return files.modified(self.images_npy)
 
     def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
-        """Return the photograph as uint8; no recipe is applied, and nothing is assessed."""
+        """Return the photograph as uint8. No recipe is applied, and its quality is not assessed."""
         return recipes.Picture(self._pixels(data))
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
@@ -57,7 +57,7 @@ class Arrays(folders.Source):
         if photograph.dtype == np.uint8:
             return photograph
         low, high = photograph.min(), photograph.max()
-        if not 0 <= low <= high <= 1:  # False for NaN.
+        if not 0 <= low <= high <= 1:  # This refuses NaN too.
             raise decoding.RejectedImage(
                 "unreadable", f"values from {low:g} to {high:g}; expected floats from 0 to 1"
             )
@@ -71,43 +71,50 @@ class Arrays(folders.Source):
 
 
 def open_arrays(images_npy: str, recipe: specs.Recipe) -> Arrays:
-    """The photographs of an .npy file on this machine's disks.
+    """Return the photographs of an .npy file on this machine's disks.
 
     Args:
       images_npy: path of an array (N, recipe.size, recipe.size, 3), uint8 or floats from 0 to 1.
-      recipe: only its size counts: the photographs are prepared already.
+      recipe: its size is what the photographs must have. Nothing else of it is used.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no such array.
+      ValueError: the file holds no such array.
     """
     array = load(images_npy, "--npy_images")
     expected = (recipe.size, recipe.size, 3)
     is_pictures = array.ndim == 4 and array.shape[3] == 3 and len(array) > 0
     if not is_pictures or not (array.dtype == np.uint8 or array.dtype.kind == "f"):
-        raise ValueError(
-            f"{images_npy} is an array {array.shape} of {array.dtype}; expected (photographs, "
-            "height, width, 3), RGB, of uint8 or of floats from 0 to 1"
+        raise refusals.UnusableInput(
+            "{file} is an array {shape} of {dtype}; expected (photographs, height, width, 3), "
+            "RGB, of uint8 or of floats from 0 to 1",
+            file=images_npy,
+            shape=array.shape,
+            dtype=array.dtype,
         )
     if array.shape[1:] != expected:
         height, width = array.shape[1:3]
-        fix = f"Pass --config.dataset.recipe.size={height}" if height == width else "Make it square"
-        raise ValueError(
-            f"{images_npy} holds photographs of {height}x{width} pixels; "
-            f"config.dataset.recipe.size is {recipe.size}. {fix}"
+        raise refusals.UnusableInput(
+            "{file} holds photographs of {height}x{width} pixels; the recipe's size is {size_now}. "
+            + ("Pass {size}={height}" if height == width else "Make it square"),
+            file=images_npy,
+            height=height,
+            width=width,
+            size_now=recipe.size,
         )
     return Arrays(files.absolute(images_npy))
 
 
 def load(path: str, flag: str) -> np.ndarray:
-    """The array of an .npy file, mapped and not read; never a pickle.
+    """Return the array of an .npy file, mapped into memory and not read. Pickles are refused.
 
     Args:
-      path: of the file. flag: that named it, for errors.
+      path: the file.
+      flag: the flag that named the file, for errors.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no array on a disk of this machine.
+      ValueError: the file is not on a disk of this machine, or holds no array.
     """
     if files.is_remote(path):
         raise ValueError(f"{path}: {flag} needs a file on a disk, which can be mapped. Copy it")
@@ -120,7 +127,7 @@ def load(path: str, flag: str) -> np.ndarray:
             f"{path} cannot be read as an .npy array: {error}. Write it with "
             "numpy.save(path, array), of numbers, whole"
         ) from error
-    if not isinstance(array, np.ndarray):  # An .npz archive.
+    if not isinstance(array, np.ndarray):  # numpy.load returns another type for .npz archives.
         raise ValueError(
             f"{path} holds several arrays ({', '.join(array.files)}); {flag} needs an .npy file of "
             "one. Write it with numpy.save"

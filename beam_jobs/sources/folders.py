@@ -1,7 +1,7 @@
-"""What a source of photographs is, and the plainest: files in folders of any file system.
+"""The interface of a source of photographs, and the sources that are files in folders.
 
-A source lists the names of photographs and reads one of them. It travels to the workers, so that it
-is small, can be pickled and imports little. `archives` and `arrays` have the others.
+A source lists the names of photographs and reads one of them. It travels to the workers, so it is
+small, can be pickled and imports little. `archives` and `arrays` have the other sources.
 """
 
 import abc
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, recipes
@@ -24,66 +23,68 @@ from dr_tfx.storage import files
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 UNGRADABLE_FILE = "ungradable.png"
-_OWN_PICTURES = {CONTACT_SHEET_FILE, UNGRADABLE_FILE}  # Of a data set, and no photographs.
+_OWN_PICTURES = {CONTACT_SHEET_FILE, UNGRADABLE_FILE}  # A build makes them: no photographs.
 PATTERN_CHARACTER = re.compile(r"[*?[]")
 
 
 class Source(abc.ABC):
     """A set of photographs, each under a name that is unique in it."""
 
-    is_prepared: ClassVar[bool] = False  # Already: `prepare` applies no recipe and no gate.
+    is_prepared: ClassVar[bool] = False  # True: `prepare` applies neither recipe nor gate.
 
     @abc.abstractmethod
     def names(self) -> Iterator[tuple[str, int]]:
-        """Name and size in bytes of every photograph, in any order."""
+        """Yield the name and the size in bytes of every photograph, in any order."""
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes:
-        """The bytes of one photograph: those of two are equal where the photographs are.
+        """Return the bytes of one photograph. Equal photographs have equal bytes.
 
         Raises:
-          RejectedImage: `unreadable`; it is gone, may not be read, or is damaged in its archive.
-            `too_large`: over decoding.MAX_BYTES, no more of which are read.
+          RejectedImage: `unreadable`: the photograph is gone, may not be read, or is damaged in
+            its archive. `too_large`: it has more than decoding.MAX_BYTES, and no more are read.
           OSError: anything else, which may be the fault of a disk or network and not of the file.
         """
 
     @abc.abstractmethod
     def path(self, name: str) -> str:
-        """Where a person finds it."""
+        """Return the place where a person finds the photograph."""
 
     def modified(self, name: str) -> float:
-        """When a photograph was last changed, in seconds since 1970; 0 where that is not known."""
+        """Return when a photograph was last changed, in seconds since 1970; 0 if unknown."""
         return files.modified(self.path(name))
 
     def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
-        """Return the photograph that `read` gave as an example holds it.
+        """Return a photograph as an example holds it, from the bytes that `read` returned.
 
         Raises:
-          RejectedImage: see `recipes.apply_recipe`.
+          RejectedImage: as `recipes.apply_recipe`.
         """
         return recipes.apply_recipe(data, recipe)
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
-        """Return the photograph that `read` gave as people see it, uint8 RGB (height, width, 3).
+        """Return a photograph as people see it, from what `read` returned: uint8 RGB (h, w, 3).
 
-        Its shorter side has at least `side` pixels, unless the photograph itself has fewer; where
-        the format allows, it has not many more.
+        Its shorter side has at least `side` pixels, unless the photograph itself has fewer. If the
+        format allows, it has not many more.
 
         Raises:
-          RejectedImage: see `recipes.show`.
+          RejectedImage: as `recipes.show`.
         """
         return recipes.show(data, at_least=side)
 
 
 @dataclasses.dataclass(frozen=True)
 class Folder(Source):
-    """The photographs of a folder, not of those below it; any file system that Beam knows."""
+    """The photographs of a folder of a disk or an object store, without those of its subfolders."""
 
     folder: str
 
     def names(self) -> Iterator[tuple[str, int]]:
         if files.is_remote(self.folder):
-            yield from _matches(f"{self.folder}/*", below=f"{self.folder}/")
+            for name, size in files.sizes(self.folder).items():
+                if is_photograph(name):
+                    yield name, size
         elif Path(self.folder).is_dir():
             with os.scandir(self.folder) as entries:
                 for entry in entries:
@@ -99,23 +100,25 @@ class Folder(Source):
 
 @dataclasses.dataclass(frozen=True)
 class Pattern(Source):
-    """The photographs that match a pattern, named by their path from its fixed folder on.
+    """The photographs that match a pattern, named by their path below its fixed folder.
 
-    On a disk, as a shell does: `*` stays within a folder, `**` is any number of folders, hidden
-    files do not match. In an object store as Beam does: there, `**/` is one folder at least.
+    The pattern is a shell's: `*` stays within a folder, `**` stands for any number of folders, and
+    hidden files do not match.
     """
 
     pattern: str
 
     @functools.cached_property
     def _fixed(self) -> str:
-        """The folder below which all matches are."""
+        """The folder below which all matches lie."""
         before, _, _ = PATTERN_CHARACTER.sub("\0", self.pattern).partition("\0")
         return before[: before.rindex("/") + 1]
 
     def names(self) -> Iterator[tuple[str, int]]:
         if files.is_remote(self.pattern):
-            yield from _matches(self.pattern, below=self._fixed)
+            for path, size in files.matches(self.pattern).items():
+                if is_photograph(path):
+                    yield path.removeprefix(self._fixed), size
             return
         for path in glob.iglob(self.pattern, recursive=True):
             if is_photograph(path) and Path(path).is_file():
@@ -128,16 +131,9 @@ class Pattern(Source):
         return self._fixed + name
 
 
-def _matches(pattern: str, *, below: str) -> Iterator[tuple[str, int]]:
-    (found,) = FileSystems.match([pattern])
-    for file in found.metadata_list:
-        if is_photograph(file.path):
-            yield file.path.removeprefix(below), file.size_in_bytes
-
-
 def _read(path: str) -> bytes:
     try:
-        # A read reserves all of its length: on a disk, no more than the file has.
+        # A read reserves memory for its whole length, so it must not exceed the file's size.
         size = decoding.MAX_BYTES if files.is_remote(path) else Path(path).stat().st_size
         data = files.read(path, length=min(size, decoding.MAX_BYTES) + 1)
     except (FileNotFoundError, PermissionError) as error:
@@ -147,19 +143,19 @@ def _read(path: str) -> bytes:
 
 
 def check_bytes(size: int) -> None:
-    """Refuses what is too large for a photograph.
+    """Refuse a file that is too large for a photograph.
 
     Raises:
-      RejectedImage: `too_large`; over decoding.MAX_BYTES.
+      RejectedImage: `too_large`: the file has more than decoding.MAX_BYTES.
     """
     if size > decoding.MAX_BYTES:
         raise decoding.RejectedImage("too_large", f"more than {decoding.MAX_BYTES} bytes")
 
 
 def is_photograph(name: str) -> bool:
-    """Whether a file's name is that of a photograph; not whether it is one."""
+    """Tell whether a file is a photograph, judged by its name alone."""
     base = posixpath.basename(name)
     if base in _OWN_PICTURES:
         return False
-    # macOS puts a file ._x.jpeg, which is none, beside x.jpeg.
+    # macOS puts a file ._x.jpeg beside x.jpeg, which is no photograph.
     return posixpath.splitext(base)[1].lower() in decoding.EXTENSIONS and not base.startswith(".")

@@ -10,6 +10,7 @@ from absl import app, flags
 
 from dr_tfx.machine import resources
 
+_OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
@@ -55,6 +56,13 @@ def run(
             main(argv)
         except app.UsageError as error:
             _refuse(str(error))
+        except ModuleNotFoundError as error:
+            if error.name not in _OF_TRAIN:
+                raise
+            sys.exit(
+                f"error: the module {error.name} is not installed: this command needs TensorFlow, "
+                "and what reports are made with. Type: pip install 'dr_tfx[train]'"
+            )
 
     try:
         app.run(checked_main, flags_parser=parse)

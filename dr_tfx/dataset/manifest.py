@@ -6,7 +6,6 @@ whatever reads data for that bundle compares the two first.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
+from dr_tfx.storage import files
 
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
@@ -258,13 +258,8 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: under a temporary name, flushed to disk, then renamed."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    """Write a file whole or not at all; see `files.create`."""
+    files.write_text(path, text)
 
 
 def _ordered(items: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:

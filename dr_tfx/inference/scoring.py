@@ -1,5 +1,6 @@
 """Scores of a split or of arrays, with test-time augmentation, in one streaming pass."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def predict_split(
     where = str(data_dir)
     if external:
         manifest.check_same_recipe(bundle.manifest, data, where=where)
+        # The label's column may have another name elsewhere, and so has its feature in the shards.
+        experiment = dataclasses.replace(bundle.experiment, dataset=data.dataset)
+        bundle = dataclasses.replace(bundle, experiment=experiment)
     else:
         manifest.check_same_contract(bundle.manifest, data, where=where)
     return stream(bundle, view_scorer(bundle), data_dir, data=data, split=split)

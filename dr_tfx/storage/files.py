@@ -1,10 +1,13 @@
-"""Files of a job's folder, on a disk or in an object store: each whole, or not there.
+"""Files of a job's folder, on a disk or in an object store, each of them whole or not there.
 
-A file is written under a temporary name, flushed to the disk and then renamed, so that neither a
-kill nor a full disk leaves something that looks finished. Paths are strings; what has a scheme
-(`gs://bucket/x`) goes through Beam's file systems.
+A file of a disk is written under a temporary name, flushed to the disk and then renamed, and an
+object of a store appears when its upload is completed, so that neither a kill nor a full disk
+leaves something that looks finished. Paths without a scheme go to the operating system. Paths with
+a scheme (`gs://bucket/x`) go through fsspec, which needs the package of that store: gcsfs for
+Google's, s3fs for Amazon's.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import posixpath
@@ -13,78 +16,97 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+import fsspec
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _LIVE_SECONDS = 0.2
-_AS_IT_IS = {"compression_type": CompressionTypes.UNCOMPRESSED}
+_DELETERS = 16  # Threads that delete objects; they mostly wait.
+_RANGE_NOT_SATISFIABLE = 416  # HTTP's answer to a request for bytes behind the end of an object.
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path belongs to an object store and not to a folder of this machine."""
+    """Tell whether a path belongs to an object store and not to a folder of this machine."""
     return "://" in path
 
 
 def absolute(path: str) -> str:
-    """The path as a worker that was started in another folder has to know it."""
+    """Return the path in the form that a worker which was started in another folder needs."""
     return path.rstrip("/") if is_remote(path) else str(Path(path).resolve())
 
 
 @contextlib.contextmanager
-def create(path: str) -> Iterator[BinaryIO]:
-    """A binary stream whose content is at `path` once the body has ended without an error.
+def create(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a binary stream whose content is at `path` once the body has ended without an error.
 
-    The folder is made if need be.
+    The folder is made if it is missing. After an error or a kill, `path` is what it was before.
     """
-    folder, name = posixpath.split(path)
-    # Unique, because a runner may try a task twice at the same time.
-    temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with FileSystems.create(temporary, **_AS_IT_IS) as stream:
-            yield stream
-            if not is_remote(path):
-                stream.flush()
-                os.fsync(stream.fileno())
-        FileSystems.rename([temporary], [path])
-    except BaseException:
-        with contextlib.suppress(OSError):  # Beam's errors are OSErrors too.
-            delete(temporary)
-        raise
+    place = os.fspath(path)
+    with _upload(place) if is_remote(place) else _replacement(place) as stream:
+        yield stream
 
 
-def write(path: str, data: bytes) -> None:
-    """Writes a file."""
+def write(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
     with create(path) as stream:
         stream.write(data)
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a UTF-8 file."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all, with the line ends that the text has."""
     write(path, text.encode())
 
 
 def read(path: str, *, offset: int = 0, length: int = -1) -> bytes:
-    """A file's bytes, or `length` of them from `offset` on."""
-    with open_file(path) as stream:
-        stream.seek(offset)
-        return stream.read(length) if length >= 0 else stream.read()
+    """Return the bytes of a file, or at most `length` of them from `offset` on.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if not is_remote(path):
+        with Path(path).open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+    with _errors(path):
+        store, key = _store(path)
+        try:
+            return store.cat_file(
+                key, start=offset or None, end=offset + length if length >= 0 else None
+            )
+        except Exception as error:
+            if getattr(error, "code", None) == _RANGE_NOT_SATISFIABLE:
+                return b""
+            raise
 
 
 def open_file(path: str) -> BinaryIO:
-    """A file for reading, with `seek`."""
-    return FileSystems.open(path, **_AS_IT_IS) if is_remote(path) else Path(path).open("rb")
+    """Open a file for reading; the stream has `seek`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if not is_remote(path):
+        return Path(path).open("rb")
+    with _errors(path):
+        store, key = _store(path)
+        return store.open(key, "rb")
 
 
 def exists(path: str) -> bool:
-    """Whether there is such a file; of folders, only those on a disk exist."""
-    return FileSystems.exists(path) if is_remote(path) else Path(path).exists()
+    """Tell whether there is such a file. A folder exists on a disk, but not in an object store."""
+    if not is_remote(path):
+        return Path(path).exists()
+    try:
+        with _errors(path):
+            store, key = _store(path)
+            return store.info(key)["type"] == "file"
+    except FileNotFoundError:
+        return False
 
 
 def modified(path: str) -> float:
-    """When a file of a disk was last changed, in seconds since 1970; 0 where it is not known."""
+    """Return when a file of a disk was last changed, in seconds since 1970; 0 if unknown."""
     try:
         return 0.0 if is_remote(path) else os.stat(path).st_mtime
     except OSError:
@@ -92,43 +114,65 @@ def modified(path: str) -> float:
 
 
 def sizes(folder: str) -> dict[str, int]:
-    """Name -> bytes of the files in a folder; none where there is no such folder."""
+    """Return name -> bytes of the files in a folder; an empty dict if there is no such folder."""
     if is_remote(folder):
-        (found,) = FileSystems.match([f"{folder}/*"])
-        return {posixpath.basename(file.path): file.size_in_bytes for file in found.metadata_list}
+        try:
+            with _errors(folder):
+                store, key = _store(folder)
+                found = store.ls(key, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            posixpath.basename(entry["name"]): int(entry["size"])
+            for entry in found
+            if entry["type"] == "file" and entry["name"].strip("/") != key.strip("/")
+        }
     if not Path(folder).is_dir():
         return {}
-    found = {}
+    by_name = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # Renamed or deleted by a worker just now.
+            with contextlib.suppress(FileNotFoundError):  # A worker renamed or deleted it just now.
                 if entry.is_file():
-                    found[entry.name] = entry.stat().st_size
-    return found
+                    by_name[entry.name] = entry.stat().st_size
+    return by_name
+
+
+def matches(pattern: str) -> dict[str, int]:
+    """Return path -> bytes of the objects of a store that match a pattern (`*`, `?`, `[`, `**`)."""
+    with _errors(pattern):
+        store, key = _store(pattern)
+        scheme = pattern.partition("://")[0]
+        return {
+            f"{scheme}://{name.lstrip('/')}": int(entry["size"])
+            for name, entry in store.glob(key, detail=True).items()
+            if entry["type"] == "file"
+        }
 
 
 def delete(*paths: str) -> None:
-    """Deletes files. Those of a disk may be gone already."""
-    if remote := [path for path in paths if is_remote(path)]:
-        FileSystems.delete(remote)
+    """Delete files. Some of them may be gone already."""
     for path in paths:
         if not is_remote(path):
             Path(path).unlink(missing_ok=True)
+    if remote := [path for path in paths if is_remote(path)]:
+        with concurrent.futures.ThreadPoolExecutor(_DELETERS) as pool:
+            list(pool.map(_delete_object, remote))
 
 
 def delete_all(folder: str, pattern: re.Pattern[str]) -> None:
-    """Deletes the files of a folder whose whole name matches."""
+    """Delete the files of a folder whose whole name matches."""
     names = [name for name in sizes(folder) if pattern.fullmatch(name)]
     delete(*(posixpath.join(folder, name) for name in names))
 
 
 def delete_temporary(folder: str) -> None:
-    """Deletes what a killed writer left."""
+    """Delete the unfinished files that a killed writer left in a folder."""
     delete_all(folder, _TEMPORARY)
 
 
 def delete_folder(folder: str) -> None:
-    """Deletes a folder and the files in it."""
+    """Delete a folder and the files in it."""
     delete_all(folder, re.compile(".*", re.DOTALL))
     if not is_remote(folder):
         with contextlib.suppress(FileNotFoundError):
@@ -136,10 +180,10 @@ def delete_folder(folder: str) -> None:
 
 
 class Live:
-    """A file of some counts, for whoever looks at the folder while a piece of work is being done.
+    """A file of some counts, to be read while a piece of work is being done.
 
-    It is gone when the work is over. In an object store, where every word costs money, there is
-    none.
+    The file is deleted when the work is over. In an object store, where every request costs money,
+    none is written.
     """
 
     def __init__(self, path: str):
@@ -150,7 +194,7 @@ class Live:
         return self
 
     def say(self, *counts: int) -> None:
-        """Writes the counts down, a few times a second at most."""
+        """Write the counts, a few times a second at most."""
         if self._silent or time.monotonic() < self._next:
             return
         Path(self._path).write_text(" ".join(map(str, counts)))
@@ -162,8 +206,83 @@ class Live:
 
 
 def read_live(path: str) -> list[int]:
-    """What a `Live` has said; nothing where it has not begun, or has just ended."""
+    """Return the counts of a `Live`; an empty list if it has not begun, or has just ended."""
     try:
         return [int(count) for count in read(path).split()]
     except (OSError, ValueError):
         return []
+
+
+@contextlib.contextmanager
+def _replacement(path: str) -> Iterator[BinaryIO]:
+    """Open a new file of a disk that takes the place of `path` at the end."""
+    folder, name = os.path.split(path)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    # The name is unique, because a runner may try a task twice at the same time.
+    temporary = Path(folder) / f".{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def _upload(path: str) -> Iterator[BinaryIO]:
+    """Open a new object, which is there once it is committed."""
+    with _errors(path):
+        store, key = _store(path)
+        stream = store.open(key, "wb", autocommit=False)
+    try:
+        yield stream
+        with _errors(path):
+            stream.close()
+            stream.commit()
+    except BaseException:
+        # The body's error is the one to report; a store drops an upload that nobody completes.
+        with contextlib.suppress(Exception):
+            stream.discard()
+        raise
+
+
+def _store(path: str) -> tuple[Any, str]:
+    """Return the file system of a path, and the path as that file system knows it.
+
+    Listings are never cached: workers write into the same folders.
+    """
+    return fsspec.core.url_to_fs(path, use_listings_cache=False)
+
+
+@contextlib.contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Turn the errors of a store's client into OSErrors that name the path.
+
+    Raises:
+      FileNotFoundError: the body found no such object or bucket.
+      OSError: any other error of the body; also a missing package.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(2, "No such object", path) from error
+    except ImportError as error:
+        scheme = path.partition("://")[0]
+        raise OSError(
+            f"{path}: {scheme}:// needs a package that is not installed: {error}. For gs:// type "
+            "pip install 'dr_tfx[dataflow]'"
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _delete_object(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError), _errors(path):
+        store, key = _store(path)
+        store.rm_file(key)

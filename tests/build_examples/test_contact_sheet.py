@@ -117,7 +117,7 @@ def test_large_photographs_are_not_decoded_in_full(tmp_path):
 
 
 def test_drawing_twice_gives_the_same_bytes():
-    item = contact_sheet.Item((draw(0), draw(1)), "a_very_long_name_of_a_photograph" * 3)
+    item = contact_sheet.SheetEntry((draw(0), draw(1)), "a_very_long_name_of_a_photograph" * 3)
     rows = [("normal & <b> $x$   (1)", [item] * 4), ("Überhaupt nichts", [])]
     first = contact_sheet.draw(rows, title="title")
     assert first == contact_sheet.draw(rows, title="title")

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from beam_jobs.external import evaluate_external
+from beam_jobs.sources import refusals
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest
@@ -74,7 +75,7 @@ def elsewhere(raw, tmp_path_factory):
 
 def photographs(folder, **changes):
     given = {"name": "clinic_b", "image_column": "file", "label_column": "grade", **changes}
-    return evaluate_external.Photographs(str(folder), str(folder / "grades.csv"), **given)
+    return evaluate_external.ExternalPhotographs(str(folder), str(folder / "grades.csv"), **given)
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +196,10 @@ def test_other_photographs_of_the_same_name_are_refused(page, elsewhere, workdir
     other = Path(shutil.copytree(elsewhere, tmp_path / "other"))
     with (other / "grades.csv").open("a") as stream:
         stream.write("new9.png,B,0\n")
-    with pytest.raises(ValueError, match="another --name, or pass --overwrite"):
+    with pytest.raises(refusals.UnusableInput) as refused:
         evaluate_external.run(photographs(other), workdir=workdir, data_dir=None)
+    told = refused.value.told(evaluate_external.FLAGS)
+    assert "another --name, or pass --overwrite" in told and "output_dir" not in told
 
 
 @pytest.mark.parametrize(
@@ -204,12 +207,29 @@ def test_other_photographs_of_the_same_name_are_refused(page, elsewhere, workdir
     [
         ({"name": "test"}, "--name=test is a split"),
         ({"name": "../x"}, "cannot be the name of a report"),
-        ({"name": "other", "label_column": "level"}, "no column 'level'.*Set --label_column to"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(elsewhere, workdir, changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_external.run(photographs(elsewhere, **changes), workdir=workdir, data_dir=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label_column": "level"}, "no column 'level'; .* Set --label_column to the right one$"),
+        ({"image_column": "name"}, "no column .name.; .* Set --image_column to the right one$"),
+        ({"labels": "none.csv"}, "^none.csv does not exist; --labels names the CSV"),
+        ({"external_dir": "none"}, "^none does not exist; --external_dir names a folder"),
     ],
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_flags(elsewhere, workdir, changes, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate_external.run(photographs(elsewhere, **changes), workdir=workdir, data_dir=None)
+    given = dataclasses.replace(photographs(elsewhere, name="other"), **changes)
+    with pytest.raises(refusals.UnusableInput) as refused:
+        evaluate_external.run(given, workdir=workdir, data_dir=None)
+    told = refused.value.told(evaluate_external.FLAGS)
+    assert re.search(message, told) and "config." not in told
+    assert isinstance(refused.value, FileNotFoundError) == ("does not exist" in told)
 
 
 def test_without_threshold_or_of_arrays_a_model_is_refused(workdir, elsewhere, tmp_path):

@@ -74,6 +74,7 @@ class Store:
 def running(folder: Path) -> Iterator[Store]:
     """An empty store; `folder` is an empty one."""
     reason = "needs pip install 'dr_tfx[dataflow,test]'"
+    pytest.importorskip("gcsfs", reason=reason)
     server = pytest.importorskip("gcp_storage_emulator.server", reason=reason)
     storage = pytest.importorskip("google.cloud.storage", reason=reason)
     from google.auth.credentials import AnonymousCredentials
@@ -94,6 +95,8 @@ def running(folder: Path) -> Iterator[Store]:
             "GCE_METADATA_HOST": metadata,
             "GCE_METADATA_IP": metadata,
             "CLOUDSDK_CONFIG": str(folder),  # Else it finds the person's own credentials.
+            # gcsfs would ask by gRPC what kind of bucket this is, which the emulator cannot answer.
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         }
         yield Store(environment, client.bucket(BUCKET))
     credentials.shutdown()

@@ -2,15 +2,15 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from apache_beam.io.filesystem import FileMetadata, FileSystem
+import fsspec
+from fsspec.spec import AbstractFileSystem
 
 
 def archive(raw: Path, path: Path, **kwargs) -> Path:
-    """The photographs of a folder as Kaggle packs them, with what a Mac adds."""
+    """Write the photographs of a folder as Kaggle packs them, with what a Mac adds."""
     with zipfile.ZipFile(path, "w", **kwargs) as packed:
         packed.mkdir("train")
         for photograph in sorted(raw.glob("*.jpeg")):
@@ -22,33 +22,55 @@ def archive(raw: Path, path: Path, **kwargs) -> Path:
     return path
 
 
-class Bucket(FileSystem):
+class Bucket(AbstractFileSystem):
     """An object store in memory: `bucket://...`."""
 
-    objects: ClassVar[dict[str, bytes]] = {}
+    protocol = "bucket"
+    objects: ClassVar[dict[str, bytes]] = {}  # By the whole path, with its scheme.
 
-    @classmethod
-    def scheme(cls) -> str:
-        return "bucket"
+    def ls(self, path, detail=True, **_):
+        folder = f"bucket://{self._strip_protocol(path)}/"
+        found = {}
+        for name, content in self.objects.items():
+            if name.startswith(folder):
+                child, deeper, _ = name.removeprefix(folder).partition("/")
+                kind = "directory" if deeper else "file"
+                key = self._strip_protocol(folder + child)
+                found[key] = {"name": key, "type": kind, "size": 0 if deeper else len(content)}
+            elif name == folder.rstrip("/"):
+                key = self._strip_protocol(path)
+                found[key] = {"name": key, "type": "file", "size": len(content)}
+        if not found:
+            raise FileNotFoundError(path)
+        return list(found.values()) if detail else list(found)
 
-    def has_dirs(self) -> bool:
-        return False
+    def rm_file(self, path):
+        if self.objects.pop(f"bucket://{path}", None) is None:
+            raise FileNotFoundError(path)
 
-    def _list(self, prefix: str) -> Iterator[FileMetadata]:
-        for path, content in self.objects.items():
-            if path.startswith(prefix):
-                yield FileMetadata(path, len(content))
+    def _open(self, path, mode="rb", autocommit=True, **_):
+        if mode == "wb":
+            return _Upload(f"bucket://{path}", self.objects)
+        if f"bucket://{path}" not in self.objects:
+            raise FileNotFoundError(path)
+        return io.BytesIO(self.objects[f"bucket://{path}"])
 
-    def open(self, path, *_, **__):
-        if path not in self.objects:
-            raise FileNotFoundError(2, "No such object", path)
-        return io.BytesIO(self.objects[path])
 
-    def exists(self, path):
-        return path in self.objects
+class _Upload(io.BytesIO):
+    """An object that is there once it is committed, as in a store that takes uploads in parts."""
 
-    def _refuse(self, *_, **__):
-        raise NotImplementedError
+    def __init__(self, name, objects):
+        super().__init__()
+        self._name, self._objects = name, objects
 
-    join = split = mkdirs = create = copy = rename = delete = _refuse
-    size = last_updated = metadata = checksum = _refuse
+    def close(self):
+        pass
+
+    def commit(self):
+        self._objects[self._name] = self.getvalue()
+
+    def discard(self):
+        self.truncate(0)
+
+
+fsspec.register_implementation("bucket", Bucket, clobber=True)

@@ -5,14 +5,19 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+import dr_tfx
 from tests.helpers import object_store
 
 pytest.importorskip("google.cloud.dataflow", reason="needs pip install 'dr_tfx[dataflow]'")
+pytest.importorskip("gcsfs", reason="needs pip install 'dr_tfx[dataflow]'")
+
+from beam_jobs.runners import dataflow_runner  # After the skips: it imports Google's client.
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [
@@ -90,23 +95,20 @@ def staged(inputs, store, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def package(staged) -> Path:
-    (wheel,) = staged.glob("*.whl")
-    return wheel
+def worker(staged, tmp_path_factory) -> Path:
+    """A folder of modules that holds what a worker is told to install, and Beam for Google's cloud.
 
-
-@pytest.fixture(scope="module")
-def worker(package, tmp_path_factory) -> Path:
-    """A folder of modules that holds the package, what it requires, and Beam for Google's cloud.
-
-    Nothing else: a requirement that the package does not state is missing here, as in Dataflow.
+    Nothing else: a requirement that is not stated is missing here, as in Dataflow.
     """
     folder = tmp_path_factory.mktemp("worker")
-    install = ["install", "-q", "--no-index", "--no-deps", f"--target={folder}", str(package)]
-    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
+    install = ["install", "-q", "--no-index", "--no-deps", "--no-build-isolation"]
+    source = [f"--target={folder}", str(staged / "workflow.tar.gz")]
+    subprocess.run([sys.executable, "-m", "pip", *install, *source], check=True)
     (own,) = importlib.metadata.distributions(path=[str(folder)])
+    without_extras = [r for r in map(Requirement, own.requires or []) if r.marker is None]
     beam = f"apache-beam[gcp]=={importlib.metadata.version('apache-beam')}"
-    for name in closure([*(own.requires or []), beam]):
+    told = [beam, *(staged / "requirements.txt").read_text().splitlines()]
+    for name in closure([*map(str, without_extras), *told]):
         for file in importlib.metadata.distribution(name).files or []:
             link = folder / file
             if ".." not in file.parts and not link.exists():
@@ -134,48 +136,50 @@ def closure(requirements: list[str]) -> set[str]:
     return found
 
 
-def test_the_request_names_the_package_and_no_photograph(staged, package, raw):
+def test_the_request_names_the_source_tree_and_no_photograph(staged, raw):
     job = json.loads((staged / "job.json").read_text())
     (pool,) = job["environment"]["workerPools"]
     assert {Path(file["location"]).name for file in pool["packages"]} == {
-        package.name,
-        "extra_packages.txt",
+        "requirements.txt",
         "submission_environment_dependencies.txt",
+        "workflow.tar.gz",
     }
-    assert (staged / "extra_packages.txt").read_text() == f"{package.name}\n"
     assert pool["numThreadsPerWorker"] == 1
     pipeline = (staged / "pipeline.pb").read_bytes()
     assert len(pipeline) < 30_000  # 40 shards; the 35,126 photographs of EyePACS are 72.
     assert not [p.name for p in raw.glob("*.jpeg") if p.stem.encode() in pipeline]
 
 
-def test_the_package_is_small_and_states_the_versions_that_decide_pixels(package, worker):
-    assert package.stat().st_size < 100_000
-    (own,) = importlib.metadata.distributions(name="dr_tfx_worker", path=[str(worker)])
-    required = {Requirement(text).name: text for text in own.requires}
-    assert set(required) == {
-        "google-crc32c",
-        "numpy",
-        "opencv-python-headless",
-        "pillow",
-        "protobuf",
-    }
-    for name in ("numpy", "opencv-python-headless"):
-        assert required[name] == f"{name}=={importlib.metadata.version(name)}"
+def test_workers_are_told_the_versions_that_decide_pixels(staged):
+    version = importlib.metadata.version
+    assert (staged / "requirements.txt").read_text().splitlines() == [
+        f"gcsfs=={version('gcsfs')}",
+        f"numpy=={version('numpy')}",
+        f"opencv-python-headless=={version('opencv-python-headless')}",
+    ]
+    assert (staged / "workflow.tar.gz").stat().st_size < 1_000_000
+    with tarfile.open(staged / "workflow.tar.gz") as packed:
+        names = {name.split("/", 1)[-1] for name in packed.getnames()}
+    assert "beam_jobs/build_examples/write_shard.py" in names
+    assert not [name for name in names if name.startswith("configs")]
 
 
-def test_workers_with_nothing_but_the_package_write_the_same_bytes(
+def test_own_requirements_come_before_the_exact_versions(tmp_path):
+    (tmp_path / "own.txt").write_text("s3fs")
+    lines = dataflow_runner._requirements(str(tmp_path / "own.txt")).splitlines()
+    assert lines[:2] == ["s3fs", f"gcsfs=={importlib.metadata.version('gcsfs')}"]
+
+
+def test_an_installation_without_a_source_tree_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(dr_tfx, "__file__", str(tmp_path / "site-packages/dr_tfx/__init__.py"))
+    with pytest.raises(ValueError, match=r"site-packages/setup.py does not exist.*pip install -e"):
+        dataflow_runner._setup_file()
+
+
+def test_workers_with_nothing_but_what_is_stated_write_the_same_bytes(
     raw, inputs, staged, worker, store, tmp_path
 ):
-    absent = [
-        "tensorflow",
-        "keras",
-        "sklearn",
-        "matplotlib",
-        "absl",
-        "ml_collections",
-        "dr_tfx.training.train",
-    ]
+    absent = ["tensorflow", "keras", "tensorboard", "jinja2", "configs"]
     done = run(
         store,
         *(sys.executable, "-I", "-S", "-c", WORKER),

@@ -1,0 +1,103 @@
+"""The distribution: its packages, and the extras without which a command says what to type."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("dr_tfx", "beam_jobs", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+module, *sys.argv[1:] = sys.argv[1:]
+sys.modules |= dict.fromkeys(("tensorflow", "keras"))
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder that holds what an installation puts beside other people's packages."""
+    clone, folder = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("installed")
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, clone / name)
+    wheel = ["wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", *wheel, f"--wheel-dir={folder}", str(clone)], check=True
+    )
+    (packed,) = folder.glob("*.whl")
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(folder)
+    packed.unlink()
+    return folder
+
+
+def test_an_installation_has_two_packages_and_no_configs(installed):
+    (info,) = installed.glob("*.dist-info")
+    assert {path.name for path in installed.iterdir()} == {"dr_tfx", "beam_jobs", info.name}
+    assert (installed / "dr_tfx" / "reports" / "templates" / "style.css").is_file()
+    scripts = (info / "entry_points.txt").read_text()
+    assert all(f"{name} = {module}:run" in scripts for name, module in COMMANDS.items())
+
+
+@pytest.mark.parametrize("config", ["dr_binary", "reference", "smoke"])
+def test_a_config_of_the_clone_works_beside_the_configs_of_somebody_else(
+    installed, tmp_path, config
+):
+    other = tmp_path / "configs"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise SystemExit('the wrong configs')\n")
+    (tmp_path / "labels.csv").write_text("image,level\n1_left,0\n1_right,1\n2_left,0\n")
+    done = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "beam_jobs.cli.build_examples",
+                "--plan",
+                "--labels=labels.csv",
+            ),
+            f"--config={ROOT / 'configs' / config}.py",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"rows": 3' in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command, arguments",
+    [
+        ("drtfx-train", ["--config=configs/smoke.py", "--data_dir=d", "--workdir=w"]),
+        ("drtfx-evaluate", ["--workdir=w", "--data_dir=d"]),
+        ("drtfx-evaluate", ["--workdir=w", "--external_dir=e", "--labels=l"]),
+        ("drtfx-explain", ["--workdir=w", "--data_dir=d", "--output_dir=o"]),
+        ("drtfx-predict", ["--workdir=w", "x.jpeg"]),
+    ],
+)
+def test_a_command_that_lacks_tensorflow_says_the_line_to_type(command, arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, COMMANDS[command], *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: the module (tensorflow|keras) is not installed: this command needs TensorFlow, "
+        r"and what reports are made with[.] Type: pip install 'dr_tfx\[train\]'\n",
+        done.stderr,
+    )
