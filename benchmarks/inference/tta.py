@@ -116,7 +116,9 @@ def _images(folder: str, bundle: Any) -> np.ndarray:
     from dr_tfx.input_pipeline import loader
 
     data = Path(folder) / "data"
-    dataset = loader.evaluation_dataset(data, bundle.manifest, "train", batch_size=BATCH)
+    dataset = loader.evaluation_dataset(
+        data, bundle.manifest, "train", batch_size=BATCH, features={}
+    )
     return np.concatenate([b["image"].numpy() for b in dataset]).astype(np.float32)
 
 

@@ -1,8 +1,8 @@
-"""What an example is on disk: feature keys, tf.train.Example bytes, TFRecord framing.
+"""An example on disk: feature keys, tf.train.Example bytes, TFRecord framing.
 
-No TensorFlow: the build job's workers start without it. The messages are declared in a private
-descriptor pool, because a second `tensorflow.Example` in protobuf's default pool would collide
-with TensorFlow's own; the bytes are the same.
+The module loads no TensorFlow, so that the workers of the build job start without it. The messages
+are declared in a private descriptor pool, because a second `tensorflow.Example` in protobuf's
+default pool would collide with TensorFlow's own; the bytes are the same.
 """
 
 import dataclasses
@@ -21,36 +21,103 @@ IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
 IMAGE_ID = "image/id"  # bytes: UTF-8
 IMAGE_PATIENT = "image/patient"  # bytes: UTF-8
 LABEL_PREFIX = "label/"  # int64: the finest label
+MASK_PREFIX = "mask/"  # bytes: one uint8 channel of the image's size, encoded as the image is
+
+IMAGE = "image"  # The images in a batch of examples; features keep the names of their keys.
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """One feature of a record beside the image: a number, or a mask of the image's geometry."""
+    """One feature of a record beside the image: a number, or a mask of the image's geometry.
+
+    Masks are uint8, numbers are not.
+    """
 
     dtype: Literal["int64", "float32", "uint8"]
     is_mask: bool = False
 
 
-def encode_image(rgb: np.ndarray, encoding: str) -> bytes:
-    """A uint8 RGB array (height, width, 3) as the bytes of `image/encoded`."""
+def has_geometry(name: str) -> bool:
+    """Return whether an array of a batch moves with the image: the images and their masks do."""
+    return name == IMAGE or name.startswith(MASK_PREFIX)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """The part of every record that is read, and its encoding.
+
+    Attributes:
+      size: height and width of image and masks, in pixels.
+      encoding: `raw` or `png`.
+      features: features beside the image, by the name of their key.
+
+    Raises:
+      ValueError: a feature's name, dtype and `is_mask` contradict each other.
+    """
+
+    size: int
+    encoding: str
+    features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, feature in self.features.items():
+            if len({feature.is_mask, feature.dtype == "uint8", has_geometry(name)}) > 1:
+                raise ValueError(
+                    f"The feature {name!r} is {feature}; expected a mask, of dtype uint8 and with "
+                    f"a name that begins with {MASK_PREFIX!r}, or a number, with neither."
+                )
+
+    @property
+    def masks(self) -> list[str]:
+        """The names of the features that are masks."""
+        return [name for name, feature in self.features.items() if feature.is_mask]
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """The dtype of each feature that is a number, by its name."""
+        return {name: f.dtype for name, f in self.features.items() if not f.is_mask}
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """The channels of the image and of each mask, by the name of its feature."""
+        return {IMAGE_ENCODED: 3, **dict.fromkeys(self.masks, 1)}
+
+    def shapes(self, examples: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Return the shape and dtype of each array of a batch, by its name."""
+        sides = (examples, self.size, self.size)
+        masks = dict.fromkeys(self.masks, ((*sides, 1), "uint8"))
+        numbers = {name: ((examples,), dtype) for name, dtype in self.numbers.items()}
+        return {IMAGE: ((*sides, 3), "uint8"), **masks, **numbers}
+
+
+def encode_image(pixels: np.ndarray, encoding: str) -> bytes:
+    """Return a uint8 RGB image (height, width, 3) or mask (height, width, 1) as bytes of a record.
+
+    Args:
+      pixels: the image or mask.
+      encoding: `raw` or `png`; both are lossless.
+    """
     if encoding == "raw":
-        return rgb.tobytes()
-    done, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        return pixels.tobytes()
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.shape[2] == 3 else pixels
+    done, data = cv2.imencode(".png", bgr)
     if not done:
-        raise ValueError(f"OpenCV could not write an image of shape {rgb.shape} as PNG.")
+        raise ValueError(f"OpenCV could not write an image of shape {pixels.shape} as PNG.")
     return data.tobytes()
 
 
-def decode_image(data: bytes, encoding: str, size: int) -> np.ndarray:
-    """The inverse of `encode_image`: uint8 RGB (size, size, 3)."""
+def decode_image(data: bytes, encoding: str, size: int, channels: int = 3) -> np.ndarray:
+    """Return the inverse of `encode_image`, uint8 (size, size, channels)."""
     buffer = np.frombuffer(data, np.uint8)
     if encoding == "raw":
-        return buffer.reshape(size, size, 3)
+        return buffer.reshape(size, size, channels)
+    if channels == 1:
+        return np.asarray(cv2.imdecode(buffer, cv2.IMREAD_GRAYSCALE)).reshape(size, size, 1)
     return cv2.cvtColor(cv2.imdecode(buffer, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def example(features: Mapping[str, bytes | str | int | float]) -> bytes:
-    """A serialized tf.train.Example, keys in sorted order, one value a feature."""
+    """Return a serialized tf.train.Example, its keys in sorted order, one value a feature."""
     message = _EXAMPLE()
     for key in sorted(features):
         value = features[key]
@@ -65,7 +132,7 @@ def example(features: Mapping[str, bytes | str | int | float]) -> bytes:
 
 
 def parse(serialized: bytes) -> dict[str, bytes | int | float]:
-    """The inverse of `example`: the first value of every feature."""
+    """Return the inverse of `example`: the first value of every feature."""
     message = _EXAMPLE()
     message.ParseFromString(serialized)
     result = {}
@@ -76,7 +143,7 @@ def parse(serialized: bytes) -> dict[str, bytes | int | float]:
 
 
 class RecordWriter:
-    """Writes TFRecord frames to a binary stream, counting records and hashing the bytes."""
+    """A writer of TFRecord frames, which counts records and hashes the bytes."""
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
@@ -85,7 +152,7 @@ class RecordWriter:
         self.bytes = 0
 
     def write(self, record: bytes) -> None:
-        """Appends one record: length, masked CRC32C of it, the data, masked CRC32C of the data."""
+        """Append one record: length, masked CRC32C of it, the data, masked CRC32C of the data."""
         length = struct.pack("<Q", len(record))
         frame = b"".join((length, masked_crc(length), record, masked_crc(record)))
         self._stream.write(frame)
@@ -95,12 +162,12 @@ class RecordWriter:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of all bytes written so far."""
+        """The hex digest of all bytes written so far."""
         return self._digest.hexdigest()
 
 
 def read(stream: BinaryIO) -> Iterator[bytes]:
-    """The records of a TFRecord stream.
+    """Yield the records of a TFRecord stream.
 
     Raises:
       ValueError: a frame is cut short or its checksum is wrong.
@@ -116,7 +183,7 @@ def read(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def read_images(stream: BinaryIO, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Id and uint8 RGB image (size, size, 3) of every example of a shard, in order."""
+    """Yield id and uint8 RGB image (size, size, 3) of every example of a shard, in order."""
     for serialized in read(stream):
         example: dict[str, Any] = parse(serialized)
         image = decode_image(example[IMAGE_ENCODED], example[IMAGE_FORMAT].decode(), size)
@@ -124,13 +191,13 @@ def read_images(stream: BinaryIO, size: int) -> Iterator[tuple[str, np.ndarray]]
 
 
 def masked_crc(data: bytes) -> bytes:
-    """The checksum in a TFRecord's frame: 4 bytes."""
+    """Return the checksum that a TFRecord's frame holds of the data: 4 bytes."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _message_classes() -> type:
-    """tf.train.Example, declared by hand from tensorflow/core/example/{example,feature}.proto."""
+def _message_class() -> type:
+    """Return the class of tf.train.Example, declared as in tensorflow/core/example/*.proto."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="dr_tfx/example.proto", package="tensorflow", syntax="proto3"
@@ -178,4 +245,4 @@ def _message_classes() -> type:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
-_EXAMPLE = _message_classes()
+_EXAMPLE = _message_class()

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dr_tfx.dataset import manifest
+from dr_tfx.dataset import manifest, records
 from dr_tfx.evaluation.report import Picture
 from dr_tfx.explanation import gradcam
 from dr_tfx.input_pipeline import shard_reader
@@ -25,10 +25,11 @@ def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
 
     def read(numbers: np.ndarray) -> np.ndarray:
         data = manifest.load(data_dir)
-        shards = shard_reader.ShardReader(data_dir, data.shards_of(split), data.dataset.recipe)
-        size = data.dataset.recipe.size
-        batch = np.empty((len(numbers), size, size, 3), np.uint8)
-        shards.read(numbers, np.zeros((len(numbers), 2), bool), batch)
+        recipe = data.dataset.recipe
+        schema = records.Schema(recipe.size, recipe.encoding)
+        shards = shard_reader.ShardReader(data_dir, data.shards_of(split), schema)
+        batch = np.empty((len(numbers), recipe.size, recipe.size, 3), np.uint8)
+        shards.read(numbers, np.zeros((len(numbers), 2), bool), {records.IMAGE: batch})
         return batch
 
     return read

@@ -83,7 +83,7 @@ class Explainer:
         total, outputs = 0.0, []
         for name in self.bundle.experiment.evaluation.views:
             view = views.VIEWS[name]
-            maps, output = self._heatmaps(view.apply(pixels))
+            maps, output = self._heatmaps(view.apply({"image": pixels})["image"])
             total = total + view.undo(maps)
             outputs.append(output)
         highest = tf.reduce_max(total, axis=(1, 2), keepdims=True)

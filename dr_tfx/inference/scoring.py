@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from dr_tfx.dataset import manifest
+from dr_tfx.dataset import manifest, records
 from dr_tfx.inference import views
 from dr_tfx.input_pipeline import loader
 from dr_tfx.models import bundles
@@ -18,7 +18,7 @@ from dr_tfx.models import bundles
 def predict_split(
     bundle: bundles.Bundle, data_dir: Path, split: str, *, external: bool = False
 ) -> pd.DataFrame:
-    """Scores every example of a split; only the scores are kept, never the images.
+    """Score every example of a split; only the scores are kept, never the images.
 
     Args:
       bundle: the model.
@@ -28,11 +28,12 @@ def predict_split(
       external: whether the photographs come from elsewhere.
 
     Returns:
-      One row an example, in shard order: `id`, `patient`, `stratum` (the finest label), `target`
-      (0 or 1), `score` (over all views, see `combine`) and `score/<view>` for every view.
+      One row an example, in shard order: `id`, `patient`, and the columns of the kind of task: what
+      the record tells (`DataSide.truth`) and what the model tells (`ScoreSide.columns`).
 
     Raises:
-      FileNotFoundError, ValueError: no data set, another contract, or no such split.
+      FileNotFoundError: there is no data set in the folder.
+      ValueError: it was built for another model, or has no such split.
     """
     data = manifest.load(data_dir)
     where = str(data_dir)
@@ -54,10 +55,20 @@ def stream(
     data: manifest.Manifest,
     split: str,
 ) -> pd.DataFrame:
-    """One pass over a split with a compiled scorer: what `predict_split` returns, of any data.
+    """Make one pass over a split with a compiled scorer.
+
+    Args:
+      bundle: the model, for its kind of task and the size of its batches.
+      score: what `view_scorer` returns, or the like.
+      data_dir: folder of the data set, which is not compared with the bundle.
+      data: its manifest.
+      split: which part of it.
+
+    Returns:
+      A table as `predict_split` returns it.
 
     Raises:
-      ValueError: no such split, or a shard is damaged.
+      ValueError: the data set has no such split, or a shard is damaged.
     """
     batch_size, kind = bundle.experiment.evaluation.batch_size, bundle.kind
     dataset = loader.evaluation_dataset(
@@ -65,7 +76,7 @@ def stream(
     )
     total = sum(shard.records for shard in data.shards_of(split))
     parts = []
-    external = data.dataset.split.method == "external"  # Which is one split, whatever its name.
+    external = data.dataset.split.method == "external"  # The name of its split says nothing.
     title = f"score {data.dataset.name if external else split}"
     bar = tqdm(total=total, desc=title, unit="image")
     with bar, loader.damage_named(data_dir):
@@ -80,10 +91,10 @@ def stream(
 
 
 def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A compiled function: uint8 images (n, size, size, 3) -> float64 outputs (n, views, ...).
+    """Return a compiled function: uint8 images (n, size, size, 3) -> float64 (n, views, ...).
 
-    The model is traced once for all views, and takes them one after the other, each made when its
-    turn comes: so that a batch needs the memory of one view.
+    The model is traced once for all views, and takes them one after the other. Each view is made
+    when its turn comes, so that a batch needs the memory of one view.
     """
     names = bundle.experiment.evaluation.views
     size = bundle.experiment.dataset.recipe.size
@@ -98,7 +109,8 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
         outputs: list[tf.Tensor] = []
         for name in names:
             with tf.control_dependencies(outputs[-1:]):
-                outputs.append(forward(views.VIEWS[name].apply(tf.identity(pixels))))
+                shown = views.VIEWS[name].apply({records.IMAGE: tf.identity(pixels)})
+                outputs.append(forward(shown[records.IMAGE]))
         return tf.cast(tf.stack(outputs, axis=1), tf.float64)
 
     return score

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from dr_tfx.dataset import records
 from dr_tfx.input_pipeline import augmentation
 
-ZOOM = 1.1  # Of zoom_in and zoom_out.
-TILT = 10.0  # Degrees, of rotate_10 and rotate_350.
+ZOOM = 1.1  # The factor of zoom_in, and of zoom_out the other way.
+TILT = 10.0  # Degrees of rotate_10 and, the other way, of rotate_350.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,14 +18,29 @@ class View:
     """One way to look at a photograph, and the way back.
 
     Attributes:
-      apply: float32 pixels 0..255 (n, size, size, 3) -> the same shape.
-      undo: float32 maps (n, h, w) of what `apply` gave, at any resolution -> the maps of the
-        photograph as it is, h and w changed over by a quarter turn. Where the view did not show
-        the photograph a map is 0. The same map where a view changes colours alone.
+      geometry: images or masks (n, size, size, channels) -> the same, moved.
+      undo: float32 maps or uint8 masks (n, h, w) of what the view showed, at any resolution ->
+        those of the photograph as it is, h and w changed over by a quarter turn. They are 0 where
+        the view did not show the photograph.
+      photometry: float32 pixels 0..255 -> the same, recoloured.
     """
 
-    apply: Callable[[tf.Tensor], tf.Tensor]
-    undo: Callable[[tf.Tensor], tf.Tensor] = lambda maps: maps
+    geometry: Callable[[tf.Tensor], tf.Tensor] = tf.convert_to_tensor
+    undo: Callable[[tf.Tensor], tf.Tensor] = tf.convert_to_tensor
+    photometry: Callable[[tf.Tensor], tf.Tensor] = tf.convert_to_tensor
+
+    def apply(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return a batch as the view shows it.
+
+        Args:
+          batch: tensors by name: `image`, float32 pixels 0..255 (n, size, size, 3), and masks,
+            uint8 (n, size, size, 1), which move with it; all others stay as they are.
+        """
+        shown = {
+            name: self.geometry(value) if records.has_geometry(name) else value
+            for name, value in batch.items()
+        }
+        return {**shown, records.IMAGE: self.photometry(shown[records.IMAGE])}
 
 
 def _mirrored(*axes: int) -> View:
@@ -35,7 +51,7 @@ def _mirrored(*axes: int) -> View:
 
 
 def _turned(quarters: int) -> View:
-    """Counter-clockwise, as numpy.rot90."""
+    """Return the view that turns counter-clockwise, as numpy.rot90 does."""
 
     def turn(x: tf.Tensor, axis: int) -> tf.Tensor:
         x = tf.convert_to_tensor(x)
@@ -46,13 +62,13 @@ def _turned(quarters: int) -> View:
 
 
 def _resampled(*, degrees: float = 0.0, zoom: float = 1.0) -> View:
-    """Turned counter-clockwise and enlarged about the centre, bilinear.
+    """Return the view that turns counter-clockwise and enlarges about the centre.
 
-    What comes into view from beyond the border is the photograph's reflection, as in training.
+    The reflection of the photograph comes into view from beyond the border, as in training.
     """
     angle = math.radians(degrees)
 
-    def apply(x: tf.Tensor) -> tf.Tensor:
+    def show(x: tf.Tensor) -> tf.Tensor:
         return augmentation.rotate_and_zoom(x, tf.constant([angle]), tf.constant([1 / zoom]))
 
     def undo(maps: tf.Tensor) -> tf.Tensor:
@@ -60,16 +76,16 @@ def _resampled(*, degrees: float = 0.0, zoom: float = 1.0) -> View:
         turn, scale = tf.constant([-angle]), tf.constant([zoom])
         return augmentation.rotate_and_zoom(maps, turn, scale, "CONSTANT")[..., 0]
 
-    return View(apply, undo)
+    return View(show, undo)
 
 
 # Each name of specs.VIEWS. The first five are those of the published recipe.
 VIEWS: dict[str, View] = {
-    "identity": View(lambda x: x),
+    "identity": View(),
     "left_right": _mirrored(2),
     "up_down": _mirrored(1),
     "left_right_up_down": _mirrored(1, 2),
-    "brighter": View(lambda x: tf.minimum(x * 1.1, 255.0)),
+    "brighter": View(photometry=lambda pixels: tf.minimum(pixels * 1.1, 255.0)),
     "rotate_90": _turned(1),
     "rotate_180": _mirrored(1, 2),
     "rotate_270": _turned(3),

@@ -1,24 +1,26 @@
-"""Random changes of training images, made on the device that trains.
+"""Random changes of training images and their masks, made on the device that trains.
 
-Mirroring alone is done when they are read (`shard_reader`).
+Mirroring alone is done when examples are read (`shard_reader`).
 
-Pictures travel as uint8, a quarter of float32, and chance travels with them: `DRAWS` numbers an
-example, which the input pipeline draws from the seed, for some steps at a time. So what happens to
-an example depends on neither the device nor how a batch is divided among several.
+Images travel as uint8, a quarter of float32, and chance travels with them: `DRAWS` numbers an
+example, which the loader draws from the seed, for some steps at a time. So what happens to an
+example depends on neither the device nor how a batch is divided among several.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from dr_tfx.config import specs
+from dr_tfx.dataset import records
 
 DRAWS = 6  # Left to right, top to bottom, angle, zoom, contrast, brightness.
 
 
 def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
-    """Which examples are mirrored left to right, and top to bottom.
+    """Return which examples are mirrored left to right, and top to bottom.
 
     Args:
       draws: float32 (..., DRAWS), uniform in [0, 1).
@@ -30,24 +32,32 @@ def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
     return (draws[..., :2] < 0.5) & np.array([spec.horizontal_flip, spec.vertical_flip])
 
 
-def augment(images: tf.Tensor, draws: tf.Tensor, spec: specs.Augmentation) -> tf.Tensor:
-    """Turns, zooms and changes contrast and brightness of each image; mirrors none.
+def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[str, tf.Tensor]:
+    """Return a batch whose images are rotated, zoomed and changed in contrast and brightness.
+
+    Masks are rotated and zoomed with their image, and everything else stays as it is. Nothing is
+    mirrored: that is done already.
 
     Args:
-      images: uint8 (batch, size, size, 3), mirrored already.
-      draws: float32 (batch, DRAWS), uniform in [0, 1); the same draws give the same changes.
+      batch: tensors by name, among them `image`, uint8 (batch, size, size, 3); `draws`, float32
+        (batch, DRAWS), uniform in [0, 1), of which the same give the same changes; and masks,
+        uint8 (batch, size, size, 1).
       spec: what to do and how much; meanings as in Keras' preprocessing layers.
 
     Returns:
-      float32 pixels 0..255, same shape.
+      The batch with `image` as float32 pixels 0..255 of the same shape.
     """
+    draws, changed = batch["draws"], dict(batch)
     if spec.rotation or spec.zoom:
         angle = _uniform(draws[:, 2], spec.rotation) * (2 * math.pi)
         scale = 1 + _uniform(draws[:, 3], spec.zoom)
-        images = rotate_and_zoom(tf.cast(images, tf.float32), angle, scale)
+        changed[records.IMAGE] = tf.cast(changed[records.IMAGE], tf.float32)
+        for name in filter(records.has_geometry, batch):
+            changed[name] = rotate_and_zoom(changed[name], angle, scale)
     contrast = 1 + _uniform(draws[:, 4], spec.contrast) if spec.contrast else None
     brightness = 1 + _uniform(draws[:, 5], spec.brightness) if spec.brightness else None
-    return _photometric(images, contrast, brightness)
+    changed[records.IMAGE] = _photometric(changed[records.IMAGE], contrast, brightness)
+    return changed
 
 
 def _uniform(draws: tf.Tensor, limit: float) -> tf.Tensor:
@@ -58,8 +68,10 @@ def _uniform(draws: tf.Tensor, limit: float) -> tf.Tensor:
 def _photometric(
     images: tf.Tensor, contrast: tf.Tensor | None, brightness: tf.Tensor | None
 ) -> tf.Tensor:
-    """Contrast and brightness by a factor an image; one pass over the pixels, which is what XLA is
-    good at: without it each operation is a pass of its own, at twice the time and memory.
+    """Return images, as float32, with contrast and brightness changed by a factor each.
+
+    XLA makes one pass over the pixels of it: without it each operation is a pass of its own, at
+    twice the time and memory.
     """
     images = tf.cast(images, tf.float32)
     if contrast is not None:
@@ -73,16 +85,20 @@ def _photometric(
 def rotate_and_zoom(
     images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, fill_mode: str = "REFLECT"
 ) -> tf.Tensor:
-    """One bilinear resampling about the centre.
+    """Return images or masks that are resampled once, about their centre.
+
+    Images, which are float32, are interpolated. Masks, which are uint8, take the value of the
+    nearest pixel: a mask may hold the numbers of several classes, of which no mean makes sense,
+    and its border is no further off than the half pixel by which it is rounded.
 
     Args:
-      images: float32 (batch, height, width, channels).
+      images: float32 or uint8 (batch, height, width, channels).
       angle: float32 (batch,), or (1,) for all, radians, counter-clockwise.
       scale: float32 (batch,) or (1,), above 1 shows more of the picture, smaller.
       fill_mode: what is beyond the border: REFLECT, or CONSTANT, which is 0.
 
     Returns:
-      float32, same shape.
+      The same shape and dtype.
     """
     size = tf.shape(images)[1:3]
     middle_y, middle_x = tf.unstack(tf.cast(size - 1, tf.float32) / 2)
@@ -96,6 +112,6 @@ def rotate_and_zoom(
         transforms=transforms,
         output_shape=size,
         fill_value=0.0,
-        interpolation="BILINEAR",
+        interpolation="BILINEAR" if images.dtype == tf.float32 else "NEAREST",
         fill_mode=fill_mode,
     )

@@ -1,8 +1,8 @@
 """Batches read ahead by processes of their own, into memory that they share with this one.
 
-Threads of this process would take turns: every read of a picture lets go of Python's lock, and to
-get it back costs more than the read. A process reads a batch while this one takes a step, and no
-picture is copied on its way: the batch is the memory that the process has written to.
+Threads of this process would take turns: every read of an image releases Python's lock, and to get
+it back costs more than the read. A process reads a batch while this one takes a step, and no image
+is copied on its way: the batch is the memory that the process has written to.
 
 The processes load neither TensorFlow nor pandas, so that each takes 40 MB. They end with this one,
 however it ends, and leave nothing behind: the memory has no name.
@@ -29,29 +29,32 @@ from dr_tfx.machine import resources
 
 
 class BatchReaders:
-    """Reads batches of equal size, in the order in which they are asked for.
+    """Processes that read batches of equal size, in the order in which they are asked for.
 
     Args:
-      reader: of the examples.
+      reader: the reader of the examples.
       batch_size: examples of a batch.
-      processes: how many read at once, a batch each.
+      processes: how many processes read at once, a batch each.
     """
 
     def __init__(
         self, reader: shard_reader.ShardReader, *, batch_size: int, processes: int
     ) -> None:
-        size = reader.recipe.size
-        self._memory = _Memory(_anonymous_file(), len(reader), (batch_size, size, size, 3))
+        self._memory = _Memory(reader, batch_size, _anonymous_file())
         self._memory.grow(0)
         self._memory.index()[:] = reader.index
         self._children = [_start(reader, self._memory) for _ in range(processes)]
         self._turns = itertools.cycle(self._children)
         self._asked = collections.deque[tuple[_Child, int]]()
-        self._slots = 0  # Batches that there is memory for,
-        self._free: list[int] = []  # and those of them that nobody has.
+        self._slots = 0  # Batches that there is memory for.
+        self._free: list[int] = []  # Those of them that nobody holds.
 
     def ask(self, numbers: np.ndarray, flips: np.ndarray) -> None:
-        """Asks for a batch; arguments as of `shard_reader.ShardReader.read`."""
+        """Ask for a batch; the arguments are those of `shard_reader.ShardReader.read`.
+
+        Raises:
+          ChildProcessError: the process that should read it has ended.
+        """
         if not self._free:
             self._free.append(self._slots)
             self._slots += 1
@@ -65,16 +68,16 @@ class BatchReaders:
         except BrokenPipeError:
             raise _ended(child) from None
 
-    def take(self) -> np.ndarray:
-        """The batch that was asked for first of those not taken yet.
+    def take(self) -> dict[str, np.ndarray]:
+        """Return the batch that was asked for first of those not taken yet.
 
-        Its memory is used again once nothing refers to it any more, and no sooner.
+        Its memory is used again once nothing refers to any of its arrays any more, and no sooner.
 
         Returns:
-          uint8 RGB (batch, size, size, 3), aligned to a page.
+          Arrays with the names and shapes of `records.Schema.shapes`, aligned to 64 bytes.
 
         Raises:
-          ValueError: a record is damaged; names the file.
+          ValueError: a record is damaged or lacks a feature; the message names the file.
           ChildProcessError: the process that should have read it has ended.
         """
         child, slot = self._asked.popleft()
@@ -84,12 +87,12 @@ class BatchReaders:
             raise _ended(child) from None
         if error is not None:
             raise error
-        batch = self._memory.batch(slot)
-        weakref.finalize(batch, self._free.append, slot).atexit = False
-        return batch.view()
+        memory = self._memory.slot(slot)
+        weakref.finalize(memory, self._free.append, slot).atexit = False
+        return self._memory.arrays(memory)
 
     def close(self) -> None:
-        """Ends the processes. Batches that were taken stay."""
+        """End the processes. Batches that were taken stay."""
         for child in self._children:
             child.connection.close()
         for child in self._children:
@@ -101,50 +104,61 @@ class _Child(NamedTuple):
     connection: Connection
 
 
-_REQUEST = np.dtype([("number", np.int64), ("flips", bool, 2)])  # One of a batch.
+_REQUEST = np.dtype([("number", np.int64), ("flips", bool, 2)])  # One example of a batch.
+_ALIGNMENT = 64  # Bytes. TensorFlow takes memory that begins so as it is.
 
 
 class _Memory:
-    """A file in memory: the index of all examples, then batches, each with what was asked for."""
+    """A file in memory: the index of all examples, then slots of one batch and its request each."""
 
-    def __init__(self, file: int, examples: int, shape: tuple[int, ...]) -> None:
-        self.file, self._examples, self._shape = file, examples, shape
-        self._batches = _pages(examples * shard_reader.INDEX.itemsize)
-        self._pixels = _pages(math.prod(shape))
-        self._step = self._pixels + _pages(shape[0] * _REQUEST.itemsize)
+    def __init__(self, reader: shard_reader.ShardReader, batch_size: int, file: int) -> None:
+        self.batch_size, self.file = batch_size, file
+        self._examples, self._row = len(reader), reader.index_dtype
+        self._shapes = reader.schema.shapes(batch_size)
+        self._starts, end = {}, 0
+        for name, (shape, dtype) in self._shapes.items():
+            self._starts[name] = end
+            end = _rounded_up(end + math.prod(shape) * np.dtype(dtype).itemsize, _ALIGNMENT)
+        self._request = end
+        self._step = _rounded_up(end + batch_size * _REQUEST.itemsize, mmap.PAGESIZE)
+        self._slots = _rounded_up(self._examples * self._row.itemsize, mmap.PAGESIZE)
         self._maps: dict[int, mmap.mmap] = {}
         weakref.finalize(self, os.close, file)
 
-    def grow(self, batches: int) -> None:
-        """Makes room for so many batches."""
-        os.ftruncate(self.file, self._batches + batches * self._step)
+    def grow(self, slots: int) -> None:
+        """Make room for so many slots."""
+        os.ftruncate(self.file, self._slots + slots * self._step)
 
     def index(self) -> np.ndarray:
-        """`shard_reader.INDEX` (examples,)."""
-        memory = mmap.mmap(self.file, self._batches)
-        return np.frombuffer(memory, shard_reader.INDEX, self._examples)
+        """Return the index of all examples, see `shard_reader.ShardReader.index_dtype`."""
+        memory = mmap.mmap(self.file, self._slots)
+        return np.frombuffer(memory, self._row, self._examples)
 
-    def batch(self, slot: int) -> np.ndarray:
-        """uint8 of the shape of a batch."""
-        return np.ndarray(self._shape, np.uint8, self._map(slot))
+    def slot(self, slot: int) -> np.ndarray:
+        """Return the memory of a batch, uint8 (bytes,); its arrays refer to it."""
+        return np.ndarray(self._request, np.uint8, self._map(slot))
+
+    def arrays(self, memory: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays of a batch, given the memory that `slot` returned."""
+        return {
+            name: np.ndarray(shape, dtype, memory, self._starts[name])
+            for name, (shape, dtype) in self._shapes.items()
+        }
 
     def request(self, slot: int) -> np.ndarray:
-        """_REQUEST (batch,)."""
-        return np.ndarray(self._shape[0], _REQUEST, self._map(slot), self._pixels)
+        """Return what is asked for, _REQUEST (batch,)."""
+        return np.ndarray(self.batch_size, _REQUEST, self._map(slot), self._request)
 
     def _map(self, slot: int) -> mmap.mmap:
         if slot not in self._maps:
-            start = self._batches + slot * self._step
+            start = self._slots + slot * self._step
             self._maps[slot] = mmap.mmap(self.file, self._step, offset=start)
         return self._maps[slot]
 
-    def arguments(self) -> tuple:
-        """Of which another process, given the file, makes the same."""
-        return self.file, self._examples, self._shape
 
-
-def _pages(size: int) -> int:
-    return max(1, math.ceil(size / mmap.PAGESIZE)) * mmap.PAGESIZE
+def _rounded_up(size: int, step: int) -> int:
+    """Return the least positive multiple of `step` that is not below `size`."""
+    return max(1, math.ceil(size / step)) * step
 
 
 def _anonymous_file() -> int:
@@ -157,14 +171,14 @@ def _anonymous_file() -> int:
 def _start(reader: shard_reader.ShardReader, memory: _Memory) -> _Child:
     ours, theirs = Pipe()
     process = subprocess.Popen(
-        # -P: it shall find what this process found, and not what the current folder holds.
+        # With -P it finds the modules that this process found, not those of the current folder.
         [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
         process_group=0,  # Ctrl-C is for the process that asks.
         pass_fds=(theirs.fileno(), memory.file),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
     )
     theirs.close()
-    ours.send((reader, memory.arguments()))
+    ours.send((reader, memory.batch_size, memory.file))
     return _Child(process, ours)
 
 
@@ -182,19 +196,19 @@ def _ended(child: _Child) -> ChildProcessError:
 
 
 def _main() -> None:
-    """A process that reads, until the other end of its pipe is closed."""
+    """Read what the process at the other end of the pipe asks for, until it closes the pipe."""
     resources.tune_malloc()
     cv2.setNumThreads(1)
     connection = Connection(int(sys.argv[1]))
-    with contextlib.suppress(EOFError, ConnectionError):  # Nobody asks any more.
-        reader, arguments = connection.recv()
-        memory = _Memory(*arguments)
+    with contextlib.suppress(EOFError, ConnectionError):  # The other process has ended.
+        reader, batch_size, file = connection.recv()
+        memory = _Memory(reader, batch_size, file)
         reader.index = memory.index()
         while True:
             slot, error = connection.recv(), None
-            request = memory.request(slot)
+            request, batch = memory.request(slot), memory.arrays(memory.slot(slot))
             try:
-                reader.read(request["number"], request["flips"], memory.batch(slot))
+                reader.read(request["number"], request["flips"], batch)
             except (ValueError, OSError) as raised:
                 error = raised
             connection.send(error)

@@ -1,12 +1,12 @@
-"""Which example comes when: shuffled streams, one a stratum, mixed in any proportion.
+"""The order of training examples: shuffled streams, one a stratum, mixed in any proportion.
 
-Everything is a pure function of (seed, place in the sequence), so that training can go on anywhere
-(a mix by chance also depends on the global seed, which `train` derives from the same), and nothing
-is held but a block of numbers a stratum. A stratum's stream is a chain of whole shuffled passes,
-each its own permutation of the whole stratum (`RandomIndexShuffle`, a block cipher: no buffer, no
-list; a short pass is sorted). `sample_from_datasets` mixes the streams, which are of numbers: over
-streams of pictures, the usual way, it would have a buffer to shuffle in for each, and shuffle as
-far as that reaches.
+Everything is a pure function of (seed, place in the sequence), so that training can go on anywhere;
+a mix by chance also depends on the global seed, which `train` derives from the same. Memory holds
+no more than a block of numbers a stratum. A stratum's stream is a chain of whole shuffled passes,
+each its own permutation of the whole stratum (`RandomIndexShuffle`, a block cipher, which needs
+neither a buffer nor a list; a short pass is sorted). `sample_from_datasets` mixes the streams,
+which are of numbers: over streams of images, the usual way, each stream would need a buffer to
+shuffle in, and be shuffled only as far as that reaches.
 """
 
 import functools
@@ -29,20 +29,21 @@ def numbers(
     mix: str,
     first: int = 0,
 ) -> tf.data.Dataset:
-    """The endless sequence of examples.
+    """Return the endless sequence of examples.
 
     Args:
-      counts: examples of each stratum. Those of the first are numbered from 0, and so on.
-      shares: float (epochs, strata), what part of an epoch each stratum is; the last row holds for
-        all later epochs.
+      counts: examples of each stratum. Those of the first are numbered from 0, those of the next
+        follow.
+      shares: float (epochs, strata), the part of an epoch that each stratum is; the last row holds
+        for all later epochs.
       examples: length of an epoch.
-      seed: another seed, another sequence; where chance mixes, so is another global seed.
-      mix: `random`: each draw by itself, with the shares as probabilities; `exact`: the shares hold
-        by count in each epoch, and only the order is left to chance.
-      first: place in the sequence to begin at; takes some 3 us for each before.
+      seed: another seed gives another sequence; where chance mixes, so does another global seed.
+      mix: `random` draws each example by itself, with the shares as probabilities; with `exact` the
+        shares hold by count in each epoch, and only the order is left to chance.
+      first: place in the sequence to begin at; each place before it takes some 3 us.
 
     Returns:
-      int64 numbers.
+      A data set of int64 numbers.
     """
     shares = shares / shares.sum(axis=1, keepdims=True)
     starts = np.cumsum([0, *counts[:-1]])
@@ -62,16 +63,16 @@ def numbers(
 
 
 def _stream(start: int, count: int, *, seed: tuple[int, int]) -> tf.data.Dataset:
-    """Endlessly the numbers of a stratum: one permutation of start .. start + count - 1 a pass."""
+    """Return the endless numbers of a stratum: a permutation of all of them a pass."""
     return _blocks().map(lambda block: start + _shuffled(block, count, seed=seed)).unbatch()
 
 
 def _exact_choices(shares: np.ndarray, *, examples: int, seed: tuple[int, int]) -> tf.data.Dataset:
-    """Endlessly strata, int64, of which each epoch holds its shares by count."""
+    """Return endless strata, int64, of which each epoch holds its shares by count."""
     bounds = tf.constant(np.cumsum(shares, axis=1)[:, :-1], tf.float64)
 
     def choose(block: tf.Tensor) -> tf.Tensor:
-        # Every multiple of 1 / examples once an epoch, in random order.
+        # Every multiple of 1 / examples comes once an epoch, in random order.
         place = (tf.cast(_shuffled(block, examples, seed=seed), tf.float64) + 0.5) / examples
         epochs = tf.minimum(_places(block) // examples, len(shares) - 1)
         above = place[:, tf.newaxis] >= tf.gather(bounds, epochs)
@@ -81,7 +82,7 @@ def _exact_choices(shares: np.ndarray, *, examples: int, seed: tuple[int, int]) 
 
 
 def _random_choices(shares: np.ndarray, *, examples: int, seed: int) -> tf.data.Dataset:
-    """Endlessly strata, int64, drawn with each epoch's own shares.
+    """Return endless strata, int64, drawn with each epoch's own shares.
 
     `sample_from_datasets` takes a data set of weights too, one row a draw, at several times the
     cost.
@@ -97,20 +98,21 @@ def _random_choices(shares: np.ndarray, *, examples: int, seed: int) -> tf.data.
 
 
 def _blocks() -> tf.data.Dataset:
-    """Endlessly numbers of blocks."""
+    """Return the endless numbers of blocks."""
     return tf.data.Dataset.range(2**62 // BLOCK)
 
 
 def _places(block: tf.Tensor) -> tf.Tensor:
-    """Places, int64 (BLOCK,), of a block in an endless sequence."""
+    """Return the places of a block in an endless sequence, int64 (BLOCK,)."""
     return block * BLOCK + tf.range(BLOCK, dtype=tf.int64)
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The data set without tf.data's tuning, which is dear where elements are many and small.
+    """Return the data set without tf.data's tuning.
 
-    And where they are few: its thread sleeps twice as long each time, up to a minute, and whoever
-    drops an iterator may wait until it wakes. An evaluation of 8 seconds took 10.
+    Tuning is dear where elements are many and small. Where they are few, its thread sleeps twice as
+    long each time, up to a minute, and whoever drops an iterator may wait until it wakes: an
+    evaluation of 8 seconds took 10.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -118,7 +120,7 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _shuffled(block: tf.Tensor, count: int, *, seed: tuple[int, int]) -> tf.Tensor:
-    """A block, int64 (BLOCK,), of an endless chain of permutations of 0 .. count - 1."""
+    """Return a block, int64 (BLOCK,), of an endless chain of permutations of 0 .. count - 1."""
     places = _places(block)
     first, last = places[0] // count, places[-1] // count
     if count <= BLOCK:
@@ -137,7 +139,7 @@ def _shuffled(block: tf.Tensor, count: int, *, seed: tuple[int, int]) -> tf.Tens
 
 
 def _permute(index: tf.Tensor, key: tf.Tensor, last: int) -> tf.Tensor:
-    """Where a permutation of 0 .. last puts int64 indices (n,); one key (3,), or (n, 3)."""
+    """Return where a permutation of 0 .. last puts int64 indices (n,); a key is (3,), or (n, 3)."""
     # The public function over this adds a word to the key, which fails for more than one key. And
     # its 4 rounds are too few: of 60,000 numbers, neighbours and whole passes are correlated.
     return tf.raw_ops.RandomIndexShuffle(

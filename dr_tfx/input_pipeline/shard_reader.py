@@ -2,64 +2,73 @@
 
 A streaming reader has to hold a buffer of examples to shuffle them, shuffles only as far as that
 buffer reaches, and after an interruption reads all over again what it had passed. Here an example
-is an offset in a file: order is a sequence of numbers, an epoch is shuffled as a whole, and nothing
-is held in memory but 10 bytes an example.
+is an offset in a file: an order is a sequence of indices, an epoch is shuffled as a whole, and
+memory holds 10 bytes an example, and the numbers among its features.
 
-No TensorFlow. It reads at positions (`preadv`) and never seeks.
+The module loads no TensorFlow. It reads at positions (`preadv`) and never seeks.
 """
 
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from dr_tfx.config import specs
 from dr_tfx.dataset import records
 
 if TYPE_CHECKING:  # It loads pandas, which the processes that read (`batch_readers`) do not need.
     from dr_tfx.dataset import manifest
 
-# Of an example: where its record's frame begins in the file, and where in the frame a raw image is,
-# once the checksum was found right; 0 before.
-INDEX = np.dtype([("offset", np.int64), ("pixels", np.int16)])
-
 
 class ShardReader:
-    """The examples of `shards`, numbered from 0 in their order.
+    """The examples of some shards, numbered from 0 in the order of the shards.
 
-    A pickled one comes without its `index`, which processes share.
+    A pickled reader comes without its `index`, which processes share.
 
     Args:
-      data_dir: where the shards are.
+      data_dir: folder of the shards.
       shards: shards of one split.
-      recipe: what they were built with.
+      schema: what to read of every record.
 
     Attributes:
-      recipe: as given.
-      index: `INDEX` (examples,).
+      schema: as given.
+      index: a structured array with a row an example, see `index_dtype`.
 
     Raises:
-      ValueError: a shard is damaged, or is not what the manifest says; names the file.
-      OSError: more shards than the system lets a process open.
+      ValueError: a shard is damaged, or is not what the manifest says; the message names the file.
+      OSError: there are more shards than the system lets a process open.
     """
 
     def __init__(
-        self, data_dir: Path, shards: "Sequence[manifest.Shard]", recipe: specs.Recipe
+        self, data_dir: Path, shards: "Sequence[manifest.Shard]", schema: records.Schema
     ) -> None:
-        self.recipe = recipe
+        self.schema = schema
         self._paths = [data_dir / shard.name for shard in shards]
-        self._ends = np.cumsum([shard.records for shard in shards])  # Of each shard's numbers.
+        self._ends = np.cumsum([shard.records for shard in shards])  # The end of each shard's rows.
         self._open()
-        self.index = np.zeros(int(self._ends[-1]), INDEX)
+        self.index = np.zeros(len(self), self.index_dtype)
         start = 0
         for path, shard, file in zip(self._paths, shards, self._files.tolist(), strict=True):
             self.index["offset"][start : start + shard.records] = _offsets(path, file, shard)
             start += shard.records
         self._advise(sum(shard.bytes for shard in shards))
+
+    @property
+    def index_dtype(self) -> np.dtype:
+        """The dtype of the index: the fields that are known of an example.
+
+        `offset` is where its record's frame begins in the file. All other fields are 0 until the
+        record was read once and its checksum found right: `pixels`, where in the frame the image
+        begins (it stays 0 if images have to be decoded); for every mask, by the feature's name,
+        where in the frame it begins; and for every other feature its value.
+        """
+        masks = [(name, "int32") for name in self.schema.masks]
+        return np.dtype(
+            [("offset", "int64"), ("pixels", "int16"), *masks, *self.schema.numbers.items()]
+        )
 
     def _open(self) -> None:
         _allow_open_files(len(self._paths) + 256)
@@ -73,58 +82,99 @@ class ShardReader:
         self._open()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return int(self._ends[-1])
 
     def __del__(self) -> None:
         for file in getattr(self, "_files", np.array(())).tolist():
             os.close(file)
 
-    def read(self, numbers: np.ndarray, flips: np.ndarray, batch: np.ndarray) -> None:
-        """Reads a batch of pictures.
+    def read(self, numbers: np.ndarray, flips: np.ndarray, batch: Mapping[str, np.ndarray]) -> None:
+        """Read a batch of examples.
 
-        A record's checksum is compared the first time that it is read.
+        A record is parsed, and its checksum compared, when it is read for the first time. Images
+        are mirrored here, and not on the way to the model, because copying them mirrored costs what
+        copying does.
 
         Args:
           numbers: int64 (batch,), which examples.
           flips: bool (batch, 2), which of them are mirrored left to right, and top to bottom.
-            Here, and not on the way to the model, because copying mirrored costs what copying does.
-          batch: uint8 (batch, size, size, 3), which gets them, as RGB.
+          batch: arrays with the names and shapes of `Schema.shapes`, which are overwritten.
 
         Raises:
-          ValueError: a record is damaged; names the file.
+          ValueError: a record is damaged or lacks a feature; the message names the file.
         """
-        scratch = np.empty_like(batch[0])
         codes = _FLIP_CODES[flips[:, 0].astype(int), flips[:, 1].astype(int)].tolist()
-        inside = self.index["pixels"][numbers]
-        positions = (self.index["offset"][numbers] + inside).tolist()
+        known = self.index["pixels"][numbers] > 0
+        for row in np.flatnonzero(~known).tolist():
+            for name, pixels in self._read_record(int(numbers[row])).items():
+                _place(pixels, codes[row], batch[name][row])
+        rows = np.flatnonzero(known).tolist()
+        for name, column in ((records.IMAGE, "pixels"), *((m, m) for m in self.schema.masks)):
+            self._copy(numbers, rows, codes, column=column, into=batch[name])
+        for name in self.schema.numbers:
+            batch[name][...] = self.index[name][numbers]
+
+    def _copy(
+        self,
+        numbers: np.ndarray,
+        rows: Sequence[int],
+        codes: Sequence[int],
+        *,
+        column: str,
+        into: np.ndarray,
+    ) -> None:
+        """Copy the raw pixels of examples that were read before from the files into a batch."""
+        scratch = np.empty_like(into[0])
+        positions = (self.index["offset"][numbers] + self.index[column][numbers]).tolist()
         files = self._files[self._shards_of(numbers)].tolist()
-        rows = zip(batch, codes, inside.tolist(), files, positions, strict=True)
-        for row, (into, code, known, file, position) in enumerate(rows):
-            image = into if code == _AS_IT_IS else scratch
-            if not known or os.preadv(file, [image], position) < scratch.nbytes:
-                image[...] = self._read_record(int(numbers[row]))
+        for row in rows:
+            code, target = codes[row], into[row]
+            pixels = target if code == _AS_IT_IS else scratch
+            if os.preadv(files[row], [pixels], positions[row]) < scratch.nbytes:
+                raise ValueError(self._damaged_record(int(numbers[row])))
             if code != _AS_IT_IS:
-                cv2.flip(scratch, code, dst=into)
+                cv2.flip(scratch, code, dst=target)
 
     def _shards_of(self, numbers: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._ends, numbers, side="right")
 
-    def _read_record(self, number: int) -> np.ndarray:
-        """Reads a record, compares its checksum, and decodes its image."""
+    def _read_record(self, number: int) -> dict[str, np.ndarray]:
+        """Compare a record's checksum, parse it, note its features; return image and masks."""
         shard, start = int(self._shards_of(np.array(number))), int(self.index["offset"][number])
         file = int(self._files[shard])
         length = int.from_bytes(os.pread(file, 8, start), "little")
         data = os.pread(file, length + 4, start + 12)
         if len(data) != length + 4 or records.masked_crc(data[:-4]) != data[-4:]:
-            raise ValueError(_damaged(self._paths[shard], f"the record at byte {start}"))
+            raise ValueError(self._damaged_record(number))
         example: dict[str, Any] = records.parse(data[:-4])
-        encoded = example[records.IMAGE_ENCODED]
-        if self.recipe.encoding == "raw":
-            self.index["pixels"][number] = 12 + _position(data, encoded)
-        return records.decode_image(encoded, self.recipe.encoding, self.recipe.size)
+        if missing := sorted({*self.schema.features} - {*example}):
+            raise ValueError(
+                f"{self._paths[shard]} lacks what the task is made of: the record at byte {start} "
+                f"has {', '.join(sorted(example))}, but not {', '.join(missing)}. Build the data "
+                "set with the config that is trained, or train with the config of the build."
+            )
+        raw = self.schema.encoding == "raw"
+        if raw:
+            for name in self.schema.masks:
+                self.index[name][number] = 12 + _position(data, name, example[name])
+        for name in self.schema.numbers:
+            self.index[name][number] = example[name]
+        if raw:  # It is noted last: another process takes it as a sign that all else is there.
+            name = records.IMAGE_ENCODED
+            self.index["pixels"][number] = 12 + _position(data, name, example[name])
+        return {
+            records.IMAGE if name == records.IMAGE_ENCODED else name: records.decode_image(
+                example[name], self.schema.encoding, self.schema.size, channels
+            )
+            for name, channels in self.schema.channels.items()
+        }
+
+    def _damaged_record(self, number: int) -> str:
+        path = self._paths[int(self._shards_of(np.array(number)))]
+        return _damaged(path, f"the record at byte {self.index['offset'][number]}")
 
     def _advise(self, total: int) -> None:
-        """Has the system read what fits into free memory.
+        """Have the system read the shards into free memory, if they fit.
 
         Examples are read in random order; a disk that is slow at that has them in its cache soon.
         """
@@ -140,18 +190,26 @@ _AS_IT_IS = 2
 _FLIP_CODES = np.array([[_AS_IT_IS, 0], [1, -1]])  # OpenCV's, by (left to right, top to bottom).
 
 
-def _position(data: bytes, encoded: bytes) -> int:
-    """Where the image is in a serialized example: a few bytes after the name of its feature.
+def _place(pixels: np.ndarray, code: int, into: np.ndarray) -> None:
+    """Copy an image or a mask into its place in a batch, mirrored as the code says."""
+    if code == _AS_IT_IS:
+        into[...] = pixels
+    else:
+        cv2.flip(pixels, code, dst=into)
 
-    `data.index(encoded)` would take longer than all else, above all where pixels are alike.
+
+def _position(data: bytes, name: str, value: bytes) -> int:
+    """Return where a feature's value is in a serialized example: a few bytes after its name.
+
+    `data.index(value)` would take longer than all else, above all where pixels are alike.
     """
-    key = records.IMAGE_ENCODED.encode()
+    key = name.encode()
     after = data.index(key) + len(key)
-    return next(at for at in range(after, len(data)) if data.startswith(encoded, at))
+    return next(at for at in range(after, len(data)) if data.startswith(value, at))
 
 
 def _offsets(path: Path, file: int, shard: "manifest.Shard") -> np.ndarray:
-    """Where in a shard each record's frame begins, from the headers of the frames."""
+    """Return where each record's frame begins in a shard, from the headers of the frames."""
     offsets, position = np.empty(shard.records, np.int64), 0
     for number in range(shard.records):
         header = os.pread(file, 12, position)
@@ -172,7 +230,7 @@ def _damaged(path: Path, what: str) -> str:
 
 
 def _allow_open_files(count: int) -> None:
-    """Every shard stays open: raises this process's own limit where the system's allows it."""
+    """Raise this process's own limit of open files, since every shard stays open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < count:
         resource.setrlimit(

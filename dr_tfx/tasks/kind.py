@@ -111,12 +111,16 @@ def _check_corrections(training: specs.Training, of_loss: str) -> None:
 
 
 class DataSide(abc.ABC):
-    """The examples as a kind of task sees them. Loads neither TensorFlow nor matplotlib."""
+    """The examples as a kind of task sees them. It loads neither TensorFlow nor matplotlib."""
 
     @property
     @abc.abstractmethod
     def features(self) -> Mapping[str, records.Feature]:
-        """The features of a record that targets are made of, by name."""
+        """The features of a record that targets are made of, by the name of their key.
+
+        Arrays of these names are in every batch: numbers (batch,), and masks uint8 (batch, size,
+        size, 1), which are mirrored, rotated and zoomed with the images.
+        """
 
     @property
     @abc.abstractmethod
@@ -130,10 +134,10 @@ class DataSide(abc.ABC):
 
     @abc.abstractmethod
     def truth(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the columns of a table of predictions that a record tells.
+        """Return the columns of a table of predictions that a record tells, an entry an example.
 
         Args:
-          features: the arrays of `features`, their first dimension the examples.
+          features: the arrays of `DataSide.features`, their first dimension the examples.
         """
 
 

@@ -171,8 +171,8 @@ def _step_function(
 
     def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
-        images = augmentation.augment(batch["image"], batch["draws"], spec)
-        figures = model.train_step((images, *encode(batch)))
+        changed = augmentation.augment(batch, spec)
+        figures = model.train_step((changed["image"], *encode(changed)))
         return tf.stack([tf.cast(figures["loss"], tf.float32), full])
 
     @tf.function

@@ -84,6 +84,33 @@ def test_every_truncation_and_flipped_byte_is_noticed():
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_masks_keep_every_value(encoding):
+    tf = pytest.importorskip("tensorflow")
+    mask = np.random.default_rng(0).integers(0, 256, (24, 24, 1), np.uint8)
+    data = records.encode_image(mask, encoding)
+    if encoding == "png":
+        assert np.array_equal(tf.io.decode_png(data).numpy(), mask)
+    else:
+        assert data == mask.tobytes()
+    assert np.array_equal(records.decode_image(data, encoding, 24, channels=1), mask)
+
+
+@pytest.mark.parametrize(
+    ("name", "feature"),
+    [
+        ("label/level", records.Feature("uint8", is_mask=True)),
+        ("mask/lesion", records.Feature("uint8")),
+        ("mask/lesion", records.Feature("int64")),
+        ("mask/lesion", records.Feature("float32", is_mask=True)),
+        ("weight", records.Feature("uint8")),
+    ],
+)
+def test_a_feature_is_a_mask_by_name_and_dtype_or_neither(name, feature):
+    with pytest.raises(ValueError, match=f"feature '{name}' is .*expected a mask, of dtype uint8"):
+        records.Schema(32, "raw", {name: feature})
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_both_encodings_lose_nothing(encoding):
     tf = pytest.importorskip("tensorflow")
     rgb = np.ascontiguousarray(draw(1)[..., ::-1])

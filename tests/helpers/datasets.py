@@ -3,6 +3,7 @@
 Every pixel of an example holds its own number, so that a test can tell which examples it was given.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,18 @@ def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Ex
 
 
 def write(
-    folder: Path, spec: specs.DatasetSpec, *, shard_examples: int = 7, fingerprint: str = "test"
+    folder: Path,
+    spec: specs.DatasetSpec,
+    *,
+    shard_examples: int = 7,
+    fingerprint: str = "test",
+    features: Callable[[int], dict] = lambda number: {},
 ) -> manifest.Manifest:
-    """Writes shards and manifest; the n-th example has pixel value n % 256 and the id `n<n>`."""
+    """Write shards and manifest; the n-th example has pixel value n % 256 and the id `n<n>`.
+
+    `features` of a number are written besides, or instead of what an example has of the same name;
+    arrays are encoded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     number, shards = 0, []
     for split, counts in COUNTS.items():
@@ -55,7 +65,7 @@ def write(
                 with (folder / name).open("wb") as stream:
                     writer = records.RecordWriter(stream)
                     for _ in range(min(shard_examples, count - part * shard_examples)):
-                        writer.write(_example(number, label, spec))
+                        writer.write(_example(number, label, spec, features(number)))
                         number += 1
                 shards.append(
                     manifest.Shard(name, split, label, writer.records, writer.bytes, writer.sha256)
@@ -78,14 +88,39 @@ def write(
     return result
 
 
-def _example(number: int, label: int, spec: specs.DatasetSpec) -> bytes:
-    image = np.full((spec.recipe.size, spec.recipe.size, 3), number % 256, np.uint8)
-    return records.example(
-        {
-            records.IMAGE_ENCODED: records.encode_image(image, spec.recipe.encoding),
-            records.IMAGE_FORMAT: spec.recipe.encoding,
-            records.IMAGE_ID: f"n{number}",
-            records.IMAGE_PATIENT: f"p{number // 2}",
-            records.LABEL_PREFIX + spec.label_column: label,
-        }
-    )
+def _example(number: int, label: int, spec: specs.DatasetSpec, features: dict) -> bytes:
+    values = {
+        records.IMAGE_ENCODED: np.full((spec.recipe.size,) * 2 + (3,), number % 256, np.uint8),
+        records.IMAGE_FORMAT: spec.recipe.encoding,
+        records.IMAGE_ID: f"n{number}",
+        records.IMAGE_PATIENT: f"p{number // 2}",
+        records.LABEL_PREFIX + spec.label_column: label,
+        **features,
+    }
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            values[name] = records.encode_image(value, spec.recipe.encoding)
+    return records.example(values)
+
+
+def disc(row: float, column: float, *, size: int, radius: float = 5.0) -> np.ndarray:
+    """Return a mask of a lesion, uint8 (size, size, 1), 255 within the disc and 0 outside."""
+    rows, columns = np.mgrid[:size, :size]
+    inside = np.hypot(rows - row, columns - column) <= radius
+    return (255 * inside).astype(np.uint8)[..., np.newaxis]
+
+
+def with_lesion(mask: np.ndarray) -> np.ndarray:
+    """Return a photograph, uint8 (size, size, 3), that is brighter where the mask is."""
+    return np.where(mask > 0, np.uint8([200, 160, 90]), np.uint8([60, 50, 30])).astype(np.uint8)
+
+
+def centre(mask: np.ndarray) -> np.ndarray:
+    """Return the mean (row, column) of a mask's pixels above 0, float64 (2,)."""
+    return np.argwhere(np.squeeze(mask) > 0).mean(axis=0)
+
+
+def lesion_seen(image: np.ndarray) -> np.ndarray:
+    """Return where a photograph of `with_lesion` is bright, uint8 (size, size)."""
+    red = image[..., 0].astype(float)
+    return (red > (red.min() + red.max()) / 2).astype(np.uint8)

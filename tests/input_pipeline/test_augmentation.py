@@ -5,10 +5,12 @@ import math
 
 import cv2
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from dr_tfx.config import specs
 from dr_tfx.input_pipeline import augmentation
+from tests.helpers import datasets
 
 
 def photograph(seed=0, size=64):
@@ -16,9 +18,18 @@ def photograph(seed=0, size=64):
     return cv2.GaussianBlur(noise, (0, 0), 4)
 
 
-def augment(images, spec):
+def augment_all(images, spec, **others):
+    """The batch after augmentation, and its draws."""
     draws = np.random.default_rng(1).random((len(images), augmentation.DRAWS), np.float32)
-    return augmentation.augment(tf.constant(images), tf.constant(draws), spec).numpy()
+    batch = {"image": images, "draws": draws, **others}
+    tensors = {name: tf.constant(value) for name, value in batch.items()}
+    found = augmentation.augment(tensors, spec)
+    assert found.keys() == batch.keys()
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def augment(images, spec):
+    return augment_all(images, spec)["image"]
 
 
 def test_each_image_is_mirrored_by_its_own_draws():
@@ -45,6 +56,61 @@ def test_rotation_and_zoom_agree_with_opencv():
     matrix = cv2.getRotationMatrix2D((31.5, 31.5), math.degrees(angle), 1 / scale)
     expected = cv2.warpAffine(image, matrix, (64, 64), flags=cv2.INTER_LINEAR)
     assert np.abs(result - expected)[16:48, 16:48].mean() < 1.0
+
+
+def lesions(count, size=96):
+    """Photographs with a lesion each, and their masks; far enough inside to stay in the picture."""
+    places = np.random.default_rng(5).uniform(0.35 * size, 0.65 * size, (count, 2))
+    masks = np.stack([datasets.disc(row, column, size=size) for row, column in places])
+    return np.stack([datasets.with_lesion(mask) for mask in masks]), masks
+
+
+CHANGES = {
+    "rotation": {"rotation": 0.5},
+    "zoom": {"zoom": 0.3},
+    "contrast": {"contrast": 0.3},
+    "brightness": {"brightness": 0.2},
+    "all": {"rotation": 0.5, "zoom": 0.3, "contrast": 0.3, "brightness": 0.2},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_mask_stays_on_its_lesion(change):
+    images, masks = lesions(40)
+    spec = specs.Augmentation(**CHANGES[change])
+    found = augment_all(images, spec, **{"mask/lesion": masks})
+    assert found["mask/lesion"].dtype == np.uint8
+    angles = (2 * found["draws"][:, 2] - 1) * spec.rotation * 360
+    zooms = 1 + (2 * found["draws"][:, 3] - 1) * spec.zoom
+    moved = []
+    for image, mask, before, angle, zoom in zip(
+        found["image"], found["mask/lesion"], masks, angles, zooms, strict=True
+    ):
+        seen = datasets.centre(datasets.lesion_seen(image))
+        assert np.abs(datasets.centre(mask) - seen).max() <= 0.5
+        # The place where OpenCV's matrix, of which rows and columns are y and x, puts the lesion.
+        matrix = cv2.getRotationMatrix2D((47.5, 47.5), float(angle), 1 / float(zoom))
+        expected = matrix @ [*datasets.centre(before)[::-1], 1]
+        assert np.abs(datasets.centre(mask) - expected[::-1]).max() <= 0.5
+        moved.append(np.abs(datasets.centre(mask) - datasets.centre(before)).max())
+    assert (max(moved) > 3) == (change in ("rotation", "zoom", "all"))
+
+
+def test_contrast_and_brightness_leave_masks_as_they_are():
+    images, masks = lesions(4)
+    spec = specs.Augmentation(contrast=0.3, brightness=0.2)
+    found = augment_all(images, spec, **{"mask/lesion": masks})
+    assert np.array_equal(found["mask/lesion"], masks)
+    assert np.abs(found["image"] - images).max() > 5
+
+
+def test_a_mask_of_several_classes_gets_no_class_between_them():
+    images, masks = lesions(8)
+    classes = np.where(masks > 0, np.uint8(7), np.uint8(3))
+    numbers = {"label/level": np.arange(8), "weight": np.ones(8, np.float32)}
+    found = augment_all(images, specs.Augmentation(rotation=0.1), **{"mask/a": classes}, **numbers)
+    assert set(np.unique(found["mask/a"])) == {3, 7}
+    assert all(np.array_equal(found[name], numbers[name]) for name in numbers)
 
 
 def test_contrast_and_brightness_stay_in_range_and_within_limits():

@@ -17,8 +17,8 @@ BATCH = 5
 
 @pytest.fixture
 def reader(tmp_path):
-    shards, recipe = write(tmp_path)
-    return shard_reader.ShardReader(tmp_path, shards, recipe)
+    shards, schema = write(tmp_path)
+    return shard_reader.ShardReader(tmp_path, shards, schema)
 
 
 @pytest.fixture
@@ -26,6 +26,13 @@ def readers(reader):
     made = batch_readers.BatchReaders(reader, batch_size=BATCH, processes=2)
     yield made
     made.close()
+
+
+def same(batch, other):
+    return batch.keys() == other.keys() and all(
+        np.array_equal(batch[name], other[name]) and batch[name].dtype == other[name].dtype
+        for name in batch
+    )
 
 
 def asked(rng):
@@ -43,39 +50,41 @@ def test_batches_come_in_order_and_stay_what_they_are_while_held(reader, readers
     held += [readers.take() for _ in range(3)]
     readers.close()
     for batch, (numbers, flips) in zip(held, wanted, strict=True):
-        assert np.array_equal(batch, read(reader, numbers, flips))
-        assert batch.ctypes.data % 64 == 0
+        assert same(batch, read(reader, numbers, flips))
+        assert all(array.ctypes.data % 64 == 0 for array in batch.values())
 
 
-def test_memory_is_used_again_once_nothing_refers_to_it(readers):
+@pytest.mark.parametrize("held", ["image", "mask/lesion", "grade"])
+def test_memory_is_used_again_once_nothing_refers_to_it(readers, held):
     rng, places = np.random.default_rng(0), set()
     readers.ask(*asked(rng))
     for _ in range(20):
         readers.ask(*asked(rng))
         batch = readers.take()
-        places.add(batch.ctypes.data)
-        part = batch[1:, ::2]  # Refers to it as well.
+        places.add(batch["image"].ctypes.data)
+        part = batch[held][1:]  # Refers to it as well.
         del batch
     assert len(places) == 3  # One taken, one read, and the part that is still held of the last one.
-    assert part.shape == (BATCH - 1, 16, 32, 3)
+    assert len(part) == BATCH - 1
 
 
 def test_the_checksum_that_one_process_compared_the_others_know(reader, readers):
     for _ in range(2):  # By both processes.
         readers.ask(np.arange(BATCH), np.zeros((BATCH, 2), bool))
     first, second = readers.take(), readers.take()
-    assert np.array_equal(first, second)
-    known = readers._memory.index()["pixels"] > 0
-    assert known.tolist() == [True] * BATCH + [False] * (len(reader) - BATCH)
+    assert same(first, second)
+    index = readers._memory.index()
+    assert (index["pixels"] > 0).tolist() == [True] * BATCH + [False] * (len(reader) - BATCH)
+    assert np.array_equal(index["grade"][:BATCH], first["grade"])
 
 
 def test_damage_is_named(tmp_path):
-    shards, recipe = write(tmp_path)
+    shards, schema = write(tmp_path)
     path = tmp_path / shards[0].name
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    reader = shard_reader.ShardReader(tmp_path, shards, recipe)
+    reader = shard_reader.ShardReader(tmp_path, shards, schema)
     readers = batch_readers.BatchReaders(reader, batch_size=1, processes=1)
     readers.ask(np.array([0]), np.zeros((1, 2), bool))
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*--overwrite"):
@@ -93,14 +102,14 @@ def test_a_reader_that_was_killed_is_said_to_have_ended(readers):
 
 
 def test_readers_import_what_the_process_that_asks_does(reader, tmp_path, monkeypatch):
-    """And not a module of the same name in the current folder, as `python -m` would."""
+    """They import no module of the same name in the current folder, as `python -m` would."""
     (tmp_path / "cv2.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     readers = batch_readers.BatchReaders(reader, batch_size=BATCH, processes=1)
     wanted = asked(np.random.default_rng(0))
     readers.ask(*wanted)
-    assert np.array_equal(readers.take(), read(reader, *wanted))
+    assert same(readers.take(), read(reader, *wanted))
     readers.close()
 
 
@@ -108,7 +117,7 @@ PARENT = """
 import pathlib, signal, sys, time
 import numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored if a shell began this with `&`.
-from test_shard_reader import write
+from tests.input_pipeline.test_shard_reader import write
 from dr_tfx.input_pipeline import batch_readers, shard_reader
 folder = pathlib.Path(sys.argv[1])
 reader = shard_reader.ShardReader(folder, *write(folder))

@@ -12,10 +12,14 @@ import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.input_pipeline import batch_readers, loader
+from dr_tfx.dataset import records
+from dr_tfx.input_pipeline import augmentation, batch_readers, loader
 from dr_tfx.machine import resources
+from dr_tfx.tasks.binary import kind as binary_kind
 from tests.helpers import datasets
 
+LABEL = "label/level"
+FEATURES = {LABEL: records.Feature("int64")}
 STRATA = {0: range(0, 24), 1: range(24, 30), 2: range(30, 33)}
 
 
@@ -25,28 +29,29 @@ def folder(tmp_path_factory):
     return path, datasets.write(path, datasets.experiment().dataset)
 
 
-def epochs_seen(folder, *, first_step=0, epochs=3, encoding="raw", **training):
-    """The numbers of the examples of each epoch, in order, and their targets."""
+def epochs_seen(folder, *, first_step=0, epochs=3, **training):
+    """The numbers of the examples of each epoch, in order, and their labels."""
     path, data = folder
     experiment = datasets.experiment(epochs=epochs, **training)
     stream, steps = loader.train_batches(path, data, experiment, first_step=first_step)
     batches = list(itertools.islice(stream, epochs * steps - first_step))
     numbers = np.concatenate([b["image"][:, 0, 0, 0] for b in batches]).astype(int)
-    targets = np.concatenate([b["target"][:, 0] for b in batches]).astype(int)
+    labels = np.concatenate([b[LABEL] for b in batches])
+    assert labels.dtype == np.int64
     if first_step:
-        return numbers, targets
-    return numbers.reshape(epochs, -1), targets.reshape(epochs, -1)
+        return numbers, labels
+    return numbers.reshape(epochs, -1), labels.reshape(epochs, -1)
 
 
 def test_an_epoch_is_two_times_the_majority_and_balanced(folder):
-    numbers, targets = epochs_seen(folder, epochs=40)
+    numbers, labels = epochs_seen(folder, epochs=40)
     assert numbers.shape == (40, 48)
     positives = (numbers >= 24).mean()
     assert abs(positives - 0.5) < 4 * math.sqrt(0.25 / numbers.size)
     # Within the positive class the labels keep their 6 : 3.
     last = (numbers >= 30).mean()
     assert abs(last - 0.5 / 3) < 4 * math.sqrt(1 / 6 * 5 / 6 / numbers.size)
-    assert np.array_equal(targets, (numbers >= 24).astype(int))
+    assert np.array_equal(labels, np.searchsorted([24, 30], numbers, side="right"))
 
 
 def test_an_exact_mix_holds_by_count_in_every_epoch(folder):
@@ -129,7 +134,10 @@ def test_what_reads_runs_from_the_call_on_and_ends_with_close(folder):
 
     before = running()
     batches, _ = loader.train_batches(path, data, datasets.experiment())
-    assert len(running() - before) == loader._reading(specs.Training(), data.dataset.recipe, 8)[0]
+    assert (
+        len(running() - before)
+        == loader._reading(specs.Training(), loader.schema_of(data, FEATURES), 8)[0]
+    )
     batches.close()
     assert not running() - before
 
@@ -189,35 +197,90 @@ def test_workers_go_on_at_any_step(folder):
         )
         with contextlib.closing(stream):
             batches = list(itertools.islice(stream, 40 - first_step))
-        return [np.concatenate([b[name] for b in batches]) for name in ("image", "draws", "target")]
+        return [np.concatenate([b[name] for b in batches]) for name in ("image", "draws", LABEL)]
 
     whole = seen(0)
     for step in (1, 16, 35):
         assert all(np.array_equal(a[step * 4 :], b) for a, b in zip(whole, seen(step), strict=True))
 
 
-def test_a_class_weighs_what_the_config_says(folder):
-    path, data = folder
-    settings = {"class_weights": (1.0, 3.0), "balance": "none"}
-    stream, _ = loader.train_batches(path, data, datasets.experiment(**settings))
-    for batch in itertools.islice(stream, 6):
-        target, weight = batch["target"][:, 0], batch["weight"]
-        assert np.array_equal(weight, np.where(target == 1, 3, 1))
+def relabelled(number):
+    """Another label than that of the shard, whatever the example."""
+    return {LABEL: 2 - number % 3}
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_the_target_is_that_of_the_record_not_of_its_shard(tmp_path, encoding):
+    experiment = datasets.experiment(encoding=encoding)
+    data = datasets.write(tmp_path, experiment.dataset, features=relabelled)
+    numbers, labels = epochs_seen((tmp_path, data), encoding=encoding)
+    assert np.array_equal(labels, 2 - numbers % 3)
+    validation = loader.validation_dataset(tmp_path, data, experiment)
+    targets = np.concatenate([y.numpy()[:, 0] for _, y in validation])
+    assert np.array_equal(targets, 2 - np.arange(33, 44) % 3 > 0)
+
+
+MASK = "mask/lesion"
+
+
+def lesion(number, size=64):
+    """A photograph with a lesion at a place of its own, and its mask."""
+    mask = datasets.disc(26 + number % 11, 24 + number % 16, size=size, radius=4)
+    return {records.IMAGE_ENCODED: datasets.with_lesion(mask), MASK: mask}
+
+
+@pytest.fixture
+def masks_too(monkeypatch):
+    """Targets of the task are made of a mask besides."""
+    own = {**FEATURES, MASK: records.Feature("uint8", is_mask=True)}
+    monkeypatch.setattr(binary_kind.BinaryData, "features", property(lambda self: own))
+    return own
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_a_mask_stays_on_its_lesion_from_the_record_to_the_step(tmp_path, masks_too, encoding):
+    changes = {"vertical_flip": True, "rotation": 0.5, "zoom": 0.2, "brightness": 0.1}
+    experiment = datasets.experiment(size=64, encoding=encoding, augmentation=changes)
+    data = datasets.write(tmp_path, experiment.dataset, features=lesion)
+    stream, _ = loader.train_batches(tmp_path, data, experiment)
+    with contextlib.closing(stream):
+        for batch in itertools.islice(stream, 8):
+            assert batch[MASK].shape == (8, 64, 64, 1) and batch[MASK].dtype == np.uint8
+            spec = experiment.training.augmentation
+            changed = augmentation.augment({k: tf.constant(v) for k, v in batch.items()}, spec)
+            for image, mask in zip(changed["image"].numpy(), changed[MASK].numpy(), strict=True):
+                seen = datasets.centre(datasets.lesion_seen(image))
+                assert np.abs(datasets.centre(mask) - seen).max() <= 0.5
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_an_evaluation_has_the_masks_of_its_images(tmp_path, masks_too, encoding):
+    experiment = datasets.experiment(size=64, encoding=encoding)
+    data = datasets.write(tmp_path, experiment.dataset, features=lesion)
+    batches = list(
+        loader.evaluation_dataset(tmp_path, data, "validation", batch_size=4, features=masks_too)
+    )
+    found = np.concatenate([b[MASK].numpy() for b in batches])
+    assert np.array_equal(found, [lesion(number)[MASK] for number in range(33, 44)])
+    images = np.concatenate([b["image"].numpy() for b in batches])
+    assert np.array_equal(images, [lesion(n)[records.IMAGE_ENCODED] for n in range(33, 44)])
 
 
 def test_png_shards_give_the_same_batches(folder, tmp_path):
     experiment = datasets.experiment(encoding="png", size=32)
     data = datasets.write(tmp_path, experiment.dataset)
-    raw, _ = epochs_seen(folder)
-    png, _ = epochs_seen((tmp_path, data))
-    assert np.array_equal(raw, png)
+    raw, raw_labels = epochs_seen(folder)
+    png, png_labels = epochs_seen((tmp_path, data), encoding="png")
+    assert np.array_equal(raw, png) and np.array_equal(raw_labels, png_labels)
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_evaluation_is_complete_in_order_and_untouched(tmp_path, encoding):
     experiment = datasets.experiment(encoding=encoding)
     data = datasets.write(tmp_path, experiment.dataset)
-    dataset = loader.evaluation_dataset(tmp_path, data, "validation", batch_size=4)
+    dataset = loader.evaluation_dataset(
+        tmp_path, data, "validation", batch_size=4, features=FEATURES
+    )
     assert not dataset.options().autotune.enabled  # Whose thread may be waited for at the end.
     batches = list(dataset)
     images = np.concatenate([b["image"].numpy() for b in batches])
@@ -227,9 +290,10 @@ def test_evaluation_is_complete_in_order_and_untouched(tmp_path, encoding):
         f"n{i}".encode() for i in range(33, 44)
     ]
     assert (
-        np.concatenate([b["label"].numpy() for b in batches]).tolist()
-        == [0] * 5 + [1] * 4 + [2] * 2
+        np.concatenate([b[LABEL].numpy() for b in batches]).tolist() == [0] * 5 + [1] * 4 + [2] * 2
     )
+    assert set(batches[0]) == {"image", "id", "patient", LABEL}
+    assert batches[0]["patient"].numpy()[0] == b"p16"
 
 
 @pytest.mark.parametrize(
@@ -242,15 +306,20 @@ def test_an_evaluation_has_no_more_ahead_than_its_memory_holds(
     monkeypatch.setattr(datasets, "COUNTS", {"validation": (500, 30, 20)})
     experiment, parsed, parse = datasets.experiment(), [], loader._parse
 
-    def counted(batch, dataset):
+    def counted(batch, schema):
         with tf.control_dependencies([tf.py_function(lambda: parsed.append(1), [], [])]):
-            return parse(tf.identity(batch), dataset)
+            return parse(tf.identity(batch), schema)
 
     monkeypatch.setattr(loader, "_parse", counted)
     data = datasets.write(tmp_path, experiment.dataset, shard_examples=100)
     batches = iter(
         loader.evaluation_dataset(
-            tmp_path, data, "validation", batch_size=5, memory=memory * 3 * 32**2
+            tmp_path,
+            data,
+            "validation",
+            batch_size=5,
+            features=FEATURES,
+            memory=memory * 3 * 32**2,
         )
     )
     for _ in range(7):
@@ -299,5 +368,15 @@ def test_reading_ahead_is_sized_from_cores_and_the_ceiling_of_memory(
 ):
     monkeypatch.setattr(resources, "cores", lambda: cores)
     training = specs.Training(max_memory_gb=gigabytes)
-    recipe = specs.Recipe(size=size, encoding=encoding)
-    assert loader._reading(training, recipe, 64) == (processes, ahead)
+    schema = records.Schema(size, encoding, FEATURES)
+    assert loader._reading(training, schema, 64) == (processes, ahead)
+
+
+def test_masks_count_in_what_is_read_ahead(monkeypatch):
+    monkeypatch.setattr(resources, "cores", lambda: 64)
+    training = specs.Training(max_memory_gb=4)
+    mask = {MASK: records.Feature("uint8", is_mask=True)}
+    # A twentieth of 4 GB is 3.97 batches of 64 * 512 * 512 * 3 bytes, and 2.98 of 4 channels.
+    for features, ahead in ((FEATURES, 3), (mask, 2)):
+        schema = records.Schema(512, "raw", features)
+        assert loader._reading(training, schema, 64) == (ahead, ahead)

@@ -1,4 +1,4 @@
-"""What is drawn from, in which shares, and what of it is one worker's."""
+"""The strata of training, their shares of an epoch, and the part of each worker."""
 
 import itertools
 
@@ -33,6 +33,11 @@ def data_set(*records, experiment):
     )
 
 
+def parts_of(data, experiment, workers):
+    mixed = strata.of_training(data, experiment)
+    return [strata.part_of(mixed, experiment, worker=i, workers=workers) for i in range(workers)]
+
+
 def examples_of(part):
     """(Shard, number of the example in it) of all that a worker has, by label."""
     numbered = [(shard.name, i) for shard in part.shards for i in range(shard.records)]
@@ -50,18 +55,21 @@ def test_length_of_an_epoch():
 def test_one_worker_has_everything():
     experiment = datasets.experiment(batch_size=10)
     data = data_set([10, 8], [7], [5, 3, 1], experiment=experiment)
-    part = strata.of_worker(data, experiment)
+    mixed = strata.of_training(data, experiment)
+    part = strata.part_of(mixed, experiment)
     assert part.shards == list(data.shards)
     assert (part.firsts, part.counts) == ([0, 18, 25], [18, 7, 9])
-    assert (part.batch, part.steps, part.seed) == (10, 4, experiment.training.seed)
+    assert (part.batch_size, part.seed) == (10, experiment.training.seed)
+    assert (mixed.counts, mixed.steps(10)) == ([18, 7, 9], 4)
     # Half for the first class, half for the second, of which the labels are 7 : 9.
-    assert np.allclose(part.shares, [[0.5, 0.5 * 7 / 16, 0.5 * 9 / 16]])
+    assert np.allclose(mixed.shares, [[0.5, 0.5 * 7 / 16, 0.5 * 9 / 16]])
 
 
 def test_workers_have_whole_shards_of_which_only_those_of_a_label_with_few_are_divided():
     experiment = datasets.experiment(batch_size=12)
     data = data_set([10] * 80, [10] * 78 + [1], [10, 10], experiment=experiment)
-    parts = [strata.of_worker(data, experiment, worker=i, workers=3) for i in range(3)]
+    parts = parts_of(data, experiment, 3)
+    assert [part.batch_size for part in parts] == [4, 4, 4]
     # 800 / 3 = 266.7, 781 / 3 = 260.3: to the next ten, which is within a fortieth.
     assert [part.counts for part in parts] == [[270, 260, 6], [260, 260, 7], [270, 261, 7]]
     names = [{shard.name for shard in part.shards} for part in parts]
@@ -76,9 +84,8 @@ def test_workers_have_all_examples_and_none_another_has(seed, workers):
     sizes = [chance.integers(1, 600, chance.integers(16, 200)), chance.integers(20, 90, 2), [16]]
     experiment = datasets.experiment(batch_size=workers)
     data = data_set(*(map(int, label) for label in sizes), experiment=experiment)
-    parts = [strata.of_worker(data, experiment, worker=i, workers=workers) for i in range(workers)]
+    parts = parts_of(data, experiment, workers)
     assert len({part.seed for part in parts}) == workers
-    assert {part.steps for part in parts} == {strata.of_worker(data, experiment).steps}
     for label, of_label in enumerate(zip(*map(examples_of, parts), strict=True)):
         expected = [
             (shard.name, i)
@@ -98,4 +105,4 @@ def test_more_workers_than_a_label_has_examples_are_refused():
     experiment = datasets.experiment()
     data = data_set([24], [6], [3], experiment=experiment)
     with pytest.raises(ValueError, match="3 examples of label 'c', which 4 workers cannot share"):
-        strata.of_worker(data, experiment, worker=0, workers=4)
+        parts_of(data, experiment, 4)

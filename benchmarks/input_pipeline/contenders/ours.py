@@ -31,7 +31,7 @@ def read(job: Job) -> Batches:
     for batch in distribution.distribute(batches, tf.distribute.get_strategy()):
         if job.augmented:
             spec = experiment.training.augmentation
-            images = augmentation.augment(batch["image"], batch["draws"], spec)
+            images = augmentation.augment(batch, spec)["image"]
         else:
             images = tf.cast(batch["image"], tf.float32)
         targets, _ = encode(batch)

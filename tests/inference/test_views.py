@@ -1,17 +1,15 @@
-"""Views of test-time augmentation: what they show, the way back, and one probability of all."""
+"""Views of test-time augmentation: what they show, and the way back for maps and masks."""
 
 import math
-import types
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import special
 
 from dr_tfx.config import specs
-from dr_tfx.inference import scoring, views
-from dr_tfx.tasks.binary import scores
+from dr_tfx.inference import views
+from tests.helpers import datasets
 
 QUARTERS = {"rotate_90": 1, "rotate_180": 2, "rotate_270": 3}
 RESAMPLED = ("rotate_10", "rotate_350", "zoom_in", "zoom_out")
@@ -19,6 +17,10 @@ RESAMPLED = ("rotate_10", "rotate_350", "zoom_in", "zoom_out")
 
 def pictures(seed=2, size=8):
     return np.random.default_rng(seed).uniform(0, 255, (2, size, size, 3)).astype(np.float32)
+
+
+def shown(name, pixels):
+    return views.VIEWS[name].apply({"image": tf.constant(pixels)})["image"]
 
 
 def smooth(size=64):
@@ -37,7 +39,7 @@ def test_the_first_five_views_are_the_published_ones():
     }
     assert list(views.VIEWS)[:5] == list(expected)
     for name, picture in expected.items():
-        assert np.allclose(views.VIEWS[name].apply(tf.constant(x)), picture, atol=1e-3), name
+        assert np.allclose(shown(name, x), picture, atol=1e-3), name
 
 
 def test_every_view_that_a_config_may_name_is_there():
@@ -48,7 +50,7 @@ def test_every_view_that_a_config_may_name_is_there():
 def test_quarter_turns_are_numpys(name):
     x = pictures()
     expected = np.rot90(x, QUARTERS[name], axes=(1, 2))
-    assert np.array_equal(views.VIEWS[name].apply(tf.constant(x)), expected)
+    assert np.array_equal(shown(name, x), expected)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_quarter_turns_are_numpys(name):
 )
 def test_small_turns_and_zooms_are_opencvs(name, degrees, zoom):
     x = smooth()
-    found = views.VIEWS[name].apply(tf.constant(x[np.newaxis])).numpy()[0]
+    found = shown(name, x[np.newaxis]).numpy()[0]
     matrix = cv2.getRotationMatrix2D((31.5, 31.5), degrees, zoom)  # Counter-clockwise.
     expected = cv2.warpAffine(x, matrix, (64, 64), flags=cv2.INTER_LINEAR)
     assert np.abs(found - expected)[10:54, 10:54].mean() < 0.1
@@ -69,8 +71,7 @@ def test_small_turns_and_zooms_are_opencvs(name, degrees, zoom):
 def test_maps_come_back_exactly_at_any_resolution(name, shape):
     view = views.VIEWS[name]
     maps = np.random.default_rng(3).random(shape).astype(np.float32)
-    shown = maps if name == "brighter" else view.apply(tf.constant(maps[..., np.newaxis]))[..., 0]
-    back = np.asarray(view.undo(shown))
+    back = np.asarray(view.undo(view.geometry(tf.constant(maps[..., np.newaxis]))[..., 0]))
     assert back.dtype == np.float32 and np.array_equal(back, maps)
 
 
@@ -82,9 +83,9 @@ def test_a_mark_comes_back_to_its_place_after_resampling(name, shape):
     maps[0, row, column] = 1
     maps[0] = cv2.GaussianBlur(maps[0, ..., 0], (0, 0), 2)[..., np.newaxis]
     view = views.VIEWS[name]
-    shown = np.asarray(view.apply(tf.constant(maps)))
-    moved = math.dist(np.unravel_index(shown[0, ..., 0].argmax(), shape), (row, column))
-    back = np.asarray(view.undo(shown[..., 0]))
+    seen = np.asarray(view.geometry(tf.constant(maps)))
+    moved = math.dist(np.unravel_index(seen[0, ..., 0].argmax(), shape), (row, column))
+    back = np.asarray(view.undo(seen[..., 0]))
     assert moved > 1.5
     place = np.unravel_index(back[0].argmax(), shape)
     assert math.dist(place, (row, column)) <= 1
@@ -98,37 +99,34 @@ def test_what_a_view_did_not_show_has_no_heat():
     assert np.allclose(whole, 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["probability", "logit"])
-def test_views_are_combined_as_scipy_does(how):
-    scores = np.random.default_rng(4).beta(0.3, 0.3, (50, 5)).clip(1e-6, 1 - 1e-6)
-    expected = {
-        "probability": scores.mean(axis=1),
-        "logit": special.expit(special.logit(scores).mean(axis=1)),
+@pytest.mark.parametrize("name", views.VIEWS)
+@pytest.mark.parametrize("place", [(30, 52), (61.5, 40.25)])
+def test_a_mask_stays_on_its_lesion_and_comes_back(name, place):
+    mask = datasets.disc(*place, size=96)
+    batch = {
+        "image": datasets.with_lesion(mask)[np.newaxis].astype(np.float32),
+        "mask/lesion": mask[np.newaxis],
+        "label/level": np.array([2]),
     }
-    assert np.allclose(scores.combine(scores, how), expected[how], atol=1e-12)
+    view = views.VIEWS[name]
+    found = view.apply({key: tf.constant(value) for key, value in batch.items()})
+    assert found.keys() == batch.keys() and found["label/level"].numpy() == [2]
+    moved = found["mask/lesion"]
+    assert moved.dtype == tf.uint8 and set(np.unique(moved)) == {0, 255}
+    seen = datasets.lesion_seen(found["image"].numpy()[0])
+    assert np.abs(datasets.centre(moved[0]) - datasets.centre(seen)).max() <= 0.5
+    # A mask, and a map of the network such as a probability, come back to where the lesion is.
+    back = view.undo(moved[..., 0]).numpy()
+    assert back.dtype == np.uint8 and back.shape == (1, 96, 96)
+    assert np.abs(datasets.centre(back) - datasets.centre(mask)).max() <= 0.5
+    probability = view.undo(tf.cast(seen, tf.float32)[tf.newaxis]).numpy()
+    assert np.abs(datasets.centre(probability > 0.5) - datasets.centre(mask)).max() <= 0.5
 
 
-def test_certain_views_give_a_probability_all_the_same():
-    assert scores.combine(np.array([[0.0, 1.0]]), "logit") == pytest.approx(0.5)
-    certain = scores.combine(np.array([[1.0, 1.0], [0.0, 0.0]]), "logit")
-    assert np.isfinite(certain).all() and certain[0] > 1 - 1e-6 and certain[1] < 1e-6
-
-
-def test_the_scorer_shows_the_model_every_view_in_turn():
-    names = ("identity", "rotate_90", "brighter")
-    evaluation = specs.Evaluation(views=names)
-    recipe = types.SimpleNamespace(recipe=types.SimpleNamespace(size=8))
-
-    def corner(pixels, training):
-        assert training is False
-        return pixels[:, 0, :1, 0] / 255
-
-    bundle = types.SimpleNamespace(
-        model=corner, experiment=types.SimpleNamespace(evaluation=evaluation, dataset=recipe)
-    )
-    images = pictures().astype(np.uint8)
-    scores = scoring.view_scorer(bundle)(tf.constant(images)).numpy()
-    first = images[:, :, :, 0].astype(np.float64)
-    expected = [first[:, 0, 0], first[:, 0, -1], np.minimum(first[:, 0, 0] * 1.1, 255)]
-    assert scores.dtype == np.float64
-    assert np.allclose(scores, np.stack(expected, axis=1) / 255, atol=1e-6)
+def test_only_the_image_is_recoloured():
+    mask = datasets.disc(20, 30, size=64)
+    pixels = datasets.with_lesion(mask)[np.newaxis].astype(np.float32)
+    batch = {"image": tf.constant(pixels), "mask/lesion": tf.constant(mask[np.newaxis])}
+    found = views.VIEWS["brighter"].apply(batch)
+    assert np.array_equal(found["mask/lesion"][0], mask)
+    assert np.allclose(found["image"], np.minimum(pixels * 1.1, 255))

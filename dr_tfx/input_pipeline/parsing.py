@@ -1,0 +1,43 @@
+"""Serialized examples to tensors, whole batches at a time."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from dr_tfx.dataset import records
+
+
+def parse(
+    serialized: tf.Tensor, schema: records.Schema, texts: Sequence[str] = ()
+) -> dict[str, tf.Tensor]:
+    """Return a batch of examples; to parse whole batches costs a fraction of one by one.
+
+    Args:
+      serialized: string (batch,), messages of tf.train.Example.
+      schema: what to take from them.
+      texts: keys of bytes features to take besides.
+
+    Returns:
+      Tensors with the names, shapes and dtypes of `Schema.shapes`, and string (batch,) of `texts`.
+    """
+    text = tf.io.FixedLenFeature([], tf.string)
+    numbers = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in schema.numbers.items()}
+    parsed = tf.io.parse_example(
+        serialized, {**dict.fromkeys((*schema.channels, *texts), text), **numbers}
+    )
+    for name, channels in schema.channels.items():
+        parsed[name] = _decode(parsed[name], schema, channels)
+    parsed[records.IMAGE] = parsed.pop(records.IMAGE_ENCODED)
+    return parsed
+
+
+def _decode(encoded: tf.Tensor, schema: records.Schema, channels: int) -> tf.Tensor:
+    """Return the images or masks of a batch, uint8 (batch, size, size, channels)."""
+    shape = (schema.size, schema.size, channels)
+    if schema.encoding == "raw":
+        return tf.reshape(tf.io.decode_raw(encoded, tf.uint8), (-1, *shape))
+    return tf.map_fn(
+        lambda data: tf.ensure_shape(tf.io.decode_png(data, channels=channels), shape),
+        encoded,
+        fn_output_signature=tf.uint8,
+    )
