@@ -24,7 +24,7 @@ _DPI = 150
 
 
 @dataclasses.dataclass(frozen=True)
-class Explained:
+class FigureRow:
     """One row of a figure."""
 
     rgb: np.ndarray  # uint8 (size, size, 3), as the model sees it.
@@ -32,7 +32,7 @@ class Explained:
     caption: str
 
 
-def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> bytes:
+def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> bytes:
     """A PNG with one row per photograph: the photograph, its heat map and the two overlaid.
 
     The rows may be none; the figure then says so.

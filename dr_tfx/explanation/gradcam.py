@@ -62,7 +62,7 @@ class HeatMaps:
         if method not in METHODS:
             raise ValueError(f"The method is {method!r}; expected one of {', '.join(METHODS)}.")
         self.title = METHODS[method].title
-        network, maps = _Network(model, explained), METHODS[method].maps
+        network, maps = _SplitNetwork(model, explained), METHODS[method].maps
         image = model.inputs[0]
         self._dtype = tf.as_dtype(image.dtype)
         shape = (None, *tuple(image.shape)[1:])
@@ -91,7 +91,7 @@ class HeatMaps:
         return maps.numpy(), output.numpy()
 
 
-class _Network:
+class _SplitNetwork:
     """A model in two parts: images to the last features, and features to the explained score."""
 
     def __init__(self, model: keras.Model, explained: Callable[[tf.Tensor], tf.Tensor]):
@@ -167,7 +167,7 @@ def _in_float32(head: keras.Model) -> keras.Model:
     return copy
 
 
-def _gradcam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _gradcam(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization", ICCV 2017, https://arxiv.org/abs/1610.02391.
     """
@@ -176,7 +176,7 @@ def _gradcam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Te
     return tf.reduce_sum(weights * features, axis=-1)
 
 
-def _gradcam_plus_plus(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _gradcam_plus_plus(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Chattopadhay et al., "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
     Convolutional Networks", WACV 2018, https://arxiv.org/abs/1710.11063, equations 10 and 19.
 
@@ -191,7 +191,7 @@ def _gradcam_plus_plus(network: _Network, images: tf.Tensor, features: tf.Tensor
     return tf.reduce_sum(weights * features, axis=-1)
 
 
-def _hirescam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _hirescam(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of
     convolutional neural networks", 2020, https://arxiv.org/abs/2011.08891.
     """
@@ -199,7 +199,7 @@ def _hirescam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.T
     return tf.reduce_sum(network.gradient(features) * features, axis=-1)
 
 
-def _occlusion(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _occlusion(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
     https://arxiv.org/abs/1311.2901: a square filled with the photograph's mean colour.
 
@@ -226,7 +226,7 @@ def _occlusion(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
+class HeatmapMethod:
     """How a heat map is made.
 
     Attributes:
@@ -236,15 +236,15 @@ class Method:
     """
 
     title: str
-    maps: Callable[[_Network, tf.Tensor, tf.Tensor], tf.Tensor]
+    maps: Callable[[_SplitNetwork, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 # What each name of specs.METHODS does.
 METHODS = {
-    "gradcam": Method("Grad-CAM", _gradcam),
-    "gradcam++": Method("Grad-CAM++", _gradcam_plus_plus),
-    "hirescam": Method("HiResCAM", _hirescam),
-    "occlusion": Method("Occlusion", _occlusion),
+    "gradcam": HeatmapMethod("Grad-CAM", _gradcam),
+    "gradcam++": HeatmapMethod("Grad-CAM++", _gradcam_plus_plus),
+    "hirescam": HeatmapMethod("HiResCAM", _hirescam),
+    "occlusion": HeatmapMethod("Occlusion", _occlusion),
 }
 
 

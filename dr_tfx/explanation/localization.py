@@ -36,7 +36,7 @@ class Pointing(NamedTuple):
     area: float  # 0 to 1.
 
 
-class Target:
+class LesionTarget:
     """The lesions of one photograph, ready to be compared with any number of heat maps."""
 
     def __init__(self, lesions: np.ndarray, retina: np.ndarray):
