@@ -52,9 +52,7 @@ class PhotographExplainer:
         manifest.check_reads_photographs(bundle.manifest)
         self._explain = explainer.Explainer(bundle, method, average_views=average_views)
 
-    def __call__(
-        self, raw: Iterable[photographs.RawPhotograph]
-    ) -> Iterator[ExplainedPhotograph]:
+    def __call__(self, raw: Iterable[photographs.RawPhotograph]) -> Iterator[ExplainedPhotograph]:
         """Yield what the model says of each photograph and its heat map, in order.
 
         A photograph that gives no picture is rejected, and the others are explained.
