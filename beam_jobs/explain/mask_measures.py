@@ -231,7 +231,8 @@ def flat(summary: Mapping[str, Any]) -> pd.DataFrame:
 def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
     """Return name -> mean over photographs, with its interval over patients."""
     values = {key: part[key] for key in _MEANS}
-    values |= {key: part[better] - part[than] for key, (better, than) in _PAIRS.items()}
+    # Rounded, so that what remains of a subtraction of equal numbers is no gain.
+    values |= {k: (part[better] - part[than]).round(12) for k, (better, than) in _PAIRS.items()}
     bootstrap = intervals.PatientBootstrap(part["patient"])
     (hit,) = bootstrap.proportions(part["hit"] > 0, np.ones((len(part), 1), bool))
     found = {"hit": hit}
