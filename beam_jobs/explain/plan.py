@@ -21,8 +21,8 @@ _TRAINED_ON = (
     "little about other photographs."
 )
 _NOT_COMPARED = (
-    "Nobody has looked whether the model was trained on some of these photographs, whose maps "
-    "would flatter it: to look, give its data set with --data_dir too."
+    "It is not known whether the model was trained on any of these photographs, whose maps would "
+    "flatter it. To find out, give its data set with --data_dir too."
 )
 
 
