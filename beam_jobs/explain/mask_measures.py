@@ -130,7 +130,7 @@ class MaskMeasurer:
         targets = _targets(self._inputs.whole(prepared), paths)
         if not targets:
             return
-        seed = splits.stable_hash("random maps", prepared.item.id)
+        seed = seeds.stable_hash("random maps", prepared.item.id)
         areas, random = perturbation.measure(
             prepared.picture.rgb, [own for own, _ in maps.values()], self._score, seed=seed
         )
@@ -142,7 +142,7 @@ class MaskMeasurer:
         height, width = next(iter(targets.values())).shape
 
         def place(heatmap: np.ndarray) -> np.ndarray:
-            return localization.spread(heatmap, prepared.picture.box, height=height, width=width)
+            return prepared.picture.box.to_photograph(heatmap, height=height, width=width)
 
         for (method, (own, other)), area in zip(maps.items(), areas, strict=True):
             placed = place(own)

@@ -56,14 +56,14 @@ class PreparedItem(NamedTuple):
     """One photograph as the model sees it."""
 
     item: PartItem
-    picture: images.Picture
+    picture: recipes.Picture
 
 
 class RejectedItem(NamedTuple):
     """One photograph that gives no picture, and the reason."""
 
     item: PartItem
-    error: images.RejectedImage
+    error: decoding.RejectedImage
 
 
 class ExplainInputs(abc.ABC):
@@ -108,7 +108,7 @@ class SplitInputs(ExplainInputs):
             try:
                 for name, rgb in examples:
                     count += 1
-                    yield PreparedItem(PartItem(name, label=part.label), images.Picture(rgb, ""))
+                    yield PreparedItem(PartItem(name, label=part.label), recipes.Picture(rgb))
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
         if count != part.records:
@@ -138,7 +138,7 @@ class PhotographInputs(ExplainInputs):
     def _prepare(self, item: PartItem) -> PreparedItem | RejectedItem:
         try:
             picture = self.source.prepare(self.source.read(item.name), self.recipe)
-        except images.RejectedImage as error:
+        except decoding.RejectedImage as error:
             Metrics.counter("explain", f"rejected/{error.reason}").inc()
             return RejectedItem(item, error)
         return PreparedItem(item, picture)
@@ -146,12 +146,11 @@ class PhotographInputs(ExplainInputs):
     def whole(self, prepared: PreparedItem) -> np.ndarray:
         # The photograph is read again: a batch of them in full would need gigabytes.
         try:
-            bgr = images.decode(self.source.read(prepared.item.name))
-        except images.RejectedImage as error:
+            return recipes.show(self.source.read(prepared.item.name))
+        except decoding.RejectedImage as error:
             raise ValueError(
                 f"{self.path(prepared.item)} has changed since it was explained: {error}"
             ) from error
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
     def path(self, item: PartItem) -> str:
         return self.source.path(item.name)

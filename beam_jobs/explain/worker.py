@@ -150,8 +150,8 @@ class ExplainPart(beam.DoFn):
         if is_full:
             whole = self._inputs.whole(prepared)
             height, width = whole.shape[:2]
-            box = prepared.picture.box
-            self._write(path, whole, localization.spread(heatmap, box, height=height, width=width))
+            placed = prepared.picture.box.to_photograph(heatmap, height=height, width=width)
+            self._write(path, whole, placed)
         return path
 
     def _write(self, path: str, rgb: np.ndarray, heatmap: np.ndarray) -> None:

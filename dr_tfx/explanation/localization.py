@@ -22,8 +22,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.preprocessing import images
-
 TOLERANCE = 0.03  # A share of the retina's width: Zhang's 15 pixels on pictures of 500.
 NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: OD is the optic disc.
 _EXTENSIONS = (".png", ".tif")

@@ -23,7 +23,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import decoding, recipes
 
 RawPhotograph = str | Path | bytes | np.ndarray
 """A file; the bytes of one; or pixels, uint8 RGB (height, width, 3)."""
@@ -43,7 +43,7 @@ class ReadPhotograph:
     """
 
     name: str
-    picture: images.Picture | None = None
+    picture: recipes.Picture | None = None
     reading: tasks.Reading | None = None
     rejected: str = ""
 
@@ -116,14 +116,14 @@ def prepare(photograph: RawPhotograph, recipe: specs.Recipe) -> ReadPhotograph:
     """
     name = str(photograph) if isinstance(photograph, str | Path) else ""
     try:
-        return ReadPhotograph(name, images.apply_recipe(_bytes(photograph), recipe))
+        return ReadPhotograph(name, recipes.apply_recipe(_bytes(photograph), recipe))
     except FileNotFoundError:
         reason = "no such file"
     except IsADirectoryError:
         reason = "no photographs in this folder"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    except images.RejectedImage as error:
+    except decoding.RejectedImage as error:
         reason = str(error)
     return ReadPhotograph(name, rejected=reason)
 
@@ -151,7 +151,7 @@ def find(arguments: Sequence[str]) -> list[Path]:
     paths: list[Path] = []
     for argument in map(Path, arguments):
         if argument.is_dir():
-            inside = (p for p in argument.iterdir() if p.suffix.lower() in images.EXTENSIONS)
+            inside = (p for p in argument.iterdir() if p.suffix.lower() in decoding.EXTENSIONS)
             paths += sorted(inside) or [argument]
         else:
             paths.append(argument)

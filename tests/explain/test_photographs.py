@@ -15,7 +15,7 @@ from beam_jobs.explain import heatmap_shards, job, mask_measures, plan, units
 from dr_tfx.config import specs
 from dr_tfx.explanation import explainer, gradcam
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import geometry, recipes
 from tests.helpers import datasets
 from tests.helpers.bundled import contents, make_bundle
 from tests.helpers.drawn import draw

@@ -9,7 +9,7 @@ import pytest
 
 from dr_tfx.inference import photographs, scoring
 from dr_tfx.models import bundles
-from dr_tfx.preprocessing import images
+from dr_tfx.preprocessing import recipes
 from tests.helpers.bundled import evaluated_bundle, with_gate, write_photographs
 
 
@@ -43,7 +43,7 @@ def test_photographs_are_read_and_rejected_in_order(bundle, folder):
     assert [one.reading is None for one in found] == [True, True, False, False, True, True]
     recipe = bundle.experiment.dataset.recipe
     for one in found[2:4]:
-        rgb = images.apply_recipe(Path(one.name).read_bytes(), recipe).rgb
+        rgb = recipes.apply_recipe(Path(one.name).read_bytes(), recipe).rgb
         score = scoring.view_scorer(bundle)(rgb[None]).numpy().mean()
         answer = one.reading.answer
         assert one.reading.number == answer["score"] == pytest.approx(score, abs=1e-6)
