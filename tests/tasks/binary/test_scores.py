@@ -1,0 +1,42 @@
+"""The words and figures by which a binary task tells how it decides."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dr_tfx import tasks
+from tests.helpers import datasets
+
+
+@pytest.fixture
+def scores():
+    return tasks.of(datasets.experiment()).scores
+
+
+TABLE = pd.DataFrame({"score": [0.1, 0.3, 0.3, 0.9]})
+
+
+def test_the_rule_names_the_class_and_the_threshold(scores):
+    assert scores.rule(datasets.fitted(0.3)) == (
+        "The decision is 'positive' from a score of 0.300 up."
+    )
+    assert "from a score of 0.500 up" in scores.rule(None)
+
+
+def test_a_decision_is_as_wrong_as_its_score_is_far_from_the_threshold(scores):
+    groups = np.array([1, 1, 0, 0])  # Missed, correct, a false alarm at the threshold, and one.
+    wrongness = scores.wrongness(TABLE, groups, datasets.fitted(0.3))
+    np.testing.assert_allclose(wrongness, [0.2, 0, 0, 0.6], atol=1e-12)
+    np.testing.assert_allclose(scores.wrongness(TABLE, groups, None), [0.4, 0.2, -0.2, 0.4])
+
+
+def test_the_figures_have_the_published_names(scores):
+    names = [scores.figure_name(group) for group in (0, 1)]
+    assert names == ["gradcam_normal.png", "gradcam_abnormal.png"]
+
+
+def test_the_reading_agrees_with_the_rule(scores):
+    readings = scores.read(TABLE, datasets.fitted(0.3))
+    assert [r.decision for r in readings] == ["negative", "positive", "positive", "positive"]
+    assert [r.number for r in readings] == TABLE["score"].tolist()
+    assert [tuple(r.answer) for r in readings] == [scores.answer_names] * 4
