@@ -37,7 +37,6 @@ from beam_jobs.build_examples import progress
 from beam_jobs.explain import heatmap_shards, page, published_figures, results, worker
 from beam_jobs.explain import plan as planning
 from beam_jobs.runners import beam_flags
-from dr_tfx.dataset import manifest
 from dr_tfx.storage import files
 
 SOURCE_FILE = "explain.json"
@@ -65,7 +64,7 @@ def explain(request: planning.ExplainRequest, options: PipelineOptions) -> Path:
     logging.info("drawing the figures and the page")
     joined = results.join(plan)
     published_figures.write(plan, joined)
-    manifest.write_text(plan.output_dir / page.FILE_NAME, page.render(plan, joined))
+    files.write_text(plan.output_dir / page.FILE_NAME, page.render(plan, joined))
     return plan.output_dir
 
 
@@ -93,7 +92,7 @@ def _claim(output_dir: Path, source: dict[str, Any], *, overwrite: bool) -> None
                 f"differ{'s' if len(different) == 1 else ''} from {path}. "
                 "Choose another --output_dir, or discard them with --overwrite."
             )
-    manifest.write_text(path, json.dumps(source, indent=2, sort_keys=True) + "\n")
+    files.write_text(path, json.dumps(source, indent=2, sort_keys=True) + "\n")
 
 
 def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs.explain import heatmap_shards, mask_measures, units
-from dr_tfx.dataset import leakage, manifest, records
+from dr_tfx.dataset import leakage, records
 from dr_tfx.explanation import explainer, gradcam, localization
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles
@@ -73,7 +73,7 @@ class ExplainPart(beam.DoFn):
                 os.fsync(stream.fileno())
             temporary.replace(final)
             text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
-            manifest.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
+            files.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
         yield part.name
 
     def _explain_part(
