@@ -3,42 +3,53 @@
     drtfx-explain --workdir=RUN --data_dir=DATA --split=validation --output_dir=OUT
     drtfx-explain --workdir=RUN --image_dir=RAW --output_dir=OUT
 
-RUN is what training wrote, DATA what drtfx-build-examples wrote. RAW are photographs as they come
-from the camera: a folder, a pattern in quotes ('raw/*/*.jpeg') or a .zip archive; what was done to
-the training photographs is done to them, and those that cannot be used are listed in
-OUT/rejects.csv. With --labels=CSV, in the columns of the training's, the page knows which
-decisions are right; with --data_dir=DATA beside --image_dir, which photographs are in the data set
-that RUN was trained on: their maps flatter it.
+RUN is the folder that training wrote, DATA the one that drtfx-build-examples wrote. RAW holds
+photographs as they come from the camera: a folder, a pattern in quotes ('raw/*/*.jpeg') or a .zip
+archive. They are prepared as the training photographs were, and OUT/rejects.csv lists those that
+cannot be used. Two flags tell more about raw photographs:
 
-OUT receives index.html, to look through all photographs by grade, decision and score; index.csv,
-one row a photograph; an overlay of each as PNG under overlays/; the heat maps as arrays in
-heatmaps-*, one file per shard of DATA or per 64 photographs; and three figures,
-gradcam_normal.png, gradcam_abnormal.png and gradcam_final.png. The last line printed is OUT.
+    --labels=CSV     their labels, in the columns of the training's CSV: the page then shows which
+                     decisions are correct
+    --data_dir=DATA  the data set that RUN was trained on: the page then shows which photographs
+                     are in it, because their maps flatter the model
 
-Overlays of raw photographs are as large as these: at 12 megapixels some 9 MB and half a second of
-a core each, so that 35,000 take 320 GB. --overlays=small writes them at the model's size, 70 kB
-each, and --overlays=none not at all. Those of DATA are small in any case.
+OUT receives
+
+    index.html       a page to look through all photographs by label, decision and score
+    index.csv        one row a photograph
+    overlays/        the heat map over each photograph, as PNG
+    heatmaps-*       the heat maps as arrays, one file per shard of DATA or per 64 photographs
+    gradcam_*.png    figures of a few photographs: one for each group of labels (for two classes,
+                     gradcam_normal.png and gradcam_abnormal.png), and gradcam_final.png for all
+
+The last line printed is OUT.
+
+Overlays of raw photographs are as large as the photographs: at 12 megapixels an overlay takes some
+9 MB and half a second of a core, so that 35,000 take 320 GB. --overlays=small writes them at the
+model's size, 70 kB each, and --overlays=none writes none. The overlays of DATA are always small.
 
 Do the maps show lesions? With masks of the lesions the job measures it:
 
     drtfx-explain ... --image_dir=RAW --masks_dir=MASKS --method=gradcam,occlusion
 
-MASKS has a folder for each kind of lesion (MA, HE, EX, SE ...) and in it NAME.png or NAME_MA.png
-for each photograph that has some, 0 where there is none: as drtfx-synthesize writes them, and
-IDRiD. A photograph without any file has no lesions. The page and localization.csv then tell how
-often a map's highest place is on a lesion, how much of a map is, and whether the score depends on
-what a map marks, each against chance; for every method that is named, the first of which makes the
-overlays. Beyond the maps that is some hundred scorings a photograph.
+MASKS has a folder for each kind of lesion (MA, HE, EX, SE ...). In each, NAME.png or NAME_MA.png is
+the mask of a photograph that has such a lesion, 0 where there is none. drtfx-synthesize writes such
+folders, and the IDRiD data set has them. A photograph without any mask has no lesions. The page and
+localization.csv then tell how often the highest place of a map is on a lesion, how much of a map
+lies on lesions, and whether the score depends on the places that a map marks, each compared with
+chance. All methods that are named are measured, and the first one makes the overlays. Beyond the
+maps this takes some hundred scorings a photograph.
 
-The same command again goes on where an interrupted one stopped. An OUT that was made with another
-model, data or settings is left alone, unless --overwrite is given.
+The same command continues where an interrupted one stopped. It leaves an OUT alone that was made
+with another model, data or settings, unless --overwrite is given.
 
-Every flag of Apache Beam is taken too. Without one the job runs in this process; for all cores:
+Every flag of Apache Beam is accepted too. Without one the job runs in this process. On all cores:
 
     drtfx-explain ... --direct_running_mode=multi_processing --direct_num_workers=0
 
-and on a cluster with --runner=DaskRunner --dask_client_address=HOST:PORT, if its machines see RUN,
-DATA, RAW and OUT under the same paths: folders, no gs://. Every process holds the model once.
+On a cluster: --runner=DaskRunner --dask_client_address=HOST:PORT. All machines must see RUN, DATA,
+RAW and OUT under the same paths, as folders and not as gs:// addresses. Every process holds the
+model once.
 """
 
 import sys
@@ -53,9 +64,11 @@ from dr_tfx.config import specs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the data set; with --image_dir, to look for photographs in both."
+    "data_dir",
+    None,
+    "Folder of the data set. With --image_dir: say which raw photographs are in it.",
 )
-_SPLIT = flags.DEFINE_string("split", "validation", "Which part of the data set to explain.")
+_SPLIT = flags.DEFINE_string("split", "validation", "Split of the data set to explain.")
 _IMAGE_DIR = flags.DEFINE_string(
     "image_dir", "", "Raw photographs instead: a folder, a pattern or a .zip archive."
 )
@@ -65,15 +78,17 @@ _OVERLAYS = flags.DEFINE_enum(
     "overlays",
     "full",
     ["full", "small", "none"],
-    "Overlays as PNG: at the photograph's size, at the model's, or none.",
+    "Overlays as PNG files: at the photograph's size, at the model's size, or none.",
 )
 _METHOD = flags.DEFINE_list(
     "method",
     list(specs.METHODS[:1]),
-    f"How maps are made, of {', '.join(specs.METHODS)}; several to compare them.",
+    f"How heat maps are made: {', '.join(specs.METHODS)}; several to compare them.",
 )
 _AVERAGE_VIEWS = flags.DEFINE_bool(
-    "average_views", False, "Maps are means over the views of evaluation.views, as scores are."
+    "average_views",
+    False,
+    "Make each heat map the mean over the views of evaluation.views, as the score is.",
 )
 _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of overlays and figures."
@@ -82,15 +97,17 @@ _MASKS_DIR = flags.DEFINE_string(
     "masks_dir", None, "Lesion masks of the raw photographs, in a folder for each kind."
 )
 _LESIONS = flags.DEFINE_list(
-    "lesions", [], "Folders of --masks_dir that count; all but OD, the optic disc, if not given."
+    "lesions",
+    [],
+    "Folders of --masks_dir that count as lesions; if not given, all but OD, the optic disc.",
 )
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Discard what OUT holds of earlier runs, and start again."
+    "overwrite", False, "Discard the results of earlier runs in OUT, and start again."
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags to one call; prints the folder of the results as the last line."""
+    """Run the job that the flags describe; print the folder of the results as the last line."""
     try:
         options = beam_flags.options(argv[1:])
         console.require("workdir", "output_dir", others=argv[1:])
@@ -101,9 +118,10 @@ def main(argv: Sequence[str]) -> None:
         folders = {"workdir": _WORKDIR.value, "output_dir": _OUTPUT_DIR.value}
         given = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
         beam_flags.check_folders(options, **folders, **{k: v for k, v in given.items() if v})
-        from beam_jobs.explain import job  # Here: help and wrong flags do not wait for TensorFlow.
+        # Imported here, so that --help and wrong flags do not wait for TensorFlow.
+        from beam_jobs.explain import job, plan
 
-        request = job.Request(
+        request = plan.ExplainRequest(
             workdir=Path(_WORKDIR.value).absolute(),
             output_dir=Path(_OUTPUT_DIR.value).absolute(),
             data_dir=Path(_DATA_DIR.value).absolute() if _DATA_DIR.value else None,
@@ -125,7 +143,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script."""
+    """Start the command."""
     console.run(main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags)
 
 

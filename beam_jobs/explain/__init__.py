@@ -1,1 +1,1 @@
-"""The job that draws heat maps of a split or of raw photographs."""
+"""The Beam job that draws the heat maps of a split or of raw photographs."""

@@ -1,7 +1,7 @@
-"""The files of the explain job: for every part, its heat maps, rows, measures and overlays.
+"""The files of the explain job: the heat maps, rows, measures and overlays of every part.
 
-A part is a shard of a data set, or some raw photographs; its heat maps are a TFRecord with its
-examples in the same order, those that were rejected left out.
+A part is a shard of a data set, or some raw photographs. Its heat maps are a TFRecord file with the
+part's photographs in the same order, without those that were rejected.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,42 +14,42 @@ from dr_tfx.dataset import records
 
 VALUES = "heatmap/values"  # bytes: little-endian float32 in C order
 HEIGHT, WIDTH = "heatmap/height", "heatmap/width"  # int64
-SCORE = "score"  # float: mean probability of the positive class over the views
-OVERLAYS, THUMBNAILS = "overlays", "thumbnails"  # Folders.
+SCORE = "score"  # float: the number that the heat map explains, over all views
+OVERLAYS, THUMBNAILS = "overlays", "thumbnails"  # Names of folders.
 
 
 def path(output_dir: Path, part: str) -> Path:
-    """Where the heat maps of a part are."""
+    """Return the path of a part's heat maps."""
     return output_dir / f"heatmaps-{part}"
 
 
 def index_path(output_dir: Path, part: str) -> Path:
-    """Where a part's rows of the index are; the part is finished when this file exists."""
+    """Return the path of a part's rows of the index. If it exists, the part is finished."""
     return output_dir / f"heatmaps-{part}.csv"
 
 
 def live_path(output_dir: Path, part: str) -> Path:
-    """Where a part's worker says how many photographs it has done, until it is finished."""
+    """Return the path of the file that counts a part's photographs until the part is finished."""
     return output_dir / f"heatmaps-{part}.live"
 
 
 def is_done(output_dir: Path, part: str) -> bool:
-    """Whether a part is finished."""
+    """Tell whether a part is finished."""
     return all(where(output_dir, part).is_file() for where in (path, index_path))
 
 
 def overlay(part: str, name: str) -> str:
-    """The overlay of a photograph, within the folder. A subfolder a part keeps folders small."""
+    """Return the path of an overlay within the folder. Each part has a subfolder of its own."""
     return f"{OVERLAYS}/{part}/{name}.png"
 
 
 def thumbnail(part: str, name: str) -> str:
-    """The small overlay of a photograph whose overlay is large, within the folder."""
+    """Return the path, within the folder, of the small overlay of a photograph with a large one."""
     return f"{THUMBNAILS}/{part}/{name}.png"
 
 
 def record(name: str, heatmap: np.ndarray, score: float) -> bytes:
-    """A serialized tf.train.Example of one float32 heat map (height, width)."""
+    """Return a serialized tf.train.Example of one float32 heat map (height, width)."""
     height, width = heatmap.shape
     return records.example(
         {
@@ -63,7 +63,7 @@ def record(name: str, heatmap: np.ndarray, score: float) -> bytes:
 
 
 def read(file: Path) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Id, heat map float32 (height, width) and score of every record of a heat map shard."""
+    """Yield id, heat map float32 (height, width) and score of every record of a file."""
     with file.open("rb") as stream:
         for serialized in records.read(stream):
             example: dict[str, Any] = records.parse(serialized)
@@ -73,6 +73,6 @@ def read(file: Path) -> Iterator[tuple[str, np.ndarray, float]]:
 
 
 def heatmaps(output_dir: Path, part: str, *, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """Id -> float32 heat map of the wanted photographs of a part."""
+    """Return id -> float32 heat map of the wanted photographs of a part."""
     found = read(path(output_dir, part))
     return {name: heatmap for name, heatmap, _ in found if name in wanted}

@@ -1,7 +1,7 @@
-"""Measures the heat maps of photographs that have lesion masks, and says what follows.
+"""Measures of heat maps against lesion masks, and sentences on what follows from them.
 
-Workers measure one photograph after the other and leave a table beside the heat maps; the driver
-averages them by method, kind of lesion and grade.
+Workers measure one photograph after the other and leave a table beside the heat maps. The driver
+averages them by method, kind of lesion and label.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ COLUMNS = (
     *("insertion", "insertion_random", "deletion", "deletion_random", "outside"),
 )
 _MIN_PATIENTS = 10
-_PAIRS = {  # What is gained -> what is better if larger, and what it is compared with.
+_PAIRS = {  # Gain -> the figure that is better if larger, and the one that it is compared with.
     "hit_gain": ("hit", "hit_chance"),
     "hit_own": ("hit", "hit_other"),
     "energy_gain": ("energy", "area"),
@@ -42,18 +42,18 @@ _UNKNOWN = metrics.Estimate(float("nan"), float("nan"), float("nan"))
 
 
 @dataclasses.dataclass(frozen=True)
-class Masks:
-    """Where the masks are, and which of them count."""
+class LesionMasks:
+    """The folder of the masks, and the kinds of lesions that count."""
 
     folder: Path
     kinds: tuple[str, ...]
 
 
-def check_names(masks: Masks, parts: Iterable[units.Part]) -> None:
-    """Refuses masks of other photographs, before any work.
+def check_names(masks: LesionMasks, parts: Iterable[units.HeatmapPart]) -> None:
+    """Refuse masks that belong to other photographs, before any work.
 
     Raises:
-      ValueError: no mask goes with any photograph.
+      ValueError: no mask belongs to any photograph.
     """
     names = [label_table.identify(item.name) for part in parts for item in part.items]
     if not any(localization.find_masks(masks.folder, name, masks.kinds) for name in names):
@@ -64,8 +64,8 @@ def check_names(masks: Masks, parts: Iterable[units.Part]) -> None:
         )
 
 
-def digest(masks: Masks) -> str:
-    """What tells these masks from others: SHA-256 of their names and sizes."""
+def digest(masks: LesionMasks) -> str:
+    """Return the SHA-256 of the masks' names and sizes, which tells them from other masks."""
     found = hashlib.sha256()
     for kind in masks.kinds:
         for path in sorted((masks.folder / kind).iterdir()):
@@ -73,70 +73,76 @@ def digest(masks: Masks) -> str:
     return found.hexdigest()
 
 
-class Measurer:
-    """Measures the maps of several methods. One a process."""
+class MaskMeasurer:
+    """Measures the maps of several methods. A process needs one."""
 
     def __init__(
         self,
-        masks: Masks,
+        masks: LesionMasks,
         explainers: Mapping[str, explainer.Explainer],
-        inputs: units.Inputs,
+        inputs: units.ExplainInputs,
     ):
-        """Takes the explainers by the name of their method, all of one bundle."""
+        """Prepare the measures.
+
+        Args:
+          masks: the lesions.
+          explainers: by the name of their method, all with the same bundle.
+          inputs: give the photographs in full.
+        """
         self._masks, self._explainers, self._inputs = masks, explainers, inputs
         bundle = next(iter(explainers.values())).bundle
-        # Maps are of the photograph as it is, and so is the score that they are held against.
+        # The maps show the photograph as it is, so the score that they are compared with does too.
         evaluation = dataclasses.replace(bundle.experiment.evaluation, views=("identity",))
         experiment = dataclasses.replace(bundle.experiment, evaluation=evaluation)
         self._score = scoring.explained_scorer(dataclasses.replace(bundle, experiment=experiment))
 
-    def measure(self, batch: Sequence[units.Seen]) -> Iterator[list[dict[str, Any]]]:
-        """Rows of the table of every photograph: one a method and kind of lesion that it has.
+    def measure(self, batch: Sequence[units.PreparedItem]) -> Iterator[list[dict[str, Any]]]:
+        """Yield each photograph's rows of the table: one a method and kind of lesion that it has.
 
-        Another photograph's map, for comparison, is that of the one half a batch further on.
+        The comparison with another photograph's map takes the one half a batch further on.
         """
-        paths = [self._paths(seen) for seen in batch]
+        paths = [self._paths(prepared) for prepared in batch]
         chosen = [i for i, found in enumerate(paths) if found]
         maps: dict[str, np.ndarray] = {}
         if chosen:
             rgb = np.stack([batch[i].picture.rgb for i in chosen])
             maps = {name: explain(rgb)[0] for name, explain in self._explainers.items()}
-        step, number = len(chosen) // 2, 0  # Of the next map.
-        for seen, found in zip(batch, paths, strict=True):
+        step, number = len(chosen) // 2, 0  # The number is that of the next map.
+        for prepared, found in zip(batch, paths, strict=True):
             if not found:
                 yield []
                 continue
             other = (number + step) % len(chosen)
             own = {name: (m[number], m[other] if step else None) for name, m in maps.items()}
-            yield list(self._photograph(seen, found, own))
+            yield list(self._photograph(prepared, found, own))
             number += 1
 
-    def _paths(self, seen: units.Seen) -> dict[str, Path]:
-        name = label_table.identify(seen.item.name)
+    def _paths(self, prepared: units.PreparedItem) -> dict[str, Path]:
+        name = label_table.identify(prepared.item.name)
         return localization.find_masks(self._masks.folder, name, self._masks.kinds)
 
     def _photograph(
         self,
-        seen: units.Seen,
+        prepared: units.PreparedItem,
         paths: Mapping[str, Path],
         maps: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
     ) -> Iterator[dict[str, Any]]:
-        targets = _targets(self._inputs.whole(seen), paths)
+        targets = _targets(self._inputs.whole(prepared), paths)
         if not targets:
             return
-        seed = seeds.stable_hash("random maps", seen.item.id)
+        seed = seeds.stable_hash("random maps", prepared.item.id)
         areas, random = perturbation.measure(
-            seen.picture.rgb, [own for own, _ in maps.values()], self._score, seed=seed
+            prepared.picture.rgb, [own for own, _ in maps.values()], self._score, seed=seed
         )
         known: dict[str, Any] = {
-            "id": seen.item.id,
-            "patient": seen.item.patient,
-            "label": seen.item.label,
+            "id": prepared.item.id,
+            "patient": prepared.item.patient,
+            "label": prepared.item.label,
         }
         height, width = next(iter(targets.values())).shape
 
         def place(heatmap: np.ndarray) -> np.ndarray:
-            return seen.picture.box.to_photograph(heatmap, height=height, width=width)
+            return prepared.picture.box.to_photograph(heatmap, height=height, width=width)
 
         for (method, (own, other)), area in zip(maps.items(), areas, strict=True):
             placed = place(own)
@@ -149,40 +155,40 @@ class Measurer:
                 if kind == ANY:
                     row |= {"insertion": area.insertion, "insertion_random": random.insertion}
                     row |= {"deletion": area.deletion, "deletion_random": random.deletion}
-                    is_outside = localization.is_outside(own, retina(seen.picture.rgb))
+                    is_outside = localization.is_outside(own, retina(prepared.picture.rgb))
                     row |= {"outside": float(is_outside)}
                 yield row
 
 
-def _targets(whole: np.ndarray, paths: Mapping[str, Path]) -> dict[str, localization.Target]:
-    """Kind, and ANY for all together -> what maps are measured against, where there is a lesion."""
+def _targets(whole: np.ndarray, paths: Mapping[str, Path]) -> dict[str, localization.LesionTarget]:
+    """Return the target of each kind of lesion that is present, and of ANY kind together."""
     masks = localization.read_masks(paths, like=(whole.shape[0], whole.shape[1]))
     height, width = next(iter(masks.values())).shape
     lit = retina(whole).astype(np.uint8)
     inside = cv2.resize(lit, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     every = {ANY: np.logical_or.reduce(list(masks.values())), **masks}
     return {
-        kind: localization.Target(mask, inside)
+        kind: localization.LesionTarget(mask, inside)
         for kind, mask in every.items()
         if (mask & inside).any()
     }
 
 
 def retina(rgb: np.ndarray) -> np.ndarray:
-    """Where a picture, uint8 RGB (height, width, 3), is not the dark surround: bool."""
+    """Return where a picture, uint8 RGB (height, width, 3), is lit: bool (height, width)."""
     return quality.lit_field(np.ascontiguousarray(rgb[..., ::-1]))[1]
 
 
 def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]:
-    """The table of photographs averaged, and what follows from it.
+    """Average the table of photographs, and say what follows from it.
 
     Args:
-      table: rows of `Measurer.rows`, of all photographs.
-      label_names: of the labels.
+      table: the rows of `MaskMeasurer.measure` for all photographs.
+      label_names: the names of labels 0, 1, ...
 
     Returns:
       JSON-ready: `settings`; `verdicts`, each with `method`, `alarm` and `text`; and `rows`, each
-      with `method`, `by` (all, lesion or grade), `name`, `photographs`, and figures with the ends
+      with `method`, `by` (all, lesion or label), `name`, `photographs`, and figures with the ends
       of their 95 % interval. `<x>_gain` is the mean difference from chance or random maps,
       `<x>_own` from another photograph's maps; above 0 the map is better.
     """
@@ -193,7 +199,7 @@ def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]
         by_kind = of_method[of_method["lesion"] != ANY].groupby("lesion", sort=True)
         groups += [("lesion", str(kind), part) for kind, part in by_kind]
         groups += [
-            ("grade", name, part)
+            ("label", name, part)
             for label, name in enumerate(label_names)
             if len(part := together[together["label"] == label])
         ]
@@ -205,7 +211,7 @@ def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]
             | {key: estimate.to_dict() for key, estimate in found.items()}
             for (by, name, part), found in zip(groups, figures, strict=True)
         ]
-    # The methods beside each other, and not each with all of its rows.
+    # Rows of the same name stand together, one a method.
     order = list(dict.fromkeys((row["by"], row["name"]) for row in rows))
     rows.sort(key=lambda row: order.index((row["by"], row["name"])))
     settings = {
@@ -217,22 +223,23 @@ def summarise(table: pd.DataFrame, label_names: Sequence[str]) -> dict[str, Any]
 
 
 def flat(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of a summary as a table: a column for each figure and for each end."""
+    """Return the rows of a summary as a table: a column for each figure and interval's end."""
     table = pd.json_normalize(summary["rows"], sep="_")
     return table.rename(columns=lambda column: column.removesuffix("_value"))
 
 
 def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
-    """Name -> mean over photographs, with its interval over patients."""
+    """Return name -> mean over photographs, with its interval over patients."""
     values = {key: part[key] for key in _MEANS}
-    values |= {key: part[better] - part[than] for key, (better, than) in _PAIRS.items()}
+    # Rounded, so that what remains of a subtraction of equal numbers is no gain.
+    values |= {k: (part[better] - part[than]).round(12) for k, (better, than) in _PAIRS.items()}
     bootstrap = intervals.PatientBootstrap(part["patient"])
     (hit,) = bootstrap.proportions(part["hit"] > 0, np.ones((len(part), 1), bool))
     found = {"hit": hit}
     for key, column in values.items():
         known = column.notna()
         of_known = bootstrap
-        if not known.all():  # A photograph alone has no other's map to compare with.
+        if not known.all():  # A single photograph has no other map to be compared with.
             of_known = intervals.PatientBootstrap(part["patient"][known])
         found[key] = of_known.mean(column[known]) if known.any() else _UNKNOWN
     return found
@@ -241,14 +248,15 @@ def _figures(part: pd.DataFrame) -> dict[str, metrics.Estimate]:
 def _verdicts(
     found: Mapping[str, metrics.Estimate], photographs: pd.DataFrame
 ) -> list[tuple[bool, str]]:
-    """Sentences on one method, each with whether it is bad news.
+    """Return sentences on one method, and whether each is bad news.
 
     Args:
-      found: its figures.
-      photographs: its rows of the table, ANY kind of lesion together.
+      found: the figures of the method.
+      photographs: its rows of the table, for ANY kind of lesion.
     """
     patients = photographs["patient"].nunique()
-    known = patients < photographs["id"].nunique()  # Else each photograph may count as its own.
+    # If no patient has two photographs, patients are probably not known.
+    known = patients < photographs["id"].nunique()
     who = f"{patients} {'patients' if known else 'photographs'}"
     if patients < _MIN_PATIENTS:
         text = f"{who} with lesions are too few to tell whether the maps show them."
@@ -296,7 +304,7 @@ def _outside(outside: int, photographs: int) -> str:
 
 
 def _others(e: metrics.Estimate) -> str:
-    """What another photograph's map would have, as the end of a sentence."""
+    """Return the figure of another photograph's map, as the end of a sentence."""
     return "" if np.isnan(e.value) else f"; for another photograph's map it is {_share(e)}"
 
 

@@ -1,89 +1,106 @@
 """The page on which a person looks through the heat maps: index.html.
 
-One file that needs no network and works from a disk. The rows are in it, as columns of JSON, some
-40 bytes a photograph; the pictures are the PNG files beside it, and only those of the shown page
-are loaded. `render` is pure.
+It is one file that needs no network and works from a disk. The rows are in it, as columns of JSON,
+some 50 bytes a photograph. The pictures are the PNG files beside it, and a browser loads only those
+of the page that is shown.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import markupsafe
 import numpy as np
 import pandas as pd
 
-from beam_jobs.explain import heatmap_shards, worker
-from dr_tfx import tasks
-from dr_tfx.config import specs
+from beam_jobs.explain import heatmap_shards, published_figures
+from beam_jobs.explain.plan import ExplainPlan
+from beam_jobs.explain.results import ExplainResults
 from dr_tfx.reports import pages
 
 FILE_NAME = "index.html"
 _REJECTS_SHOWN = 50
+_NO_LABEL = -1  # The place of a label or group that is not known.
 
 
-def render(
-    index: pd.DataFrame,
-    rejects: pd.DataFrame,
-    *,
-    title: str,
-    experiment: specs.Experiment,
-    threshold: float,
-    method: str,
-    settings: worker.Settings,
-    is_raw: bool,
-    alarms: Sequence[str],
-    notices: Sequence[str],
-    measures: Mapping[str, Any] | None,
-) -> str:
-    """The page, as HTML text; everything that comes from data is escaped.
-
-    Args:
-      index: one row a photograph: id, label, target, score, decision, shard, outside; of raw ones
-        ungradable and training_split.
-      rejects: id, reason and detail of those that were not explained.
-      title: what was explained, for people.
-      experiment: names labels and classes.
-      threshold: of the decisions.
-      method: what people call the way the maps were made.
-      settings: of the job.
-      is_raw: these are raw photographs.
-      alarms: sentences on what spoils all that follows.
-      notices: sentences on what else to know before reading on.
-      measures: what `explain_measures.summarise` returned, if there are masks.
-    """
-    data = _columns(index, experiment) | _folders(settings, is_raw=is_raw)
-    outside, trained = int(index["outside"].sum()), any(data["training"])
-    if outside:
-        notices = [*notices, _outside(outside, len(index))]
+def render(plan: ExplainPlan, results: ExplainResults) -> str:
+    """Return the page as HTML text; everything that comes from data is escaped."""
+    index, kind = results.index, results.kind
+    data, outside = _columns(results) | _folders(plan), int(index["outside"].sum())
+    notices = [*results.notices, *[_outside(outside, len(index))] * (outside > 0)]
     return pages.render(
         "heatmaps.html.j2",
-        digits=_digits,
-        data=_json(data | {"threshold": threshold}),
-        title=title,
+        title=plan.title,
+        method=results.method,
+        rule=results.rule,
+        number=_words(kind.scores.explained),
         photographs=len(index),
         has_labels=bool(index["label"].notna().any()),
-        has_overlays=settings.overlays != "none",
-        classes=tasks.of(experiment).data.groups,
-        threshold=threshold,
-        method=method,
-        alarms=alarms,
+        is_judged=data["judged"],
+        has_overlays=plan.settings.overlays != "none",
+        alarms=results.alarms,
         notices=notices,
         outside=outside,
-        trained=trained,
-        rejects=rejects.head(_REJECTS_SHOWN).to_dict("records"),
-        rejected=len(rejects),
-        measures=measures,
-        masks=settings.masks,
+        trained=any(data["training"]),
+        groups=kind.data.groups,
+        decisions=data["decisions"],
+        figures=[(kind.scores.figure_name(i), name) for i, name in enumerate(kind.data.groups)],
+        figure_of_all=published_figures.ALL_FILE,
+        rejects=results.rejects.head(_REJECTS_SHOWN).to_dict("records"),
+        rejected=len(results.rejects),
+        measures=results.measures,
+        masks=plan.settings.masks,
+        digits=_digits,
+        data=_json(data),
     )
 
 
-def _folders(settings: worker.Settings, *, is_raw: bool) -> dict[str, str]:
-    """Where the overlays are, "" for nowhere, and small ones of them."""
-    has_small = is_raw and settings.overlays == "full"
+def _columns(results: ExplainResults) -> dict[str, Any]:
+    """Return the rows by name in natural order, a list a column."""
+    index, kind = results.index.sort_values("id", key=_natural, ignore_index=True), results.kind
+    shards, shard = np.unique(index["shard"].to_numpy(dtype=str), return_inverse=True)
+    groups = list(kind.data.groups)
+    # The groups come first, so that a place among the groups is the same among the decisions.
+    decisions = groups + sorted(set(index["decision"]) - set(groups))
     return {
-        "overlays": "" if settings.overlays == "none" else heatmap_shards.OVERLAYS,
+        "number": _words(kind.scores.explained),
+        "labels": list(kind.experiment.dataset.label_names),
+        "groups": groups,
+        "decisions": decisions,
+        # A decision that is no group is called neither correct nor wrong.
+        "judged": decisions == groups and bool(index["target"].notna().any()),
+        "shards": shards.tolist(),
+        "id": index["id"].tolist(),
+        "shard": shard.tolist(),
+        "label": index["label"].fillna(_NO_LABEL).astype(int).tolist(),
+        "target": index["target"].fillna(_NO_LABEL).astype(int).tolist(),
+        "decision": index["decision"].map(decisions.index).astype(int).tolist(),
+        "score": index[kind.scores.explained].round(4).tolist(),
+        "wrongness": _rounded(index["wrongness"]),
+        "outside": index["outside"].tolist(),
+        "ungradable": index["ungradable"].tolist() if "ungradable" in index else [],
+        "training": index["training_split"].tolist() if "training_split" in index else [],
+    }
+
+
+def _natural(names: pd.Series) -> pd.Series:
+    """Return keys by which names sort as people expect: 9_left before 10_left."""
+    return names.map(lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(20), name))
+
+
+def _rounded(values: pd.Series) -> list[float]:
+    """Return numbers to four decimals; an empty list if none is known, and -1e9 for unknown."""
+    return values.round(4).fillna(-1e9).tolist() if values.notna().any() else []
+
+
+def _folders(plan: ExplainPlan) -> dict[str, str]:
+    """Return the folder of the overlays, "" for none, and that of small ones."""
+    overlays = plan.settings.overlays
+    has_small = plan.inputs.is_raw and overlays == "full"
+    return {
+        "overlays": "" if overlays == "none" else heatmap_shards.OVERLAYS,
         "thumbnails": heatmap_shards.THUMBNAILS if has_small else heatmap_shards.OVERLAYS,
     }
 
@@ -95,34 +112,19 @@ def _outside(outside: int, photographs: int) -> str:
     )
 
 
-def _columns(index: pd.DataFrame, experiment: specs.Experiment) -> dict[str, Any]:
-    """The rows, a list a column; -1 for a label or class that is not known."""
-    shards, shard = np.unique(index["shard"].to_numpy(dtype=str), return_inverse=True)
-    names = list(tasks.of(experiment).data.groups)
-    return {
-        "labels": list(experiment.dataset.label_names),
-        "classes": names,
-        "shards": shards.tolist(),
-        "id": index["id"].tolist(),
-        "shard": shard.tolist(),
-        "label": index["label"].fillna(-1).astype(int).tolist(),
-        "target": index["target"].fillna(-1).astype(int).tolist(),
-        "decision": index["decision"].map(names.index).astype(int).tolist(),
-        "score": index["score"].round(4).tolist(),
-        "outside": index["outside"].tolist(),
-        "ungradable": index["ungradable"].tolist() if "ungradable" in index else [],
-        "training": index["training_split"].tolist() if "training_split" in index else [],
-    }
+def _words(column: str) -> str:
+    """Return the name of a column as people write it."""
+    return column.replace("_", " ")
 
 
 def _json(data: Mapping[str, Any]) -> markupsafe.Markup:
-    """JSON for a script element, which ends at the first `</script` whatever is around it."""
+    """Return JSON for a script element, which the first `</script` would end."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     return markupsafe.Markup(text.replace("<", "\\u003c"))
 
 
 def _digits(row: Mapping[str, Any], key: str, rivals: Mapping[str, str]) -> int:
-    """Decimals of percents that are to be compared: two figures of the smallest that is not 0."""
+    """Return the decimals of percents that are compared: the smallest gets two figures."""
     shares = [row[name]["value"] for name in (key, *rivals.values())]
     least = min((share for share in shares if share), default=1.0)
     return max(1, 1 - math.floor(math.log10(100 * least)))

@@ -1,83 +1,82 @@
-"""The three published figures: a few photographs of each class with their heat maps."""
+"""The figures for a publication: a few photographs of each group with their heat maps."""
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from beam_jobs.explain import heatmap_shards, units
+from beam_jobs.explain.plan import ExplainPlan
+from beam_jobs.explain.results import ExplainResults
+from dr_tfx import tasks
 from dr_tfx.explanation import figures
 
-_SHOWN = 3  # Photographs of each class.
+ALL_FILE = "gradcam_final.png"
+PATTERN = "gradcam_*.png"  # It matches every figure.
+_SHOWN = 3  # Photographs of each group.
 
 
-def write(
-    index: pd.DataFrame,
-    parts: Sequence[units.Part],
-    inputs: units.Inputs,
-    *,
-    output_dir: Path,
-    class_names: Sequence[str],
-    method: str,
-    colormap: str,
-) -> None:
-    """Writes gradcam_normal.png, gradcam_abnormal.png and gradcam_final.png, the two together.
+def write(plan: ExplainPlan, results: ExplainResults) -> None:
+    """Write one figure for each group, and ALL_FILE, which shows all groups together.
 
-    Shown are those of each class whose ids have the smallest SHA-256: chosen without looking at
-    the scores, so that errors appear as often as they occur, and the same in every run. The class
-    is the truth, or the decision where no photograph's label is known.
-
-    Args:
-      index: one row a photograph: id, target, score, decision, shard.
-      parts: of the job.
-      inputs: give the photographs.
-      output_dir: where the heat maps are, and the figures go.
-      class_names: of class 0 and 1.
-      method: how the maps were made, for the titles.
-      colormap: of the figures.
+    Each group is shown by the photographs whose ids have the smallest SHA-256. So they are chosen
+    without looking at the scores, errors appear as often as they occur, and every run shows the
+    same. The group is the true one, or the decision where no photograph's label is known.
     """
+    index, kind = results.index, results.kind
     is_known = index["target"].notna().any()
-    classes = index["target"] if is_known else index["decision"].map(list(class_names).index)
-    negative, positive = (choose(index[classes == target]) for target in (0, 1))
-    chosen = pd.concat([negative, positive])
-    pictures: dict[str, np.ndarray] = {}
-    heatmaps: dict[str, np.ndarray] = {}
-    for part in parts:
-        if wanted := set(chosen[chosen["shard"] == part.name]["id"]):
-            pictures |= {
-                seen.item.id: seen.picture.rgb
-                for seen in inputs.pictures(part.only(wanted))
-                if isinstance(seen, units.Seen) and seen.item.id in wanted
-            }
-            heatmaps |= heatmap_shards.heatmaps(output_dir, part.name, wanted=wanted)
-
-    def rows(of: pd.DataFrame) -> list[figures.Explained]:
-        return [
-            figures.Explained(pictures[row["id"]], heatmaps[row["id"]], _caption(row, class_names))
-            for row in of.to_dict("records")
-        ]
-
+    places = {name: place for place, name in enumerate(kind.data.groups)}
+    groups = index["target"] if is_known else index["decision"].map(places)
+    chosen = [choose(index[groups == place]) for place in places.values()]
+    drawn = _rows(pd.concat(chosen), plan, kind)
     shown = {
-        "gradcam_normal.png": ([class_names[0]], rows(negative)),
-        "gradcam_abnormal.png": ([class_names[1]], rows(positive)),
-        "gradcam_final.png": (class_names, rows(negative) + rows(positive)),
+        kind.scores.figure_name(place): ([name], chosen[place]) for name, place in places.items()
     }
-    for file, (names, explained) in shown.items():
-        title = f"{method}: {' and '.join(names)}{'' if is_known else ', as decided'}"
-        temporary = output_dir / f"{file}.tmp"
-        temporary.write_bytes(figures.draw(explained, title=title, colormap=colormap))
-        temporary.replace(output_dir / file)
+    shown[ALL_FILE] = (list(places), pd.concat(chosen))
+    for file, (names, photographs) in shown.items():
+        title = f"{results.method}: {_listed(names)}{'' if is_known else ', as decided'}"
+        rows = [drawn[name] for name in photographs["id"]]
+        temporary = plan.output_dir / f"{file}.tmp"
+        temporary.write_bytes(figures.draw(rows, title=title, colormap=plan.settings.colormap))
+        temporary.replace(plan.output_dir / file)
 
 
 def choose(rows: pd.DataFrame) -> pd.DataFrame:
-    """At most three rows, by the SHA-256 of their ids."""
+    """Return at most three rows, those whose ids have the smallest SHA-256."""
     digests = rows["id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
     return rows.loc[digests.sort_values().index[:_SHOWN]]
 
 
-def _caption(row: Mapping[Hashable, Any], names: Sequence[str]) -> str:
-    truth = "not known" if pd.isna(row["target"]) else names[row["target"]]
-    return f"{row['id']}   truth {truth}   score {row['score']:.3f}   decision {row['decision']}"
+def _rows(
+    chosen: pd.DataFrame, plan: ExplainPlan, kind: tasks.Kind
+) -> dict[str, figures.FigureRow]:
+    """Return id -> row of a figure, for the chosen rows of the index."""
+    pictures: dict[str, np.ndarray] = {}
+    heatmaps: dict[str, np.ndarray] = {}
+    for part in plan.parts:
+        if wanted := set(chosen[chosen["shard"] == part.name]["id"]):
+            pictures |= {
+                prepared.item.id: prepared.picture.rgb
+                for prepared in plan.inputs.pictures(part.only(wanted))
+                if isinstance(prepared, units.PreparedItem) and prepared.item.id in wanted
+            }
+            heatmaps |= heatmap_shards.heatmaps(plan.output_dir, part.name, wanted=wanted)
+    return {
+        name: figures.FigureRow(pictures[name], heatmaps[name], _caption(row, kind))
+        for row in chosen.to_dict("records")
+        for name in (row["id"],)
+    }
+
+
+def _caption(row: Mapping[Any, Any], kind: tasks.Kind) -> str:
+    truth = "not known" if pd.isna(row["target"]) else kind.data.groups[row["target"]]
+    explained = kind.scores.explained
+    score = f"{explained.replace('_', ' ')} {row[explained]:.3f}"
+    return f"{row['id']}   truth {truth}   {score}   decision {row['decision']}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as part of a sentence: 'a', 'a and b', 'a, b and c'."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

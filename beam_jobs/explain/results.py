@@ -1,150 +1,194 @@
-"""Joins what the parts of the explain job left: index, rejects, measures, figures and the page."""
+"""The parts of the explain job joined: the index, the rejects, and the measures against masks."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from absl import logging
 
-from beam_jobs.explain import heatmap_shards, mask_measures, page, published_figures, units, worker
-from dr_tfx.dataset import leakage, manifest, splits
+from beam_jobs.explain import heatmap_shards, mask_measures, worker
+from beam_jobs.explain.plan import ExplainPlan
+from dr_tfx import tasks
+from dr_tfx.dataset import leakage, splits
 from dr_tfx.explanation import explainer
+from dr_tfx.storage import files
 
 INDEX_FILE, REJECTS_FILE = "index.csv", "rejects.csv"
 MEASURES_FILE = "localization.json"
-FILES = (INDEX_FILE, REJECTS_FILE, page.FILE_NAME, "gradcam_*.png")
-_OF_SPLIT = ["id", "label", "target", "score", "decision", "shard", "overlay", "outside"]
-_OF_PHOTOGRAPHS = [*_OF_SPLIT, "photograph", "ungradable"]
-
-
 _NONE_IN_TRAINING = (
-    "None of these photographs is in the data set that the model was trained on, nor is any name "
-    "of their patients (of photographs, where patients are not known)."
+    "None of these photographs is in the data set that the model was trained on, and no patient's "
+    "name is (or no photograph's name, where patients are not known)."
 )
 
 
-class Training(NamedTuple):
-    """The data set that the model was trained on."""
+@dataclasses.dataclass(frozen=True)
+class ExplainResults:
+    """What the figures and the page show.
 
-    folder: Path
-    data: manifest.Manifest
+    Attributes:
+      index: one row a photograph, sorted by id: the columns of index.csv and `wrongness`, which is
+        NaN where the label is not known.
+      rejects: one row for each photograph that was not explained: id, photograph, reason, detail.
+      kind: the kind of the task.
+      rule: a sentence on how decisions follow.
+      method: the name of the maps, for people.
+      measures: what `mask_measures.summarise` returned; None if there are no masks.
+      alarms: sentences on what spoils everything that follows.
+      notices: sentences on what else a reader should know.
+    """
+
+    index: pd.DataFrame
+    rejects: pd.DataFrame
+    kind: tasks.Kind
+    rule: str
+    method: str
+    measures: Mapping[str, Any] | None
+    alarms: Sequence[str]
+    notices: Sequence[str]
 
 
-def write(
-    parts: Sequence[units.Part],
-    inputs: units.Inputs,
-    settings: worker.Settings,
-    explain_with: explainer.Explainer,
-    *,
-    title: str,
-    notices: Sequence[str],
-    training: Training | None,
-    output_dir: Path,
-) -> None:
-    """Writes all that is about more than one part.
+class _Overlap(NamedTuple):
+    """The photographs that are in the data set of the training, too."""
+
+    split_of: Mapping[str, str]  # Id -> split.
+    alarms: Sequence[str]
+
+
+def join(plan: ExplainPlan) -> ExplainResults:
+    """Join the parts, and write index.csv, rejects.csv and the tables of measures.
 
     Raises:
-      ValueError: every photograph was rejected, or the data set of the training is damaged.
+      ValueError: every photograph was rejected, no photograph has a lesion, or the data set of the
+        training is damaged.
     """
-    experiment = explain_with.bundle.experiment
-    rows = _read(parts, output_dir)
+    explain_with = next(iter(worker.load(plan.settings).values()))
+    bundle, rows = explain_with.bundle, _read(plan)
     is_rejected = rows["reason"] != ""
     rejects, explained = rows[is_rejected], rows[~is_rejected]
-    if inputs.is_raw:
-        _write_rejects(rejects, len(rows), output_dir)
-    alarms: list[str] = []
-    split_of = None
-    if training and inputs.is_raw:
-        split_of, alarms = _in_training(explained, parts, training)
-        notices = notices if alarms else [*notices, _NONE_IN_TRAINING]
-    columns = _OF_PHOTOGRAPHS if inputs.is_raw else _OF_SPLIT
-    index = _index(explained, explain_with, columns, split_of)
-    manifest.write_text(output_dir / INDEX_FILE, index.to_csv(index=False))
+    overlap = None
+    if plan.inputs.is_raw:
+        _write_rejects(rejects, len(rows), plan.output_dir)
+        overlap = _in_training(explained, plan)
+    index = _index(explained, explain_with)
+    _write_index(index, bundle.kind, plan, overlap)
     measures = None
-    if settings.masks:
-        measures = _measures(explained, output_dir, experiment.dataset.label_names)
-    published_figures.write(
-        index,
-        parts,
-        inputs,
-        output_dir=output_dir,
-        class_names=explain_with.bundle.kind.data.groups,
+    if plan.settings.masks:
+        measures = _measures(explained, plan.output_dir, bundle.experiment.dataset.label_names)
+    rule = bundle.kind.scores.rule(bundle.fitted)
+    if bundle.fitted is None:
+        logging.warning(
+            "%s was not evaluated on validation yet, so that nothing is fitted. %s",
+            plan.settings.workdir,
+            rule,
+        )
+    is_apart = overlap is not None and not overlap.alarms
+    return ExplainResults(
+        index=index,
+        rejects=rejects,
+        kind=bundle.kind,
+        rule=rule,
         method=explain_with.title,
-        colormap=settings.colormap,
-    )
-    html = page.render(
-        index,
-        rejects,
-        title=title,
-        experiment=experiment,
-        threshold=_threshold(explain_with),
-        method=explain_with.title,
-        settings=settings,
-        is_raw=inputs.is_raw,
-        alarms=alarms,
-        notices=notices,
         measures=measures,
+        alarms=overlap.alarms if overlap else (),
+        notices=[*plan.notices, *[_NONE_IN_TRAINING] * is_apart],
     )
-    manifest.write_text(output_dir / page.FILE_NAME, html)
 
 
-def _index(
-    explained: pd.DataFrame,
-    explain_with: explainer.Explainer,
-    columns: Sequence[str],
-    split_of: Mapping[str, str] | None,
-) -> pd.DataFrame:
-    """The rows of these columns by id; with the split of the training's data set, if looked for."""
+def _read(plan: ExplainPlan) -> pd.DataFrame:
+    """Return the rows of all parts."""
+    numbers = dict.fromkeys(("label", "target", "outside"), "Int64")
+    text = dict.fromkeys(set(worker.COLUMNS) - numbers.keys(), "str")
+    return pd.concat(
+        (
+            pd.read_csv(
+                heatmap_shards.index_path(plan.output_dir, part.name),
+                dtype=text | numbers,
+                keep_default_na=False,  # An id may read "NA" or "1".
+                na_values={column: [""] for column in numbers},
+            )
+            for part in plan.parts
+        ),
+        ignore_index=True,
+    )
+
+
+def _index(explained: pd.DataFrame, explain_with: explainer.Explainer) -> pd.DataFrame:
+    """Return the rows by id, with what the model says of each and how wrong that is."""
+    bundle = explain_with.bundle
+    scores = bundle.kind.scores
     table = pd.DataFrame([json.loads(text) for text in explained["scores"]])
     readings = explain_with.read(table)
+    known = explained["target"].notna().to_numpy()
+    wrongness = np.full(len(explained), np.nan)
+    if known.any():
+        groups = explained["target"][known].to_numpy(dtype=np.int64)
+        wrongness[known] = scores.wrongness(table[known], groups, bundle.fitted)
     index = explained.assign(
-        score=[reading.number for reading in readings],
+        **{scores.explained: [reading.number for reading in readings]},
         decision=[reading.decision for reading in readings],
         outside=explained["outside"].astype(int),
-    )[list(columns)]
-    if split_of is not None:
-        index["training_split"] = [split_of.get(name, "") for name in index["id"]]
+        wrongness=wrongness,
+    )
     return index.sort_values("id", kind="stable", ignore_index=True)
 
 
-def _threshold(explain_with: explainer.Explainer) -> float:
-    return explain_with.read(pd.DataFrame({"score": [0.0]}))[0].answer["threshold"]
+def _write_index(
+    index: pd.DataFrame, kind: tasks.Kind, plan: ExplainPlan, overlap: _Overlap | None
+) -> None:
+    """Write index.csv."""
+    columns = ["id", "label", "target", kind.scores.explained, "decision"]
+    columns += ["shard", "overlay", "outside"]
+    if plan.inputs.is_raw:
+        columns += ["photograph", "ungradable"]
+    if overlap:
+        index["training_split"] = [overlap.split_of.get(name, "") for name in index["id"]]
+        columns += ["training_split"]
+    files.write_text(plan.output_dir / INDEX_FILE, index[columns].to_csv(index=False))
 
 
-def _in_training(
-    explained: pd.DataFrame, parts: Sequence[units.Part], training: Training
-) -> tuple[dict[str, str], list[str]]:
-    """Which photographs are in the data set of the training: id -> split, and what is to be said.
+def _in_training(explained: pd.DataFrame, plan: ExplainPlan) -> _Overlap | None:
+    """Return which photographs are in the data set of the training; None if it is not given.
 
-    Those of several of its splits, as may be where it has twins, count as the first that flatters
-    most: train, validation, test.
+    A photograph that is in several of its splits, which may be if it has twins, counts as in the
+    first of train, validation and test, because that one flatters most.
     """
-    patients = {item.id: item.patient for part in parts for item in part.items}
+    if plan.training is None:
+        return None
+    patients = {item.id: item.patient for part in plan.parts for item in part.items}
     here = (
         leakage.PhotographIdentity(id_, patients[id_], "", bytes.fromhex(digest))
         for id_, digest in zip(explained["id"], explained["digest"], strict=True)
     )
-    shared = leakage.with_training(here, training_dir=training.folder, training=training.data)
+    shared = leakage.with_training(
+        here, training_dir=plan.training.folder, training=plan.training.data
+    )
     split_of: dict[str, str] = {}
     for found in sorted(shared["identical"], key=lambda f: splits.SPLITS.index(f["split"])):
         split_of.setdefault(found["id"], found["split"])
-    said = leakage.training_alarms(shared)
+    alarms = leakage.training_alarms(shared)
     if trained := sum(split == splits.SPLITS[0] for split in split_of.values()):
-        said.append(
-            "Heat maps of photographs that a model was trained on flatter it, and so does what is "
-            f"measured of them: here {trained:,} of {len(explained):,}."
+        alarms.append(
+            "Heat maps of photographs that a model was trained on flatter it, and so do the "
+            f"measures of them: here {trained:,} of {len(explained):,}."
         )
-    for sentence in said:
+    for sentence in alarms:
         logging.warning("ALARM: %s", sentence)
-    return split_of, said
+    return _Overlap(split_of, alarms)
 
 
 def _write_rejects(rejects: pd.DataFrame, total: int, output_dir: Path) -> None:
+    """Write rejects.csv.
+
+    Raises:
+      ValueError: every photograph was rejected.
+    """
     path = output_dir / REJECTS_FILE
     text = rejects[["id", "photograph", "reason", "detail"]].to_csv(index=False)
-    manifest.write_text(path, text)
+    files.write_text(path, text)
     if len(rejects):
         reasons = rejects["reason"].value_counts().to_dict()
         logging.warning(
@@ -161,7 +205,11 @@ def _write_rejects(rejects: pd.DataFrame, total: int, output_dir: Path) -> None:
 def _measures(
     explained: pd.DataFrame, output_dir: Path, label_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Writes the table of measures and its averages, and says what follows."""
+    """Write the table of measures and its averages, and return the averages.
+
+    Raises:
+      ValueError: no photograph has a lesion.
+    """
     rows = [row for measures in explained["measures"] for row in json.loads(measures)]
     table = pd.DataFrame(rows, columns=list(mask_measures.COLUMNS)).astype({"label": "Int64"})
     if table.empty:
@@ -169,29 +217,13 @@ def _measures(
             "no photograph that can be used has a lesion in its retina: nothing to measure. Are "
             "these the masks of these photographs, with 0 where there is no lesion?"
         )
-    manifest.write_text(output_dir / "localization_photographs.csv", table.to_csv(index=False))
+    files.write_text(output_dir / "localization_photographs.csv", table.to_csv(index=False))
     summary = mask_measures.summarise(table, label_names)
     text = json.dumps(summary, indent=2, ensure_ascii=False)
-    manifest.write_text(output_dir / MEASURES_FILE, text + "\n")
+    files.write_text(output_dir / MEASURES_FILE, text + "\n")
     flat = mask_measures.flat(summary).to_csv(index=False)
-    manifest.write_text(output_dir / "localization.csv", flat)
+    files.write_text(output_dir / "localization.csv", flat)
     for verdict in summary["verdicts"]:
         say = logging.warning if verdict["alarm"] else logging.info
         say("%s%s: %s", "ALARM: " * verdict["alarm"], verdict["method"], verdict["text"])
     return summary
-
-
-def _read(parts: Sequence[units.Part], output_dir: Path) -> pd.DataFrame:
-    """The rows of all parts."""
-    numbers = dict.fromkeys(("label", "target", "outside"), "Int64")
-    text = dict.fromkeys(set(worker.COLUMNS) - numbers.keys(), "str")
-    # No id is a number or missing.
-    return pd.concat(
-        pd.read_csv(
-            heatmap_shards.index_path(output_dir, part.name),
-            dtype=text | numbers,
-            keep_default_na=False,
-            na_values={column: [""] for column in numbers},
-        )
-        for part in parts
-    )

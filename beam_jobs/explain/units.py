@@ -1,7 +1,7 @@
-"""What the explain job is given, a split or raw photographs, in parts that a worker takes at once.
+"""The inputs of the explain job, a split or raw photographs, and their parts.
 
-A part is the unit of work and of resume: a shard of the split, or PHOTOGRAPHS names. Parts travel
-through the pipeline, pictures do not.
+A part is the unit of work and of resume: a shard of the split, or PHOTOGRAPHS names of raw ones.
+Parts travel through the pipeline, pictures do not.
 """
 
 import abc
@@ -24,91 +24,91 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records, splits
 from dr_tfx.preprocessing import decoding, recipes
 
-PHOTOGRAPHS = 64  # Names a part: a minute or two, which is what an interruption may cost.
+PHOTOGRAPHS = 64  # Names in a part: an interruption costs a minute or two.
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
-    """One photograph: where it is, and what is known of it."""
+class PartItem:
+    """One photograph of a part: where it is, and what is known about it."""
 
-    id: str  # Unique, and fit for a file's name.
-    name: str = ""  # In its source; "" in a data set.
-    label: int | None = None  # None: not known.
+    id: str  # Unique, and usable as the name of a file.
+    name: str = ""  # The name in its source; "" in a data set.
+    label: int | None = None  # None: the label is not known.
     patient: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """What one call of a worker explains."""
+class HeatmapPart:
+    """The photographs that one call of a worker explains."""
 
-    name: str  # Of its files.
+    name: str  # A part of the names of its files.
     records: int
-    label: int | None = None  # Of all of a shard.
-    items: tuple[Item, ...] = ()  # Raw photographs; empty for a shard, which names its own.
+    label: int | None = None  # The label of every photograph of a shard.
+    items: tuple[PartItem, ...] = ()  # Raw photographs; empty for a shard, which holds its own.
 
-    def only(self, wanted: Collection[str]) -> "Part":
-        """The same with these photographs alone; all of a shard, which is read as a whole."""
+    def only(self, wanted: Collection[str]) -> "HeatmapPart":
+        """Return the part with these photographs alone. A shard is always read as a whole."""
         items = tuple(item for item in self.items if item.id in wanted)
         return dataclasses.replace(self, items=items)
 
 
-class Seen(NamedTuple):
+class PreparedItem(NamedTuple):
     """One photograph as the model sees it."""
 
-    item: Item
+    item: PartItem
     picture: recipes.Picture
 
 
-class Rejected(NamedTuple):
-    """One photograph that the model does not see, and why."""
+class RejectedItem(NamedTuple):
+    """One photograph that gives no picture, and the reason."""
 
-    item: Item
+    item: PartItem
     error: decoding.RejectedImage
 
 
-class Inputs(abc.ABC):
-    """Gives the pictures of a part. Travels to the workers: small, and can be pickled."""
+class ExplainInputs(abc.ABC):
+    """Gives the pictures of a part. It travels to the workers: it is small and can be pickled."""
 
     is_raw: ClassVar[bool]
 
     @abc.abstractmethod
-    def pictures(self, part: Part) -> Iterator[Seen | Rejected]:
-        """Every photograph of a part, in order.
+    def pictures(self, part: HeatmapPart) -> Iterator[PreparedItem | RejectedItem]:
+        """Yield every photograph of a part, in order.
 
         Raises:
           ValueError: the data set is damaged.
         """
 
     @abc.abstractmethod
-    def whole(self, seen: Seen) -> np.ndarray:
-        """The photograph in full, uint8 RGB (height, width, 3).
+    def whole(self, prepared: PreparedItem) -> np.ndarray:
+        """Return the photograph in full, uint8 RGB (height, width, 3).
 
         Raises:
           ValueError: it cannot be read any more.
         """
 
-    def path(self, item: Item) -> str:
-        """Where a person finds a photograph; "" in a data set."""
+    def path(self, item: PartItem) -> str:
+        """Return the place where a person finds a photograph; "" in a data set."""
         del item
         return ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Shards(Inputs):
-    """The examples of a data set."""
+class SplitInputs(ExplainInputs):
+    """The examples of a data set, of which each part is a shard."""
 
     data_dir: Path
-    size: int
+    size: int  # Pixels a side.
     is_raw: ClassVar[bool] = False
 
-    def pictures(self, part: Part) -> Iterator[Seen | Rejected]:
+    def pictures(self, part: HeatmapPart) -> Iterator[PreparedItem | RejectedItem]:
         path, count = self.data_dir / part.name, 0
         with path.open("rb") as stream:
             examples = records.read_images(stream, self.size)
             try:
                 for name, rgb in examples:
                     count += 1
-                    yield Seen(Item(name, label=part.label), recipes.Picture(rgb))
+                    yield PreparedItem(PartItem(name, label=part.label), recipes.Picture(rgb))
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
         if count != part.records:
@@ -117,68 +117,72 @@ class Shards(Inputs):
                 "Build the data set again."
             )
 
-    def whole(self, seen: Seen) -> np.ndarray:
-        return seen.picture.rgb
+    def whole(self, prepared: PreparedItem) -> np.ndarray:
+        return prepared.picture.rgb
 
 
 @dataclasses.dataclass(frozen=True)
-class Photographs(Inputs):
+class PhotographInputs(ExplainInputs):
     """Photographs as they come from the camera."""
 
     source: folders.Source
     recipe: specs.Recipe
-    threads: int  # That read and decode at the same time.
+    threads: int  # Threads that read and decode at the same time.
     is_raw: ClassVar[bool] = True
 
-    def pictures(self, part: Part) -> Iterator[Seen | Rejected]:
+    def pictures(self, part: HeatmapPart) -> Iterator[PreparedItem | RejectedItem]:
         with ThreadPoolExecutor(self.threads) as pool:
             # At most one part's pictures are waiting, each as small as the model's input.
             yield from pool.map(self._prepare, part.items)
 
-    def _prepare(self, item: Item) -> Seen | Rejected:
+    def _prepare(self, item: PartItem) -> PreparedItem | RejectedItem:
         try:
-            return Seen(item, self.source.prepare(self.source.read(item.name), self.recipe))
+            picture = self.source.prepare(self.source.read(item.name), self.recipe)
         except decoding.RejectedImage as error:
             Metrics.counter("explain", f"rejected/{error.reason}").inc()
-            return Rejected(item, error)
+            return RejectedItem(item, error)
+        return PreparedItem(item, picture)
 
-    def whole(self, seen: Seen) -> np.ndarray:
-        # Read again: keeping a batch of photographs in full would need gigabytes.
+    def whole(self, prepared: PreparedItem) -> np.ndarray:
+        # The photograph is read again: a batch of them in full would need gigabytes.
         try:
-            return recipes.show(self.source.read(seen.item.name))
+            return recipes.show(self.source.read(prepared.item.name))
         except decoding.RejectedImage as error:
-            raise ValueError(f"{self.path(seen.item)} has changed meanwhile: {error}") from error
+            raise ValueError(
+                f"{self.path(prepared.item)} has changed since it was explained: {error}"
+            ) from error
 
-    def path(self, item: Item) -> str:
+    def path(self, item: PartItem) -> str:
         return self.source.path(item.name)
 
 
-def parts_of_split(data: manifest.Manifest, split: str) -> list[Part]:
-    """One part a shard.
+def parts_of_split(data: manifest.Manifest, split: str) -> list[HeatmapPart]:
+    """Return one part for each shard of a split.
 
     Raises:
-      ValueError: no such split.
+      ValueError: there is no such split.
     """
-    return [Part(s.name, s.records, label=s.label) for s in data.shards_of(split)]
+    return [HeatmapPart(s.name, s.records, label=s.label) for s in data.shards_of(split)]
 
 
 def parts_of_source(
     source: folders.Source, spec: specs.DatasetSpec, *, labels: str, by_name: bool
-) -> tuple[list[Part], dict[str, str]]:
-    """Parts of PHOTOGRAPHS names each, sorted, and what tells these photographs from others.
+) -> tuple[list[HeatmapPart], dict[str, str]]:
+    """Divide photographs into parts of PHOTOGRAPHS names, sorted.
 
     Args:
-      source: of the photographs.
-      spec: the columns of the labels, and the pattern of the patient.
+      source: the photographs.
+      spec: names the columns of the labels, and the pattern of the patient.
       labels: a CSV, or "". A photograph that is not in it is explained and has no label.
-      by_name: something else, such as masks, goes by the photographs' names as labels do.
+      by_name: whether something else, such as masks, is found by the photographs' names.
 
     Returns:
-      The parts, and digests of names and sizes, and of the labels.
+      The parts; and digests of the names and sizes, and of the labels, which tell these
+      photographs from others.
 
     Raises:
-      FileNotFoundError, ValueError: the CSV cannot be used, or names no photograph; or what goes by
-        name would be mistaken, because two photographs share one.
+      FileNotFoundError, ValueError: the CSV cannot be used, or names no photograph; or two
+        photographs share a name by which labels or masks are found.
     """
     found = sorted(source.names())
     stems = [label_table.identify(name) for name, _ in found]
@@ -195,22 +199,26 @@ def parts_of_source(
         digests["labels"] = table.digest
         if not known.keys() & set(stems):
             raise ValueError(
-                f"{labels} names none of the {len(found)} photographs; its first is "
-                f"{next(iter(known))}, theirs {stems[0]}"
+                f"{labels} names none of the {len(found)} photographs; its first name is "
+                f"{next(iter(known))}, the first photograph {stems[0]}"
             )
     patients = splits.patients(pd.Series(stems, dtype=object), spec.patient_pattern)
     items = [
-        Item(id_, name, known.get(stem), patient)
+        PartItem(id_, name, known.get(stem), patient)
         for id_, stem, (name, _), patient in zip(
             _unique(stems), stems, found, patients, strict=True
         )
     ]
+    return _parts(items), digests
+
+
+def _parts(items: Sequence[PartItem]) -> list[HeatmapPart]:
     count = -(-len(items) // PHOTOGRAPHS)
     batches = [items[i : i + PHOTOGRAPHS] for i in range(0, len(items), PHOTOGRAPHS)]
     return [
-        Part(f"photographs-{i:05d}-of-{count:05d}", len(batch), items=tuple(batch))
+        HeatmapPart(f"photographs-{i:05d}-of-{count:05d}", len(batch), items=tuple(batch))
         for i, batch in enumerate(batches)
-    ], digests
+    ]
 
 
 def _digest(found: Sequence[tuple[str, int]]) -> str:
@@ -221,7 +229,7 @@ def _digest(found: Sequence[tuple[str, int]]) -> str:
 
 
 def _unique(stems: Sequence[str]) -> list[str]:
-    """The stems, with -2, -3 ... where several photographs share one."""
+    """Return the stems, with -2, -3 ... where several photographs share one."""
     taken = set(stems)
     seen: set[str] = set()
     result = []

@@ -1,4 +1,4 @@
-"""All that a worker of the explain job runs: one part in, its heat maps, overlays and rows out."""
+"""The work of the explain job: one part in, its heat maps, overlays and rows out."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs.explain import heatmap_shards, mask_measures, units
-from dr_tfx.dataset import leakage, manifest, records
+from dr_tfx.dataset import leakage, records
 from dr_tfx.explanation import explainer, gradcam, localization
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles
@@ -32,8 +32,8 @@ _LOADING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """What every worker does alike."""
+class ExplainSettings:
+    """The settings that all workers share."""
 
     workdir: Path
     version: str  # Any text that changes with the bundle.
@@ -41,74 +41,80 @@ class Settings:
     overlays: str  # One of OVERLAYS.
     average_views: bool  # Whether maps are means over the views.
     colormap: str
-    masks: mask_measures.Masks | None
-    threads: int  # That draw at the same time.
+    masks: mask_measures.LesionMasks | None
+    threads: int  # Threads of a worker that draw at the same time.
 
 
 class ExplainPart(beam.DoFn):
     """Writes the heat maps, the overlays and, last, the rows of a part; yields its name."""
 
-    def __init__(self, settings: Settings, inputs: units.Inputs, output_dir: Path):
+    def __init__(self, settings: ExplainSettings, inputs: units.ExplainInputs, output_dir: Path):
         self._settings, self._inputs, self._output_dir = settings, inputs, output_dir
 
     def setup(self) -> None:
         resources.end_quickly()
-        s = self._settings
-        explainers = load(s.workdir, s.version, s.methods, average_views=s.average_views)
-        self._explainer = explainers[s.methods[0]]
+        explainers = load(self._settings)
+        self._explainer = next(iter(explainers.values()))
+        masks = self._settings.masks
         self._measurer = (
-            mask_measures.Measurer(s.masks, explainers, self._inputs) if s.masks else None
+            mask_measures.MaskMeasurer(masks, explainers, self._inputs) if masks else None
         )
 
-    def process(self, part: units.Part) -> Iterator[str]:
+    def process(self, part: units.HeatmapPart) -> Iterator[str]:
         if heatmap_shards.is_done(self._output_dir, part.name):
-            yield part.name  # Dask tries again whatever a lost worker had finished.
+            yield part.name  # Dask repeats the finished work of a worker that was lost.
             return
         final = heatmap_shards.path(self._output_dir, part.name)
         temporary = final.with_name(f"{final.name}.tmp")
-        batch_size = self._explainer.at_once
-        if self._measurer:  # Another photograph's map, for comparison, is one of the same batch.
-            batch_size = self._explainer.bundle.experiment.evaluation.batch_size
-        rows: list[dict[str, Any]] = []
         with files.Live(str(heatmap_shards.live_path(self._output_dir, part.name))) as live:
-            with temporary.open("wb") as stream, ThreadPoolExecutor(self._settings.threads) as pool:
-                writer = records.RecordWriter(stream)
-                pictures = self._inputs.pictures(part)
-                while batch := list(itertools.islice(pictures, batch_size)):
-                    usable = [seen for seen in batch if isinstance(seen, units.Seen)]
-                    rejected = [r for r in batch if isinstance(r, units.Rejected)]
-                    rows += map(self._reject, rejected)
-                    for row in self._explain(usable, part, writer, pool):
-                        rows.append(row)
-                        live.say(len(rows))
+            with temporary.open("wb") as stream:
+                rows = self._explain_part(part, records.RecordWriter(stream), live)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(final)
             text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
-            manifest.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
+            files.write_text(heatmap_shards.index_path(self._output_dir, part.name), text)
         yield part.name
 
-    def _explain(
+    def _explain_part(
+        self, part: units.HeatmapPart, writer: records.RecordWriter, live: files.Live
+    ) -> list[dict[str, Any]]:
+        """Write the heat maps and overlays of a part, and return its rows."""
+        batch_size = self._explainer.at_once
+        if self._measurer:  # It compares with a map of another photograph of the same batch.
+            batch_size = self._explainer.bundle.experiment.evaluation.batch_size
+        rows: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(self._settings.threads) as pool:
+            pictures = self._inputs.pictures(part)
+            while batch := list(itertools.islice(pictures, batch_size)):
+                usable = [one for one in batch if isinstance(one, units.PreparedItem)]
+                rows += [self._reject(r) for r in batch if isinstance(r, units.RejectedItem)]
+                for row in self._explain_batch(usable, part, writer, pool):
+                    rows.append(row)
+                    live.say(len(rows))
+        return rows
+
+    def _explain_batch(
         self,
-        usable: Sequence[units.Seen],
-        part: units.Part,
+        usable: Sequence[units.PreparedItem],
+        part: units.HeatmapPart,
         writer: records.RecordWriter,
         pool: Executor,
     ) -> Iterator[dict[str, Any]]:
-        """Writes heat maps and overlays of a batch; gives the row of each when it is done."""
+        """Write the heat maps and overlays of a batch; yield each row when it is finished."""
         if not usable:
             return
-        maps, table = self._explainer(np.stack([seen.picture.rgb for seen in usable]))
+        maps, table = self._explainer(np.stack([prepared.picture.rgb for prepared in usable]))
         overlays = pool.map(functools.partial(self._draw, part=part), usable, maps)
         measured: Iterator[list[dict[str, Any]]] = itertools.repeat([], len(usable))
         if self._measurer:
             measured = self._measurer.measure(usable)
         kind = self._explainer.bundle.kind
         scores = table.to_dict("records")
-        for seen, heatmap, score, overlay, measures in zip(
+        for prepared, heatmap, score, overlay, measures in zip(
             usable, maps, scores, overlays, measured, strict=True
         ):
-            item, rgb = seen.item, seen.picture.rgb
+            item, rgb = prepared.item, prepared.picture.rgb
             explained = float(score[kind.scores.explained])
             writer.write(heatmap_shards.record(item.id, heatmap, explained))
             yield {
@@ -119,30 +125,32 @@ class ExplainPart(beam.DoFn):
                 "shard": part.name,
                 "overlay": overlay,
                 "photograph": self._inputs.path(item),
-                "ungradable": seen.picture.ungradable,
+                "ungradable": prepared.picture.ungradable,
                 "outside": int(localization.is_outside(heatmap, mask_measures.retina(rgb))),
                 "digest": leakage.digest(rgb).hex(),
                 "measures": json.dumps(measures),
             }
 
-    def _reject(self, rejected: units.Rejected) -> dict[str, Any]:
+    def _reject(self, rejected: units.RejectedItem) -> dict[str, Any]:
         item, error = rejected
         known = {"id": item.id, "photograph": self._inputs.path(item)}
         return known | {"reason": error.reason, "detail": error.detail}
 
-    def _draw(self, seen: units.Seen, heatmap: np.ndarray, *, part: units.Part) -> str:
-        """Writes the overlays of one photograph; gives the path of the best within the folder."""
+    def _draw(
+        self, prepared: units.PreparedItem, heatmap: np.ndarray, *, part: units.HeatmapPart
+    ) -> str:
+        """Write the overlays of one photograph; return the largest one's path in the folder."""
         size = self._settings.overlays
         if size == "none":
             return ""
-        path = heatmap_shards.overlay(part.name, seen.item.id)
-        small = heatmap_shards.thumbnail(part.name, seen.item.id)
+        path = heatmap_shards.overlay(part.name, prepared.item.id)
+        small = heatmap_shards.thumbnail(part.name, prepared.item.id)
         is_full = size == "full" and self._inputs.is_raw
-        self._write(small if is_full else path, seen.picture.rgb, heatmap)
+        self._write(small if is_full else path, prepared.picture.rgb, heatmap)
         if is_full:
-            whole = self._inputs.whole(seen)
+            whole = self._inputs.whole(prepared)
             height, width = whole.shape[:2]
-            placed = seen.picture.box.to_photograph(heatmap, height=height, width=width)
+            placed = prepared.picture.box.to_photograph(heatmap, height=height, width=width)
             self._write(path, whole, placed)
         return path
 
@@ -156,26 +164,21 @@ class ExplainPart(beam.DoFn):
         final.write_bytes(png.tobytes())
 
 
-def load(
-    workdir: Path, version: str, methods: tuple[str, ...], *, average_views: bool
-) -> dict[str, explainer.Explainer]:
-    """The bundle's explainers by method, loaded once per process however many workers run in it.
+def load(settings: ExplainSettings) -> dict[str, explainer.Explainer]:
+    """Return the bundle's explainers by method, loaded once for all threads of a process.
 
-    Args:
-      workdir: the bundle's folder.
-      version: any text that changes with the bundle, so that an old one is not taken for it.
-      methods: names in `gradcam.METHODS`.
-      average_views: whether maps are means over the views of test-time augmentation.
+    Raises:
+      FileNotFoundError, ValueError: there is no bundle, or no map can be made of its model.
     """
     with _LOADING:
-        return _load(workdir, version, methods, average_views)
+        return _load(settings.workdir, settings.version, settings.methods, settings.average_views)
 
 
 @functools.lru_cache(maxsize=1)
 def _load(
     workdir: Path, version: str, methods: tuple[str, ...], average_views: bool
 ) -> dict[str, explainer.Explainer]:
-    del version  # Part of the cache's key.
+    del version  # It is a part of the cache's key, so that a new bundle is loaded anew.
     bundle = bundles.load(workdir)
     return {
         method: explainer.Explainer(bundle, method, average_views=average_views)

@@ -72,11 +72,7 @@ def run(
     bundle = bundles.load(workdir)
     name = _name(photographs)
     fitted = evaluate.require_fitted(bundle, workdir, name)
-    if bundle.manifest.prepared == manifest.ELSEWHERE:
-        raise ValueError(
-            f"the model in {workdir} was trained on pictures that were prepared outside of dr_tfx "
-            "(an .npy array): what was done to them is not known and cannot be done to a photograph"
-        )
+    manifest.check_reads_photographs(bundle.manifest)
     training = None
     if data_dir is not None:
         training = manifest.load(data_dir)

@@ -198,6 +198,25 @@ def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
     return manifest
 
 
+def check_reads_photographs(trained_on: Manifest) -> None:
+    """Refuse to apply a model to photographs if nobody knows how its pictures were prepared.
+
+    Args:
+      trained_on: the manifest of the model's own data set.
+
+    Raises:
+      ValueError: the pictures were an array, which no recipe of dr_tfx has made.
+    """
+    if trained_on.prepared == ELSEWHERE:
+        raise ValueError(
+            "the model was trained on pictures that were prepared outside of dr_tfx (an .npy "
+            "array): what was done to them is not known and cannot be done to a photograph, so "
+            "that a score would mean nothing. To use a model on photographs, build the data set "
+            "from the photographs themselves (drtfx-build-examples --image_dir) and train on it. "
+            "This model can be evaluated and explained on its own data set (--data_dir)"
+        )
+
+
 def check_same_recipe(trained_on: Manifest, given: Manifest, *, where: str) -> None:
     """Refuses pictures that a model was not made for.
 

@@ -1,1 +1,1 @@
-"""Heat maps, overlays, and measures of whether the maps show lesions."""
+"""Heat maps, their overlays and figures, and measures of whether the maps show lesions."""

@@ -1,4 +1,4 @@
-"""Photographs beside their heat maps, as PNG files in memory."""
+"""Figures of photographs beside their heat maps, as PNG files in memory."""
 
 import dataclasses
 import io
@@ -24,18 +24,21 @@ _DPI = 150
 
 
 @dataclasses.dataclass(frozen=True)
-class Explained:
-    """One row of a figure."""
+class FigureRow:
+    """One row of a figure: a photograph and its heat map."""
 
-    rgb: np.ndarray  # uint8 (size, size, 3), as the model sees it.
+    rgb: np.ndarray  # uint8 (size, size, 3): the photograph as the model sees it.
     heatmap: np.ndarray  # float32 (h, w), 0 to 1.
     caption: str
 
 
-def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> bytes:
-    """A PNG with one row per photograph: the photograph, its heat map and the two overlaid.
+def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> bytes:
+    """Return a PNG with one row per photograph: the photograph, its heat map, the two overlaid.
 
-    The rows may be none; the figure then says so.
+    Args:
+      rows: the photographs; if there are none, the figure says so.
+      title: the line above all rows.
+      colormap: a name in `specs.COLORMAPS`.
     """
     height = _HEAD + max(len(rows), 1) * (_CAPTION + _CELL) + _FOOT
     width = 2 * _EDGE + 3 * _CELL + 2 * _GAP
@@ -43,7 +46,7 @@ def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> 
     FigureCanvasAgg(figure)
 
     def place(left: float, top: float, across: float, down: float) -> Axes:
-        """Axes by their left, top, width and height in inches from the top left corner."""
+        """Return axes at a place in inches from the top left corner."""
         box = (left / width, 1 - (top + down) / height, across / width, down / height)
         return figure.add_axes(box, xticks=[], yticks=[], frame_on=False)
 
@@ -78,7 +81,7 @@ def draw(rows: Sequence[Explained], *, title: str, colormap: str = COLORMAP) -> 
 
 
 def _shorten(text: Text, *, most: float) -> None:
-    """Cuts a text that is wider than so many pixels in its first half, where a long name is."""
+    """Shorten a text to a number of pixels; cut its first half, where a long name stands."""
     whole = text.get_text()
     kept = len(whole)
     while kept > 3 and (width := text.get_window_extent().width) > most:
@@ -88,7 +91,7 @@ def _shorten(text: Text, *, most: float) -> None:
 
 
 def _draw_scale(figure: Figure, axes: Axes, colormap: str) -> None:
-    """What the colours mean: shares of each map's own maximum, not probabilities."""
+    """Draw the colour bar. Colours are shares of each map's own maximum, not probabilities."""
     colours = ScalarMappable(cmap=mpl.colormaps[colormap])
     bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[])
     bar.outline.set_visible(False)

@@ -1,20 +1,20 @@
-"""Heat maps: which places of a photograph raise the model's score. Pure: arrays in, arrays out.
+"""Heat maps of the places of a photograph that raise the model's score. Pure: arrays in and out.
 
-Four methods, by name in `METHODS`. Three weigh A, the last features that still have places (height,
-width, channels), with g = dy / dA, where y is the explained score:
+There are four methods, by name in `METHODS`. Three of them weigh A, the last features that still
+have places (height, width, channels), with g = dy / dA, where y is the explained score:
 
     gradcam     sum over k of (mean of g_k over the places) * A_k
     gradcam++   sum over k of (a_k . max(g_k, 0)) * A_k,  a = 1 / (2 + g_k * (sum of A_k))
     hirescam    sum over k of g_k * A_k, place by place
-    occlusion   what y loses when a square of the photograph is hidden; slow, needs no gradient
+    occlusion   the loss of y when a square of the photograph is hidden; slow, needs no gradient
 
-and of each, what is negative becomes 0 and the rest is divided by its maximum.
+In the map of each method, negative values become 0 and the rest is divided by its maximum.
 
-y is what the kind of task says (`ModelSide.explained`), in front of the output's activation: of a
-probability, the logit. For `gradcam` and `hirescam` the probability would give the same map, as its
-gradient is p (1 - p) times the logit's, and a factor common to all channels cancels in the
-division; but the logit's does not vanish where p is rounded to 0 or 1. So `gradcam` is the
-published recipe's map, which differentiates the probability.
+The kind of task says what y is (`ModelSide.explained`), in front of the output's activation: for a
+probability it is the logit. For `gradcam` and `hirescam` the probability would give the same map:
+its gradient is p (1 - p) times the logit's, and a factor common to all channels cancels in the
+division. But the logit's gradient does not vanish where p is rounded to 0 or 1. So `gradcam` gives
+the map of the published recipe, which differentiates the probability.
 """
 
 import dataclasses
@@ -28,16 +28,17 @@ import tensorflow as tf
 
 from dr_tfx.config import specs
 
-_GRID = 16  # Squares a side that occlusion hides in turn; each as large as two by two of them.
-_OPACITY = 0.6  # Of an overlay's colours where the map is highest: lesions show through.
+_GRID = 16  # Occlusion hides a square around the middle of each of 16 by 16 places in turn.
+_OPACITY = 0.6  # The opacity of an overlay where the map is highest: lesions still show through.
 
 
 class HeatMaps:
     """Heat maps of one model by one method, for batches of any size.
 
-    Builds one graph when made. The backbone runs forward once; the gradient is taken from the score
-    back to the last features only, through a float32 copy of the layers between, so that it neither
-    vanishes nor loses digits in mixed precision. (The copy keeps the weights of this moment.)
+    It builds one graph when it is made. The backbone runs forward once. The gradient is taken from
+    the score back to the last features only, through a float32 copy of the layers between, so that
+    it neither vanishes nor loses digits in mixed precision. The copy keeps the weights that the
+    model had when it was made.
     """
 
     def __init__(
@@ -47,22 +48,22 @@ class HeatMaps:
         explained: Callable[[tf.Tensor], tf.Tensor],
         method: str = "gradcam",
     ):
-        """Prepares the maps of a flat model.
+        """Prepare the maps of a flat model.
 
         Args:
-          model: a functional model, images (n, size, size, 3) to (n, ...), its convolutions among
-            its own layers.
-          explained: from the model's output in front of its activation to the score (n,) that is
-            explained, as in `ModelSide`.
+          model: a functional model from images (n, size, size, 3) to outputs (n, ...), whose
+            convolutions are among its own layers.
+          explained: a function from the model's output in front of its activation to the score
+            (n,) that is explained, as `ModelSide.explained`.
           method: a name in `METHODS`.
 
         Raises:
-          ValueError: no such method, no Conv2D, or `explained` gives something else.
+          ValueError: there is no such method or no Conv2D, or `explained` gives another shape.
         """
         if method not in METHODS:
             raise ValueError(f"The method is {method!r}; expected one of {', '.join(METHODS)}.")
         self.title = METHODS[method].title
-        network, maps = _Network(model, explained), METHODS[method].maps
+        network, maps = _SplitNetwork(model, explained), METHODS[method].maps
         image = model.inputs[0]
         self._dtype = tf.as_dtype(image.dtype)
         shape = (None, *tuple(image.shape)[1:])
@@ -77,21 +78,21 @@ class HeatMaps:
         self._heatmaps = heatmaps
 
     def __call__(self, images: np.ndarray | tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The heat maps of a batch, and what the model says of it.
+        """Return the heat maps of a batch, and the model's output.
 
         Args:
           images: RGB (n, size, size, 3), 0 to 255, uint8 or float.
 
         Returns:
-          Maps float32 (n, height, width), at the resolution of the features or of occlusion's
-          grid, each from 0 to 1; one is 0 everywhere where nothing raises the score. And the
-          model's output, float32 (n, units), of the images as they are.
+          The maps, float32 (n, height, width), at the resolution of the features or of occlusion's
+          grid, each from 0 to 1; a map is 0 everywhere if nothing raises the score. And the model's
+          output for the images, float32 (n, ...).
         """
         maps, output = self._heatmaps(tf.cast(images, self._dtype))
         return maps.numpy(), output.numpy()
 
 
-class _Network:
+class _SplitNetwork:
     """A model in two parts: images to the last features, and features to the explained score."""
 
     def __init__(self, model: keras.Model, explained: Callable[[tf.Tensor], tf.Tensor]):
@@ -107,34 +108,34 @@ class _Network:
             )
 
     def forward(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The features float32 (n, h, w, channels) and the model's output."""
+        """Return the features, float32 (n, h, w, channels), and the model's output."""
         features, output = self._both(images, training=False)
         return tf.cast(features, tf.float32), output
 
     def score(self, features: tf.Tensor) -> tf.Tensor:
-        """The explained score, float32 (n,), of features."""
+        """Return the explained score of features, float32 (n,)."""
         return self._explained(self._head(features, training=False))
 
     def gradient(self, features: tf.Tensor) -> tf.Tensor:
-        """Of each image's score by its features: float32 of their shape."""
+        """Return the gradient of each image's score by its features: float32 of their shape."""
         return tf.gradients(self.score(features), features)[0]
 
 
 def last_features(model: keras.Model) -> keras.layers.Layer:
-    """The layer whose output is explained: the last Conv2D, the output layer apart.
+    """Return the layer whose output is explained: the last Conv2D before the output layer.
 
-    Where a shortcut leads around that convolution, as in residual networks, its output is only a
-    part of what the head sees: then it is the first layer after it that everything passes.
+    If a shortcut leads around that convolution, as in residual networks, its output is only a part
+    of what the head sees. The layer is then the first one behind it that everything passes through.
     Depthwise and other kinds of convolution, which mix no channels, do not count.
 
     Raises:
-      ValueError: none among the model's own layers; those of a nested model are not reachable.
+      ValueError: there is none among the model's own layers; a nested model's are not reachable.
     """
     return _split(model)[0]
 
 
 def _split(model: keras.Model) -> tuple[keras.layers.Layer, keras.Model]:
-    """The layer of `last_features`, and the model from its output on."""
+    """Return the layer of `last_features`, and the model from its output on."""
     kinds = [type(layer) is keras.layers.Conv2D for layer in model.layers[:-1]]
     if True not in kinds:
         raise ValueError(
@@ -145,13 +146,13 @@ def _split(model: keras.Model) -> tuple[keras.layers.Layer, keras.Model]:
     for layer in model.layers[last:-1]:
         try:
             return layer, keras.Model(layer.output, model.output)
-        except ValueError:  # The output needs more than this: a shortcut leads around it.
+        except ValueError:  # The output needs more than this layer: a shortcut leads around it.
             continue
     raise ValueError(f"All layers of the model {model.name!r} have shortcuts around them.")
 
 
 def _in_float32(head: keras.Model) -> keras.Model:
-    """A copy that computes in float32 and ends in front of the output's activation."""
+    """Return a copy that computes in float32 and ends in front of the output's activation."""
     end = head.layers[-1].name
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -167,7 +168,7 @@ def _in_float32(head: keras.Model) -> keras.Model:
     return copy
 
 
-def _gradcam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _gradcam(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization", ICCV 2017, https://arxiv.org/abs/1610.02391.
     """
@@ -176,7 +177,7 @@ def _gradcam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Te
     return tf.reduce_sum(weights * features, axis=-1)
 
 
-def _gradcam_plus_plus(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _gradcam_plus_plus(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Chattopadhay et al., "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
     Convolutional Networks", WACV 2018, https://arxiv.org/abs/1710.11063, equations 10 and 19.
 
@@ -191,7 +192,7 @@ def _gradcam_plus_plus(network: _Network, images: tf.Tensor, features: tf.Tensor
     return tf.reduce_sum(weights * features, axis=-1)
 
 
-def _hirescam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _hirescam(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of
     convolutional neural networks", 2020, https://arxiv.org/abs/2011.08891.
     """
@@ -199,7 +200,7 @@ def _hirescam(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.T
     return tf.reduce_sum(network.gradient(features) * features, axis=-1)
 
 
-def _occlusion(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def _occlusion(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
     https://arxiv.org/abs/1311.2901: a square filled with the photograph's mean colour.
 
@@ -226,45 +227,45 @@ def _occlusion(network: _Network, images: tf.Tensor, features: tf.Tensor) -> tf.
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """How a heat map is made.
+class HeatmapMethod:
+    """One way to make a heat map.
 
     Attributes:
-      title: how a figure calls it.
-      maps: from the network, images (n, size, size, 3) and their features to maps float32
-        (n, height, width), as yet of any sign and size.
+      title: its name in a figure.
+      maps: a function from the network, images (n, size, size, 3) and their features to maps,
+        float32 (n, height, width), of any sign and size.
     """
 
     title: str
-    maps: Callable[[_Network, tf.Tensor, tf.Tensor], tf.Tensor]
+    maps: Callable[[_SplitNetwork, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-# What each name of specs.METHODS does.
-METHODS = {
-    "gradcam": Method("Grad-CAM", _gradcam),
-    "gradcam++": Method("Grad-CAM++", _gradcam_plus_plus),
-    "hirescam": Method("HiResCAM", _hirescam),
-    "occlusion": Method("Occlusion", _occlusion),
+METHODS = {  # The keys are the names in specs.METHODS.
+    "gradcam": HeatmapMethod("Grad-CAM", _gradcam),
+    "gradcam++": HeatmapMethod("Grad-CAM++", _gradcam_plus_plus),
+    "hirescam": HeatmapMethod("HiResCAM", _hirescam),
+    "occlusion": HeatmapMethod("Occlusion", _occlusion),
 }
 
 
 def upsample(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A float32 heat map (h, w) at another size, bilinear with pixel centres aligned."""
+    """Return a float32 heat map (h, w) at another size, bilinear with aligned pixel centres."""
     return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def colorize(heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
-    """A heat map (h, w), 0 to 1, in colours of matplotlib's 256: uint8 RGB (h, w, 3)."""
+    """Return a heat map (h, w), 0 to 1, in 256 colours of matplotlib: uint8 RGB (h, w, 3)."""
     colours = np.asarray(mpl.colormaps[colormap](np.arange(256), bytes=True))[:, :3]
     return cv2.applyColorMap((255 * heatmap).astype(np.uint8), colours[:, np.newaxis])
 
 
 def overlay(rgb: np.ndarray, heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
-    """The heat map's colours laid over the photograph.
+    """Return the photograph with the heat map's colours laid over it.
 
-    The more opaque, the higher the map: where nothing raises the score, the photograph is as it
-    was. But `jet` is the published recipe's, of 0.4 * colours + photograph, stretched to 0..255, as
-    https://keras.io/examples/vision/grad_cam does it; it tints and darkens all of the photograph.
+    The colours are the more opaque, the higher the map is: where nothing raises the score, the
+    photograph stays as it was. `jet` is an exception. It gives the published recipe's overlay,
+    0.4 * colours + photograph, stretched to 0..255, as in
+    https://keras.io/examples/vision/grad_cam, which tints and darkens all of the photograph.
 
     Args:
       rgb: uint8 (height, width, 3).

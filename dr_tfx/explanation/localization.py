@@ -1,18 +1,18 @@
-"""Whether heat maps point at lesions: measures against masks. No model.
+"""Measures of heat maps against masks, which tell whether the maps point at lesions. No model.
 
-All of them compare with chance inside the retina. The black surround is no place where anything
-could point by accident, and counting it would make any map that lies on the retina look good.
+All of them compare with chance inside the retina. Nothing points at the black surround by accident,
+and counting it would make any map that lies on the retina look good.
 
 * Pointing game (Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016,
-  https://arxiv.org/abs/1608.00507): a hit, if the map's highest place lies on a lesion or within
-  `TOLERANCE` of one. Chance is the hit rate of a place drawn at random from the retina, which is
-  larger than the lesions' share of it by that same tolerance.
+  https://arxiv.org/abs/1608.00507): a map hits if its highest place lies on a lesion or within
+  `TOLERANCE` of one. Chance is the hit rate of a place drawn at random from the retina. It exceeds
+  the lesions' share of the retina, because the same tolerance applies.
 * Energy (Wang et al., "Score-CAM", CVPR 2020 Workshops, https://arxiv.org/abs/1910.01279): the
   share of the map's sum that lies on lesions. Chance is the lesions' share of the retina.
 
-Lesions lie in some parts of a retina rather than in others, so that a map which always lights up
-the same part may beat chance and say nothing of the photograph. Hence a second comparison, with
-the map of another photograph (`explain_measures` chooses it).
+Lesions lie in some parts of a retina rather than in others. So a map that always lights up the same
+part may beat chance and say nothing about the photograph. Therefore maps are also compared with the
+map of another photograph, which the caller chooses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,32 +22,39 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-TOLERANCE = 0.03  # Of the retina's width: Zhang's 15 pixels on pictures of 500.
-NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: the optic disc.
+TOLERANCE = 0.03  # A share of the retina's width: Zhang's 15 pixels on pictures of 500.
+NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: OD is the optic disc.
 _EXTENSIONS = (".png", ".tif")
 
 
 class Pointing(NamedTuple):
-    """One heat map against one mask, each figure with what chance gives."""
+    """The figures of one heat map against one mask, and what chance gives.
 
-    hit: float  # 1 or 0. A map without evidence points nowhere: 0.
-    hit_chance: float  # 0 to 1.
-    energy: float  # 0 to 1. A map without evidence has none: 0.
-    area: float  # 0 to 1.
+    Attributes:
+      hit: 1 or 0; 0 for a map without evidence.
+      hit_chance: the hit rate of a random place, 0 to 1.
+      energy: 0 to 1; 0 for a map without evidence.
+      area: the energy of a map that is the same everywhere, 0 to 1.
+    """
+
+    hit: float
+    hit_chance: float
+    energy: float
+    area: float
 
 
-class Target:
+class LesionTarget:
     """The lesions of one photograph, ready to be compared with any number of heat maps."""
 
     def __init__(self, lesions: np.ndarray, retina: np.ndarray):
-        """Measures distances once.
+        """Measure the distance of every place from the lesions.
 
         Args:
           lesions: bool (height, width).
-          retina: bool (height, width). What lies outside of it does not count.
+          retina: bool (height, width). Lesions and maps outside of it do not count.
 
         Raises:
-          ValueError: no lesion in the retina.
+          ValueError: there is no lesion in the retina.
         """
         self.shape = (retina.shape[0], retina.shape[1])
         lesions = lesions & retina
@@ -62,7 +69,7 @@ class Target:
         self.hit_chance = float((self._near & retina).sum() / size)
 
     def measure(self, heatmap: np.ndarray) -> Pointing:
-        """Compares a heat map, float (height, width), none of it below 0."""
+        """Return the figures of a heat map, float (height, width), with no value below 0."""
         inside = np.where(self._retina, heatmap, 0)
         total = float(inside.sum(dtype=np.float64))
         hit = energy = 0.0
@@ -73,14 +80,14 @@ class Target:
 
 
 def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
-    """Whether the middle of a map's highest place is on the dark surround of the retina.
+    """Tell whether the middle of a map's highest place is on the dark surround of the retina.
 
     Args:
-      heatmap: float32 (h, w), none of it below 0; at any resolution.
-      retina: bool (height, width), of the picture that the map covers.
+      heatmap: float32 (h, w) with no value below 0, at any resolution.
+      retina: bool (height, width), where the picture that the map covers is lit.
 
     Returns:
-      False for a map without evidence, and where there is no retina to be outside of.
+      False if the map has no evidence, or the picture no retina.
     """
     if not heatmap.any() or not retina.any():
         return False
@@ -90,7 +97,7 @@ def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
 
 
 def kinds(masks_dir: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """The kinds of lesions: those asked for, or every subfolder but NO_LESIONS, by name.
+    """Return the kinds of lesions: those asked for, or every subfolder but NO_LESIONS, by name.
 
     Raises:
       ValueError: there is no such folder or subfolder, or none is left.
@@ -108,7 +115,7 @@ def kinds(masks_dir: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def find_masks(masks_dir: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """Kind -> file of a photograph's masks. A lesion that is absent has no file."""
+    """Return kind -> file of a photograph's masks. A lesion that is absent has no file."""
     found: dict[str, Path] = {}
     for kind in kinds:
         stems = (name, f"{name}_{kind}")
@@ -119,11 +126,11 @@ def find_masks(masks_dir: Path, name: str, kinds: Sequence[str]) -> dict[str, Pa
 
 
 def read_masks(paths: Mapping[str, Path], *, like: tuple[int, int]) -> dict[str, np.ndarray]:
-    """The masks of one photograph.
+    """Read the masks of one photograph.
 
     Args:
       paths: kind -> file.
-      like: height and width of the photograph, whose shape they must have, and may be smaller.
+      like: height and width of the photograph. Masks may be smaller, but of the same shape.
 
     Returns:
       Kind -> bool (height, width), all of one size.
@@ -138,7 +145,7 @@ def read_masks(paths: Mapping[str, Path], *, like: tuple[int, int]) -> dict[str,
             raise ValueError(f"{path} cannot be read as a picture; expected a mask, 0 or not 0")
         masks[kind] = pixels > 0
         (height, width), first = pixels.shape, next(iter(masks.values()))
-        # A side's rounding apart, in whichever of the two is the smaller.
+        # The sides of the smaller of the two may be rounded.
         is_alike = abs(height * like[1] - width * like[0]) <= max(*like, height, width)
         if not is_alike or pixels.shape != first.shape:
             raise ValueError(

@@ -1,13 +1,13 @@
-"""Whether what a heat map marks is what the score depends on: insertion and deletion.
+"""Insertion and deletion, which tell whether the score depends on what a heat map marks.
 
 Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
 https://arxiv.org/abs/1806.07421. Deletion takes the pixels away in the order of the map, highest
 first, and watches the score: the lower the area under the curve, the better the map. Insertion
 brings them back in that order: the higher, the better.
 
-What is taken away is replaced by the blurred photograph, in both. Black pixels would be dark spots
-on a retina, which is what a haemorrhage looks like. Only the retina's pixels have an order: those
-of the black surround change nothing, and would count against a random map alone.
+In both, the blurred photograph replaces the pixels that are taken away. Black pixels would be dark
+spots on a retina and look like haemorrhages. Only the retina's pixels have an order: those of the
+black surround change nothing, and would count against random maps alone.
 
 The same is done with random maps. They have the heat map's own resolution, so that they take away
 patches as large as its patches, and not single pixels.
@@ -24,10 +24,10 @@ from dr_tfx.preprocessing import quality
 
 STEPS = 10  # From the whole photograph to none of it.
 RANDOM_MAPS = 3
-_BLUR = 5 / 224  # Standard deviation as a share of the side, as in RISE.
+_BLUR = 5 / 224  # The standard deviation as a share of the side, as in RISE.
 
 Score = Callable[[np.ndarray], np.ndarray]
-"""uint8 RGB (n, size, size, 3) -> scores (n,)."""
+"""A function from uint8 RGB (n, size, size, 3) to scores (n,)."""
 
 
 class Areas(NamedTuple):
@@ -40,13 +40,13 @@ class Areas(NamedTuple):
 def measure(
     rgb: np.ndarray, heatmaps: Sequence[np.ndarray], score: Score, *, seed: int
 ) -> tuple[list[Areas], Areas]:
-    """Insertion and deletion of several heat maps of one picture, and of random maps.
+    """Return insertion and deletion of several heat maps of one picture, and of random maps.
 
     Args:
-      rgb: uint8 (size, size, 3), as the model sees it.
+      rgb: the picture as the model sees it, uint8 (size, size, 3).
       heatmaps: float32 (h, w) each, of one size or of several.
       score: the model.
-      seed: of the random maps.
+      seed: the seed of the random maps.
 
     Returns:
       The areas of each map, and the mean areas of RANDOM_MAPS random ones of the first's shape.
@@ -57,7 +57,7 @@ def measure(
     shape = heatmaps[0].shape
     random = [rng.random(shape, np.float32) for _ in range(RANDOM_MAPS)]
     blurred = _blur(rgb, retina)
-    # Where a map is 0 it has no order, and a random one decides: reading order would be no chance.
+    # A random map decides where a heat map is 0, because its order there would be reading order.
     orders = [_order(heatmap, retina, ties=random[0]) for heatmap in (*heatmaps, *random)]
     ends = score(np.stack([rgb, blurred]))
     areas = [_areas(rgb, blurred, order, score, ends) for order in orders]
@@ -84,14 +84,14 @@ def _areas(
 
 
 def _mixed(base: np.ndarray, other: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """`base` with the pixels of `other` at flat indices."""
+    """Return `base` with the pixels of `other` at flat indices."""
     result = base.copy()
     result.reshape(-1, 3)[places] = other.reshape(-1, 3)[places]
     return result
 
 
 def _order(heatmap: np.ndarray, retina: np.ndarray, *, ties: np.ndarray) -> np.ndarray:
-    """Flat indices of the retina's pixels, the map's highest first."""
+    """Return flat indices of the retina's pixels, the map's highest first."""
     size = (retina.shape[1], retina.shape[0])
     inside = np.flatnonzero(retina)
     values, other = (
@@ -101,7 +101,7 @@ def _order(heatmap: np.ndarray, retina: np.ndarray, *, ties: np.ndarray) -> np.n
 
 
 def _blur(rgb: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """The blurred picture, into whose edge the surround does not bleed."""
+    """Return the blurred picture. The surround does not bleed into its edge."""
     weight = retina.astype(np.float32)[..., None]
     sigma = _BLUR * rgb.shape[0]
     sums, weights = (

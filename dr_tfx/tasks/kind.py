@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dr_tfx.config import specs
@@ -195,9 +196,10 @@ class Reading:
 
     Attributes:
       number: the number that a heat map explains.
-      decision: the name of the class, or what takes its place.
+      decision: the name of a group (`DataSide.groups`). A kind that decides something else gives
+        other words, and no page then calls the decision correct or wrong.
       words: a line for people, such as the caption of a figure.
-      answer: everything to be told of it, in order, as plain JSON types.
+      answer: everything that a caller is told, in order, as plain JSON types.
     """
 
     number: float
@@ -246,6 +248,37 @@ class ScoreSide(abc.ABC):
           table: with the columns of `columns`.
           fitted: what `JudgementSide.fit` gave, or None before that.
         """
+
+    @abc.abstractmethod
+    def rule(self, fitted: Any) -> str:
+        """Return a sentence that tells people how `read` decides.
+
+        Args:
+          fitted: what `JudgementSide.fit` gave, or None before that.
+        """
+
+    @abc.abstractmethod
+    def wrongness(
+        self, table: pd.DataFrame, groups: np.ndarray, fitted: Any
+    ) -> npt.NDArray[np.float64]:
+        """Return how wrong the decision of each row is, so that a page can show the worst first.
+
+        Args:
+          table: with the columns of `columns`.
+          groups: the true group of each row, as a place in `DataSide.groups`: int64 (n,).
+          fitted: what `JudgementSide.fit` gave, or None before that.
+
+        Returns:
+          float64 (n,): the larger, the worse; not above 0 where the decision is correct.
+        """
+
+    def figure_name(self, group: int) -> str:
+        """Return the file name of the figure that shows photographs of one group.
+
+        Args:
+          group: a place in `DataSide.groups`.
+        """
+        return f"gradcam_{group}.png"
 
 
 class JudgementSide(abc.ABC):

@@ -2,57 +2,78 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from beam_jobs.explain import mask_measures, page, worker
-from tests.explain.test_photographs import table
+from beam_jobs.explain import mask_measures, page, plan, results, worker
+from dr_tfx import tasks
+from tests.explain.test_mask_measures import table
 from tests.helpers import datasets
 
 ROWS = 35_000
-EXPERIMENT = datasets.experiment()  # Labels a, b, c; the last two are positive.
+BINARY = tasks.of(datasets.experiment())  # Labels a, b, c; the last two are positive.
 
 
 def index(rows):
-    """Ids in order; label and score of row i are i % 3 and i % 1000 / 1000."""
+    """Ids in order; label and score of row i are i % 3 and i % 1000 / 1000, the threshold 0.5."""
     i = np.arange(rows)
+    score, target = i % 1000 / 1000, np.minimum(i % 3, 1)
     return pd.DataFrame(
         {
             "id": [f"eye {n:05d}" for n in i],
             "label": pd.array(i % 3, "Int64"),
-            "target": pd.array(np.minimum(i % 3, 1), "Int64"),
-            "score": i % 1000 / 1000,
+            "target": pd.array(target, "Int64"),
+            "score": score,
             "decision": np.where(i % 1000 >= 500, "positive", "negative"),
             "shard": [f"shard-{n // 512}" for n in i],
             "outside": (i % 5000 == 4999).astype(int),
+            "wrongness": np.where(target == 1, 0.5 - score, score - 0.5),
         }
     )
 
 
-def render(rows, *, is_raw=False, rejects=(), **changes):
-    settings = worker.Settings(
+def render(rows, *, kind=BINARY, is_raw=False, rejects=(), masks=None, measures=None):
+    settings = worker.ExplainSettings(
         workdir="run",
         version="",
         methods=("gradcam",),
         overlays="full",
         average_views=False,
         colormap="jet",
-        masks=changes.pop("masks", None),
+        masks=masks,
         threads=1,
     )
-    return page.render(
-        rows,
-        pd.DataFrame(rejects, columns=["id", "reason", "detail"]),
-        title="<photographs>",
-        experiment=EXPERIMENT,
-        threshold=0.5,
-        method="Grad-CAM",
+    planned = plan.ExplainPlan(
         settings=settings,
-        is_raw=is_raw,
-        **{"measures": None, "alarms": [], "notices": []} | changes,
+        inputs=SimpleNamespace(is_raw=is_raw),
+        parts=(),
+        training=None,
+        title="<photographs>",
+        notices=(),
+        source={},
+        output_dir=Path("out"),
+    )
+    joined = results.ExplainResults(
+        index=rows,
+        rejects=pd.DataFrame(rejects, columns=["id", "reason", "detail"]),
+        kind=kind,
+        rule="The decision is 'positive' from a score of 0.500 up.",
+        method="Grad-CAM",
+        measures=measures,
+        alarms=[],
+        notices=[],
+    )
+    return page.render(planned, joined)
+
+
+def page_data(html):
+    return json.loads(
+        re.search(r'<script id="data" type="application/json">(.*?)</script>', html)[1]
     )
 
 
@@ -65,7 +86,7 @@ def written(tmp_path):
     html = render(
         index(ROWS),
         measures=measures,
-        masks=mask_measures.Masks(tmp_path, ("EX", "MA")),
+        masks=mask_measures.LesionMasks(tmp_path, ("EX", "MA")),
         rejects=[("<b>dark</b>", "ungradable:black", "brightness 3")],
     )
     for i in range(100):
@@ -109,19 +130,25 @@ def test_the_page_finds_photographs(browser, written):
     assert shown(browser) == [f"eye {i:05d}" for i in range(4999, ROWS, 5000)]
     assert "highest place outside the retina" in browser.find_element("id", "shown").text
     choose(browser, "result", "all")
-    choose(browser, "order", "up")
+    choose(browser, "order", "highest")
     assert shown(browser)[0] == "eye 00999"
+    choose(browser, "order", "wrong")  # A positive one with the score 0: the first is row 1000.
+    assert shown(browser)[0] == "eye 01000"
     choose(browser, "order", "name")
-    choose(browser, "result", "missed")  # Positive below the threshold: the first is row 1.
+    choose(browser, "result", "is 1")  # From the threshold up.
+    assert shown(browser)[0] == "eye 00500"
+    choose(browser, "result", "correct")
+    assert shown(browser)[:2] == ["eye 00000", "eye 00003"]
+    choose(browser, "result", "wrong 1")  # Positive below the threshold: the first is row 1.
     assert shown(browser)[:3] == ["eye 00001", "eye 00002", "eye 00004"]
     choose(browser, "low", "0.49")  # Rows 490 to 499 of every thousand.
     assert shown(browser)[0] == "eye 00490"
-    browser.find_element("css selector", "#grades input[value='1']").click()
+    browser.find_element("css selector", "#labels input[value='1']").click()
     wanted = [i for i in range(ROWS) if i % 3 == 2 and 490 <= i % 1000 < 500]
     assert where.text == f"1 to 24 of {len(wanted)}"
     assert shown(browser) == [f"eye {i:05d}" for i in wanted[:24]]
     choose(browser, "name", "no such name")
-    assert where.text == "No photograph is like that." and shown(browser) == []
+    assert where.text == "No photograph matches." and shown(browser) == []
     said = [row["message"] for row in browser.get_log("browser")]
     assert all(".png - Failed to load" in message for message in said)  # Only a hundred are there.
     for theme, width in (("light", 1280), ("light", 390)):
@@ -150,21 +177,83 @@ def test_the_page_is_self_contained_and_escapes_what_data_says(written):
     assert "The maps point at lesions" in html and "(EX, MA)" in html
     assert "In 7 of 35,000 photographs the highest place of the map is outside" in html
     rows = index(2)
-    rows["id"] = ["</script><script>alert(1)</script>", "é"]
+    rows["id"] = ["<!--</script><script>alert(1)</script>", "é"]
     html = render(rows, is_raw=True)
     assert "<script>alert" not in html
-    text = re.search(r'<script id="data" type="application/json">(.*?)</script>', html)[1]
-    data = json.loads(text)
+    data = page_data(html)
     assert data["id"] == rows["id"].tolist() and data["thumbnails"] == "thumbnails"
-    unknown = render(rows.assign(label=pd.NA, target=pd.NA))
-    assert "missed" not in re.sub(r"<script.*", "", unknown, flags=re.DOTALL)
+
+
+def without_script(html):
+    return re.sub(r"<script.*", "", html, flags=re.DOTALL)
+
+
+def test_without_labels_nothing_is_called_correct_or_wrong():
+    rows = index(3)
+    assert 'value="wrong' in without_script(render(rows))
+    unknown = rows.assign(label=pd.NA, target=pd.NA, wrongness=np.nan)
+    assert 'value="wrong' not in without_script(render(unknown))
+
+
+def test_names_are_in_natural_order():
+    rows = index(4).assign(id=["10_left", "9_left", "100_left", "9_right"])
+    data = page_data(render(rows))
+    assert data["id"] == ["9_left", "9_right", "10_left", "100_left"]
+    assert data["label"] == [1, 0, 0, 2]  # Each row as a whole.
+
+
+def toy_kind(groups):
+    """A kind of the given groups, one a label, that explains a number called `severity_index`."""
+    return SimpleNamespace(
+        experiment=BINARY.experiment,
+        data=SimpleNamespace(groups=groups, group_of=(0, 1, 2)),
+        scores=SimpleNamespace(
+            explained="severity_index", figure_name=lambda group: f"gradcam_{group}.png"
+        ),
+    )
+
+
+def test_three_unordered_groups_have_no_threshold_and_no_sides(browser, tmp_path):
+    groups = ("cat", "dog", "owl")
+    rows = index(6).rename(columns={"score": "severity_index"})
+    rows = rows.assign(
+        target=pd.array([0, 1, 2, 0, 1, 2], "Int64"),
+        decision=["cat", "owl", "owl", "dog", "dog", "cat"],
+        severity_index=[3.0, -1.5, 12.0, 0.25, 7.0, 0.5],
+        wrongness=[-1.0, 2.0, -3.0, 5.0, -1.0, 4.0],
+    )
+    html = render(rows, kind=toy_kind(groups))
+    assert 'href="gradcam_2.png">owl<' in html and "raised the model's" in html
+    (tmp_path / "index.html").write_text(html, encoding="utf-8")
+    browser.get((tmp_path / "index.html").as_uri())
+    text = browser.find_element("id", "shown").text
+    assert "b · severity index -1.500 · owl, wrong" in text and "12.000 · owl, correct" in text
+    assert len(shown(browser)) == 6  # A number below 0 and one above 1 are within the limits.
+    choose(browser, "result", "wrong 2")
+    assert shown(browser) == ["eye 00005"]
+    choose(browser, "result", "is 2")
+    assert shown(browser) == ["eye 00001", "eye 00002"]
+    choose(browser, "result", "all")
+    choose(browser, "order", "wrong")
+    assert shown(browser)[:3] == ["eye 00003", "eye 00005", "eye 00001"]
+    choose(browser, "low", "1")
+    choose(browser, "order", "lowest")
+    assert shown(browser) == ["eye 00000", "eye 00004", "eye 00002"]
+
+
+def test_a_decision_that_is_no_group_is_neither_correct_nor_wrong():
+    rows = index(2).rename(columns={"score": "severity_index"})
+    rows = rows.assign(decision=["haemorrhages, exudates", "no lesion"])
+    html = render(rows, kind=toy_kind(("cat", "dog", "owl")))
+    assert not page_data(html)["judged"] and 'value="wrong' not in without_script(html)
+    assert ">haemorrhages, exudates</option>" in html
 
 
 def test_small_shares_have_two_figures_and_as_many_beside_them(tmp_path):
     shares = table(hit=0.75, hit_other=0.25, energy=0.00123, insertion=0.6, deletion=0.4)
     shares = shares.assign(area=0.00045, energy_other=0.0201)
     measures = mask_measures.summarise(shares, ["a", "b", "c"])
-    html = render(index(3), measures=measures, masks=mask_measures.Masks(tmp_path, ("MA",)))
+    html = render(index(3), measures=measures, masks=mask_measures.LesionMasks(tmp_path, ("MA",)))
     text = re.sub(r"<[^>]*>|\s", " ", html).replace("\u00a0", " ")
     said = " ".join(text.split())
     assert "0.123 % 0.123–0.123 their area 0.045 % another’s 2.010 %" in said

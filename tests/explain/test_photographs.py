@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.explain import heatmap_shards, job, mask_measures, units
+from beam_jobs.explain import heatmap_shards, job, mask_measures, plan, units
 from dr_tfx.config import specs
 from dr_tfx.explanation import explainer, gradcam
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import geometry, recipes
-from tests.explain.test_job import contents, make_bundle
 from tests.helpers import datasets
+from tests.helpers.bundled import contents, make_bundle
 from tests.helpers.drawn import draw
 
 NAMES = [f"{patient}_{eye}" for patient in (1, 2, 3) for eye in ("left", "right")]
@@ -64,7 +64,7 @@ def raw(tmp_path_factory):
 
 def run(workdir, raw, output_dir, *, beam_args=(), **changes):
     arguments = {"image_dir": str(raw), "labels": str(raw / "labels.csv")} | changes
-    request = job.Request(workdir=workdir, output_dir=output_dir, **arguments)
+    request = plan.ExplainRequest(workdir=workdir, output_dir=output_dir, **arguments)
     return job.explain(request, PipelineOptions(list(beam_args)))
 
 
@@ -89,7 +89,7 @@ def test_every_photograph_is_explained_or_rejected(workdir, raw, explained):
     data = [(raw / f"{name}.png").read_bytes() for name in NAMES]
     rgb = np.stack([recipes.apply_recipe(photograph, recipe).rgb for photograph in data])
     maps, scores = explainer.Explainer(bundle)(rgb)
-    np.testing.assert_allclose(index["score"], scores, atol=1e-6)
+    np.testing.assert_allclose(index["score"], scores["score"], atol=1e-6)
     parts = [f"photographs-0000{i}-of-00003" for i in range(3)]  # The last is rejected as a whole.
     assert index["shard"].tolist() == [*parts[:1] * 3, *parts[1:2] * 3]
     found = [row for part in parts for row in heatmap_shards.read(explained / f"heatmaps-{part}")]
@@ -256,67 +256,10 @@ def test_too_few_patients_are_said_to_be_too_few(measured):
     assert rows == {
         ("all", mask_measures.ANY): 5,
         ("lesion", "EX"): 5,
-        ("grade", "a"): 2,
-        ("grade", "b"): 1,
-        ("grade", "c"): 1,
+        ("label", "a"): 2,
+        ("label", "b"): 1,
+        ("label", "c"): 1,
     }
     flat = pd.read_csv(measured / "localization.csv")
     assert flat["method"].tolist() == ["gradcam", "hirescam"] * 5
     assert len(flat) == 10 and {"hit", "hit_low", "energy_gain_high"} < set(flat.columns)
-
-
-def table(*, hit, hit_other, energy, insertion, deletion, energy_other=0.1, outside=0):
-    """40 photographs of as many patients, alike but for the hits, which are a share of them, and
-    for the first few maps, whose highest place is outside of the retina."""
-    return pd.DataFrame(
-        {
-            "id": [str(i) for i in range(40)],
-            "patient": [str(i) for i in range(40)],
-            "label": 1,
-            "method": "gradcam",
-            "lesion": mask_measures.ANY,
-            "hit": [float(i < hit * 40) for i in range(40)],
-            "hit_chance": 0.25,
-            "hit_other": hit_other,
-            "energy": energy,
-            "area": 0.1,
-            "energy_other": energy_other,
-            "insertion": insertion,
-            "insertion_random": 0.5,
-            "deletion": deletion,
-            "deletion_random": 0.5,
-            "outside": [float(i < outside) for i in range(40)],
-        }
-    )
-
-
-def test_verdicts_say_plainly_what_the_maps_do_not_do():
-    good = table(hit=0.75, hit_other=0.25, energy=0.2, insertion=0.6, deletion=0.4)
-    bad = table(hit=0.25, hit_other=0.25, energy=0.1, insertion=0.5, deletion=0.6, outside=3)
-    summary = mask_measures.summarise(good, ["a", "b"])
-    assert not any(verdict["alarm"] for verdict in summary["verdicts"])
-    text = " ".join(verdict["text"] for verdict in summary["verdicts"])
-    assert "25.0 % by chance; for another photograph's map it is 25.0 %." in text
-    assert "retina, 10.0 %; for another photograph's map it is 10.0 %." in text
-    row = summary["rows"][0]
-    assert row["hit"]["value"] == 0.75 and row["hit_gain"]["value"] == pytest.approx(0.5)
-    assert row["deletion_gain"]["value"] == pytest.approx(0.1)
-    assert [row["name"] for row in summary["rows"]] == [mask_measures.ANY, "b"]
-    summary = mask_measures.summarise(bad, ["a", "b"])
-    verdicts = summary["verdicts"]
-    assert all(verdict["alarm"] for verdict in verdicts) and len(verdicts) == 6
-    text = " ".join(verdict["text"] for verdict in verdicts)
-    assert "do not point at lesions" in text and "25.0 % by chance" in text
-    assert "not above the lesions' share of the retina, 10.0 %" in text
-    assert "By the highest place and by the share, another photograph's map does as well" in text
-    assert "In 3 of 40 maps the highest place of all is outside of the retina" in text
-    assert summary["rows"][0]["outside"]["value"] == pytest.approx(3 / 40)
-
-
-def test_a_map_that_beats_another_photographs_by_one_measure_only_is_said_to():
-    half = table(
-        hit=0.75, hit_other=0.25, energy=0.2, energy_other=0.2, insertion=0.6, deletion=0.4
-    )
-    alarm_of = {v["text"]: v["alarm"] for v in mask_measures.summarise(half, "ab")["verdicts"]}
-    (alike,) = (text for text in alarm_of if text.startswith("By the share, another"))
-    assert not any(alarm_of.values()) and "40 photographs tell" in alike  # Each its own patient.

@@ -4,13 +4,14 @@ import dataclasses
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from dr_tfx import tasks
-from dr_tfx.explanation import explainer, gradcam, photographs
+from dr_tfx.explanation import explainer, gradcam
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
-from tests.helpers import datasets, drawn
+from tests.helpers import datasets
 
 SIZE = 16
 VIEWS = ("identity", "left_right", "rotate_90", "brighter")
@@ -65,13 +66,14 @@ def test_what_passes_the_network_at_once_changes_nothing(
 
 @pytest.mark.parametrize("average_views", [False, True])
 def test_scores_are_those_of_prediction(bundle, images, plain, average_views):
-    _, scores = explainer.Explainer(bundle, average_views=average_views)(images)
-    assert scores.dtype == np.float64 and scores.shape == (3,)
+    _, table = explainer.Explainer(bundle, average_views=average_views)(images)
+    assert table["score"].dtype == np.float64 and len(table) == 3
     views = np.concatenate([plain(view)[1] for view in seen(images)], axis=1).astype(float)
     logits = np.log(views / (1 - views)).mean(axis=1)
-    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), atol=1e-6)
-    predicted = scores.combine(scoring.view_scorer(bundle)(images).numpy(), "logit")
-    np.testing.assert_allclose(scores, predicted, atol=1e-6)
+    np.testing.assert_allclose(table["score"], 1 / (1 + np.exp(-logits)), atol=1e-6)
+    outputs = scoring.view_scorer(bundle)(images).numpy()
+    predicted = pd.DataFrame(bundle.kind.scores.columns(outputs))
+    pd.testing.assert_frame_equal(table, predicted, atol=1e-6)
 
 
 def test_maps_are_of_the_image_as_it_is(bundle, images, plain):
@@ -91,18 +93,3 @@ def test_every_method_has_a_title(bundle):
     averaged = explainer.Explainer(bundle, average_views=True).title
     assert averaged == "Grad-CAM, mean of 4 views"
     assert titles == ["Grad-CAM", "Grad-CAM++", "HiResCAM", "Occlusion"]
-
-
-def test_photographs_are_drawn_by_the_method_and_in_the_colours_asked_for(bundle, tmp_path):
-    """The command's two flags, as `photographs.read_all` gets them."""
-    (tmp_path / "eye.jpeg").write_bytes(drawn.encode(drawn.draw(3)))
-    written = []
-    for settings in ({}, {"method": "occlusion"}, {"colormap": "jet"}, {"average_views": True}):
-        (reading,) = photographs.read_all(
-            bundle, [tmp_path / "eye.jpeg"], output_dir=tmp_path, **settings
-        )
-        assert not reading.rejected
-        written.append((tmp_path / reading.figure).read_bytes())
-    assert len(set(written)) == 4
-    with pytest.raises(ValueError, match="'gradcan'; expected one of"):
-        photographs.read_all(bundle, [], output_dir=tmp_path, method="gradcan")

@@ -29,7 +29,7 @@ def row():
     """A grey photograph, of which the map marks the right half."""
     heatmap = np.repeat([[0, 1]], 2, axis=0).astype(np.float32)
     heatmap = np.kron(heatmap, np.ones((8, 8), np.float32))
-    return figures.Explained(np.full((16, 16, 3), 100, np.uint8), heatmap, "abnormal")
+    return figures.FigureRow(np.full((16, 16, 3), 100, np.uint8), heatmap, "abnormal")
 
 
 @pytest.mark.parametrize("colormap", specs.COLORMAPS)

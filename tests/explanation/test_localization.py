@@ -19,13 +19,15 @@ def lesion(*places, shape=(10, 10)):
 def test_energy_is_the_share_of_the_map_on_lesions():
     heatmap = np.zeros((10, 10))
     heatmap[2, 3], heatmap[2, 4], heatmap[8, 8] = 1.0, 0.5, 0.5
-    found = localization.Target(lesion((2, 3), (2, 4), (5, 5), (5, 6)), EVERYWHERE).measure(heatmap)
+    found = localization.LesionTarget(lesion((2, 3), (2, 4), (5, 5), (5, 6)), EVERYWHERE).measure(
+        heatmap
+    )
     assert found == (1.0, 0.04, pytest.approx(1.5 / 2.0), 0.04)  # Tolerance: a third of a pixel.
 
 
 def test_a_hit_may_lie_beside_the_lesion():
     retina = np.ones((100, 100), bool)
-    target = localization.Target(lesion((50, 50), shape=(100, 100)), retina)
+    target = localization.LesionTarget(lesion((50, 50), shape=(100, 100)), retina)
     # A disc of 10,000 pixels is 112.8 wide, 3 % of it are 3.39: 37 pixels lie within that.
     assert target.hit_chance == 37 / 10_000 and target.area == 1 / 10_000
     for offset, hit in (((3, 1), 1.0), ((0, -3), 1.0), ((3, 2), 0.0), ((0, 4), 0.0)):
@@ -39,14 +41,14 @@ def test_what_is_not_retina_does_not_count():
     retina[:, 5:] = False
     heatmap = np.zeros((10, 10))
     heatmap[0, 0], heatmap[1, 1], heatmap[0, 9] = 0.25, 0.75, 1.0
-    found = localization.Target(lesion((1, 1), (0, 9)), retina).measure(heatmap)
+    found = localization.LesionTarget(lesion((1, 1), (0, 9)), retina).measure(heatmap)
     assert found == (1.0, 1 / 50, 0.75, 1 / 50)
     with pytest.raises(ValueError, match="nothing to point at"):
-        localization.Target(lesion((0, 9)), retina)
+        localization.LesionTarget(lesion((0, 9)), retina)
 
 
 def test_a_map_without_evidence_points_nowhere():
-    found = localization.Target(lesion((0, 0)), EVERYWHERE).measure(np.zeros((10, 10)))
+    found = localization.LesionTarget(lesion((0, 0)), EVERYWHERE).measure(np.zeros((10, 10)))
     assert (found.hit, found.energy) == (0, 0)
 
 

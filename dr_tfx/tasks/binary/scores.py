@@ -3,16 +3,18 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dr_tfx.statistics import calibration
 from dr_tfx.tasks import kind
 from dr_tfx.tasks.binary import fitting, settings
 
-DEFAULT_THRESHOLD = 0.5  # It decides where no evaluation has chosen a threshold yet.
+DEFAULT_THRESHOLD = 0.5  # It decides until an evaluation has chosen a threshold.
 SCORE = "score"
-VIEW = "score/"  # Prefix of the columns of single views.
-_SURE = 2.0**-24  # As near to 0 and 1 as logits are told apart: float32 has nothing nearer to 1.
+VIEW = "score/"  # The prefix of the columns of single views.
+_SURE = 2.0**-24  # Logits are taken of scores this near to 0 and 1: float32 is no finer near 1.
+_FIGURES = ("gradcam_normal.png", "gradcam_abnormal.png")  # The published recipe's names.
 
 
 class BinaryScores(kind.ScoreSide):
@@ -39,13 +41,26 @@ class BinaryScores(kind.ScoreSide):
 
         The probability is None until something is fitted, and the threshold is DEFAULT_THRESHOLD.
         """
-        threshold = DEFAULT_THRESHOLD if fitted is None else fitted.threshold
-        return [self._reading(score, threshold, fitted) for score in table[SCORE].tolist()]
+        return [self._reading(score, fitted) for score in table[SCORE].tolist()]
 
-    def _reading(
-        self, score: float, threshold: float, fitted: fitting.Fitted | None
-    ) -> kind.Reading:
-        probability = None
+    def rule(self, fitted: fitting.Fitted | None) -> str:
+        """Return the sentence that names the positive class and its threshold."""
+        threshold = _threshold(fitted)
+        return f"The decision is '{self._task.class_names[1]}' from a score of {threshold:.3f} up."
+
+    def wrongness(
+        self, table: pd.DataFrame, groups: np.ndarray, fitted: fitting.Fitted | None
+    ) -> npt.NDArray[np.float64]:
+        """Return how far each score lies on the wrong side of the threshold."""
+        above = table[SCORE].to_numpy() - _threshold(fitted)
+        return np.where(groups == 1, -above, above)
+
+    def figure_name(self, group: int) -> str:
+        """Return the published recipe's name of the figure of one class."""
+        return _FIGURES[group]
+
+    def _reading(self, score: float, fitted: fitting.Fitted | None) -> kind.Reading:
+        probability, threshold = None, _threshold(fitted)
         if fitted is not None:
             probability = float(calibration.apply_temperature(score, fitted.temperature))
         decision = self._task.class_names[int(score >= threshold)]
@@ -57,11 +72,15 @@ class BinaryScores(kind.ScoreSide):
         return kind.Reading(score, decision, "   ".join(words), answer)
 
 
+def _threshold(fitted: fitting.Fitted | None) -> float:
+    return DEFAULT_THRESHOLD if fitted is None else fitted.threshold
+
+
 def combine(scores: np.ndarray, how: str) -> np.ndarray:
     """Return one probability from those of all views.
 
-    The mean of logits lets a sure view count for more than one in doubt; probabilities nearer to 0
-    or 1 than 2**-24 count as that near.
+    In the mean of logits a view that is sure counts for more than one in doubt. Probabilities
+    nearer to 0 or 1 than 2**-24 are taken as that near.
 
     Args:
       scores: float64 (n, views), 0 to 1.

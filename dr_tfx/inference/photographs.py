@@ -1,0 +1,158 @@
+"""Raw photographs: find them, prepare them as the training's were, and read them.
+
+    reader = PhotographReader(bundle)
+    for photograph in reader([Path("eye.jpeg"), data, pixels]):
+        print(photograph.reading or photograph.rejected)
+
+There are no heat maps here: `dr_tfx.explanation.photographs` adds them.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+from dr_tfx.inference import scoring
+from dr_tfx.models import bundles
+from dr_tfx.preprocessing import decoding, recipes
+
+RawPhotograph = str | Path | bytes | np.ndarray
+"""A file; the bytes of one; or pixels, uint8 RGB (height, width, 3)."""
+
+_ResultT = TypeVar("_ResultT")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadPhotograph:
+    """What the model says of one photograph, or the reason why it says nothing.
+
+    Attributes:
+      name: the path of the file as it was given; "" for bytes and pixels.
+      picture: the photograph as the model sees it; None if it was rejected.
+      reading: what the model says of it; None if it was rejected.
+      rejected: the reason; "" if the photograph was read.
+    """
+
+    name: str
+    picture: recipes.Picture | None = None
+    reading: tasks.Reading | None = None
+    rejected: str = ""
+
+    @property
+    def ungradable(self) -> str:
+        """The quality gate's word for a photograph that was read in spite of it, or ""."""
+        return self.picture.ungradable if self.picture else ""
+
+
+class PhotographReader:
+    """Prepares, scores and reads raw photographs with one bundle. Compiles the model once."""
+
+    def __init__(self, bundle: bundles.Bundle):
+        """Compile the scores of a bundle.
+
+        Raises:
+          ValueError: the model's own pictures were prepared elsewhere, nobody knows how.
+        """
+        manifest.check_reads_photographs(bundle.manifest)
+        self._bundle, self._score = bundle, scoring.view_scorer(bundle)
+
+    def __call__(self, photographs: Iterable[RawPhotograph]) -> Iterator[ReadPhotograph]:
+        """Yield what the model says of each photograph, in order, one batch in memory at a time.
+
+        A photograph that gives no picture is rejected, and the others are read.
+        """
+        experiment = self._bundle.experiment
+        recipe, batch_size = experiment.dataset.recipe, experiment.evaluation.batch_size
+        for photograph, reading in in_batches(photographs, recipe, batch_size, work=self._read):
+            yield dataclasses.replace(photograph, reading=reading)
+
+    def _read(self, rgb: np.ndarray) -> list[tasks.Reading]:
+        scores = self._bundle.kind.scores
+        outputs = self._score(tf.convert_to_tensor(rgb)).numpy()
+        return scores.read(pd.DataFrame(scores.columns(outputs)), self._bundle.fitted)
+
+
+def in_batches(
+    photographs: Iterable[RawPhotograph],
+    recipe: specs.Recipe,
+    batch_size: int,
+    *,
+    work: Callable[[np.ndarray], Sequence[_ResultT]],
+) -> Iterator[tuple[ReadPhotograph, _ResultT | None]]:
+    """Prepare photographs, and do some work on the pictures of each batch.
+
+    Args:
+      photographs: any number; they are taken one batch at a time.
+      recipe: what makes a picture of a photograph.
+      batch_size: the most photographs in a batch.
+      work: from pictures, uint8 RGB (n, size, size, 3), to n results.
+
+    Yields:
+      Each photograph, in order, not yet read, with its result; None if it was rejected.
+    """
+    remaining = iter(photographs)
+    while batch := list(itertools.islice(remaining, batch_size)):
+        prepared = [prepare(photograph, recipe) for photograph in batch]
+        usable = [one.picture.rgb for one in prepared if one.picture]
+        results = iter(work(np.stack(usable)) if usable else ())
+        for one in prepared:
+            yield one, next(results) if one.picture else None
+
+
+def prepare(photograph: RawPhotograph, recipe: specs.Recipe) -> ReadPhotograph:
+    """Return the photograph as the model sees it, or the reason why there is no picture.
+
+    Raises:
+      ValueError: pixels that are not uint8 RGB.
+    """
+    name = str(photograph) if isinstance(photograph, str | Path) else ""
+    try:
+        return ReadPhotograph(name, recipes.apply_recipe(_bytes(photograph), recipe))
+    except FileNotFoundError:
+        reason = "no such file"
+    except IsADirectoryError:
+        reason = "no photographs in this folder"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except decoding.RejectedImage as error:
+        reason = str(error)
+    return ReadPhotograph(name, rejected=reason)
+
+
+def _bytes(photograph: RawPhotograph) -> bytes:
+    """Return the bytes of a photograph's file; pixels become a PNG file, which loses nothing."""
+    if isinstance(photograph, bytes):
+        return photograph
+    if not isinstance(photograph, np.ndarray):
+        return Path(photograph).read_bytes()
+    if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:
+        raise ValueError(
+            f"the pixels of a photograph are {photograph.dtype} {photograph.shape}; expected RGB, "
+            "uint8 (height, width, 3)"
+        )
+    return cv2.imencode(".png", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def find(arguments: Sequence[str]) -> list[Path]:
+    """Return the files that arguments name, each once.
+
+    A folder stands for the photographs directly in it, and for itself if it has none, so that it
+    is rejected with the reason.
+    """
+    paths: list[Path] = []
+    for argument in map(Path, arguments):
+        if argument.is_dir():
+            inside = (p for p in argument.iterdir() if p.suffix.lower() in decoding.EXTENSIONS)
+            paths += sorted(inside) or [argument]
+        else:
+            paths.append(argument)
+    return list(dict.fromkeys(paths))

@@ -1,0 +1,74 @@
+"""Raw photographs with their heat maps: the same readings, and a figure of each."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from dr_tfx.config import specs
+from dr_tfx.explanation import explainer, photographs
+from dr_tfx.inference import photographs as read_photographs
+from dr_tfx.models import bundles
+from tests.helpers.bundled import evaluated_bundle, write_photographs
+
+JET = specs.COLORMAPS[-1]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return bundles.load(evaluated_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_photographs(tmp_path_factory.mktemp("raw") / "photographs")
+
+
+def test_what_is_explained_is_what_is_read(bundle, folder):
+    paths = [folder / "eye.jpeg", folder / "broken.jpg", folder / "b" / "eye.png"]
+    read = list(read_photographs.PhotographReader(bundle)(paths))
+    explained = list(photographs.PhotographExplainer(bundle)(paths))
+    for one, other in zip(explained, read, strict=True):
+        assert (one.name, one.rejected) == (other.name, other.rejected)
+        if one.rejected:
+            assert one.heatmap is None and one.reading is None
+            continue
+        assert one.reading.number == pytest.approx(other.reading.number, abs=1e-6)
+        assert one.reading.decision == other.reading.decision
+        maps, _ = explainer.Explainer(bundle)(one.picture.rgb[np.newaxis])
+        np.testing.assert_allclose(one.heatmap, maps[0], atol=1e-5)
+
+
+def test_each_photograph_that_is_read_has_a_figure_and_a_row(bundle, folder, tmp_path):
+    paths = [folder / "eye.jpeg", folder / "broken.jpg", folder / "b" / "eye.png"]
+    explain = photographs.PhotographExplainer(bundle)
+    out = tmp_path / "out"
+    found = list(photographs.write_figures(explain, paths, output_dir=out, colormap=JET))
+    assert [figure for _, figure in found] == ["eye.png", "", "eye-2.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["eye-2.png", "eye.png"]
+    assert cv2.imread(str(out / "eye-2.png")) is not None
+    names = bundle.kind.scores.answer_names
+    rows = [photographs.table_row(one, figure, names) for one, figure in found]
+    table = pd.read_csv(photographs.write_table(rows, out), keep_default_na=False)
+    assert list(table) == ["photo", *names, "figure", "rejected", "ungradable"]
+    assert table["photo"].tolist() == [str(path) for path in paths]
+    for column in ("probability", "score", "figure"):
+        assert [value == "" for value in table[column].astype(str)] == [False, True, False]
+    with pytest.raises(ValueError, match=r"broken\.jpg was rejected: unreadable"):
+        explain.figure(found[1][0], colormap=JET)
+
+
+def test_figures_differ_by_method_colours_and_views(bundle, folder):
+    figures = []
+    for settings, colormap in (
+        ({}, specs.COLORMAPS[0]),
+        ({"method": "occlusion"}, specs.COLORMAPS[0]),
+        ({}, "jet"),
+        ({"average_views": True}, specs.COLORMAPS[0]),
+    ):
+        explain = photographs.PhotographExplainer(bundle, **settings)
+        (one,) = explain([folder / "eye.jpeg"])
+        figures.append(explain.figure(one, colormap=colormap))
+    assert len(set(figures)) == 4
+    with pytest.raises(ValueError, match="'gradcan'; expected one of"):
+        photographs.PhotographExplainer(bundle, "gradcan")

@@ -1,0 +1,107 @@
+"""Raw photographs are found, prepared, scored and read, whether files, bytes or pixels."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dr_tfx.inference import photographs, scoring
+from dr_tfx.models import bundles
+from dr_tfx.preprocessing import recipes
+from tests.helpers.bundled import evaluated_bundle, with_gate, write_photographs
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return bundles.load(evaluated_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_photographs(tmp_path_factory.mktemp("raw") / "photographs")
+
+
+def test_photographs_are_read_and_rejected_in_order(bundle, folder):
+    bundle = with_gate(bundle, "reject")
+    paths = photographs.find([str(folder), str(folder / "b"), str(folder / "empty"), "none.png"])
+    found = list(photographs.PhotographReader(bundle)(paths))  # Two batches of three.
+    assert [one.name for one in found] == [str(path) for path in paths]
+    assert [Path(one.name).name for one in found] == [
+        *("black.png", "broken.jpg", "eye.jpeg", "eye.png", "empty", "none.png")
+    ]
+    assert found[0].rejected.startswith("ungradable:black: brightness 0")
+    assert [one.rejected.split(":")[0] for one in found] == [
+        "ungradable",
+        "unreadable",
+        "",
+        "",
+        "no photographs in this folder",
+        "no such file",
+    ]
+    assert [one.reading is None for one in found] == [True, True, False, False, True, True]
+    recipe = bundle.experiment.dataset.recipe
+    for one in found[2:4]:
+        rgb = recipes.apply_recipe(Path(one.name).read_bytes(), recipe).rgb
+        score = scoring.view_scorer(bundle)(rgb[None]).numpy().mean()
+        answer = one.reading.answer
+        assert one.reading.number == answer["score"] == pytest.approx(score, abs=1e-6)
+        assert answer["decision"] == ("positive" if score >= 0.45 else "negative")
+        odds = (score / (1 - score)) ** (1 / 1.5)  # The temperature of `datasets.fitted`.
+        assert answer["probability"] == pytest.approx(odds / (1 + odds), abs=1e-6)
+        np.testing.assert_array_equal(one.picture.rgb, rgb)
+
+
+def test_a_file_its_bytes_and_its_pixels_are_the_same_photograph(bundle, folder):
+    file = folder / "b" / "eye.png"
+    rgb = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+    found = list(photographs.PhotographReader(bundle)([file, str(file), file.read_bytes(), rgb]))
+    assert [one.name for one in found] == [str(file), str(file), "", ""]
+    for one in found[1:]:
+        np.testing.assert_array_equal(one.picture.rgb, found[0].picture.rgb)
+        assert one.reading.number == pytest.approx(found[0].reading.number, abs=1e-7)
+    blue_for_red = next(photographs.PhotographReader(bundle)([rgb[..., ::-1]]))
+    assert (blue_for_red.picture.rgb != found[0].picture.rgb).any()
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((9, 9)), np.zeros((9, 9, 4), np.uint8)])
+def test_other_pixels_are_an_error_of_the_caller(bundle, pixels):
+    with pytest.raises(ValueError, match=r"expected RGB, uint8 \(height, width, 3\)"):
+        next(photographs.PhotographReader(bundle)([pixels]))
+
+
+def test_no_more_than_a_batch_is_taken_at_a_time(bundle, folder):
+    taken = []
+
+    def given():
+        for i in range(7):
+            taken.append(i)
+            yield folder / "eye.jpeg"
+
+    reader = photographs.PhotographReader(bundle)(given())
+    next(reader)
+    assert taken == [0, 1, 2]
+    assert len(list(reader)) == 6
+
+
+def test_an_ungradable_photograph_is_read_where_the_recipe_only_counts(bundle, folder):
+    for gate, expected in (("count", "black"), ("off", "")):
+        reader = photographs.PhotographReader(with_gate(bundle, gate))
+        (one,) = reader([folder / "black.png"])
+        assert (one.rejected, one.ungradable) == ("", expected)
+        assert 0 <= one.reading.number <= 1
+
+
+def test_without_a_calibration_there_is_a_score_and_no_probability(bundle, folder):
+    reader = photographs.PhotographReader(dataclasses.replace(bundle, fitted=None))
+    (one,) = reader([folder / "eye.jpeg"])
+    answer = one.reading.answer
+    assert answer["probability"] is None and 0 < answer["score"] < 1
+    assert answer["threshold"] == 0.5
+
+
+def test_a_model_of_pictures_prepared_elsewhere_reads_no_photographs(bundle):
+    arrays = dataclasses.replace(bundle.manifest, prepared="elsewhere")
+    with pytest.raises(ValueError, match=r"prepared outside of dr_tfx.*build the data set from"):
+        photographs.PhotographReader(dataclasses.replace(bundle, manifest=arrays))
