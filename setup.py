@@ -110,6 +110,8 @@ setup(
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,
     entry_points={
-        "console_scripts": [f"{command}={module}:run" for command, module in _COMMANDS.items()]
+        "console_scripts": [f"{command}={module}:run" for command, module in _COMMANDS.items()],
+        # How `dr_tfx.build` finds the job, which the library itself does not know.
+        "dr_tfx.jobs": ["build=beam_jobs.build_examples.job:build"],
     },
 )

@@ -1,6 +1,12 @@
-"""dr_tfx: from raw medical photographs to a trained, honestly evaluated screening model."""
+"""dr_tfx: from raw medical photographs to a trained, honestly evaluated screening model.
 
+`dr_tfx.api` describes what the package offers; importing it loads neither TensorFlow nor pandas
+until something is used.
+"""
+
+import importlib
 import os
+from typing import Any
 
 # TensorFlow's C++ start-up notices would bury the progress bars; errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -9,3 +15,29 @@ NOTICE = "Research software, not a medical device, not for diagnosis."
 """What stands on everything that shows results."""
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "NOTICE",
+    "Dataset",
+    "Explanation",
+    "TrainedModel",
+    "__version__",
+    "build",
+    "evaluate",
+    "load_bundle",
+    "load_config",
+    "load_dataset",
+    "synthesize",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a member of the Python face when it is first used."""
+    if name in __all__:
+        return getattr(importlib.import_module("dr_tfx.api"), name)
+    raise AttributeError(f"module 'dr_tfx' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,309 @@
+"""The Python face of dr_tfx: the stages of the commands as functions, for notebooks and scripts.
+
+Everything here is a member of the package itself: `import dr_tfx` is light, and a member loads what
+it needs when it is first used.
+
+>>> import dr_tfx
+>>> raw = dr_tfx.synthesize("raw", num_patients=12, size=128)
+>>> experiment = dr_tfx.load_config({
+...     "dataset": {"label_names": ["0", "1", "2", "3", "4"], "recipe": {"size": 32}},
+...     "task": {"label_map": [0, 1, 1, 1, 1]},
+...     "model": {"weights": "none"},
+...     "training": {"epochs": 1},
+... })
+>>> data = dr_tfx.build(experiment, image_dir=raw, labels=raw / "labels.csv", output_dir="data")
+>>> sum(data.counts["train"].values()) + sum(data.counts["validation"].values())
+24
+>>> model = dr_tfx.train(experiment, data_dir="data", workdir="run")
+>>> metrics = dr_tfx.evaluate("run", data_dir="data", split="validation")
+>>> model = dr_tfx.load_bundle("run")
+>>> sorted(model.predict(raw / "10_left.jpeg"))
+['decision', 'probability', 'score', 'threshold']
+>>> model.explain(raw / "10_left.jpeg").overlay.shape
+(32, 32, 3)
+"""
+
+import copy
+import functools
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dr_tfx import tasks
+from dr_tfx.config import config_files, specs
+from dr_tfx.dataset import manifest
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from dr_tfx.explanation.photographs import PhotographExplainer
+    from dr_tfx.inference.photographs import PhotographReader
+    from dr_tfx.models import bundles
+
+JOBS = "dr_tfx.jobs"
+"""Group of the entry points by which an installation names its jobs."""
+
+
+def load_config(
+    config: str | Path | Mapping[str, Any], changes: Mapping[str, Any] | None = None
+) -> specs.Experiment:
+    """Return the settings of a run, validated.
+
+    Args:
+      config: the path of a config file, such as configs/dr_binary.py, or a nested mapping of the
+        settings that differ from the defaults.
+      changes: further settings by their dotted names, such as `{"training.epochs": 2}`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ConfigError: unknown key, wrong type, value out of range or contradicting settings.
+    """
+    if isinstance(config, str | Path):
+        settings = config_files.load(Path(config)).to_dict()
+    else:
+        settings = copy.deepcopy(dict(config))
+    for name, value in (changes or {}).items():
+        *groups, last = name.split(".")
+        group = settings
+        for key in groups:
+            group = group.setdefault(key, {})
+        group[last] = value
+    return tasks.from_config(settings)
+
+
+def build(
+    experiment: specs.Experiment,
+    *,
+    image_dir: str | Path,
+    labels: str | Path,
+    output_dir: str | Path,
+    overwrite: bool = False,
+) -> "Dataset":
+    """Build a data set from photographs and a label CSV in this process, or resume its build.
+
+    The command drtfx-build-examples does the same in several processes or on a cluster.
+
+    Args:
+      experiment: its `dataset` says what to make.
+      image_dir: photographs: a folder, a pattern or a .zip archive.
+      labels: the CSV.
+      output_dir: folder of the data set.
+      overwrite: delete what an earlier build left there.
+
+    Raises:
+      FileNotFoundError, ValueError: unusable input, too many rejects, or a folder that holds
+        something else.
+    """
+    (job,) = importlib.metadata.entry_points(group=JOBS, name="build")
+    job.load()(
+        experiment.dataset,
+        image_dir=str(image_dir),
+        labels=str(labels),
+        output_dir=str(output_dir),
+        overwrite=overwrite,
+    )
+    return load_dataset(output_dir)
+
+
+def synthesize(folder: str | Path, *, num_patients: int, seed: int = 0, size: int = 640) -> Path:
+    """Draw fundus photographs of so many patients, with labels.csv and lesion masks.
+
+    Args:
+      folder: an empty or new folder, or one that an equal call has begun.
+      num_patients: each has two photographs.
+      seed: names the data set.
+      size: width of the photographs in pixels.
+
+    Returns:
+      The folder.
+
+    Raises:
+      ValueError: an argument is out of range, or the folder holds something else.
+    """
+    from dr_tfx.synthetic import data_set
+
+    return data_set.synthesize(Path(folder), num_patients=num_patients, seed=seed, size=size)
+
+
+def load_dataset(folder: str | Path) -> "Dataset":
+    """Return a data set that was built.
+
+    Raises:
+      FileNotFoundError: no manifest (the build did not finish), or a shard is missing.
+      ValueError: the manifest is damaged, or a shard has another size than it says.
+    """
+    return Dataset(Path(folder), manifest.load(Path(folder)))
+
+
+class Dataset(NamedTuple):
+    """A data set on disk.
+
+    Attributes:
+      folder: where it is.
+      manifest: what it is and how it was made.
+    """
+
+    folder: Path
+    manifest: manifest.Manifest
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Examples by split and name of the label."""
+        return self.manifest.counts
+
+    def as_tf_dataset(
+        self, split: str, *, experiment: specs.Experiment | None = None, **settings: Any
+    ) -> "tf.data.Dataset":
+        """Return a split as batches of (images, targets, weights) for anybody's `model.fit`.
+
+        Args:
+          split: `train`, which is shuffled and mixed by label; `validation` or `test`, in order.
+          experiment: its task says what targets and weights are. None: the target is the label.
+          **settings: of `dr_tfx.input_pipeline.tf_dataset.as_tf_dataset`: batch_size,
+            label_weights, shuffle_buffer, seed, repeat and prefetch.
+
+        Raises:
+          ValueError: there is no such split.
+        """
+        from dr_tfx.input_pipeline import tf_dataset
+
+        return tf_dataset.as_tf_dataset(
+            self.folder, self.manifest, split, experiment=experiment, **settings
+        )
+
+
+def train(
+    experiment: specs.Experiment, *, data_dir: str | Path, workdir: str | Path
+) -> "TrainedModel":
+    """Train a model, or go on with a training that was interrupted, and return it.
+
+    Args:
+      experiment: the settings.
+      data_dir: folder of the data set.
+      workdir: folder of the run.
+
+    Raises:
+      FileNotFoundError, ValueError: no data set, or one of other settings, or a folder that holds
+        another run.
+    """
+    from dr_tfx.training import train as training
+
+    return load_bundle(training.train(experiment, data_dir=Path(data_dir), workdir=Path(workdir)))
+
+
+def evaluate(
+    workdir: str | Path, *, data_dir: str | Path, split: str = "validation"
+) -> dict[str, Any]:
+    """Evaluate a trained model on a split of its data set.
+
+    Thresholds and calibration are fitted on `validation`, which comes first, and are merely used
+    on every other split. WORKDIR/evaluation/<split>/ receives report.html, metrics.json,
+    predictions.csv and the figures.
+
+    Returns:
+      The content of metrics.json.
+
+    Raises:
+      FileNotFoundError, ValueError: no bundle, no data set or no such split, or nothing is fitted
+        yet.
+    """
+    from dr_tfx.evaluation import evaluate as evaluation
+
+    page = evaluation.evaluate(workdir=Path(workdir), data_dir=Path(data_dir), split=split)
+    return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
+
+
+def load_bundle(folder: str | Path) -> "TrainedModel":
+    """Return the model that a training left in a folder.
+
+    Raises:
+      FileNotFoundError: no bundle: the training did not finish, or the folder is another one.
+      ValueError: the bundle is damaged.
+    """
+    from dr_tfx.models import bundles
+
+    return TrainedModel(bundles.load(Path(folder)))
+
+
+class Explanation(NamedTuple):
+    """What the model says of a photograph, and where it looks.
+
+    Attributes:
+      answer: what `TrainedModel.predict` gives.
+      photograph: the photograph as the model sees it, uint8 RGB (size, size, 3).
+      heatmap: float32 (h, w), 0 to 1, at the resolution of the method.
+    """
+
+    answer: dict[str, Any]
+    photograph: np.ndarray
+    heatmap: np.ndarray
+
+    @property
+    def overlay(self) -> np.ndarray:
+        """The heat map's colours over the photograph, uint8 RGB (size, size, 3)."""
+        from dr_tfx.explanation import gradcam
+
+        return gradcam.overlay(self.photograph, self.heatmap)
+
+
+class TrainedModel:
+    """A trained model with everything needed to read a raw photograph.
+
+    Attributes:
+      bundle: the model's settings, data set, network, and what was fitted on validation.
+    """
+
+    def __init__(self, bundle: "bundles.Bundle"):
+        self.bundle = bundle
+        self._explainers: dict[str, PhotographExplainer] = {}
+
+    def predict(self, photograph: "str | Path | bytes | np.ndarray") -> dict[str, Any]:
+        """Return what the model says of a raw photograph, as plain JSON types.
+
+        For a binary task: the calibrated `probability` (None until `evaluate` has fitted it), the
+        `score`, the `decision` and its `threshold`.
+
+        Args:
+          photograph: the path of a file, its bytes, or pixels, uint8 RGB (height, width, 3).
+
+        Raises:
+          ValueError: the photograph cannot be read, or is refused by the quality gate.
+        """
+        (found,) = self._reader([photograph])
+        if found.reading is None:
+            raise ValueError(f"{found.name or 'the photograph'} is rejected: {found.rejected}")
+        return found.reading.answer
+
+    def explain(
+        self, photograph: "str | Path | bytes | np.ndarray", method: str = specs.METHODS[0]
+    ) -> Explanation:
+        """Return what the model says of a raw photograph, with a heat map of where it looks.
+
+        Args:
+          photograph: as for `predict`.
+          method: gradcam, gradcam++, hirescam or occlusion.
+
+        Raises:
+          ValueError: the photograph is rejected, or there is no such method.
+        """
+        (found,) = self._explainer(method)([photograph])
+        if found.reading is None or found.picture is None or found.heatmap is None:
+            raise ValueError(f"{found.name or 'the photograph'} is rejected: {found.rejected}")
+        return Explanation(found.reading.answer, found.picture.rgb, found.heatmap)
+
+    @functools.cached_property
+    def _reader(self) -> "PhotographReader":
+        from dr_tfx.inference.photographs import PhotographReader
+
+        return PhotographReader(self.bundle)
+
+    def _explainer(self, method: str) -> "PhotographExplainer":
+        from dr_tfx.explanation.photographs import PhotographExplainer
+
+        if method not in self._explainers:
+            self._explainers[method] = PhotographExplainer(self.bundle, method)
+        return self._explainers[method]
