@@ -14,7 +14,8 @@ it needs when it is first used.
 >>> data = dr_tfx.build(experiment, image_dir=raw, labels=raw / "labels.csv", output_dir="data")
 >>> sum(data.counts["train"].values()) + sum(data.counts["validation"].values())
 24
->>> model = dr_tfx.train(experiment, data_dir="data", workdir="run")
+>>> model = dr_tfx.train(experiment, data_dir="data", workdir="run")  # doctest: +ELLIPSIS
+epoch 1/1: loss ...
 >>> metrics = dr_tfx.evaluate("run", data_dir="data", split="validation")
 >>> model = dr_tfx.load_bundle("run")
 >>> sorted(model.predict(raw / "10_left.jpeg"))

@@ -26,6 +26,8 @@ def load(path: Path) -> ml_collections.ConfigDict:
       FileNotFoundError: there is no such file.
       AttributeError: the file has no `get_config`.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a config file such as smoke.py.")
     spec = importlib.util.spec_from_file_location(f"config_file_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"{path} is no Python file; expected a config such as smoke.py.")
