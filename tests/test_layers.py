@@ -50,7 +50,7 @@ def test_import_rules_know_every_package(package):
         "dr_tfx.tasks.binary.summary",
         "dr_tfx.evaluation.compare",
         "dr_tfx.evaluation.report",
-        "dr_tfx.evaluation.report_figures",
+        "dr_tfx.tasks.binary.report_figures",
         "dr_tfx.synthetic.fundus",
         "dr_tfx.synthetic.anatomy",
         "dr_tfx.synthetic.data_set",

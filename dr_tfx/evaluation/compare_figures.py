@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_curve
 
-from dr_tfx.evaluation.report_figures import unit_square
+from dr_tfx.tasks.binary.report_figures import unit_square
 from dr_tfx.reports.pages import interval, number, signed, signed_interval
 from dr_tfx.reports.style import INK, SERIES, SOFT, ReportFigure, draw
 

@@ -20,7 +20,8 @@ import pandas as pd
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest
-from dr_tfx.evaluation import report, report_figures
+from dr_tfx.evaluation import report
+from dr_tfx.tasks.binary import report_figures
 from dr_tfx.tasks.binary import fitting
 from dr_tfx.tasks.binary.summary import SCHEMA, checked, notices, patients_known, summarise
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.evaluation.report_figures import marked_points
+from dr_tfx.tasks.binary.report_figures import marked_points
 from dr_tfx.reports import pages
 from dr_tfx.reports.learning_curves import MEASURES
 from dr_tfx.reports.style import ReportFigure, data_uri

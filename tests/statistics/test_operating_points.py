@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dr_tfx.config import specs
+from dr_tfx.tasks.binary import settings
 from dr_tfx.statistics import metrics, operating_points
 
-SETTINGS = specs.Evaluation(
+SETTINGS = settings.BinaryEvaluation(
     threshold_rule="youden",
     threshold_grid=(0.30, 0.70, 0.01),
     min_sensitivity=(0.872, 0.95),

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
-from dr_tfx.config import specs
+from dr_tfx.tasks.binary import settings
 from dr_tfx.evaluation import evaluate
 from dr_tfx.statistics import calibration, metrics
 from dr_tfx.tasks.binary import fitting, summary
 
 NAMES = ("normal", "abnormal")
-SETTINGS = specs.Evaluation(threshold_rule="min_sensitivity", bootstrap_resamples=200)
+SETTINGS = settings.BinaryEvaluation(threshold_rule="min_sensitivity", bootstrap_resamples=200)
 
 
 def _table(stratum, score, *, patient=None, **views) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def test_the_published_result_cannot_be_missed():
     # TN 4,958 FP 205 FN 1,398 TP 465 as photographs. 73.5 % are normal.
     score = np.repeat([0.2, 0.8, 0.2, 0.8], [4958, 205, 1398, 465])
     predictions = _table(np.repeat([0, 1], [5163, 1863]), score)
-    settings = specs.Evaluation(threshold_rule="accuracy", threshold_grid=(0.3, 0.7, 0.01))
+    settings = settings.BinaryEvaluation(threshold_rule="accuracy", threshold_grid=(0.3, 0.7, 0.01))
     found = fitting.fit(predictions, settings, split="validation")
     told = _summarise(predictions, found, resamples=100, patients_known=False)
     point = told["scores"]["tta"]["at_threshold"]
