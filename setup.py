@@ -106,7 +106,7 @@ setup(
     # An editable install then puts this folder itself on the path, where a folder dr_tfx/ in which
     # a command happens to be started (a clone's parent has one) cannot hide the package.
     package_dir={"": "."},
-    package_data={"dr_tfx.reports": ["templates/*"]},
+    package_data={"dr_tfx.reports": ["templates/*"], "dr_tfx.tasks.binary": ["templates/*"]},
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,
     entry_points={

@@ -15,10 +15,8 @@ from beam_jobs.build_examples import job
 from beam_jobs.sources import refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest, splits
-from dr_tfx.evaluation import evaluate, gallery
-from dr_tfx.inference import scoring
+from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
-from dr_tfx.tasks.binary import summary
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.
 SPLIT = "test"  # The split of everything from elsewhere, in its own data set; it is never named.
@@ -89,17 +87,18 @@ def run(
     if data_dir is not None and training is not None:
         here = leakage.examples(folder, data)
         shared = leakage.with_training(here, training_dir=data_dir, training=training)
-    return evaluate.judge(
+    scored = evaluate.Scored(
         bundle,
-        summary.checked(scoring.predict_split(bundle, folder, SPLIT, external=True)),
-        fitted=fitted,
-        workdir=workdir,
-        name=name,
-        contract=data.to_dict(),
+        workdir,
+        name,
+        evaluate.predict(bundle, folder, SPLIT, external=True),
+        fitted,
+        data=data,
         commands=_commands(bundle, photographs, name, workdir=workdir, data_dir=data_dir),
         images=gallery.reader(folder, SPLIT),
         elsewhere=_elsewhere(photographs, data, bundle, shared),
     )
+    return evaluate.judge(scored)
 
 
 def _name(photographs: ExternalPhotographs) -> str:
@@ -189,7 +188,7 @@ def _commands(
     data_dir: Path | None,
 ) -> list[list[str]]:
     """Return the commands that made the model, and the one that makes this report again."""
-    before = evaluate.commands(
+    before = reproduce.commands(
         bundle.experiment,
         workdir=workdir,
         data_dir=data_dir or Path("DATA"),

@@ -1,5 +1,6 @@
-"""The worst mistakes as pictures: what the model saw, and what of it raised the score."""
+"""Photographs of a report with their heat maps: what the model saw, and what raised its score."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,20 +8,40 @@ import cv2
 import numpy as np
 
 from dr_tfx.dataset import manifest, records
-from dr_tfx.evaluation.report import Picture
 from dr_tfx.explanation import gradcam
 from dr_tfx.input_pipeline import shard_reader
 from dr_tfx.models import bundles
+from dr_tfx.reports.style import data_uri
 
-_SIDE = 256  # Pixels of a picture on the page, at most.
-_QUALITY = 82  # Of the JPEG: 40 pictures of a fundus are half a megabyte.
+_SIDE = 256  # Pixels of an image on the page, at most.
+_QUALITY = 82  # Of JPEG: 40 images of a fundus are half a megabyte.
+
+
+@dataclasses.dataclass(frozen=True)
+class GalleryImage:
+    """A photograph and its heat map, as JPEG files of `side` x `side` pixels."""
+
+    id: str
+    photograph: bytes
+    overlay: bytes | None  # The heat map on the photograph; None where nothing raises the score.
+    side: int
+
+    @property
+    def photograph_uri(self) -> str:
+        """The photograph as a `data:` address, which holds its own content."""
+        return data_uri(self.photograph, "image/jpeg")
+
+    @property
+    def overlay_uri(self) -> str | None:
+        """The photograph with its heat map, as a `data:` address."""
+        return None if self.overlay is None else data_uri(self.overlay, "image/jpeg")
 
 
 def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
-    """A function: numbers of examples of a split, int64 (n,) -> uint8 RGB (n, size, size, 3).
+    """Return a function: numbers of examples, int64 (n,) -> uint8 RGB (n, size, size, 3).
 
-    Examples are numbered over the split's shards, as `scoring.predict_split` has them. Nothing is
-    read before the function is called.
+    Examples are numbered over the split's shards, in the order of `scoring.predict_split`. Nothing
+    is read before the function is called.
     """
 
     def read(numbers: np.ndarray) -> np.ndarray:
@@ -35,19 +56,19 @@ def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
     return read
 
 
-def pictures(
+def gallery_images(
     bundle: bundles.Bundle,
     images: Callable[[np.ndarray], np.ndarray],
     numbers: np.ndarray,
     ids: Sequence[str],
-) -> list[Picture]:
-    """Photographs as small JPEG files, each with its heat map laid over it.
+) -> list[GalleryImage]:
+    """Return photographs as small JPEG files, each also with its heat map laid over it.
 
     Args:
-      bundle: the model, and the task whose score the maps explain.
-      images: what `reader` returns, or the like.
-      numbers: int64 (n,), which images.
-      ids: their n names.
+      bundle: the model; its kind of task says which number the heat maps explain.
+      images: a function such as `reader` returns.
+      numbers: int64 (n,), the numbers of the images.
+      ids: the n names of the images.
     """
     if not ids:
         return []
@@ -57,7 +78,7 @@ def pictures(
     for name, rgb, heatmap in zip(ids, batch, heatmaps, strict=True):
         small = _small(rgb)
         overlay = _jpeg(gradcam.overlay(small, heatmap)) if heatmap.any() else None
-        found.append(Picture(name, _jpeg(small), overlay, side=len(small)))
+        found.append(GalleryImage(name, _jpeg(small), overlay, side=len(small)))
     return found
 
 
@@ -68,7 +89,7 @@ def _small(rgb: np.ndarray) -> np.ndarray:
 
 
 def _jpeg(rgb: np.ndarray) -> bytes:
-    """A JPEG file, with full colour resolution: lesions are small and red."""
+    """Return a JPEG file with full colour resolution, as lesions are small and red."""
     settings = [
         cv2.IMWRITE_JPEG_QUALITY,
         _QUALITY,

@@ -1,50 +1,39 @@
 """The evaluation as one page that needs nothing else.
 
-`render` is pure: it returns text, and `evaluate` writes it. What a page is, is said in `pages`. Its
-pictures, from `report_figures` and `gallery`, are part of it.
+`render` is pure: it returns text, and `evaluate` writes it. The shell of the page, which every kind
+of task shares, is the template `report.html.j2`: alarms, notices, the facts about training and data
+set, and the commands to reproduce them. The kind's own `evaluation.html.j2` extends it.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.tasks.binary.report_figures import marked_points
+from dr_tfx.evaluation import reproduce
+from dr_tfx.evaluation.scored import Scored
 from dr_tfx.reports import pages
-from dr_tfx.reports.learning_curves import MEASURES
-from dr_tfx.reports.style import ReportFigure, data_uri
+from dr_tfx.reports.learning_curves import words_of
+from dr_tfx.reports.style import ReportFigure
+
+if TYPE_CHECKING:
+    from dr_tfx.evaluation.gallery import GalleryImage
+    from dr_tfx.models import bundles
 
 PATIENTS_NOT_KNOWN = "patients not known: every photograph counts as its own"
 
 _SHOWN = 8  # Entries of a list in the data set's contract before it is cut short.
-_COMMAND_WIDTH = 96
 _VIEWS = {
     "identity": "as it is",
     "left_right": "mirrored",
     "up_down": "upside down",
     "left_right_up_down": "turned by 180°",
 }
-_REFERRED = (0, 10, 20, 30, 50)  # Percent, in the table; the figure has all.
-_RATES = (  # Key of a point's rates, its name, and how it is written.
-    ("sensitivity", "Sensitivity", "percent"),
-    ("specificity", "Specificity", "percent"),
-    ("ppv", "PPV", "percent"),
-    ("npv", "NPV", "percent"),
-    ("lr_positive", "LR+", "ratio"),
-    ("lr_negative", "LR−", "ratio"),
-    ("f1", "F1", "number"),
-    ("mcc", "MCC", "number"),
-    ("kappa", "Cohen's kappa", "number"),
-    ("balanced_accuracy", "Balanced accuracy", "percent"),
-    ("accuracy", "Accuracy", "percent"),
-)
-_DATA = {  # Words for what is not said well by the key itself.
+_DATA = {  # Words where the key itself does not say it well.
     "counts": "Images",
     "dataset.image_column": "Column of the image",
     "dataset.label_column": "Column of the label",
@@ -62,135 +51,91 @@ _DATA = {  # Words for what is not said well by the key itself.
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A photograph and its heat map, as JPEG files of `side` x `side` pixels."""
-
-    id: str
-    photograph: bytes
-    overlay: bytes | None  # With its heat map laid over it; None where nothing raises the score.
-    side: int
-
-    @property
-    def photograph_uri(self) -> str:
-        """The photograph as an address that holds its own content."""
-        return data_uri(self.photograph, "image/jpeg")
-
-    @property
-    def overlay_uri(self) -> str | None:
-        """The same for the one with the heat map."""
-        return None if self.overlay is None else data_uri(self.overlay, "image/jpeg")
-
-
 def render(
+    scored: Scored,
     summary: Mapping[str, Any],
-    figures: Sequence[ReportFigure],
     *,
-    contract: Mapping[str, Any],
-    training: Mapping[str, Any],
+    figures: Sequence[ReportFigure],
     history: pd.DataFrame | None,
-    commands: Sequence[Sequence[str]],
-    pictures: Sequence[Picture] = (),
+    images: Sequence["GalleryImage"] = (),
 ) -> str:
-    """The page, as HTML text; everything that comes from data is escaped.
+    """Return the page as HTML text; everything that comes from data is escaped.
 
     Args:
-      summary: what `summary.summarise` returned, with notices, schema, selection, split and task.
-      figures: from `report_figures.draw_figures`.
-      contract: the data set's manifest as plain types.
-      training: experiment (as plain types), best_epoch, precision and libraries of the model.
-      history: one row an epoch, or None.
-      commands: shell commands that produce this page again, word by word.
-      pictures: of the most wrong; a mistake without one is told in words alone.
+      scored: what was judged.
+      summary: what `evaluate.metrics_of` returned.
+      figures: those of the kind of task, and the learning curves if there are any.
+      history: history.csv, or None.
+      images: the photographs to show; one that is missing is told of in words alone.
     """
-    known = summary["counts"]["patients_known"]
+    judgement, known = scored.judgement, summary["counts"]["patients_known"]
     return pages.render(
-        "report.html.j2",
+        "evaluation.html.j2",
+        templates=judgement.TEMPLATES,
         s=summary,
-        tta=summary["scores"]["tta"],
+        groups=scored.bundle.kind.data.groups,
         figures={figure.name: figure for figure in figures},
         facts=[
             *_elsewhere_facts(summary["elsewhere"]),
-            *_data_facts(contract, patients_known=known),
+            *_data_facts(scored.data.to_dict(), patients_known=known),
         ],
-        training_facts=[*_training_facts(training), *_cost_facts(history)],
-        commands=[shell(words) for words in commands],
-        measures=MEASURES,
+        training_facts=[*_training_facts(scored.bundle), *_cost_facts(history)],
+        commands=[reproduce.shell(words) for words in scored.commands],
+        selected_by=words_of(summary["selection"]["checkpoint_rule"], judgement.CURVES),
         not_known=PATIENTS_NOT_KNOWN,
-        pictures={picture.id: picture for picture in pictures},
-        points=marked_points(summary),
-        rates=_RATES,
-        weakest=min(summary["strata"], key=lambda row: row["rate"]["value"]),
-        referral=_referral_rows(summary["referral"]),
+        images={image.id: image for image in images},
         view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],
+        **judgement.page_values(summary),
     )
 
 
-def _referral_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of the round fractions: 0, 10, 20, 30 and 50 %."""
-    return [row for row in rows if round(100 * row["fraction"]) in _REFERRED]
-
-
-def shell(words: Sequence[str]) -> str:
-    """A command, word by word, as it is typed: in lines that fit the page."""
-    first, *rest = map(shlex.quote, words)
-    lines = [first]
-    for word in rest:
-        if len(lines[-1]) + len(word) < _COMMAND_WIDTH:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(f"    {word}")
-    return " \\\n".join(lines)
-
-
-def _training_facts(training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The model and its training as rows of (name, text)."""
-    model, fit = training["experiment"]["model"], training["experiment"]["training"]
+def _training_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
+    """Yield the model and its training as rows of (name, text)."""
+    model, fit = bundle.experiment.model, bundle.experiment.training
     weights = {"imagenet": "ImageNet", "none": "none, from scratch"}
-    yield "Backbone", model["backbone"]
-    yield "Weights", weights.get(model["weights"], PurePath(model["weights"]).name)
-    if model["weights"] != "none" or model["from_scratch"] != "whole":
-        layers = model["trainable_layers"]
+    yield "Backbone", model.backbone
+    yield "Weights", weights.get(model.weights, PurePath(model.weights).name)
+    if model.weights != "none" or model.from_scratch != "whole":
+        layers = model.trainable_layers
         tuned = "all layers" if layers < 0 else f"the last {layers} layers"
-        yield "Trained", f"{tuned}, BatchNorm {model['batch_norm']}"
-    hidden = f"hidden layers {_listed([str(n) for n in model['hidden']])}, " * bool(model["hidden"])
-    yield "Head", f"{hidden}dropout {_listed([str(rate) for rate in model['dropout']])}"
-    focal = f" (gamma {fit['focal_gamma']:g}, alpha {fit['focal_alpha']:g})"
-    yield "Loss", _class_fact(fit, "loss") + focal * (fit["loss"] == "focal")
+        yield "Trained", f"{tuned}, BatchNorm {model.batch_norm}"
+    hidden = f"hidden layers {_listed(model.hidden)}, " * bool(model.hidden)
+    yield "Head", f"{hidden}dropout {_listed(model.dropout)}"
+    focal = f" (gamma {fit.focal_gamma:g}, alpha {fit.focal_alpha:g})" * (fit.loss == "focal")
+    yield "Loss", _class_fact(fit, fit.loss) + focal
     yield "Balance", _balance(fit)
-    yield "Epochs", f"best {training['best_epoch']}, at most {fit['epochs']}"
-    yield "Batch size", str(fit["batch_size"])
-    yield "Learning rate", f"{fit['learning_rate']:g} at first, {_class_fact(fit, 'optimizer')}"
-    changes = {k.replace("_", " "): v for k, v in fit["augmentation"].items() if v}
+    yield "Epochs", f"best {bundle.best_epoch}, at most {fit.epochs}"
+    yield "Batch size", str(fit.batch_size)
+    yield "Learning rate", f"{fit.learning_rate:g} at first, {_class_fact(fit, fit.optimizer)}"
+    changes = {k.replace("_", " "): v for k, v in specs.to_dict(fit.augmentation).items() if v}
     said = [k if v is True else f"{k} {v:g}" for k, v in changes.items()]
     yield "Augmentation", _listed(said) if said else "none"
-    yield "Seed", str(fit["seed"])
-    yield "Precision", training["precision"].replace("_", " ")
-    yield "Libraries", _listed([f"{k} {v}" for k, v in training["libraries"].items()])
+    yield "Seed", str(fit.seed)
+    yield "Precision", bundle.precision.replace("_", " ")
+    yield "Libraries", _listed([f"{k} {v}" for k, v in bundle.libraries.items()])
 
 
-def _class_fact(fit: Mapping[str, Any], key: str) -> str:
-    """A loss or optimizer in words; one of tensorflow-addons as it is called, with arguments."""
-    name = fit[key]
-    given = fit.get("arguments", {}).get(name.removeprefix(specs.ADDONS), {})
+def _class_fact(fit: specs.Training, name: str) -> str:
+    """Return a loss or optimizer in words; that of tensorflow-addons keeps its name."""
+    given = fit.arguments.get(name.removeprefix(specs.ADDONS), {})
     said = f" ({_listed([f'{k} {v}' for k, v in given.items()])})" if given else ""
     plain = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "cross_entropy": "cross entropy"}
     return plain.get(name, name) + said
 
 
-def _balance(fit: Mapping[str, Any]) -> str:
-    """How rare classes are made up for, in words."""
-    drawn = {"oversample": "classes equally often", "none": "as they occur"}[fit["balance"]]
-    if fit["label_weights"]:
-        drawn = f"labels {' : '.join(f'{weight:g}' for weight in fit['label_weights'])}"
-    if fit["anneal_epochs"]:
-        drawn += f" at first, as they occur after {fit['anneal_epochs']} epochs"
-    weights = " : ".join(f"{weight:g}" for weight in fit["class_weights"])
+def _balance(fit: specs.Training) -> str:
+    """Return how training makes up for rare classes, in words."""
+    drawn = {"oversample": "classes equally often", "none": "as they occur"}[fit.balance]
+    if fit.label_weights:
+        drawn = f"labels {' : '.join(f'{weight:g}' for weight in fit.label_weights)}"
+    if fit.anneal_epochs:
+        drawn += f" at first, as they occur after {fit.anneal_epochs} epochs"
+    weights = " : ".join(f"{weight:g}" for weight in fit.class_weights)
     return drawn + f"; losses weighted {weights}" * bool(weights)
 
 
 def _cost_facts(history: pd.DataFrame | None) -> Iterator[tuple[str, str]]:
-    """What the epochs took of time and memory, as rows of (name, text)."""
+    """Yield the time and the memory that epochs took as rows of (name, text)."""
     if history is None or "input_wait" not in history:
         return
     yield "Time an epoch", f"{history['seconds'].median():.3g} s"
@@ -200,7 +145,7 @@ def _cost_facts(history: pd.DataFrame | None) -> Iterator[tuple[str, str]]:
 
 
 def _elsewhere_facts(elsewhere: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """Where photographs are from that are not of the model's own data set, and what it has, too."""
+    """Yield where photographs from elsewhere are from, and what the model's own data set shares."""
     if elsewhere is None:
         return
     yield "Photographs", elsewhere["external_dir"]
@@ -214,7 +159,7 @@ def _elsewhere_facts(elsewhere: Mapping[str, Any] | None) -> Iterator[tuple[str,
 
 
 def _without_splits(contract: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The contract of photographs from elsewhere, which are one split: its facts, and no others."""
+    """Return the contract of photographs from elsewhere without the facts on splits."""
     ((split, counts),) = contract["counts"].items()
     hidden = ("max_reject_rate", "split")
     dataset = {key: value for key, value in contract["dataset"].items() if key not in hidden}
@@ -223,7 +168,7 @@ def _without_splits(contract: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterator[tuple[str, str]]:
-    """The data set's contract as rows of (name, text), in words."""
+    """Yield the data set's contract as rows of (name, text), in words."""
     groups, recipe = len(contract["twins"]), contract["dataset"]["recipe"]
     said = {
         "dataset.recipe": _listed([f"{k.replace('_', ' ')} {v}" for k, v in recipe.items()]),
@@ -249,7 +194,7 @@ def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterato
 
 
 def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """A nested mapping as rows of (dotted name, text), long lists cut short."""
+    """Yield a nested mapping as rows of (dotted name, text), long lists cut short."""
     if isinstance(value, Mapping):
         leaves = [v for v in value.values() if not isinstance(v, Mapping | list | tuple)]
         if name and leaves and len(leaves) == len(value):
@@ -259,11 +204,11 @@ def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
                 yield from _facts(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list | tuple):
         nested = any(isinstance(item, Mapping | list | tuple) for item in value)
-        yield name, f"{len(value)} entries" if nested else _listed([str(v) for v in value])
+        yield name, f"{len(value)} entries" if nested else _listed(value)
     else:
         yield name, "–" if value in (None, "") else str(value)
 
 
-def _listed(items: list[str]) -> str:
+def _listed(items: Sequence[Any]) -> str:
     rest = len(items) - _SHOWN
-    return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "") or "–"
+    return ", ".join(map(str, items[:_SHOWN])) + (f" and {rest} more" if rest > 0 else "") or "–"

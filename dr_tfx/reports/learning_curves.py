@@ -1,6 +1,6 @@
 """The figure of a training: its history, epoch by epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,41 +9,44 @@ from matplotlib.ticker import MaxNLocator
 
 from dr_tfx.reports.style import INK, SERIES, ReportFigure, draw
 
-MEASURES = {
-    "val_auc": "validation AUC",
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
-}
-"""Words for the columns of history.csv that can decide something."""
+_VALIDATION = "val_"
 
 
-def learning_curves(history: pd.DataFrame, rule: str) -> ReportFigure:
-    """Loss, AUC and accuracy of training and validation, as far as the history has them.
+def learning_curves(history: pd.DataFrame, rule: str, curves: Mapping[str, str]) -> ReportFigure:
+    """Return the curves of training and validation, as far as the history has them.
 
     Args:
-      history: one row an epoch or more; columns are drawn when present: epoch, loss, val_loss,
-        accuracy, val_accuracy, auc, val_auc.
+      history: history.csv, one row or more.
       rule: the column by which the checkpoint was chosen; its best epoch is marked.
+      curves: the columns to draw, without the `val_` of validation, and words for them.
     """
-    panels = max(1, len(list(_panels(history))))
+    drawn = {
+        name: words
+        for name, words in curves.items()
+        if name in history or f"{_VALIDATION}{name}" in history
+    }
+    panels = max(1, len(drawn))
+    said = f"{len(history)} epochs; {_best(history, rule, curves)}"
     return draw(
         "learning_curves",
-        lambda axes: _paint(axes, history, rule),
+        lambda axes: _paint(axes, history, rule, drawn),
         title="Learning curves",
-        alt=f"Training and validation curves, {len(history)} epochs; {_best(history, rule)}",
+        alt=f"Training and validation curves, {said}",
         rows=(1,) * panels,
         height=3.9 if panels == 1 else 0.6 + 1.9 * panels,
     )
 
 
-def _panels(history: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    for name, title in (("loss", "loss"), ("auc", "AUC"), ("accuracy", "accuracy")):
-        if name in history or f"val_{name}" in history:
-            yield name, f"val_{name}", title
+def words_of(column: str, curves: Mapping[str, str]) -> str:
+    """Return words for a column of history.csv, such as 'validation AUC' for val_auc."""
+    name = column.removeprefix(_VALIDATION)
+    if name == column or name not in curves:
+        return column
+    return f"validation {curves[name]}"
 
 
 def _best_row(history: pd.DataFrame, rule: str) -> int | None:
-    """Position of the epoch whose checkpoint was kept: of equals the first."""
+    """Return the row of the epoch whose checkpoint was kept; of equals it is the first."""
     if rule not in history or history[rule].isna().all():
         return None
     values = history[rule].to_numpy(np.float64)
@@ -54,20 +57,22 @@ def _epochs(history: pd.DataFrame) -> pd.Series:
     return history.get("epoch", pd.Series(range(1, len(history) + 1), index=history.index))
 
 
-def _best(history: pd.DataFrame, rule: str) -> str:
+def _best(history: pd.DataFrame, rule: str, curves: Mapping[str, str]) -> str:
     best = _best_row(history, rule)
     if best is None:
         return "no epoch is marked."
     value = history[rule].iloc[best]
-    return f"best epoch {_epochs(history).iloc[best]:g}, {MEASURES.get(rule, rule)} {value:.4f}."
+    return f"best epoch {_epochs(history).iloc[best]:g}, {words_of(rule, curves)} {value:.4f}."
 
 
-def _paint(axes: Sequence[Axes], history: pd.DataFrame, rule: str) -> None:
+def _paint(
+    axes: Sequence[Axes], history: pd.DataFrame, rule: str, curves: Mapping[str, str]
+) -> None:
     epochs, best = _epochs(history), _best_row(history, rule)
-    for axis, (train, validation, title) in zip(axes, _panels(history), strict=False):
+    for axis, (name, title) in zip(axes, curves.items(), strict=False):
         for column, label, colour in (
-            (train, "training", SERIES[0]),
-            (validation, "validation", SERIES[1]),
+            (name, "training", SERIES[0]),
+            (f"{_VALIDATION}{name}", "validation", SERIES[1]),
         ):
             if column in history:
                 axis.plot(epochs, history[column], color=colour, label=label, marker=".", ms=4)

@@ -1,11 +1,13 @@
 """Pages that need no network: HTML files without fonts or addresses of others.
 
-They can be archived and opened in ten years; those of `report` and `compare` need nothing beside
-them and no scripts, so that they can be mailed. Templates, their style and the words for figures
-are here; what a page says is its module's business. Everything that comes from data is escaped.
+They can be archived and opened in ten years. Those of evaluations and comparisons need no other
+file and no script, so that they can be mailed. The shells of the pages, their style and the words
+for figures are here; every room, and every kind of task, says its own part. Everything that comes
+from data is escaped.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,10 +17,19 @@ from dr_tfx import NOTICE
 _MINUS, _UNKNOWN, _PERCENT = "−", "–", "\u00a0%"  # The number stays with its sign.
 
 
-def render(template: str, **values: Any) -> str:
-    """The HTML text of a template in `dr_tfx/templates`; a value that is missing is an error."""
+def render(template: str, *, templates: Path | None = None, **values: Any) -> str:
+    """Return the HTML text of a template.
+
+    Args:
+      template: the name of its file.
+      templates: a folder of templates, which may extend those of this room.
+      values: for the template; one that it uses and does not get is an error.
+    """
+    loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("dr_tfx.reports")]
+    if templates is not None:
+        loaders.append(jinja2.FileSystemLoader(templates))
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dr_tfx.reports"),
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -30,36 +41,36 @@ def render(template: str, **values: Any) -> str:
 
 
 def percent(value: Any, digits: int = 1) -> str:
-    """A share, or the estimate of one, as '96.0 %'; undefined as a dash."""
+    """Write a share, or the estimate of one, as '96.0 %', and an undefined one as a dash."""
     value = _plain(value)
     return _UNKNOWN if value is None else f"{100 * value:.{digits}f}{_PERCENT}"
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number, or the estimate of one; undefined as a dash."""
+    """Write a number, or the estimate of one, and an undefined one as a dash."""
     value = _plain(value)
     return _UNKNOWN if value is None else f"{value:.{digits}f}".replace("-", _MINUS)
 
 
 def ratio(value: float | None) -> str:
-    """A likelihood ratio: the larger, the fewer decimals; None, as metrics.json has it, is ∞."""
+    """Write a likelihood ratio: the larger, the fewer decimals; None, as in JSON, is ∞."""
     if value is None:
         return "∞"
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def count(value: int) -> str:
-    """A count with its thousands apart."""
+    """Write a count with its thousands apart."""
     return f"{value:,}"
 
 
 def interval(estimate: Mapping[str, Any], kind: str = "percent", digits: int = 1) -> str:
-    """The ends of an interval as '89.5–97.4'; an end that is not known as '?'.
+    """Write the ends of an interval as '89.5–97.4', and an end that is not known as '?'.
 
     Args:
       estimate: low and high; either may be None.
-      kind: 'percent' of shares, 'number', or 'ratio', whose upper end may be infinite.
-      digits: of percents.
+      kind: 'percent' for shares, 'number', or 'ratio', whose upper end may be infinite.
+      digits: decimals of percents.
     """
     low, high = estimate["low"], estimate["high"]
     if low is None and high is None:
@@ -72,7 +83,7 @@ def interval(estimate: Mapping[str, Any], kind: str = "percent", digits: int = 1
 
 
 def signed(value: Any, kind: str = "percent") -> str:
-    """A difference with its sign: in percentage points, or as a 'number'."""
+    """Write a difference with its sign: in percentage points, or as a 'number'."""
     value = _plain(value)
     if value is None:
         return _UNKNOWN
@@ -82,7 +93,7 @@ def signed(value: Any, kind: str = "percent") -> str:
 
 
 def signed_interval(estimate: Mapping[str, Any], kind: str = "percent") -> str:
-    """The ends of a difference's interval as '−0.3 to +2.7'."""
+    """Write the ends of a difference's interval as '−0.3 to +2.7'."""
     ends = estimate["low"], estimate["high"]
     if None in ends:
         return "not known"
@@ -90,7 +101,7 @@ def signed_interval(estimate: Mapping[str, Any], kind: str = "percent") -> str:
 
 
 def place(value: float | None) -> str:
-    """Where a share lies on a bar, in CSS."""
+    """Return where a share lies on a bar, as CSS."""
     return f"{100 * min(1.0, max(0.0, value or 0.0)):.2f}%"
 
 

@@ -1,8 +1,8 @@
-"""How the pictures of a page look: one palette, drawn once, for light and dark screens and paper.
+"""The look of the figures on a page: one palette for light screens, dark screens and paper.
 
-A figure is drawn in the light palette as SVG; the dark one is the same drawing with every colour of
-the palette exchanged, so that the two cannot disagree. Text stays text: on the page it has the
-page's own typeface and is sharp at every size.
+A figure is drawn once, in the light palette, as SVG. The dark figure is the same drawing with every
+colour of the palette exchanged, so that the two cannot disagree. Text stays text: on the page it
+has the page's own typeface and is sharp at every size.
 """
 
 import base64
@@ -19,8 +19,13 @@ from matplotlib.figure import Figure
 
 PAPER, INK, SOFT, FAINT = "#ffffff", "#1f2933", "#7b8794", "#c3cad2"
 SERIES = ("#1f5f99", "#c2571a", "#4f8a5b", "#8456a8", "#a88a1c", "#3a8f9c")
-"""Colours of things that are told apart, in this order; they differ in lightness too."""
+"""Colours of things that are told apart, in this order; they also differ in lightness."""
+LEGEND_LINE = 0.2
+"""Height in inches of a line of a legend below a figure, where long names have room."""
 
+
+_LINES = ("-", "--", ":")
+_NAME = 44  # Characters of a run's name that a legend has room for.
 _DARK = {
     PAPER: "#171b20",
     INK: "#dfe4ea",
@@ -34,7 +39,8 @@ _DARK = {
         )
     ),
 }
-_WIDTH, _HEIGHT, _DPI = 4.5, 3.9, 160  # Inches: as wide as a phone, where 10 points are readable.
+# In inches: the width of a phone, on which 10 points are readable.
+_WIDTH, _HEIGHT, _DPI = 4.5, 3.9, 160
 _CSS_DPI, _SVG_DPI = 96, 72
 _TYPEFACE = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _STYLE: Any = {
@@ -44,7 +50,7 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": PAPER,
-    "font.family": "DejaVu Sans",  # matplotlib's own: there on every machine.
+    "font.family": "DejaVu Sans",  # It comes with matplotlib, so every machine has it.
     "font.size": 10,
     "grid.color": FAINT,
     "grid.alpha": 0.5,
@@ -61,16 +67,16 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A finished picture.
+    """A finished figure of a report.
 
     Attributes:
       name: of its file, without extension.
-      title: its caption.
-      alt: what it says, for those who do not see it.
+      title: the caption.
+      alt: a text for those who do not see the figure.
       svg: the drawing, in light colours.
-      png: the same for where SVG cannot be used.
+      png: the same drawing, for where SVG cannot be used.
       width: in the page's pixels.
-      height: the same.
+      height: in the page's pixels.
     """
 
     name: str
@@ -83,18 +89,18 @@ class ReportFigure:
 
     @property
     def light_uri(self) -> str:
-        """The picture as an address that holds its own content."""
+        """The drawing in light colours as a `data:` address, which holds its own content."""
         return data_uri(self.svg.encode(), "image/svg+xml")
 
     @property
     def dark_uri(self) -> str:
-        """The same in the colours of a dark screen."""
+        """The drawing in the colours of a dark screen, as a `data:` address."""
         known = re.compile("|".join(_DARK))
         return data_uri(known.sub(lambda m: _DARK[m[0]], self.svg).encode(), "image/svg+xml")
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A file of a MIME type as an address that holds the file itself."""
+    """Return a file of a MIME type as a `data:` address, which holds the file itself."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -107,15 +113,15 @@ def draw(
     rows: Sequence[float] = (1,),
     height: float = _HEIGHT,
 ) -> ReportFigure:
-    """Draws a figure of one column.
+    """Draw a figure of one column.
 
-    No pyplot: its figures are global state that outlives the call.
+    It does without pyplot, whose figures are global state that outlives the call.
 
     Args:
       name: of the file; the same name and content give the same bytes.
       paint: draws on the axes with the colours of this module.
       title: the caption.
-      alt: what the figure says.
+      alt: a text for those who do not see the figure.
       rows: relative heights of the axes, from the top; they share their x.
       height: in inches.
     """
@@ -128,8 +134,28 @@ def draw(
         paint(list(axes))
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", metadata={"Software": None})
-        figure.set_layout_engine("none")  # Found already; to find it again takes most of the time.
+        # The layout is found; to find it again would take most of the time.
+        figure.set_layout_engine("none")
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub(r"'?DejaVu Sans'?(, sans-serif)?", _TYPEFACE, svg.getvalue())
     pixels = round(_WIDTH * _CSS_DPI), round(height * _CSS_DPI)
     return ReportFigure(name, title, alt, text, png.getvalue(), *pixels)
+
+
+def series(index: int) -> Any:
+    """Return colour and line style of the n-th of several runs, as keywords of `Axes.plot`."""
+    turn, colour = divmod(index, len(SERIES))
+    return {"color": SERIES[colour], "ls": _LINES[turn % len(_LINES)]}
+
+
+def short(name: str) -> str:
+    """Return a name as a legend has room for it; a long one keeps both ends, where runs differ."""
+    half = _NAME // 2
+    return name if len(name) <= _NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def unit_square(axis: Axes, x: str, y: str) -> None:
+    """Make the axes of two shares a square with these labels."""
+    axis.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.set_aspect("equal")
+    axis.grid()

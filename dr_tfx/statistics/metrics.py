@@ -22,11 +22,6 @@ IntArray = npt.NDArray[np.int64]
 Z = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
 
-_ONE_CLASS = 0.95
-_MIN_PATIENTS = 30
-_MAX_AUC_WIDTH = 0.10
-_MAX_RATE_WIDTH = 0.20
-
 
 class Estimate(NamedTuple):
     """A figure and the ends of its 95 % interval; NaN where one is undefined."""
@@ -149,85 +144,3 @@ def rates(confusion: npt.ArrayLike) -> dict[str, Estimate]:
         "sensitivity": wilson(tp, tp + fn),
         "specificity": wilson(tn, tn + fp),
     }
-
-
-def alarms(
-    confusion: npt.ArrayLike,
-    auc: Estimate,
-    *,
-    class_names: Sequence[str],
-    patients: Sequence[int],
-    patients_known: bool = True,
-    estimates: Mapping[str, Estimate] | None = None,
-) -> list[str]:
-    """Plain sentences on what makes the figures worthless or uncertain; none is good news.
-
-    Args:
-      confusion: [[TN, FP], [FN, TP]].
-      auc: with its interval.
-      class_names: of class 0 and 1.
-      patients: how many patients have images of each class.
-      patients_known: False where every image counts as a patient of its own.
-      estimates: the rates of the confusion matrix with intervals that know of patients; else those
-        of `rates`.
-    """
-    counts = np.asarray(confusion)
-    rate = rates(confusion) if estimates is None else estimates
-    found = _one_answer(counts, class_names)
-    if auc.high < 0.5:
-        found.append(f"The AUC, {_span(auc)}, is below chance: are the labels reversed?")
-    elif auc.low <= 0.5:
-        found.append(f"The AUC, {_span(auc)}, is compatible with guessing, 0.5.")
-    found += _no_better_than_majority(counts, rate, class_names)
-    if rate["sensitivity"].value < 0.5:
-        found.append(
-            f"The sensitivity is {100 * rate['sensitivity'].value:.1f} %: more than half of the "
-            f"'{class_names[1]}' images are missed."
-        )
-    # A bootstrap over a handful of patients can be narrow by accident: count them as well.
-    named = zip(class_names, patients, strict=True)
-    of = "patients with " if patients_known else ""
-    small = [f"{n} {of}'{name}' images" for name, n in named if n < _MIN_PATIENTS]
-    limits = [("AUC", auc, _MAX_AUC_WIDTH)]
-    limits += [(key, rate[key], _MAX_RATE_WIDTH) for key in ("sensitivity", "specificity")]
-    small += [f"{name} {_span(e)}" for name, e, limit in limits if e.high - e.low > limit]
-    if small:
-        found.append(
-            f"Too few {'patients' if patients_known else 'images'} to conclude: {'; '.join(small)}."
-        )
-    return found
-
-
-def _one_answer(counts: IntArray, class_names: Sequence[str]) -> list[str]:
-    truth, decided = counts.sum(axis=1) / counts.sum(), counts.sum(axis=0) / counts.sum()
-    top = int(decided.argmax())
-    if decided[top] < 1 and (decided[top] < _ONE_CLASS or truth[top] >= _ONE_CLASS):
-        return []
-    return [
-        f"{100 * decided[top]:.1f} % of the decisions are '{class_names[top]}', yet only "
-        f"{100 * truth[top]:.1f} % of the images are: the model (almost) always says the same."
-    ]
-
-
-def _no_better_than_majority(
-    counts: IntArray, rate: Mapping[str, Estimate], class_names: Sequence[str]
-) -> list[str]:
-    truth = counts.sum(axis=1) / counts.sum()
-    common = int(truth.argmax())
-    if rate["accuracy"].low > truth[common]:
-        return []
-    text = (
-        f"The accuracy, {_span(rate['accuracy'])}, is not clearly above {truth[common]:.3f}, "
-        f"which always saying '{class_names[common]}' reaches"
-    )
-    # With a rare class, a threshold that finds it costs accuracy: that is no collapse.
-    if rate["sensitivity"].low + rate["specificity"].low > 1:
-        text += (
-            ", though sensitivity and specificity together are better than chance: here accuracy "
-            "says little"
-        )
-    return [f"{text}."]
-
-
-def _span(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"

@@ -5,7 +5,8 @@ from typing import Any
 
 from dr_tfx.config import specs
 from dr_tfx.tasks.binary.kind import Binary
-from dr_tfx.tasks.kind import FittedSettings, Kind, Reading
+from dr_tfx.tasks.judging import FittedSettings
+from dr_tfx.tasks.kind import Kind, Reading
 
 __all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "from_config", "of"]
 

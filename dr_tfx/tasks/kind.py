@@ -6,13 +6,14 @@ column of the model's output or a column of the predictions by itself: it asks t
     data        features of a record, what sampling balances, what is known of an example
     model       outputs, targets, losses and metrics; the only side that loads TensorFlow
     scores      the model's outputs as columns of a table, decisions and answers
-    judgement   what is fitted on validation, figures of merit, alarms, pages and comparisons
+    judgement   what is fitted on validation, figures of merit, alarms, pages and comparisons; see
+                `dr_tfx.tasks.judging`
 """
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from dr_tfx.dataset import records
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+    from dr_tfx.tasks.judging import JudgementSide
 
 
 class Kind(abc.ABC):
@@ -208,17 +211,6 @@ class Reading:
     answer: dict[str, Any]
 
 
-class FittedSettings(Protocol):
-    """What validation has fitted: thresholds, cut-points, temperatures."""
-
-    @property
-    def split(self) -> str:
-        """The split that it was fitted on."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON types."""
-
-
 class ScoreSide(abc.ABC):
     """The outputs of the network as columns of a table. Loads neither TensorFlow nor matplotlib."""
 
@@ -279,29 +271,3 @@ class ScoreSide(abc.ABC):
           group: a place in `DataSide.groups`.
         """
         return f"gradcam_{group}.png"
-
-
-class JudgementSide(abc.ABC):
-    """What a model of this kind is worth. Loads no TensorFlow."""
-
-    @abc.abstractmethod
-    def fit(self, predictions: pd.DataFrame, *, split: str) -> Any:
-        """Fit everything that is fitted on validation, as `FittedSettings`."""
-
-    @abc.abstractmethod
-    def fitted_from(self, content: Mapping[str, Any]) -> Any:
-        """Return the inverse of `FittedSettings.to_dict`."""
-
-    @abc.abstractmethod
-    def wrong_with(self, row: Mapping[str, float], counts: Sequence[int]) -> dict[str, str]:
-        """Return what is wrong with one epoch: the kind of the alarm and a sentence.
-
-        Args:
-          row: of history.csv.
-          counts: validation images of each group.
-        """
-
-    @property
-    @abc.abstractmethod
-    def alarm_over(self) -> Mapping[str, str]:
-        """A sentence for the end of each kind of alarm, without its full stop."""

@@ -23,10 +23,10 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import evaluate, report
-from dr_tfx.tasks.binary import report_figures
 from dr_tfx.reports import pages
 from dr_tfx.reports.style import ReportFigure
 from dr_tfx.statistics import operating_points
+from dr_tfx.tasks.binary import report_figures
 from dr_tfx.tasks.binary.summary import SCHEMA, notices, patients_known, summarise
 from tests.helpers import browsing, configs, datasets
 from tests.helpers.drawn import draw, encode

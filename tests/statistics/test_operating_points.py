@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dr_tfx.tasks.binary import settings
 from dr_tfx.statistics import metrics, operating_points
+from dr_tfx.tasks.binary import settings
 
 SETTINGS = settings.BinaryEvaluation(
     threshold_rule="youden",

@@ -1,40 +1,31 @@
-"""Predictions by class, by stratum and by image: who there is, and where the decisions are wrong.
+"""Predictions by class, by stratum and by image: who was scored, and where decisions are wrong.
 
-Tables of one row an image, as for `summary.summarise`; what is returned are plain JSON types, whose
-keys are listed there.
+The tables are those of `summary.summarise`, which lists the keys of what is returned: plain JSON
+types.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dr_tfx.statistics.intervals import PatientBootstrap
 
-_LISTED_ERRORS = 10
+_LISTED_ERRORS = 10  # Of each kind of error.
 
 
 def counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
-    """Images and patients, altogether and by class, and what the majority is."""
+    """Return images and patients of each class, and which class most images are of."""
     per_class = {}
     for index, name in enumerate(class_names):
         rows = predictions[predictions["target"] == index]
         per_class[name] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
     largest = max(class_names, key=lambda name: per_class[name]["images"])
     return {
-        "images": len(predictions),
         "majority_class": largest,
         "majority_rate": per_class[largest]["images"] / len(predictions),
-        "patients": int(predictions["patient"].nunique()),
         "per_class": per_class,
     }
-
-
-def joined(predictions: pd.DataFrame) -> list[list[str]]:
-    """The patients of every cluster of several, from columns `patient` and `cluster`."""
-    patients = predictions.drop_duplicates("patient").groupby("cluster")["patient"]
-    return [sorted(map(str, names)) for _, names in patients if len(names) > 1]
 
 
 def strata(
@@ -45,10 +36,10 @@ def strata(
     threshold: float,
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
-    """The share decided correctly of each stratum that occurs, ascending."""
+    """Return the share that is decided correctly for each stratum that occurs, ascending."""
     right = (predictions["score"] >= threshold) == (predictions["target"] == 1)
     rows, present = [], sorted(predictions["stratum"].unique().tolist())
-    members = predictions["stratum"].to_numpy()[:, None] == np.array(present)
+    members = predictions["stratum"].to_numpy()[:, None] == present
     rates = bootstrap.proportions(right, members)
     for i, stratum in enumerate(present):
         mine = members[:, i]
@@ -72,7 +63,10 @@ def most_wrong(
     stratum_names: Sequence[str],
     threshold: float,
 ) -> list[dict[str, Any]]:
-    """The worst of both kinds of error: a model with many misses would hide its false alarms."""
+    """Return the worst misses, then the worst false alarms.
+
+    Each kind has its own places, so that a model with many misses does not hide its false alarms.
+    """
     rows = []
     for truth, lowest_first in ((1, True), (0, False)):
         wrong = (predictions["score"] >= threshold) != (truth == 1)

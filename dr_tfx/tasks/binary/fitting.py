@@ -1,7 +1,7 @@
-"""What is fitted on `validation`, and frozen for every other split.
+"""Everything that is fitted on `validation`, and frozen for every other split.
 
-A threshold that is chosen where it is reported flatters itself; so does a calibration. Both are
-fitted here, once, kept in the bundle, and merely applied elsewhere.
+A threshold that is chosen where it is reported flatters itself, and so does a calibration. Both are
+fitted here, once. The bundle keeps them, and every other split merely uses them.
 """
 
 import dataclasses
@@ -23,18 +23,18 @@ FUSIONS = ("max", "mean")
 class Fitted:
     """The operating points and the temperature of one model."""
 
-    split: str  # All of it was fitted there.
+    split: str  # The split that everything was fitted on.
     points: tuple[OperatingPoint, ...]  # The first one decides.
-    patient_thresholds: Mapping[str, float]  # By the same rule, for patients' scores; see FUSIONS.
-    temperature: float  # Of `calibration`.
+    patient_thresholds: Mapping[str, float]  # By the same rule, for each of FUSIONS.
+    temperature: float  # See `calibration`.
 
     @property
     def threshold(self) -> float:
-        """From this score on, an image is of the positive class."""
+        """The lowest score of an image that is decided to be of the positive class."""
         return self.points[0].threshold
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; `from_dict` reads it back."""
+        """Return it as plain JSON types; `from_dict` reads it back."""
         return {
             "operating_points": [dataclasses.asdict(point) for point in self.points],
             "patient_thresholds": dict(self.patient_thresholds),
@@ -45,7 +45,7 @@ class Fitted:
 
 
 def from_dict(content: Mapping[str, Any]) -> Fitted:
-    """The inverse of `Fitted.to_dict`."""
+    """Return the inverse of `Fitted.to_dict`."""
     return Fitted(
         split=content["split"],
         points=tuple(OperatingPoint(**point) for point in content["operating_points"]),
@@ -55,20 +55,20 @@ def from_dict(content: Mapping[str, Any]) -> Fitted:
 
 
 def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) -> Fitted:
-    """Chooses every threshold and the temperature on these predictions.
+    """Choose every threshold and the temperature on these predictions.
 
     Args:
       predictions: one row an image: patient, target (0 or 1), score (float in [0, 1]).
       settings: the rules.
-      split: what the predictions are of.
+      split: the split that the predictions are of.
 
     Raises:
-      ValueError: if there is only one class.
+      ValueError: only one class is present.
     """
     target, score = predictions["target"], predictions["score"].astype(np.float64)
     points, patients = operating_points.choose(target, score, settings), fuse(predictions)
     thresholds = dict.fromkeys(FUSIONS, points[0].threshold)
-    if patients["target"].nunique() > 1:  # Else there is nothing to choose by.
+    if patients["target"].nunique() > 1:  # Else no threshold is better than another.
         for name in FUSIONS:
             chosen = operating_points.choose(patients["target"], patients[name], settings)
             thresholds[name] = chosen[0].threshold
@@ -77,7 +77,7 @@ def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) ->
 
 
 def fuse(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a patient: patient, images, target (1 if any image's is), a score each of FUSIONS.
+    """Return one row a patient: patient, images, target (1 if any image's is), a score by fusion.
 
     Args:
       predictions: one row an image: patient, target, score.

@@ -1,6 +1,6 @@
-"""The pictures of an evaluation's report: from its table of predictions and its figures of merit.
+"""The figures of a binary model's report, of its predictions and its figures of merit.
 
-`draw_figures` is pure: it returns finished drawings, and `evaluate` writes them.
+`draw_figures` is pure: it returns finished drawings, which the engine writes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dr_tfx.reports.learning_curves import learning_curves
 from dr_tfx.reports.pages import percent
-from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw
+from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw, unit_square
 
 _FIRST, _SECOND, _THIRD = SERIES[:3]
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
@@ -25,14 +24,14 @@ class MarkedPoint(NamedTuple):
     """An operating point that the page speaks of."""
 
     letter: str
-    names: tuple[str, ...]  # What it is, in short: several rules may choose the same threshold.
-    descriptions: tuple[str, ...]  # The same in words.
-    chosen: bool
+    names: tuple[str, ...]  # Short; there are several where rules choose the same threshold.
+    descriptions: tuple[str, ...]  # The rules in words.
+    chosen: bool  # Whether it decides.
     point: Mapping[str, Any]
 
 
 def marked_points(summary: Mapping[str, Any]) -> list[MarkedPoint]:
-    """The chosen point first, then the others by threshold; each threshold once, with a letter."""
+    """Return the point that decides, then the others by threshold, each threshold once."""
     tta, chosen = summary["scores"]["tta"], summary["selection"]["threshold"]
     found: dict[float, list[Mapping[str, Any]]] = {chosen: []}
     half = tta["at_half"] | {"rule": "0.5", "bound": None, "description": "a score of 0.5"}
@@ -56,20 +55,13 @@ def _short_name(point: Mapping[str, Any]) -> str:
     return f"{point['rule'].removeprefix('min_')} ≥ {point['bound']:g}"
 
 
-def draw_figures(
-    predictions: pd.DataFrame, summary: Mapping[str, Any], history: pd.DataFrame | None
-) -> list[ReportFigure]:
-    """Every figure of the report; learning curves only where there is a history.
+def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[ReportFigure]:
+    """Return every figure of the report but the learning curves.
 
     Args:
       predictions: one row an image, with columns target (0 or 1) and score.
       summary: what `summary.summarise` returned, with its selection.
-      history: one row an epoch; columns are drawn when present: epoch, loss, val_loss, accuracy,
-        val_accuracy, auc, val_auc.
     """
-    figures = []
-    if history is not None and len(history):
-        figures.append(learning_curves(history, summary["selection"]["checkpoint_rule"]))
     words, strata = _words(summary), len(summary["strata"])
     plans: list[tuple[str, str, Callable[[Sequence[Axes]], None], dict[str, Any]]] = [
         ("roc", "ROC curve", lambda a: _roc(a[0], predictions, summary), {}),
@@ -95,15 +87,14 @@ def draw_figures(
         ),
         ("referral", "Referral curve", lambda a: _referral(a[0], summary), {}),
     ]
-    figures += [
+    return [
         draw(name, paint, title=title, alt=words[name], **shape)
         for name, title, paint, shape in plans
     ]
-    return figures
 
 
 def _words(summary: Mapping[str, Any]) -> dict[str, str]:
-    """What each figure says, for those who do not see it."""
+    """Return a text for each figure, for those who do not see it."""
     tta, (negative, positive) = summary["scores"]["tta"], summary["counts"]["per_class"]
     point, calibration = tta["at_threshold"], summary["calibration"]
     rates = {name: percent(point["rates"][name]) for name in ("sensitivity", "specificity", "ppv")}
@@ -154,16 +145,23 @@ def _precision_recall(axis: Axes, predictions: pd.DataFrame, summary: Mapping[st
 
 
 def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: bool) -> None:
-    """Letters of the operating points in discs, filled where one decides.
+    """Draw the letters of the operating points in discs; that of the point that decides is filled.
 
-    Points that decide alike here share a disc: x and y are keys of their rates.
+    Points whose decisions are the same share a disc.
+
+    Args:
+      axis: where to draw.
+      summary: what `summary.summarise` returned, with its selection.
+      x: key of the rate along the axis.
+      y: key of the rate up the axis.
+      flip_x: whether 1 - rate is drawn along the axis.
     """
     alike: dict[str, list[MarkedPoint]] = {}
     for at in marked_points(summary):
         alike.setdefault(str(at.point["confusion"]), []).append(at)
     for first, *others in alike.values():
         across, up = first.point["rates"][x]["value"], first.point["rates"][y]["value"]
-        if up is None:  # No precision where nothing is predicted.
+        if up is None:  # There is no precision where nothing is called positive.
             continue
         face, text = (_SECOND, PAPER) if first.chosen else (PAPER, _SECOND)
         axis.text(
@@ -184,13 +182,6 @@ def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: boo
         )
 
 
-def unit_square(axis: Axes, x: str, y: str) -> None:
-    """Makes axes of two shares a square with labels."""
-    axis.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axis.set_aspect("equal")
-    axis.grid()
-
-
 def _confusion(axis: Axes, summary: Mapping[str, Any]) -> None:
     counts = np.array(summary["scores"]["tta"]["at_threshold"]["confusion"])
     names = list(summary["counts"]["per_class"])
@@ -198,7 +189,7 @@ def _confusion(axis: Axes, summary: Mapping[str, Any]) -> None:
     for (row, column), n in np.ndenumerate(counts):
         share = float(shares[row, column])
         colour = _FIRST if row == column else _SECOND
-        # At half the strength at most: the text stays readable.
+        # At most half the strength, so that the text stays readable.
         corner, strength = (column - 0.49, row - 0.49), 0.04 + 0.4 * share
         axis.add_patch(Rectangle(corner, 0.98, 0.98, color=colour, alpha=strength, lw=0))
         text = f"{n:,}\n{100 * share:.1f} %"
@@ -249,7 +240,10 @@ def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
 def _calibration(
     axes: Sequence[Axes], predictions: pd.DataFrame, summary: Mapping[str, Any]
 ) -> None:
-    """A temperature moves no image past another: both curves have the same bins and intervals."""
+    """Draw the reliability curve before and after the temperature, and how scores are spread.
+
+    A temperature moves no image past another, so both curves have the same bins and intervals.
+    """
     curve, spread = axes
     curve.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect")
     for key, colour, label, face in (

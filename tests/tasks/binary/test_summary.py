@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
-from dr_tfx.tasks.binary import settings
 from dr_tfx.evaluation import evaluate
 from dr_tfx.statistics import calibration, metrics
-from dr_tfx.tasks.binary import fitting, summary
+from dr_tfx.tasks.binary import fitting, settings, summary
 
 NAMES = ("normal", "abnormal")
 SETTINGS = settings.BinaryEvaluation(threshold_rule="min_sensitivity", bootstrap_resamples=200)
@@ -65,8 +64,8 @@ def test_the_published_result_cannot_be_missed():
     # TN 4,958 FP 205 FN 1,398 TP 465 as photographs. 73.5 % are normal.
     score = np.repeat([0.2, 0.8, 0.2, 0.8], [4958, 205, 1398, 465])
     predictions = _table(np.repeat([0, 1], [5163, 1863]), score)
-    settings = settings.BinaryEvaluation(threshold_rule="accuracy", threshold_grid=(0.3, 0.7, 0.01))
-    found = fitting.fit(predictions, settings, split="validation")
+    rules = settings.BinaryEvaluation(threshold_rule="accuracy", threshold_grid=(0.3, 0.7, 0.01))
+    found = fitting.fit(predictions, rules, split="validation")
     told = _summarise(predictions, found, resamples=100, patients_known=False)
     point = told["scores"]["tta"]["at_threshold"]
     assert point["confusion"] == [[4958, 205], [1398, 465]]

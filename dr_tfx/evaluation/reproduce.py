@@ -1,0 +1,86 @@
+"""What to type to get a report again: every command of the line, with every setting of the run."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest, splits
+from dr_tfx.evaluation.scored import SELECTION_SPLIT
+
+_WIDTH = 96  # Characters of a line on the page.
+
+
+def commands(
+    experiment: specs.Experiment, *, workdir: Path, data_dir: Path, split: str
+) -> list[list[str]]:
+    """Return the commands that give a report, word by word.
+
+    The names of the photographs' folder and of the label CSV are placeholders. A bundle does not
+    hold the name of its config file, but it holds every setting; so the settings are given as
+    changes of configs/base.py, which holds the defaults of `specs.Experiment`.
+    """
+    kind = {"kind": experiment.task.kind}
+    defaults = _by_flag(tasks.from_config({"task": kind}))
+    settings = [
+        f"--config.{key}={_typed(value)}"
+        for key, value in _by_flag(experiment).items()
+        if value != defaults[key]
+    ]
+    for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
+    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
+    base = "--config=configs/base.py"
+    paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
+    names = list(dict.fromkeys([SELECTION_SPLIT, split]))
+    return [
+        ["drtfx-build-examples", base, *paths, *for_data],
+        ["drtfx-train", base, *folders, *settings],
+        *(["drtfx-evaluate", *folders, f"--split={name}"] for name in names),
+    ]
+
+
+def evaluation_command(workdir: Path, split: str) -> str:
+    """Return what to type to have a run evaluated on a split, or on photographs of that name."""
+    given = f"--data_dir=DATA_DIR --split={split}"
+    if split not in splits.SPLITS:
+        given = f"--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name={split}"
+    return f"drtfx-evaluate --workdir={workdir} {given}"
+
+
+def shell(words: Sequence[str]) -> str:
+    """Return a command, given word by word, as it is typed: in lines that fit the page."""
+    first, *rest = map(shlex.quote, words)
+    lines = [first]
+    for word in rest:
+        if len(lines[-1]) + len(word) < _WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
+
+
+def _by_flag(experiment: specs.Experiment) -> dict[str, Any]:
+    """Return every setting by the dotted name that a flag can set."""
+    settings = specs.to_dict(experiment)
+    # The keys of `arguments` are none of base.py's, so that they need one flag together.
+    arguments = settings["training"].pop("arguments")
+    return {**manifest.flat(settings), "training.arguments": arguments}
+
+
+def _typed(value: Any) -> str:
+    """Return a setting as its flag takes it."""
+    return value if isinstance(value, str) else _literal(value)
+
+
+def _literal(value: Any) -> str:
+    """Return a Python literal; names are in double quotes, as a shell's quotes are single."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"({', '.join(map(_literal, value))}{',' * (len(value) == 1)})"
+    return repr(value)

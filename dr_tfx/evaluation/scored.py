@@ -1,0 +1,123 @@
+"""What is judged: photographs, the scores that a bundle gave them, and where both come from."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dr_tfx.dataset import manifest, splits
+
+if TYPE_CHECKING:
+    from dr_tfx.models import bundles
+    from dr_tfx.tasks.judging import JudgementSide
+
+SELECTION_SPLIT = "validation"
+"""The split on which checkpoints are chosen, and everything that a kind of task fits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """What is to be said of photographs from elsewhere; nothing for the model's own data set.
+
+    Attributes:
+      alarms: sentences on what spoils the figures.
+      notices: sentences on what else to know.
+      shared: `elsewhere` of metrics.json; None for the model's own data set.
+    """
+
+    alarms: Sequence[str] = ()
+    notices: Sequence[str] = ()
+    shared: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Photographs that a bundle has scored, and everything that is needed to judge the scores.
+
+    Attributes:
+      bundle: the model.
+      workdir: the bundle's folder.
+      name: of the split, or of photographs from elsewhere.
+      predictions: one row an image, as `JudgementSide.checked` returns it.
+      fitted: what was fitted on validation, used as it is.
+      data: the manifest of what was scored.
+      commands: what to type to get the report again, word by word.
+      images: numbers of rows int64 (n,) -> what the model saw, uint8 RGB (n, size, size, 3).
+      elsewhere: what is to be said of photographs that are not of the model's own data set.
+    """
+
+    bundle: "bundles.Bundle"
+    workdir: Path
+    name: str
+    predictions: pd.DataFrame
+    fitted: Any
+    data: manifest.Manifest
+    commands: Sequence[Sequence[str]]
+    images: Callable[[np.ndarray], np.ndarray]
+    elsewhere: Elsewhere = Elsewhere()
+
+    @property
+    def folder(self) -> Path:
+        """Where the report and everything beside it is written."""
+        return self.workdir / "evaluation" / self.name
+
+    @property
+    def judgement(self) -> "JudgementSide":
+        """The side of the task's kind that judges."""
+        return self.bundle.kind.judgement
+
+    @functools.cached_property
+    def clustered(self) -> pd.DataFrame:
+        """The predictions with a column `cluster`: what the bootstrap draws as one.
+
+        Patients who share a byte-identical photograph are one cluster, because the same photograph
+        under two names tells nothing new.
+        """
+        twins = [twin["ids"] for twin in self.data.twins]
+        return self.predictions.assign(cluster=splits.clusters(self.predictions, twins))
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Images, patients, whether patients are known, and which of them are drawn as one."""
+        patients = self.clustered.drop_duplicates("patient").groupby("cluster")["patient"]
+        return {
+            "images": len(self.predictions),
+            "joined": [sorted(map(str, names)) for _, names in patients if len(names) > 1],
+            "patients": int(self.predictions["patient"].nunique()),
+            "patients_known": patients_known(self.data),
+        }
+
+
+def patients_known(data: manifest.Manifest) -> bool:
+    """Return whether the patients of a data set are known: some photographs share a patient."""
+    return bool(data.shared_patients) or sum(data.patients.values()) != data.written
+
+
+def notices(data: manifest.Manifest) -> list[str]:
+    """Return sentences on what a data set does not allow to know."""
+    found = []
+    if not patients_known(data):
+        elsewhere = data.dataset.split.method == "external"
+        setting = "--patient_pattern" if elsewhere else "config.dataset.patient_pattern"
+        parted = "" if elsewhere else "the split may part the two eyes of one patient, and "
+        found.append(
+            "No photograph shares a patient with another. If the file names tell the patient, set "
+            f"{setting}; otherwise {parted}two eyes of one patient count as two patients: the "
+            "intervals are then too narrow."
+        )
+    names = data.dataset.label_names
+    contradicting = [
+        ", ".join(f"{i} ({names[n]})" for i, n in zip(twin["ids"], twin["labels"], strict=True))
+        for twin in data.twins
+        if len(set(twin["labels"])) > 1
+    ]
+    if contradicting:
+        found.append(
+            "Byte-identical photographs have different labels, so that one of each group is "
+            f"wrong: {'; '.join(contradicting)}."
+        )
+    return found

@@ -1,0 +1,96 @@
+"""Sentences on what makes the figures of a binary model worthless or uncertain."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dr_tfx.statistics import metrics
+from dr_tfx.statistics.metrics import Estimate
+
+_ONE_CLASS = 0.95
+_MIN_PATIENTS = 30
+_MAX_AUC_WIDTH = 0.10
+_MAX_RATE_WIDTH = 0.20
+
+
+def alarms(
+    confusion: npt.ArrayLike,
+    auc: Estimate,
+    *,
+    class_names: Sequence[str],
+    patients: Sequence[int],
+    patients_known: bool = True,
+    estimates: Mapping[str, Estimate] | None = None,
+) -> list[str]:
+    """Return the alarms that figures of merit raise; an empty list is good news.
+
+    Args:
+      confusion: int (2, 2), [[TN, FP], [FN, TP]].
+      auc: the AUC with its interval.
+      class_names: the names of class 0 and class 1.
+      patients: how many patients have images of each class.
+      patients_known: False where every image counts as a patient of its own.
+      estimates: the rates of the confusion matrix with intervals by a bootstrap over patients; by
+        default those of `metrics.rates`, which takes images as independent.
+    """
+    counts = np.asarray(confusion)
+    rate = metrics.rates(confusion) if estimates is None else estimates
+    found = _one_answer(counts, class_names)
+    if auc.high < 0.5:
+        found.append(f"The AUC, {_span(auc)}, is below chance: are the labels reversed?")
+    elif auc.low <= 0.5:
+        found.append(f"The AUC, {_span(auc)}, is compatible with guessing, 0.5.")
+    found += _no_better_than_majority(counts, rate, class_names)
+    if rate["sensitivity"].value < 0.5:
+        found.append(
+            f"The sensitivity is {100 * rate['sensitivity'].value:.1f} %: more than half of the "
+            f"'{class_names[1]}' images are missed."
+        )
+    # A bootstrap over a handful of patients can be narrow by accident, so they are counted too.
+    named = zip(class_names, patients, strict=True)
+    of = "patients with " if patients_known else ""
+    small = [f"{n} {of}'{name}' images" for name, n in named if n < _MIN_PATIENTS]
+    limits = [("AUC", auc, _MAX_AUC_WIDTH)]
+    limits += [(key, rate[key], _MAX_RATE_WIDTH) for key in ("sensitivity", "specificity")]
+    small += [f"{name} {_span(e)}" for name, e, limit in limits if e.high - e.low > limit]
+    if small:
+        found.append(
+            f"Too few {'patients' if patients_known else 'images'} to conclude: {'; '.join(small)}."
+        )
+    return found
+
+
+def _one_answer(counts: metrics.IntArray, class_names: Sequence[str]) -> list[str]:
+    truth, decided = counts.sum(axis=1) / counts.sum(), counts.sum(axis=0) / counts.sum()
+    top = int(decided.argmax())
+    if decided[top] < 1 and (decided[top] < _ONE_CLASS or truth[top] >= _ONE_CLASS):
+        return []
+    return [
+        f"{100 * decided[top]:.1f} % of the decisions are '{class_names[top]}', yet only "
+        f"{100 * truth[top]:.1f} % of the images are: the model (almost) always says the same."
+    ]
+
+
+def _no_better_than_majority(
+    counts: metrics.IntArray, rate: Mapping[str, Estimate], class_names: Sequence[str]
+) -> list[str]:
+    truth = counts.sum(axis=1) / counts.sum()
+    common = int(truth.argmax())
+    if rate["accuracy"].low > truth[common]:
+        return []
+    text = (
+        f"The accuracy, {_span(rate['accuracy'])}, is not clearly above {truth[common]:.3f}, "
+        f"which always saying '{class_names[common]}' reaches"
+    )
+    # Where a class is rare, a threshold that finds it costs accuracy, which is no collapse.
+    if rate["sensitivity"].low + rate["specificity"].low > 1:
+        text += (
+            ", though sensitivity and specificity together are better than chance: here accuracy "
+            "says little"
+        )
+    return [f"{text}."]
+
+
+def _span(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
