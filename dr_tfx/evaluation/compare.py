@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow
+import pyarrow.csv
 from tqdm import tqdm
 
 from dr_tfx import tasks
@@ -117,17 +119,23 @@ def _load(folder: Path, name: str, split: str) -> ComparedRun:
             f"{where}/metrics.json has schema {summary['schema']}; this version reads {schema}. "
             f"Evaluate again: {reproduce.evaluation_command(folder, split)}"
         )
-    # Every digit of a score counts where the score is at a threshold.
-    predictions = pd.read_csv(
-        where / "predictions.csv",
-        converters={"id": str, "patient": str},
-        float_precision="round_trip",
-    )
+    predictions = _read_predictions(where / "predictions.csv")
     # Patients who share photographs go by the name of the first of them.
     first = {name: group[0] for group in summary["counts"]["joined"] for name in group}
     clusters = [first.get(patient, patient) for patient in predictions["patient"]]
     predictions = predictions.assign(cluster=clusters).set_index("id").sort_index()
     return ComparedRun(name, folder, bundle, summary, predictions)
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    """Return the table with names as text, and with every digit of a score.
+
+    Arrow's parser rounds correctly, which counts where a score is at a threshold; that of pandas
+    does so only on request, and some versions warn of the request.
+    """
+    text = {"id": pyarrow.string(), "patient": pyarrow.string()}
+    options = pyarrow.csv.ConvertOptions(column_types=text)
+    return pyarrow.csv.read_csv(path, convert_options=options).to_pandas()
 
 
 def _kind(run: ComparedRun) -> tasks.Kind:

@@ -26,12 +26,13 @@ def draw_differences(result: Mapping[str, Any], measures: Sequence[Measure]) -> 
         for measure in measures
     ]
     others, first = len(result["differences"]), result["runs"][0]["name"]
+    rows = len(measures) * others
     return draw(
         "differences",
         lambda axes: _paint(axes[0], result, measures),
         title=f"Difference from {first}",
         alt=f"Differences from {first} with 95 % intervals: {'; '.join(said)}.",
-        height=0.9 + (_ROW * others + _GAP) * len(measures) + LEGEND_LINE * others,
+        height=0.9 + _ROW * rows + _GAP * len(measures) + LEGEND_LINE * others,
     )
 
 

@@ -15,8 +15,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.tasks.binary import fitting
-from dr_tfx.tasks.binary.summary import SCHEMA, summarise
-from tests.helpers import browsing
+from tests.helpers import browsing, screening
 
 EXPERIMENT = tasks.from_config(
     {
@@ -59,24 +58,17 @@ def _run(
     decides = dataclasses.replace(fitted.points[0], threshold=threshold)
     fitted = dataclasses.replace(fitted, points=(decides, *fitted.points[1:]))
     names = experiment.task.class_names
-    summary = {
-        "notices": [],
-        "schema": SCHEMA,
-        "selection": evaluate.selection(
-            split, fitted=fitted, checkpoint_rule="val_auc", shared_patients=0
+    data = dataclasses.replace(
+        screening.MANIFEST,
+        dataset=experiment.dataset,
+        twins=tuple(
+            {"ids": list(ids), "labels": [0] * len(ids), "splits": [split] * len(ids)}
+            for ids in twins
         ),
-        "split": split,
-        "task": experiment.task.name,
-        **summarise(
-            predictions,
-            class_names=names,
-            stratum_names=experiment.dataset.label_names,
-            fitted=fitted,
-            grid=(0.1, 0.9, 0.1),
-            resamples=100,
-            twins=twins,
-        ),
-    }
+    )
+    scored = screening.scored(
+        predictions, settings=experiment, data=data, fitted=fitted, name=split
+    )
     bundle = {
         "best_epoch": 3,
         "experiment": specs.to_dict(experiment),
@@ -87,7 +79,7 @@ def _run(
     where = folder / "evaluation" / split
     where.mkdir(parents=True)
     (folder / "bundle.json").write_text(json.dumps(bundle))
-    (where / "metrics.json").write_text(json.dumps(summary, sort_keys=True))
+    (where / "metrics.json").write_text(json.dumps(evaluate.metrics_of(scored), sort_keys=True))
     decision = np.where(predictions["score"] >= threshold, names[1], names[0])
     predictions.assign(decision=decision).to_csv(where / "predictions.csv", index=False)
     (where / "report.html").touch()

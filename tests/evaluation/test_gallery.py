@@ -1,4 +1,4 @@
-"""The worst mistakes as pictures: the right photographs, in order, with heat maps that fit."""
+"""Photographs of a report: the right ones, in order, with heat maps that fit."""
 
 import types
 
@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from dr_tfx import tasks
 from dr_tfx.evaluation import gallery
 from tests.helpers import datasets
 
@@ -30,7 +31,8 @@ def _bundle(size: int, weight: float) -> types.SimpleNamespace:
     x = keras.layers.GlobalAveragePooling2D()(x)
     start = keras.initializers.Constant(weight)
     model = keras.Model(image, keras.layers.Dense(1, "sigmoid", kernel_initializer=start)(x))
-    return types.SimpleNamespace(model=model, experiment=datasets.experiment())
+    experiment = datasets.experiment()
+    return types.SimpleNamespace(model=model, experiment=experiment, kind=tasks.of(experiment))
 
 
 def _decode(data: bytes) -> np.ndarray:
@@ -38,12 +40,12 @@ def _decode(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
-def test_pictures_are_those_of_the_numbers_that_were_asked_for(data_dir):
+def test_images_are_those_of_the_numbers_that_were_asked_for(data_dir):
     """The n-th example of the data set has the pixel value n; validation begins after train."""
     numbers, first = np.array([7, 0, 3]), sum(datasets.COUNTS["train"])
     ids = [f"n{first + number}" for number in numbers]
     images = gallery.reader(data_dir, "validation")
-    found = gallery.pictures(_bundle(32, 1.0), images, numbers, ids)
+    found = gallery.gallery_images(_bundle(32, 1.0), images, numbers, ids)
     assert [picture.id for picture in found] == ids
     for picture, number in zip(found, numbers, strict=True):
         pixels = _decode(picture.photograph)
@@ -56,14 +58,14 @@ def test_pictures_are_those_of_the_numbers_that_were_asked_for(data_dir):
 
 def test_a_photograph_in_which_nothing_raises_the_score_has_no_heat_map():
     image = np.full((1, 32, 32, 3), 200, np.uint8)
-    (picture,) = gallery.pictures(_bundle(32, -1.0), lambda _: image, np.array([0]), ["a"])
+    (picture,) = gallery.gallery_images(_bundle(32, -1.0), lambda _: image, np.array([0]), ["a"])
     assert picture.overlay is None and picture.overlay_uri is None
 
 
 def test_large_photographs_become_small():
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (30, 30, 3), np.uint8), (600, 600))[None]
-    (picture,) = gallery.pictures(_bundle(600, 1.0), lambda _: image, np.array([0]), ["a"])
+    (picture,) = gallery.gallery_images(_bundle(600, 1.0), lambda _: image, np.array([0]), ["a"])
     pixels = _decode(picture.photograph)
     assert pixels.shape == (256, 256, 3) and picture.side == 256
     assert np.abs(pixels.mean(axis=(0, 1)) - image.mean(axis=(0, 1, 2))).max() < 1
@@ -71,4 +73,4 @@ def test_large_photographs_become_small():
 
 
 def test_without_mistakes_nothing_is_read():
-    assert gallery.pictures(_bundle(8, 1.0), lambda _: 1 / 0, np.array([], int), []) == []
+    assert gallery.gallery_images(_bundle(8, 1.0), lambda _: 1 / 0, np.array([], int), []) == []

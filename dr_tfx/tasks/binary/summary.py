@@ -1,11 +1,11 @@
 """Predictions to figures of merit: a pure function of a table, and the list of what it returns.
 
-These are the keys of metrics.json that the kind `binary` gives, sorted;
-`dr_tfx.evaluation.evaluate` lists those of every kind. An interval is {value, low, high}, 95 %; each is null where it is
-undefined. A point is what one threshold decides: {threshold, confusion [[TN, FP], [FN, TP]],
-majority_rate, classes {name or mean: {precision, recall, f1-score, support}}, rates {accuracy,
-balanced_accuracy, f1, kappa, lr_negative, lr_positive, mcc, npv, ppv, sensitivity, specificity:
-intervals}}.
+These are the keys of metrics.json that the kind `binary` gives, sorted; the module
+`dr_tfx.evaluation.evaluate` lists those of every kind. An interval is {value, low, high}, 95 %;
+each is null where it is undefined. A point is what one threshold decides: {threshold, confusion
+[[TN, FP], [FN, TP]], majority_rate, classes {name or mean: {precision, recall, f1-score, support}},
+rates {accuracy, balanced_accuracy, f1, kappa, lr_negative, lr_positive, mcc, npv, ppv, sensitivity,
+specificity: intervals}}.
 
     alarms                 sentences; empty when nothing is wrong
     calibration            temperature, fitted_on (a split), binning, notes, and 'before' and

@@ -1,0 +1,42 @@
+"""The commands of a report are typed, and give every setting of the run."""
+
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from configs import base
+from dr_tfx import tasks
+from dr_tfx.evaluation import reproduce
+from tests.helpers.screening import ADDONS, EXPERIMENT
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, tasks.from_config({})])
+def test_the_commands_say_every_setting_of_the_run(experiment):
+    _, train, *_ = reproduce.commands(
+        experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"
+    )
+    holder = flags.FlagValues()
+    assert train.pop(1) == "--config=configs/base.py"
+    config_flags.DEFINE_config_dict("config", base.get_config(), "", holder, sys_argv=train)
+    for name in ("workdir", "data_dir"):
+        flags.DEFINE_string(name, None, "", holder)
+    assert holder(train) == ["drtfx-train"]
+    assert tasks.from_config(holder.config) == experiment
+
+
+@pytest.mark.parametrize(
+    ("split", "evaluated"),
+    [("validation", ["validation"]), ("test", ["validation", "test"])],
+)
+def test_validation_is_evaluated_first(split, evaluated):
+    commands = reproduce.commands(EXPERIMENT, workdir=Path("w"), data_dir=Path("d"), split=split)
+    assert [words[-1] for words in commands[2:]] == [f"--split={name}" for name in evaluated]
+
+
+def test_a_command_is_quoted_and_fits_the_page():
+    text = reproduce.shell(["drtfx-train", "--workdir=a folder", *["--flag=" + 20 * "x"] * 8])
+    assert text.startswith("drtfx-train '--workdir=a folder' --flag=")
+    lines = text.split(" \\\n    ")
+    assert len(lines) == 3 and max(map(len, lines)) <= 100
