@@ -21,10 +21,10 @@ def commands(
 
     The names of the photographs' folder and of the label CSV are placeholders. A bundle does not
     hold the name of its config file, but it holds every setting; so the settings are given as
-    changes of configs/base.py, which holds the defaults of `specs.Experiment`.
+    changes of configs/base.py, which holds the defaults of every kind of task.
     """
-    kind = {"kind": experiment.task.kind}
-    defaults = _by_flag(tasks.from_config({"task": kind}))
+    kind = experiment.task.kind
+    defaults = _by_flag(tasks.defaults(kind))
     settings = [
         f"--config.{key}={_typed(value)}"
         for key, value in _by_flag(experiment).items()
@@ -32,7 +32,7 @@ def commands(
     ]
     for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
     folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
-    base = "--config=configs/base.py"
+    base = "--config=configs/base.py" + (f":{kind}" if kind != specs.Task.kind else "")
     paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
     names = list(dict.fromkeys([SELECTION_SPLIT, split]))
     return [

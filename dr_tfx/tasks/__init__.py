@@ -8,7 +8,7 @@ from dr_tfx.tasks.binary.kind import Binary
 from dr_tfx.tasks.judging import FittedSettings
 from dr_tfx.tasks.kind import Kind, Reading
 
-__all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "from_config", "of"]
+__all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "defaults", "from_config", "of"]
 
 KINDS: dict[str, type[Kind]] = {
     "binary": Binary,
@@ -19,6 +19,16 @@ KINDS: dict[str, type[Kind]] = {
 def of(experiment: specs.Experiment) -> Kind:
     """Return the kind of task of an experiment, bound to its settings."""
     return _kind(experiment.task.kind)(experiment)
+
+
+def defaults(name: str) -> specs.Experiment:
+    """Return the default settings of a kind of task; the kind need not be able to run with them.
+
+    Raises:
+      ConfigError: there is no such kind.
+    """
+    kind = _kind(name)
+    return specs.Experiment(task=kind.TASK(kind=name), evaluation=kind.EVALUATION())
 
 
 def from_config(config: Mapping[str, Any]) -> specs.Experiment:

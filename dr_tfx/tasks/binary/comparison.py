@@ -1,8 +1,7 @@
 """What binary runs are compared by: ranking, and rates at each run's own threshold."""
 
-import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_curve
@@ -33,7 +32,7 @@ class BinaryComparison(judging.ComparisonSide):
         Measure("balanced_accuracy", "Balanced accuracy", "percent"),
         Measure("accuracy", "Accuracy", "percent"),
     )
-    TRUTH = types.MappingProxyType({"stratum": "label"})
+    TRUTH: ClassVar = {"stratum": "label"}
 
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Return every measure, with brier (an interval), ece and threshold."""

@@ -1,10 +1,9 @@
 """What a binary model is worth: the side of the kind that fits, judges and reports."""
 
 import functools
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -36,7 +35,7 @@ class BinaryJudgement(judging.JudgementSide):
 
     SCHEMA = summary.SCHEMA
     TEMPLATES = Path(__file__).parent / "templates"
-    CURVES = types.MappingProxyType({"loss": "loss", "auc": "AUC", "accuracy": "accuracy"})
+    CURVES: ClassVar = {"loss": "loss", "auc": "AUC", "accuracy": "accuracy"}
 
     optimism = (
         "The threshold, and every other operating point, was chosen on this split: optimistic.",

@@ -1,0 +1,1 @@
+"""A kind of task that the project does not know: a few unordered classes, one a label."""
