@@ -1,15 +1,16 @@
-"""Compares trained models on the images that all of them were evaluated on.
+"""Compare trained models on the images that all of them were evaluated on.
 
     drtfx-compare --split=test RUN_A RUN_B
     drtfx-compare --split=test --output_dir=COMPARISON RUN_A RUN_B RUN_C
 
-RUN_A, RUN_B, ... are folders that drtfx-train wrote; each has been evaluated on the split by
-drtfx-evaluate, at the threshold that was chosen for it on `validation`. Differences are against
-RUN_A and paired image by image, with 95 % intervals: of the AUC by DeLong's method, of sensitivity
-and specificity by a bootstrap over patients. Runs of another task or on other images are refused.
-Photographs from elsewhere are named as drtfx-evaluate --name called them, --split=clinic_b.
+RUN_A, RUN_B, ... are folders that drtfx-train wrote. Each has been evaluated on the split by
+drtfx-evaluate, with what was fitted for it on `validation`, such as its threshold. Differences are
+against RUN_A and paired image by image, with 95 % intervals; for a binary task that of the AUC is
+by DeLong's method, and those of sensitivity and specificity are by a bootstrap over patients. Runs
+of another task or on other images are refused. Photographs from elsewhere go by the name that
+drtfx-evaluate --name gave them, such as --split=clinic_b.
 
-compare.html (open it in any browser, it needs no network), compare.json, compare.csv and the
+compare.html (which opens in any browser and needs no network), compare.json, compare.csv and the
 figures go to --output_dir, by default RUN_A/comparison/<split>-<the other runs>. The last line
 printed is the path of the page.
 """
@@ -27,7 +28,7 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the comparison.
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags to one call; prints the path of the page as the last line."""
+    """Turn flags into one call, and print the path of the page as the last line."""
     if len(argv) < 3:
         raise app.UsageError(f"expected two runs or more, RUN_A RUN_B; got {len(argv) - 1}")
     from dr_tfx.evaluation import compare  # Here, so that --help is quick.
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script."""
     console.run(main, module=__name__, doc=__doc__)
 
 

@@ -1,9 +1,9 @@
-"""Whether a score can be read as a probability, and what the uncertain ones are worth.
+"""Calibration: scores read as probabilities, and what is gained by referring the uncertain ones.
 
 Temperature scaling (Guo et al. 2017, ICML) divides the logit of a score by one number, fitted on
-validation by likelihood. It makes scores bolder or shyer and moves no one past another: no ranking,
-and no decision at a threshold that moves along, changes. It cannot mend scores that are all too
-high or all too low, as after training on classes made equally frequent.
+validation by likelihood. It makes scores more or less extreme and moves none past another: neither
+a ranking changes, nor a decision at a threshold that is scaled likewise. It cannot mend scores that
+are all too high or all too low, as after training on classes made equally frequent.
 """
 
 from typing import Any
@@ -20,40 +20,40 @@ FloatArray = npt.NDArray[np.float64]
 
 BINNING = "at most 10 bins with equally many images, equal scores in one bin"
 TEMPERATURES = (0.05, 20.0)
-"""The range of temperatures: scores that separate the classes have no best one, but 0."""
+"""The range of temperatures. Scores that separate the classes fit best at 0, which is none."""
 
 _BINS = 10
-_EPSILON = 1e-15  # A float32 sigmoid gives exact 0 and 1, whose logits are infinite.
+_EPSILON = 1e-15  # A float32 sigmoid gives exactly 0 and 1, whose logits are infinite.
 _SIMULATIONS = 1000
 _BLOCK = 2**21  # Random numbers held at once.
 _REFERRED = np.round(np.arange(0, 0.95, 0.05), 2)
 
 
 def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
-    """The temperature of highest likelihood, within TEMPERATURES; 1 where all are alike.
+    """Return the temperature of highest likelihood, within TEMPERATURES; 1 where all are alike.
 
     Args:
       target: (n,) 0 or 1.
       score: (n,) in [0, 1].
     """
-    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(score)  # Above 0: right.
+    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(score)  # It is above 0 if right.
 
     def loss(log_temperature: float) -> float:
         return float(np.logaddexp(0, -margin / np.exp(log_temperature)).mean())
 
     bounds = tuple(np.log(TEMPERATURES).tolist())
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-    best = min((0.0, float(found.x), *bounds), key=loss)  # Of equals the first: 0, temperature 1.
+    best = min((0.0, float(found.x), *bounds), key=loss)  # The first of equals is temperature 1.
     return float(np.exp(best))
 
 
 def apply_temperature(score: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Scores in [0, 1] -> probabilities within (0, 1)."""
+    """Return probabilities within (0, 1) for scores in [0, 1]."""
     return expit(_logit(score) / temperature)
 
 
 def log_loss(target: npt.ArrayLike, probability: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood, by the natural logarithm; 34.5 for 0 or 1 where it is wrong."""
+    """Return the mean negative log-likelihood (natural logarithm); 34.5 for a wrong 0 or 1."""
     margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(probability)
     return float(np.logaddexp(0, -margin).mean())
 
@@ -65,18 +65,22 @@ def assess(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """How far probabilities (n,) fit targets (n,), as plain JSON types.
+    """Return how well probabilities (n,) fit targets (n,), as plain JSON types.
 
     Returns:
-      brier: mean squared error, an interval. log_loss. ece: the mean distance of probability and
-      share of class 1 in a bin, weighted by its images; see BINNING. ece_if_calibrated: what that
-      distance, never below 0, would be by chance alone if every probability were right (consistency
-      resampling, Bröcker and Smith 2007, Weather and Forecasting 22:651), mean and 95 % interval.
-      mean_score. bins: for the reliability curve.
+      brier: the mean squared error, an interval.
+      log_loss: see `log_loss`.
+      ece: the mean distance of probability and share of class 1 in a bin, weighted by the images of
+        the bin; see BINNING.
+      ece_if_calibrated: that distance, which is never below 0, by chance alone if every probability
+        were right: the mean and a 95 % interval by consistency resampling (Bröcker and Smith 2007,
+        Weather and Forecasting 22:651).
+      mean_score: the mean probability.
+      bins: the bins, for the reliability curve.
     """
     target, p = np.asarray(target), np.asarray(probability, np.float64)
     edges = np.unique(np.quantile(p, np.arange(1, _BINS + 1) / _BINS, method="inverted_cdf"))
-    number = np.searchsorted(edges, p, "left")  # Of an image's bin.
+    number = np.searchsorted(edges, p, "left")  # The bin of each image.
     images = np.bincount(number, minlength=len(edges))
     expected = np.bincount(number, weights=p, minlength=len(edges))
     found = np.bincount(number, weights=target, minlength=len(edges))
@@ -104,7 +108,13 @@ def assess(
 
 
 def _chance_ece(p: FloatArray, members: FloatArray, *, seed: int) -> Estimate:
-    """ECE of targets drawn with the very probabilities; `members` (n, bins) is 1 in an image's."""
+    """Return the ECE of targets that are drawn with the probabilities themselves.
+
+    Args:
+      p: (n,) probabilities.
+      members: (n, bins), 1 in the bin of an image, else 0.
+      seed: of the draws.
+    """
     rng, values, expected = np.random.default_rng(seed), [], p @ members
     at_once = max(1, _BLOCK // len(p))
     for start in range(0, _SIMULATIONS, at_once):
@@ -116,7 +126,7 @@ def _chance_ece(p: FloatArray, members: FloatArray, *, seed: int) -> Estimate:
 
 
 def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> list[str]:
-    """Plain sentences on what the probabilities after scaling are not good for."""
+    """Return sentences on what the probabilities after scaling are not good for."""
     found = []
     if not TEMPERATURES[0] * 1.001 < temperature < TEMPERATURES[1] / 1.001:
         found.append(
@@ -134,9 +144,9 @@ def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> l
 
 
 def certainty(probability: npt.ArrayLike, threshold: npt.ArrayLike) -> FloatArray:
-    """(n,) how far probabilities are from the threshold, as a share of the way to 0 or to 1.
+    """Return how far probabilities are from the threshold, (n,), as a share of the way to 0 or 1.
 
-    As a share, since with a threshold of .8 the surest positive is as far from it as a .6.
+    It is a share because with a threshold of .8 the surest positive is no further from it than .6.
     """
     p, t = np.asarray(probability, np.float64), np.asarray(threshold, np.float64)
     tiny = np.finfo(np.float64).tiny
@@ -149,10 +159,10 @@ def referral_curve(
     certainty: npt.ArrayLike,
     bootstrap: PatientBootstrap,
 ) -> list[dict[str, Any]]:
-    """What the decisions are worth if the most uncertain images go to a human instead.
+    """Return what the decisions are worth if the most uncertain images go to a human instead.
 
-    After Leibig et al. 2017 (Scientific Reports 7:17816); of equally uncertain images the first go
-    first.
+    The method is that of Leibig et al. 2017 (Scientific Reports 7:17816). Of equally uncertain
+    images the first go first.
 
     Args:
       target: (n,) 0 or 1.
@@ -168,7 +178,7 @@ def referral_curve(
     right, n = np.asarray(positive, bool) == truth, len(order)
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)
-    # Somebody is always left.
+    # One image is always left.
     left = rank[:, None] >= np.minimum(np.round(_REFERRED * n), n - 1)  # (n, fractions)
     rates = {
         "accuracy": bootstrap.proportions(right, left),

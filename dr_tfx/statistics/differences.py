@@ -1,7 +1,8 @@
-"""Whether two scores of the same images differ: the AUCs by DeLong's test, any rate by bootstrap.
+"""Differences of two scores of the same images: of the AUC by DeLong's test, of rates by bootstrap.
 
-DeLong et al. 1988 (Biometrics 44:837), for several images of a patient in Obuchowski's form (1997,
-Biometrics 53:567). Both methods are paired: what makes an image hard for both scores cancels out.
+DeLong et al. 1988 (Biometrics 44:837) is used for several images of a patient in Obuchowski's form
+(1997, Biometrics 53:567). Both methods are paired: what makes an image hard for both scores cancels
+out.
 """
 
 from collections.abc import Mapping
@@ -29,18 +30,24 @@ def delong(
     second: npt.ArrayLike,
     patient: npt.ArrayLike | None = None,
 ) -> tuple[Estimate, float]:
-    """AUC of `first` minus AUC of `second`, scores (n,) of the same images, and its p-value.
+    """Return the AUC of `first` minus that of `second`, and the p-value of the difference.
 
-    Normal theory, two-sided; see the module. Without `patient`, (n,), images are independent.
+    The test is two-sided and by normal theory; see the module.
+
+    Args:
+      target: (n,) 0 or 1.
+      first: (n,) scores.
+      second: (n,) scores of the same images.
+      patient: (n,) labels; by default images are independent.
 
     Raises:
-      ValueError: if there is only one class.
+      ValueError: only one class is present.
     """
     target = np.asarray(target)
     require_both_classes(target)
     cluster = pd.factorize(np.asarray(patient))[0] if patient is not None else range(len(target))
     placed = [_placements(target, np.asarray(score, np.float64)) for score in (first, second)]
-    difference = placed[0] - placed[1]  # (n,) how much each image adds to the difference
+    difference = placed[0] - placed[1]  # (n,), what each image adds to the difference.
     value = float(difference[target == 1].mean())
     by_patient = np.zeros((2, max(cluster) + 1))
     for c in (0, 1):
@@ -49,7 +56,7 @@ def delong(
         np.add.at(by_patient[c], np.asarray(cluster)[mine], excess / mine.sum())
     held = [len(np.unique(np.asarray(cluster)[target == c])) for c in (0, 1)]
     if min(held) < 2:
-        return Estimate(value, -1.0, 1.0), 1.0  # One patient of a class does not tell.
+        return Estimate(value, -1.0, 1.0), 1.0  # One patient tells nothing of the spread.
     own = [h / (h - 1) * (s**2).sum() for h, s in zip(held, by_patient, strict=True)]
     patients = by_patient.shape[1]
     both = 2 * patients / (patients - 1) * (by_patient[0] * by_patient[1]).sum()
@@ -70,16 +77,25 @@ def paired_differences(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """`first` minus `second`, scores (n,) of the same images, each decided at its threshold.
+    """Return every figure of `first` minus that of `second`, by percentile bootstrap.
 
-    Percentile bootstrap: both are judged on the same resamples of patients, so what makes an image
-    hard for both cancels out.
+    Both scores are judged on the same resamples of patients, so that what makes an image hard for
+    both cancels out.
+
+    Args:
+      target: (n,) 0 or 1.
+      first: (n,) scores.
+      second: (n,) scores of the same images.
+      patient: (n,) labels; images of one are drawn together.
+      thresholds: those of `first` and of `second`.
+      resamples: how many times to draw.
+      seed: of the draws.
 
     Returns:
       auc, average_precision, accuracy, balanced_accuracy, sensitivity and specificity.
 
     Raises:
-      ValueError: if there is only one class.
+      ValueError: only one class is present.
     """
     bootstrap = PatientBootstrap(patient, resamples=resamples, seed=seed)
     target = np.asarray(target)
@@ -111,9 +127,10 @@ def paired_differences(
 
 
 def _placements(target: npt.NDArray[Any], score: FloatArray) -> FloatArray:
-    """(n,) the share of the other class that an image is ranked rightly against; ties count half.
+    """Return the share of the other class against which each image is ranked rightly, (n,).
 
-    By midranks, in n log n (Sun and Xu 2014, IEEE Signal Processing Letters 21:1389).
+    Ties count half. Midranks give it in n log n (Sun and Xu 2014, IEEE Signal Processing Letters
+    21:1389).
     """
     placed, everywhere = np.empty(len(score)), rankdata(score)
     for c in (0, 1):

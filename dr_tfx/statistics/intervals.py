@@ -1,13 +1,16 @@
-"""How far a figure can be trusted: intervals over patients.
+"""Intervals of figures of merit: how far each can be trusted, with patients as the unit.
 
-Patients are the unit, not images: the two eyes of a patient resemble each other, and intervals that
-count them as two are too narrow. All intervals are two-sided, 95 %.
+The two eyes of a patient resemble each other, and intervals that count them as two are too narrow.
+All intervals are two-sided, 95 %.
 
-* AUC, average precision and what is made of several rates: percentiles of a bootstrap that draws
-  patients with replacement, each with all images (Field and Welsh 2007, JRSS B 69:369).
-* Shares, such as sensitivity: Wilson's interval at the effective number of images, that at which
-  independent images would vary as the same bootstrap does (Dean and Pagano 2015, Journal of Survey
-  Statistics and Methodology 3:484). The percentiles of 27 right of 27 would say: certain.
+* AUC, average precision and figures made of several rates have the percentiles of a bootstrap that
+  draws patients with replacement, each with all images (Field and Welsh 2007, JRSS B 69:369).
+* Shares, such as sensitivity, have Wilson's interval at the effective number of images: the number
+  at which independent images would vary as the same bootstrap does (Dean and Pagano 2015, Journal
+  of Survey Statistics and Methodology 3:484). Percentiles would call 27 right of 27 certain.
+
+scikit-learn gives the figures themselves. A resample is a vector of weights, so that scores are
+sorted once; `benchmarks/intervals.py` compares this with a call of scikit-learn a resample.
 """
 
 from collections.abc import Callable
@@ -24,29 +27,29 @@ from dr_tfx.statistics.operating_points import require_both_classes
 
 FloatArray = npt.NDArray[np.float64]
 
-_BLOCK = 2**21  # Images x resamples held at once, in float64: 16 MB an array.
+_BLOCK = 2**21  # Images x resamples held at once; as float64 they are 16 MB an array.
 
 
 class PatientBootstrap:
-    """Resamples of patients, drawn once: every figure is computed on the same ones.
+    """Resamples of patients, drawn once, so that every figure is computed on the same ones.
 
     Args:
       patient: (n,) any labels, one an image; all arrays given later have the same order.
-      resamples: how many times to draw. Memory: one byte a patient and resample.
+      resamples: how many times to draw; each takes one byte a patient.
       seed: the same seed gives the same intervals.
     """
 
     def __init__(self, patient: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0):
         self._cluster, names = pd.factorize(np.asarray(patient))
         patients, rng = len(names), np.random.default_rng(seed)
-        # No patient is ever drawn 256 times: that would be less likely than 1e-490.
+        # A byte is enough: that a patient is drawn 256 times is less likely than 1e-490.
         self._times = np.empty((patients, resamples), np.uint8)
         for column in range(resamples):
             drawn = rng.integers(patients, size=patients)
             self._times[:, column] = np.bincount(drawn, minlength=patients)
 
     def sums(self, values: npt.ArrayLike) -> FloatArray:
-        """(n, k) values of the images -> (k, resamples) sums over every resample's images."""
+        """Return the sums over the images of every resample, (k, resamples), of values (n, k)."""
         columns = np.asarray(values, np.float64)
         by_patient = np.zeros((len(self._times), columns.shape[1]))
         np.add.at(by_patient, self._cluster, columns)
@@ -56,15 +59,19 @@ class PatientBootstrap:
         return np.concatenate([by_patient.T @ block for block in blocks], axis=1)
 
     def mean(self, values: npt.ArrayLike) -> Estimate:
-        """The mean of (n,) values and its percentile interval."""
+        """Return the mean of values (n,) and its percentile interval."""
         column = np.asarray(values, np.float64)
         total, images = self.sums(np.stack([column, np.ones_like(column)], axis=1))
         return percentiles(float(column.mean()), total / images)
 
     def proportions(self, success: npt.ArrayLike, among: npt.ArrayLike) -> list[Estimate]:
-        """The shares of successes (n,) bool among some images each, (n, k) bool.
+        """Return k shares of successes, each among some of the images.
 
-        Of no images: NaN in (0, 1).
+        The share among no images is NaN, within (0, 1).
+
+        Args:
+          success: (n,) bool.
+          among: (n, k) bool, the images of each share.
         """
         trials = np.asarray(among, bool)
         right = np.asarray(success, bool)[:, None] & trials
@@ -74,14 +81,15 @@ class PatientBootstrap:
         ]
 
     def ranking(self, target: npt.ArrayLike, score: npt.ArrayLike) -> dict[str, Estimate]:
-        """`auc` and `average_precision` of scores (n,) for targets (n,).
+        """Return `auc` and `average_precision` of scores (n,) for targets (n,).
 
-        Of a class in fewer than two patients nothing is known: the interval is (0, 1). The AUC of
-        classes that are wholly separated has Newcombe's (2006, Statistics in Medicine 25:559,
-        method 5, patients for images), their average precision none (NaN).
+        Where fewer than two patients are of a class, nothing is known and the interval is (0, 1).
+        Where the classes are wholly separated, the AUC has Newcombe's interval (2006, Statistics in
+        Medicine 25:559, method 5, with patients for images) and the average precision has none
+        (NaN).
 
         Raises:
-          ValueError: if there is only one class.
+          ValueError: only one class is present.
         """
         target, score = np.asarray(target), np.asarray(score, np.float64)
         require_both_classes(target)
@@ -106,13 +114,15 @@ class PatientBootstrap:
         return found
 
     def ranking_samples(self, target: npt.ArrayLike, score: npt.ArrayLike) -> FloatArray:
-        """(2, resamples): AUC and average precision of each; NaN where it lacks a class.
+        """Return AUC and average precision of every resample, (2, resamples).
 
-        A resample is a vector of weights, so nothing is sorted after the first.
+        They are NaN where a resample lacks a class. A resample is a vector of weights, so that the
+        scores are sorted once.
         """
         target, score = np.asarray(target), np.asarray(score, np.float64)
         order = np.argsort(-score, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # Of equal scores.
+        # The place of the last of equal scores.
+        ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
         positive, cluster = (target[order] == 1)[:, None], self._cluster[order]
         parts, step = [], max(1, _BLOCK // len(target))
         for start in range(0, self._times.shape[1], step):
@@ -130,18 +140,18 @@ class PatientBootstrap:
         return np.concatenate(parts, axis=1)
 
     def rates(self, target: npt.ArrayLike, positive: npt.ArrayLike) -> dict[str, Estimate]:
-        """The rates of `metrics.rate_values` of decisions (n,) bool for targets (n,).
+        """Return the rates of `metrics.rate_values` for decisions (n,) bool and targets (n,).
 
-        Where percentiles cannot tell how far a figure made of several rates is known, as all
-        resamples agree or some are infinite, its ends are those at both ends of sensitivity and
-        specificity: wider.
+        Percentiles cannot tell how far a figure made of several rates is known where all resamples
+        agree or some are infinite. Its ends are then those at both ends of sensitivity and
+        specificity, which are wider.
         """
         cells = _cells(target, positive)
         resampled = self.sums(cells)
         (tn, fp, fn, tp), (rtn, rfp, rfn, rtp) = cells.sum(axis=0).tolist(), resampled
         found = {
             name: self._share(successes, np.stack(sums), np.any(cells[:, among], axis=1))
-            for name, successes, sums, among in (  # `among` which of the cells are the trials
+            for name, successes, sums, among in (  # `among` lists the cells that are the trials.
                 ("accuracy", tn + tp, [rtn + rtp, resampled.sum(axis=0)], [0, 1, 2, 3]),
                 ("npv", tn, [rtn, rtn + rfn], [0, 2]),
                 ("ppv", tp, [rtp, rtp + rfp], [1, 3]),
@@ -168,16 +178,16 @@ class PatientBootstrap:
         return dict(sorted(found.items()))
 
     def rate_samples(self, target: npt.ArrayLike, positive: npt.ArrayLike) -> dict[str, FloatArray]:
-        """The same rates of every resample: name -> (resamples,)."""
+        """Return the same rates of every resample: name -> (resamples,)."""
         return metrics.rate_values(*self.sums(_cells(target, positive)))
 
     def _share(self, successes: int, sums: FloatArray, among: npt.NDArray[np.bool_]) -> Estimate:
-        """Wilson's interval at the effective number of trials.
+        """Return a share with Wilson's interval at the effective number of trials.
 
         Args:
           successes: how many there are.
-          sums: (2, resamples) successes and trials of every resample.
-          among: (n,) which images are trials.
+          sums: (2, resamples), the successes and the trials of every resample.
+          among: (n,), which images are trials.
         """
         trials = int(among.sum())
         if trials == 0:
@@ -185,35 +195,35 @@ class PatientBootstrap:
         share, patients = successes / trials, len(np.unique(self._cluster[among]))
         usable = sums[1] > 0
         variance = np.var(sums[0][usable] / sums[1][usable])
-        # Where all resamples agree they do not tell: then a patient counts as one.
+        # Where all resamples agree, they tell nothing of the spread, and a patient counts as one.
         effective = float(patients)
         if variance > 1e-12 and patients > 1:
-            # A resample of m patients varies (m - 1) / m as much as m new ones.
+            # A resample of m patients varies (m - 1) / m times as much as m new patients.
             effective = share * (1 - share) / (variance * patients / (patients - 1))
         return metrics.wilson_interval(share, min(effective, trials))
 
 
 def _cells(target: npt.ArrayLike, positive: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """(n, 4) which images are true negatives, false positives, false negatives, true positives."""
+    """Return which images are TN, FP, FN and TP, bool (n, 4)."""
     truth, called = np.asarray(target) == 1, np.asarray(positive, bool)
     return np.stack([~truth & ~called, ~truth & called, truth & ~called, truth & called], axis=1)
 
 
 def percentiles(value: float, resampled: FloatArray) -> Estimate:
-    """A figure with the 2.5 and 97.5 % quantiles of its resamples; those that are NaN are left out.
+    """Return a figure with the 2.5 and 97.5 % quantiles of its resamples.
 
-    No usable resample: the ends are NaN.
+    Resamples that are NaN are left out; where no other is left, the ends are NaN.
     """
     usable = resampled[~np.isnan(resampled)]
     if not usable.size:
         return Estimate(value, float("nan"), float("nan"))
-    # An observed value at each end: between infinite ones nothing can be interpolated.
+    # Each end is an observed value: between infinite ones nothing can be interpolated.
     low, high = np.quantile(usable, [0.025, 0.975], method="inverted_cdf")
     return Estimate(value, float(low), float(high))
 
 
 def _newcombe_low(negatives: int, positives: int) -> float:
-    """Lower end for an observed AUC of 1; (1 - A)^2 = z^2 Var(A), divided by 1 - A."""
+    """Return the lower end for an observed AUC of 1: (1 - A)^2 = z^2 Var(A), divided by 1 - A."""
     star = (negatives + positives) / 2 - 1
 
     def excess(area: float) -> float:

@@ -1,12 +1,12 @@
-"""Figures of merit of a binary classifier, and plain words where they are worthless.
+"""Figures of merit of a binary classifier.
 
-Pure computation on counts and arrays: no files, no model, no TensorFlow. The names of classes are
-data. Two conventions hold everywhere:
+They are pure functions of counts and arrays, without files, models or TensorFlow. Two conventions
+hold everywhere:
 
 * class 1 is the positive class, and the decision is positive when `score >= threshold`;
 * intervals are two-sided, 95 %.
 
-Thresholds are found by `operating_points`; intervals that know of patients come from `intervals`.
+`operating_points` finds thresholds; `intervals` gives intervals with patients as the unit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,17 +31,17 @@ class Estimate(NamedTuple):
     high: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """As JSON knows it: NaN and infinity, which JSON does not know, become None."""
+        """Return it as JSON types: NaN and infinity, which JSON does not have, become None."""
         return {k: float(v) if np.isfinite(v) else None for k, v in self._asdict().items()}
 
 
 def from_json(estimate: Mapping[str, float | None]) -> Estimate:
-    """The inverse of `Estimate.to_dict`; what was infinite is NaN."""
+    """Return the inverse of `Estimate.to_dict`; what was infinite is NaN."""
     return Estimate(**{k: float("nan") if v is None else v for k, v in estimate.items()})
 
 
 def wilson(successes: int, trials: int) -> Estimate:
-    """A proportion of independent trials with its interval. No trials: NaN within (0, 1)."""
+    """Return a proportion of independent trials with its interval; NaN within (0, 1) for none."""
     if not 0 <= successes <= trials:
         raise ValueError(f"got {successes} successes in {trials} trials")
     if trials == 0:
@@ -50,27 +50,31 @@ def wilson(successes: int, trials: int) -> Estimate:
 
 
 def wilson_interval(share: float, trials: float) -> Estimate:
-    """A share of so many trials, not necessarily whole, with its score interval.
+    """Return a share with its score interval (Wilson 1927, JASA 22:209).
 
-    Wilson 1927, JASA 22:209. Unlike the textbook interval p +- 1.96 s it stays inside [0, 1] and
-    keeps its coverage near 0 and 1, where the rates of a screening test live.
+    Unlike the textbook interval p +- 1.96 s it stays inside [0, 1] and keeps its coverage near 0
+    and 1, where the rates of a screening test live. SciPy's takes whole numbers of trials only.
+
+    Args:
+      share: the successes by the trials.
+      trials: how many trials, not necessarily a whole number.
     """
     z2n = Z**2 / trials
     centre = (share + z2n / 2) / (1 + z2n)
     half = np.sqrt(z2n * (share * (1 - share) + z2n / 4)) / (1 + z2n)
-    # At 0 and 1 the end is exact in theory; min and max remove the rounding error.
+    # At 0 and 1 the end is exact in theory; `min` and `max` remove the rounding error.
     return Estimate(share, float(min(share, centre - half)), float(max(share, centre + half)))
 
 
 def confusion_matrix(target: npt.ArrayLike, score: npt.ArrayLike, threshold: float) -> IntArray:
-    """(2, 2) int64 counts, rows the truth, columns the decision: [[TN, FP], [FN, TP]]."""
+    """Return counts, int64 (2, 2), by truth and decision: [[TN, FP], [FN, TP]]."""
     target = np.asarray(target, np.int64)
     decision = (np.asarray(score, np.float64) >= threshold).astype(np.int64)
     return np.bincount(2 * target + decision, minlength=4).reshape(2, 2)
 
 
 def class_table(confusion: npt.ArrayLike, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Precision, recall, F1 and support of each class, with macro and weighted means.
+    """Return precision, recall, F1 and support of each class, with macro and weighted means.
 
     Args:
       confusion: (k, k) counts, rows the truth.
@@ -81,7 +85,7 @@ def class_table(confusion: npt.ArrayLike, class_names: Sequence[str]) -> dict[st
       'macro avg' and 'weighted avg'. Where nothing was predicted, precision counts as 0.
     """
     counts = np.asarray(confusion)
-    truth, decision = np.indices(counts.shape)  # one weighted example for each cell
+    truth, decision = np.indices(counts.shape)  # Each cell is one weighted example.
     table = classification_report(
         truth.ravel(),
         decision.ravel(),
@@ -101,12 +105,12 @@ def class_table(confusion: npt.ArrayLike, class_names: Sequence[str]) -> dict[st
 def rate_values(
     tn: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLike, tp: npt.ArrayLike
 ) -> dict[str, Any]:
-    """Every rate of a confusion matrix, or of many: counts of any one shape -> arrays of it.
+    """Return every rate of a confusion matrix, or of many: counts of one shape -> arrays of it.
 
-    accuracy, balanced_accuracy, f1 (of class 1), kappa (Cohen's), lr_negative and lr_positive (the
-    likelihood ratios, (1 - sensitivity) / specificity and sensitivity / (1 - specificity)), mcc
-    (Matthews' correlation; 0 where one class is decided for all), npv, ppv, sensitivity and
-    specificity. 0 / 0 is NaN, and a ratio to nothing infinite.
+    The rates are accuracy, balanced_accuracy, f1 (of class 1), kappa (Cohen's), lr_negative and
+    lr_positive (the likelihood ratios, (1 - sensitivity) / specificity and sensitivity /
+    (1 - specificity)), mcc (Matthews' correlation; 0 where one class is decided for all), npv, ppv,
+    sensitivity and specificity. 0 / 0 is NaN, and a ratio to 0 is infinite.
     """
     tn, fp, fn, tp = (np.asarray(count, np.float64) for count in (tn, fp, fn, tp))
     total, called, positives = tn + fp + fn + tp, tp + fp, tp + fn
@@ -131,9 +135,9 @@ def rate_values(
 
 
 def rates(confusion: npt.ArrayLike) -> dict[str, Estimate]:
-    """Sensitivity, specificity, PPV, NPV and accuracy of [[TN, FP], [FN, TP]].
+    """Return sensitivity, specificity, PPV, NPV and accuracy of [[TN, FP], [FN, TP]].
 
-    With Wilson's interval, as if images were independent: for counts alone, of which the patients
+    They have Wilson's interval, as if images were independent, because the patients of mere counts
     are not known.
     """
     (tn, fp), (fn, tp) = np.asarray(confusion).tolist()

@@ -1,7 +1,7 @@
-"""Where a score becomes a decision: thresholds, what each would give, and rules to choose one.
+"""Thresholds, at which a score becomes a decision, and rules to choose one.
 
-Class 1 is the positive class, and a decision is positive when `score >= threshold`. Choosing is for
-`validation` alone; `fitting` does it and keeps what was chosen.
+Class 1 is the positive class, and a decision is positive when `score >= threshold`. Thresholds are
+chosen on `validation` alone.
 """
 
 import dataclasses
@@ -46,38 +46,38 @@ class OperatingPoint:
     """A threshold and the rule that chose it."""
 
     rule: str  # accuracy | youden | min_sensitivity | min_specificity
-    bound: float | None  # Of the last two.
+    bound: float | None  # None for the first two rules.
     threshold: float
 
     @property
     def name(self) -> str:
-        """Short and unique within a run, such as 'youden' or 'sensitivity 0.872'."""
+        """A short name, unique within a run, such as 'youden' or 'sensitivity 0.872'."""
         if self.bound is None:
             return self.rule
         return f"{self.rule.removeprefix('min_')} {self.bound:g}"
 
     @property
     def description(self) -> str:
-        """What the rule looks for, in words."""
+        """The rule in words."""
         return _DESCRIPTIONS[self.rule].format(f"{self.bound}")
 
 
 def choose(
     target: npt.ArrayLike, score: npt.ArrayLike, settings: Rules
 ) -> tuple[OperatingPoint, ...]:
-    """One threshold for every rule and bound, the one of `settings.threshold_rule` first.
+    """Return one threshold for every rule and bound, that of `settings.threshold_rule` first.
 
-    * accuracy: the highest on `settings.threshold_grid`.
+    * accuracy: the highest accuracy on `settings.threshold_grid`.
     * youden: the highest sensitivity + specificity - 1 (Youden 1950, Cancer 3:32).
     * min_sensitivity, min_specificity: the highest of the other rate where this one is at least the
-      bound. Both can always be reached, by calling everybody or nobody positive.
+      bound. A bound can always be reached, by calling everybody or nobody positive.
 
-    All but accuracy look at every threshold that decides differently: a grid may not reach the
-    scores of a rare class. Of equals, the highest sensitivity wins, then the highest specificity,
-    then the lowest threshold.
+    All rules but accuracy look at every threshold that decides differently, because a grid may not
+    reach the scores of a rare class. Of equals, the highest sensitivity wins, then the highest
+    specificity, then the lowest threshold.
 
     Raises:
-      ValueError: if there is only one class.
+      ValueError: only one class is present.
     """
     wide = threshold_table(target, score, candidates(score))
     grid = threshold_table(target, score, grid_values(settings.threshold_grid))
@@ -98,17 +98,17 @@ def choose(
 
 
 def candidates(score: npt.ArrayLike) -> FloatArray:
-    """A threshold below, between and above all distinct scores, ascending: every way to decide."""
+    """Return thresholds below, between and above all distinct scores: every way to decide."""
     distinct = np.unique(np.asarray(score, np.float64))
     between = (distinct[1:] + distinct[:-1]) / 2
     above = max((distinct[-1] + 1) / 2, np.nextafter(distinct[-1], np.inf))
-    # Neighbouring floats have no number between them: the middle is rounded to either.
+    # Neighbouring floats have no number between them, and the middle is rounded to either.
     between = np.where(between > distinct[:-1], between, distinct[1:])
     return np.concatenate([[distinct[0] / 2], between, [above]])
 
 
 def grid_values(grid: tuple[float, float, float]) -> FloatArray:
-    """Thresholds of (first, last, step), both ends included and free of summed rounding error."""
+    """Return the thresholds of (first, last, step), both ends included, without summed errors."""
     first, last, step = grid
     if not (0 <= first <= last <= 1 and step > 0):
         raise ValueError(f"expected 0 <= first <= last <= 1 and step > 0, got {grid}")
@@ -118,7 +118,7 @@ def grid_values(grid: tuple[float, float, float]) -> FloatArray:
 def threshold_table(
     target: npt.ArrayLike, score: npt.ArrayLike, thresholds: npt.ArrayLike
 ) -> pd.DataFrame:
-    """One row a threshold: threshold, accuracy, balanced_accuracy, sensitivity, specificity."""
+    """Return accuracy, balanced_accuracy, sensitivity and specificity of every threshold."""
     target, score = np.asarray(target), np.asarray(score, np.float64)
     require_both_classes(target)
     positives, negatives = np.sort(score[target == 1]), np.sort(score[target == 0])
@@ -137,7 +137,7 @@ def threshold_table(
 
 
 def require_both_classes(target: npt.NDArray[Any]) -> None:
-    """ValueError unless there are examples of class 0 and of class 1, and nothing else."""
+    """Raise a ValueError unless there are examples of class 0 and of class 1, and no others."""
     present = np.unique(target).tolist()
     if present != [0, 1]:
         raise ValueError(

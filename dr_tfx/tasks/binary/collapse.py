@@ -8,7 +8,6 @@ from dr_tfx.statistics import metrics
 
 SHARE = "val_predicted_positive"  # Column of history.csv: validation images called class 1.
 _ONE_CLASS = 0.95
-_Z = 1.959963984540054  # The normal distribution's 97.5 % quantile.
 OVER = {
     "one_answer": "The model no longer gives (almost) all validation images the same answer",
     "chance": "The validation AUC is no longer compatible with guessing",
@@ -30,7 +29,7 @@ def wrong_with(
     """
     counts = np.asarray(images)
     total, found = int(counts.sum()), {}
-    # A model that ranks well may only have its scores on one side of 0.5.
+    # The scores of a model that ranks well may merely lie on one side of 0.5.
     ranks = (
         f"; the AUC of its scores is {row['val_auc']:.3f}" if np.isfinite(row["val_auc"]) else ""
     )
@@ -44,8 +43,10 @@ def wrong_with(
             f"threshold 0.5, yet only {100 * truth[top]:.1f} % are: the model (almost) always says "
             f"the same{ranks}."
         )
-    # Of the Mann-Whitney statistic where scores say nothing (Mann and Whitney 1947).
-    margin = _Z * np.sqrt((total + 1) / (12 * counts.prod())) if counts.all() else float("nan")
+    # The spread of the Mann-Whitney statistic of scores that say nothing (Mann and Whitney 1947).
+    margin = (
+        metrics.Z * np.sqrt((total + 1) / (12 * counts.prod())) if counts.all() else float("nan")
+    )
     if row["val_auc"] - margin <= 0.5:
         found["chance"] = (
             f"The validation AUC, {row['val_auc']:.3f}, is not above what guessing gives on so few "

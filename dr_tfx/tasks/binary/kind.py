@@ -47,7 +47,7 @@ class Binary(kind.Kind):
 
     @functools.cached_property
     def judgement(self) -> "BinaryJudgement":
-        from dr_tfx.tasks.binary.judgement import BinaryJudgement  # Loads matplotlib.
+        from dr_tfx.tasks.binary.judgement import BinaryJudgement  # Loads scikit-learn.
 
         return BinaryJudgement(self.experiment)
 
