@@ -6,9 +6,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import base
 from dr_tfx import tasks
 from dr_tfx.evaluation import reproduce
+from tests.helpers import configs
 from tests.helpers.screening import ADDONS, EXPERIMENT
 
 
@@ -19,7 +19,7 @@ def test_the_commands_say_every_setting_of_the_run(experiment):
     )
     holder = flags.FlagValues()
     assert train.pop(1) == "--config=configs/base.py"
-    config_flags.DEFINE_config_dict("config", base.get_config(), "", holder, sys_argv=train)
+    config_flags.DEFINE_config_dict("config", configs.load("base"), "", holder, sys_argv=train)
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "", holder)
     assert holder(train) == ["drtfx-train"]

@@ -16,14 +16,16 @@ from absl import flags
 from ml_collections import config_flags
 from sklearn.metrics import accuracy_score, recall_score
 
-from configs import base
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare, evaluate, reproduce
 from dr_tfx.models import bundles
 from dr_tfx.training.train import train
-from tests.helpers import backbones  # noqa: F401  `small`
+from tests.helpers import (
+    backbones,  # noqa: F401  `small`
+    configs,
+)
 from tests.helpers.builds import SPEC
 from tests.tasks.toy.kind import Toy
 
@@ -81,10 +83,12 @@ def test_the_commands_of_its_report_give_its_settings(known):
     _, words, *_ = reproduce.commands(
         experiment(seed=3), workdir=Path("w"), data_dir=Path("d"), split="validation"
     )
-    assert words[1] == "--config=configs/base.py:toy"
+    path = "--config=configs/base.py:toy"
+    assert words[1] == path
+    typed = [words[0], path.replace("configs", str(configs.FOLDER))]
+    typed += [word for word in words if word.startswith("--config.")]
     holder = flags.FlagValues()
-    typed = [words[0], *(word for word in words if word.startswith("--config."))]
-    config_flags.DEFINE_config_dict("config", base.get_config("toy"), "", holder, sys_argv=typed)
+    config_flags.DEFINE_config_file("config", flag_values=holder, sys_argv=typed)
     holder(typed)
     assert tasks.from_config(holder.config) == experiment(seed=3)
 
