@@ -100,7 +100,8 @@ def require_fitted(bundle: bundles.Bundle, workdir: Path, name: str) -> Any:
     """
     if bundle.fitted is None:
         raise ValueError(
-            f"{workdir} has no threshold yet, and none is ever chosen on '{name}': run "
+            f"{workdir} has not been evaluated on '{SELECTION_SPLIT}' yet, where thresholds and "
+            f"the like are fitted; nothing is ever fitted on '{name}'. Run drtfx-evaluate with "
             f"--split={SELECTION_SPLIT} first"
         )
     return bundle.fitted

@@ -107,7 +107,7 @@ def test_patients_in_two_splits_make_every_split_optimistic(tmp_path, stand_in):
 
 def test_another_split_with_nothing_fitted_says_what_to_do(tmp_path, stand_in):
     stand_in(threshold=None)
-    with pytest.raises(ValueError, match="run --split=validation first"):
+    with pytest.raises(ValueError, match="Run drtfx-evaluate with --split=validation first"):
         evaluate.evaluate(workdir=tmp_path, data_dir=Path("data"), split="test")
     assert not list(tmp_path.iterdir())
 
