@@ -16,6 +16,8 @@ from absl import flags
 from ml_collections import config_flags
 from sklearn.metrics import accuracy_score, recall_score
 
+from beam_jobs.explain import job, plan
+from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
@@ -158,3 +160,19 @@ def test_runs_are_compared_by_the_kinds_measures(runs, tmp_path):
     assert result["settings"] == [{"name": "training.seed", "values": [0, 1]}]
     html = page.read_text()
     assert "Macro recall" in html and "AUC" not in html
+
+
+def test_its_split_is_explained(runs, built, tmp_path):
+    request = plan.ExplainRequest(workdir=runs[0], output_dir=tmp_path, data_dir=built)
+    folder = job.explain(request, beam_flags.options([]))
+    index = pd.read_csv(folder / "index.csv", dtype={"id": str}).set_index("id")
+    where = runs[0] / "evaluation" / "validation" / "predictions.csv"
+    scored = pd.read_csv(where, dtype={"id": str}).set_index("id").loc[index.index]
+    assert len(index) == len(scored)
+    np.testing.assert_allclose(index["sureness"], scored["sureness"], atol=1e-5)
+    assert index["decision"].tolist() == scored["decision"].tolist()
+    assert index["target"].tolist() == scored["class"].tolist()
+    assert (folder / "gradcam_2.png").is_file()
+    html = (folder / "index.html").read_text()
+    assert "The decision is the class of the highest probability." in html
+    assert "sureness" in html and "threshold" not in html
