@@ -1,5 +1,6 @@
 # make demo    the whole line on synthetic photographs, into demo/; replaces that of an earlier run
 # make test    style, types, import rules and the suite
+# make docs    the documentation as a site, into site/; runs its notebooks
 # make test-addons    the suite beside tensorflow-addons, which takes Python 3.11
 # Needs Python 3.11, 3.12 or 3.13 and make; no GPU. PYTHON=... chooses another interpreter.
 
@@ -10,7 +11,7 @@ PYTHON_ADDONS ?= python3.11
 # Two processes, each file's tests in one of them: fixtures of a file are then made once.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help .venv demo test test-addons clean
+.PHONY: help .venv demo test test-addons docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,6 +50,14 @@ test: .venv
 test-addons: .venv-addons/stamp
 	.venv-addons/bin/pytest $(PYTEST_FLAGS)
 
+# Not in .venv from the start, because neither the demo nor the tests need these packages.
+.venv/docs-stamp: .venv/stamp
+	$(BIN)/python $(PIP_INSTALL) -e '.[docs]'
+	@touch $@
+
+docs: .venv/docs-stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv .venv-addons demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .venv-addons demo site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .import_linter_cache

@@ -66,6 +66,13 @@ _EXTRAS = {
         _SETUPTOOLS,  # Packs this source tree for the workers.
     ],
     "dicom": [_DICOM],
+    "docs": [  # make docs
+        "ipykernel>=6.29",
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.5,<10",
+        "mkdocstrings[python]>=0.26",
+        "nbconvert>=7.16",
+    ],
     "test": [
         *_TRAIN,
         _DASK,

@@ -1,0 +1,235 @@
+"""The pages of the reference that are made of the code: commands, settings, metrics.json, Python.
+
+Each function returns Markdown. Nothing here knows a command, a setting or a key by its name.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+
+ROOT = Path(__file__).parents[1]
+_GROUPS: dict[str, type] = {
+    "dataset": specs.DatasetSpec,
+    "task": specs.Task,
+    "model": specs.Model,
+    "training": specs.Training,
+    "evaluation": specs.Evaluation,
+}
+_KEY_COLUMN = re.compile(r"^ {4}(\S.*?)(?: {2,}(\S.*))?$")
+
+
+def console_scripts() -> dict[str, str]:
+    """Return the module of every command, by the command's name."""
+    found = entry_points(group="console_scripts")
+    return {e.name: e.module for e in found if e.name.startswith("drtfx-")}
+
+
+def commands() -> str:
+    """Return the page of the commands, made of the `--helpxml` of each."""
+    parts = [
+        "# Commands\n\nThis page is made of what `--help` prints. Every setting of a config can be "
+        "changed on the command line of the commands that take `--config`, as in "
+        "`--config.training.epochs=2`; see [Settings](config.md).\n"
+    ]
+    for command, module in sorted(console_scripts().items()):
+        parts.append(f"## {command}\n\n{_command(module)}")
+    return "\n".join(parts)
+
+
+def _command(module: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--helpxml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    start = done.stdout.find("<?xml")
+    if start < 0:
+        raise RuntimeError(f"{module} --helpxml printed no XML: {done.stdout}{done.stderr}")
+    tree = ElementTree.fromstring(done.stdout[start:])
+    rows = [
+        f"| `--{flag.findtext('name')}` | {_cell(flag.findtext('meaning') or '')} "
+        f"| {_default(flag.findtext('default') or '')} |"
+        for flag in tree.iter("flag")
+        if flag.findtext("key") == "yes"
+    ]
+    table = "\n".join(["| flag | meaning | default |", "|---|---|---|", *rows])
+    return f"{prose(tree.findtext('usage') or '')}\n{table}\n"
+
+
+def _default(text: str) -> str:
+    return f"`{text}`" if text not in ("", "None") else ""
+
+
+def _cell(text: str) -> str:
+    return _escaped(" ".join(text.split())).replace("|", r"\|")
+
+
+def _escaped(text: str) -> str:
+    """Return plain text as Markdown, with what stands in backticks left alone."""
+    parts = re.split(r"(`[^`]*`)", text)
+    for i in range(0, len(parts), 2):  # The odd ones are in backticks.
+        parts[i] = re.sub(r"([*\[\]]|\b_|_\b)", r"\\\1", parts[i]).replace("<", "&lt;")
+    return "".join(parts)
+
+
+def prose(text: str) -> str:
+    """Return a docstring as Markdown: what is indented becomes a block of code."""
+    blocks = re.split(r"\n\s*\n", text.strip("\n"))
+    found = []
+    for block in blocks:
+        lines = textwrap.dedent(block)
+        is_code = all(line.startswith((" ", "\t")) for line in block.splitlines())
+        language = "sh" if lines.startswith("drtfx-") else "text"
+        found.append(f"```{language}\n{lines.rstrip()}\n```" if is_code else _escaped(block))
+    return "\n\n".join(found) + "\n"
+
+
+def settings() -> str:
+    """Return the page of the settings, made of the records that validate them."""
+    parts = [
+        "# Settings\n\nThis page is made of the records that check a config. A setting is changed "
+        "in a config file (`config.training.epochs = 2`) or on the command line "
+        "(`--config.training.epochs=2`). Unknown names, wrong types, values out of range and "
+        "settings that contradict each other are refused before any work is done.\n"
+    ]
+    for group, record in _GROUPS.items():
+        parts += _group(record, group, f"`{group}`")
+        for name, kind in tasks.KINDS.items():
+            own = {"task": kind.TASK, "evaluation": kind.EVALUATION}.get(group, record)
+            if own is not record:
+                parts += _group(own, group, f"`{group}`, of the kind `{name}`")
+    return "\n".join(parts)
+
+
+def _group(record: type, path: str, title: str) -> list[str]:
+    """Return a section for a record's own settings, and one for each record in it."""
+    own = list(declared(record))
+    if not own:
+        return []
+    nested = [field for field in own if dataclasses.is_dataclass(field.kind)]
+    parts = [f"## {title}\n\n{prose(inspect.getdoc(record) or '')}"]
+    rows = [
+        f"| `{path}.{field.name}` | `{field.annotation}` | `{field.default}` "
+        f"| {_cell(field.comment)} |".replace("``", "")
+        for field in own
+        if field not in nested
+    ]
+    if rows:
+        parts.append("\n".join(["| setting | type | default | |", "|---|---|---|---|", *rows]))
+        parts.append("")
+    for field in nested:
+        parts += _group(field.kind, f"{path}.{field.name}", f"`{path}.{field.name}`")
+    return parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One field of a record, and what its source says of it."""
+
+    name: str
+    kind: object
+    annotation: str
+    default: str
+    comment: str
+
+
+def declared(record: type) -> Iterator["Setting"]:
+    """Yield the settings that a record itself declares, with the comments in its source."""
+    source = textwrap.dedent(inspect.getsource(record))
+    lines = source.splitlines()
+    hints = inspect.get_annotations(record)
+    body = ast.parse(source).body[0]
+    assert isinstance(body, ast.ClassDef)
+    done = body.lineno  # Lines up to this one are no comments of the next field.
+    for node in body.body:
+        last = node.end_lineno or node.lineno
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            before = [_comment(line) for line in lines[done : node.lineno - 1]]
+            words = [word for word in before if word] + [_comment(lines[last - 1])]
+            comment = " ".join(filter(None, words))
+            while comment and not comment.endswith(".") and _is_comment(lines, last):
+                comment += " " + _comment(lines[last])
+                last += 1
+            yield Setting(
+                name=node.target.id,
+                kind=hints[node.target.id],
+                annotation=" ".join(ast.unparse(node.annotation).split()).replace("|", r"\|"),
+                default=ast.unparse(node.value) if node.value else "",
+                comment=comment,
+            )
+        done = last
+
+
+def _comment(line: str) -> str:
+    """Return the comment at the end of a line of code, or the line that is one."""
+    found = re.search(r"(?:^|\s)# (.*)$", line)
+    return found[1].strip() if found else ""
+
+
+def _is_comment(lines: list[str], number: int) -> bool:
+    return number < len(lines) and lines[number].lstrip().startswith("# ")
+
+
+def metrics() -> str:
+    """Return the page of metrics.json, made of the lists of keys that the kinds keep."""
+    parts = [
+        "# metrics.json\n\n`drtfx-evaluate` writes this file beside the report. Its keys are "
+        "sorted, and the same predictions give the same bytes. Each kind of task has its own list; "
+        "this page is made of the lists in the code.\n"
+    ]
+    for path in sorted((ROOT / "dr_tfx" / "tasks").glob("*/*.py")):
+        doc = _docstring(path)
+        if re.search(r"^Keys of .*metrics\.json", doc, re.M):
+            parts.append(f"## The kind `{path.parent.name}`\n\n{_keys(doc)}")
+    if len(parts) == 1:
+        raise RuntimeError("No module of dr_tfx/tasks/ lists the keys of metrics.json.")
+    return "\n".join(parts)
+
+
+def _keys(doc: str) -> str:
+    """Return the part of a docstring from `Keys of metrics.json` on, its list as a table."""
+    text = doc[doc.index("Keys of ") :]
+    words, rows = [], []
+    for line in text.splitlines():
+        found = _KEY_COLUMN.match(line)
+        if found:
+            rows.append([found[1], found[2] or ""])
+        elif rows and line.strip():
+            rows[-1][1] += " " + line.strip()
+        elif not rows:
+            words.append(line)
+    table = "\n".join(f"| `{key}` | {_cell(text.strip())} |" for key, text in rows)
+    return f"{prose(chr(10).join(words))}\n| key | content |\n|---|---|\n{table}\n"
+
+
+def packages() -> dict[str, tuple[str, str]]:
+    """Return path and text of the page of every package of `dr_tfx` and `beam_jobs`, by its name.
+
+    The face has a page that is written, and the commands have theirs.
+    """
+    found = {}
+    inits = [*ROOT.glob("dr_tfx/*/**/__init__.py"), *ROOT.glob("beam_jobs/*/__init__.py")]
+    for init in sorted(path for path in inits if path.parent.name != "cli"):
+        name = ".".join(init.parent.relative_to(ROOT).parts)
+        parts = [f"# {name}\n\n{_escaped(_docstring(init))}\n"]
+        for module in sorted(init.parent.glob("[!_]*.py")):
+            parts.append(f"::: {name}.{module.stem}\n")
+        found[name] = (f"reference/python/{name}.md", "\n".join(parts))
+    return found
+
+
+def _docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

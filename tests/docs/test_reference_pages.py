@@ -1,0 +1,78 @@
+"""The pages of the reference that are made of the code."""
+
+import dataclasses
+
+from docs import reference_pages
+from tests.docs.test_pages import settings
+
+
+@dataclasses.dataclass
+class Inner:
+    """A group within a group."""
+
+    depth: int = 3  # In metres.
+
+
+@dataclasses.dataclass
+class Outer:
+    """A record as those of the settings."""
+
+    plain: str = "a"
+    # Stands before,
+    # on two lines.
+    before: float = 0.5
+    after: tuple[int, ...] = (1, 2)  # Begins here; and
+    # ends here.
+    long: dict[str, int] = dataclasses.field(default_factory=dict)  # Behind the last line.
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def test_comments_belong_to_their_settings():
+    found = {setting.name: setting for setting in reference_pages.declared(Outer)}
+    assert {name: setting.comment for name, setting in found.items()} == {
+        "plain": "",
+        "before": "Stands before, on two lines.",
+        "after": "Begins here; and ends here.",
+        "long": "Behind the last line.",
+        "inner": "",
+    }
+    assert found["after"].default == "(1, 2)"
+    assert found["after"].annotation == "tuple[int, ...]"
+    assert found["inner"].kind is Inner
+
+
+def test_every_setting_has_a_row():
+    text = reference_pages.settings()
+    groups = {"task", "dataset", "model", "training", "evaluation"}
+    nested = {"dataset.recipe", "dataset.split", "training.augmentation"}
+    for name in settings() - groups - nested:
+        assert text.count(f"| `{name}` |") == 1, name
+
+
+def test_docstrings_become_prose_and_code():
+    doc = """Reads *.jpeg files into a `dict[str, int]`.
+
+    drtfx-train --config=C \\
+        --workdir=RUN
+
+A <name> and a[0] of _hidden things in label_map."""
+    assert reference_pages.prose(doc) == (
+        "Reads \\*.jpeg files into a `dict[str, int]`.\n\n"
+        "```sh\ndrtfx-train --config=C \\\n    --workdir=RUN\n```\n\n"
+        "A &lt;name> and a\\[0\\] of \\_hidden things in label_map.\n"
+    )
+
+
+def test_keys_of_metrics_are_listed():
+    text = reference_pages.metrics()
+    for key in ("alarms", "calibration", "counts", "scores", "selection", "strata", "sweep"):
+        assert f"| `{key}` |" in text or f"`{key}, " in text, key
+
+
+def test_every_package_has_a_page():
+    pages = reference_pages.packages()
+    assert "dr_tfx.tasks.binary" in pages and "beam_jobs.sources" in pages
+    path, text = pages["dr_tfx.dataset"]
+    assert path == "reference/python/dr_tfx.dataset.md"
+    assert text.startswith("# dr_tfx.dataset\n")
+    assert "::: dr_tfx.dataset.records\n" in text and "__init__" not in text
