@@ -166,11 +166,18 @@ def declared(record: type) -> Iterator["Setting"]:
             yield Setting(
                 name=node.target.id,
                 kind=hints[node.target.id],
-                annotation=" ".join(ast.unparse(node.annotation).split()).replace("|", r"\|"),
+                annotation=_type(node.annotation),
                 default=ast.unparse(node.value) if node.value else "",
                 comment=comment,
             )
         done = last
+
+
+def _type(annotation: ast.expr) -> str:
+    """Return a type as a cell shows it, the values of a Literal separated by bars."""
+    text = " ".join(ast.unparse(annotation).split())
+    values = re.fullmatch(r"Literal\[(.*)\]", text)
+    return (values[1].replace(", ", " | ") if values else text).replace("|", r"\|")
 
 
 def _comment(line: str) -> str:

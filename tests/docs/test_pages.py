@@ -21,7 +21,7 @@ README, KOREAN = ROOT / "README.md", ROOT / "README.ko.md"
 PAGES = [README, KOREAN, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 GROUPS = "dataset|task|model|training|evaluation"
-NOT_SETTINGS = {"model.fit", "model.keras", "model.save", "model.weights.h5"}
+NOT_SETTINGS = {"dataset.json", "model.fit", "model.keras", "model.save", "model.weights.h5"}
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
