@@ -37,7 +37,10 @@ def pages(notebook: Path, *, execute: bool) -> dict[str, str | bytes]:
 
 
 def run(content: nbformat.NotebookNode) -> None:
-    """Run the cells in an empty folder, in which `code` is this repository."""
+    """Run the cells in an empty folder, in which `code` is this repository.
+
+    What they log is left out: progress bars, and what TensorFlow says of the machine.
+    """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ["PYTHONPATH"] = str(ROOT)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,3 +54,6 @@ def run(content: nbformat.NotebookNode) -> None:
             resources={"metadata": {"path": str(working)}},
             timeout=_SECONDS,
         ).execute()
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]

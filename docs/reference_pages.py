@@ -12,6 +12,7 @@ import sys
 import textwrap
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def commands() -> str:
         "changed on the command line of the commands that take `--config`, as in "
         "`--config.training.epochs=2`; see [Settings](config.md).\n"
     ]
-    for command, module in sorted(console_scripts().items()):
-        parts.append(f"## {command}\n\n{_command(module)}")
+    scripts = dict(sorted(console_scripts().items()))
+    with ThreadPoolExecutor() as pool:
+        for command, text in zip(scripts, pool.map(_command, scripts.values()), strict=True):
+            parts.append(f"## {command}\n\n{text}")
     return "\n".join(parts)
 
 
