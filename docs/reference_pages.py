@@ -27,6 +27,7 @@ _GROUPS: dict[str, type] = {
     "training": specs.Training,
     "evaluation": specs.Evaluation,
 }
+_LIST_OF_KEYS = re.compile(r"keys of\s+metrics\.json", re.IGNORECASE)
 _KEY_COLUMN = re.compile(r"^ {4}(\S.*?)(?: {2,}(\S.*))?$")
 
 
@@ -194,24 +195,28 @@ def _is_comment(lines: list[str], number: int) -> bool:
 
 
 def metrics() -> str:
-    """Return the page of metrics.json, made of the lists of keys that the kinds keep."""
+    """Return the page of metrics.json, made of the lists of keys in the modules that write them."""
     parts = [
         "# metrics.json\n\n`drtfx-evaluate` writes this file beside the report. Its keys are "
-        "sorted, and the same predictions give the same bytes. Each kind of task has its own list; "
-        "this page is made of the lists in the code.\n"
+        "sorted, and the same predictions give the same bytes. This page is made of the lists in "
+        "the code: each kind of task has its own.\n"
     ]
-    for path in sorted((ROOT / "dr_tfx" / "tasks").glob("*/*.py")):
+    package = ROOT / "dr_tfx"
+    for path in [*sorted(package.glob("evaluation/*.py")), *sorted(package.glob("tasks/*/*.py"))]:
         doc = _docstring(path)
-        if re.search(r"^Keys of .*metrics\.json", doc, re.M):
-            parts.append(f"## The kind `{path.parent.name}`\n\n{_keys(doc)}")
+        found = _LIST_OF_KEYS.search(doc)
+        if found:
+            is_kind = path.parent.parent.name == "tasks"
+            title = f"The kind `{path.parent.name}`" if is_kind else "Every kind"
+            start = doc.rfind("\n\n", 0, found.start()) + 2
+            parts.append(f"## {title}\n\n{_keys(doc[start:])}")
     if len(parts) == 1:
-        raise RuntimeError("No module of dr_tfx/tasks/ lists the keys of metrics.json.")
+        raise RuntimeError("No module of dr_tfx lists the keys of metrics.json.")
     return "\n".join(parts)
 
 
-def _keys(doc: str) -> str:
-    """Return the part of a docstring from `Keys of metrics.json` on, its list as a table."""
-    text = doc[doc.index("Keys of ") :]
+def _keys(text: str) -> str:
+    """Return words and a list of keys, each indented by four spaces, as prose and a table."""
     words, rows = [], []
     for line in text.splitlines():
         found = _KEY_COLUMN.match(line)
