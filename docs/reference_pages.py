@@ -239,7 +239,10 @@ def packages() -> dict[str, tuple[str, str]]:
     inits = [*ROOT.glob("dr_tfx/*/**/__init__.py"), *ROOT.glob("beam_jobs/*/__init__.py")]
     for init in sorted(path for path in inits if path.parent.name != "cli"):
         name = ".".join(init.parent.relative_to(ROOT).parts)
-        parts = [f"# {name}\n\n{_escaped(_docstring(init))}\n"]
+        words = _escaped(_docstring(init))
+        if _defines_anything(init):
+            words = f"::: {name}\n    options: {{show_root_heading: false, show_submodules: false}}"
+        parts = [f"# {name}\n\n{words}\n"]
         for module in sorted(init.parent.glob("[!_]*.py")):
             parts.append(f"::: {name}.{module.stem}\n")
         found[name] = (f"reference/python/{name}.md", "\n".join(parts))
@@ -248,3 +251,8 @@ def packages() -> dict[str, tuple[str, str]]:
 
 def _docstring(path: Path) -> str:
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def _defines_anything(path: Path) -> bool:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for node in body)
