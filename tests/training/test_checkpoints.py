@@ -27,7 +27,8 @@ def test_a_state_that_does_not_fit_or_is_damaged_says_so(tmp_path):
     again = checkpoints.Run(tmp_path, experiment)
     assert (again.step, again.precision) == (2, "float32")
     with pytest.raises(
-        ValueError, match=r"kernel \(3, 2\) float32 there, kernel \(3, 4\) float32 now"
+        ValueError,
+        match=r"kernel \(3, 2\) float32 in the file and kernel \(3, 4\) float32 in the model",
     ):
         again.restore(tiny(units=4))
     folder = tmp_path / "checkpoints" / "last" / "step-00000002"

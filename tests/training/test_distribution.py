@@ -273,5 +273,5 @@ def test_a_port_that_is_taken_is_named():
 
 def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
-    with pytest.raises(ValueError, match="TF_CONFIG is no JSON object"):
+    with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object"):
         distribution.strategy(8)
