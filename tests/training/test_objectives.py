@@ -149,8 +149,8 @@ def test_kappa_counts_exactly_in_a_compiled_model_under_any_precision(policy):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_compiled_model_with_kappa_reloads_in_a_process_that_trains(tmp_path):
-    """What a checkpoint holds. The model of a bundle is not compiled and needs nothing at all."""
+def test_a_compiled_model_with_kappa_reloads_once_its_kind_is_loaded(tmp_path):
+    """The model of a bundle is not compiled and needs nothing at all."""
     pixels = keras.Input((1,))
     model = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(pixels))
     objectives.compile_model(model, datasets.experiment(metrics=["kappa"]))
@@ -159,7 +159,7 @@ def test_a_compiled_model_with_kappa_reloads_in_a_process_that_trains(tmp_path):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "answers.npz", y=y, p=p)
     code = (
-        "import sys, numpy as np, keras; from dr_tfx.training import train;"
+        "import sys, numpy as np, keras; from dr_tfx.tasks.binary import model;"
         "model = keras.models.load_model(sys.argv[1] + '/model.keras');"
         "data = np.load(sys.argv[1] + '/answers.npz');"
         "print(model.evaluate(data['p'], data['y'], verbose=0, return_dict=True)['kappa'])"
