@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 ADDONS = "tfa."  # Prefix of the classes of tensorflow-addons.
-View = Literal[
+ViewName = Literal[
     "identity",
     "left_right",
     "up_down",
@@ -31,7 +31,7 @@ View = Literal[
     "zoom_in",
     "zoom_out",
 ]
-VIEWS: tuple[str, ...] = typing.get_args(View)
+VIEWS: tuple[str, ...] = typing.get_args(ViewName)
 METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Heat maps; the first by default.
 # Matplotlib's names. All are perceptually uniform but `jet`, which the published recipe uses.
 COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
@@ -156,7 +156,7 @@ class DatasetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is predicted. Each kind of task adds its own settings in a subclass."""
+    """The target of the model. Each kind of task adds its own settings in a subclass."""
 
     name: str = "task"
     kind: str = "binary"  # A name in dr_tfx.tasks.KINDS.
@@ -209,15 +209,15 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How the model is fitted.
+    """The fitting of the model.
 
-    `loss`, `optimizer` and `metrics` take a name of ours, or one of tensorflow-addons such as
-    `tfa.SigmoidFocalCrossEntropy`, which needs the extra `addons`; `arguments` holds the latter's
-    keyword arguments by class: `{'SigmoidFocalCrossEntropy': {'gamma': 1.5}}`.
+    `loss`, `optimizer` and `metrics` take a name of ours, or a class of tensorflow-addons such as
+    `tfa.SigmoidFocalCrossEntropy`, which needs the extra `addons`. `arguments` holds the keyword
+    arguments of these classes: `{'SigmoidFocalCrossEntropy': {'gamma': 1.5}}`.
 
-    Three settings correct for rare classes, each by itself: which examples are drawn (`balance`,
-    `label_weights`), what each costs (`class_weights`), and the loss's own `focal_alpha`. Two at
-    once correct twice, which is refused unless `double_correction` says that it is meant.
+    Three settings correct for rare classes, each by itself: the shares in which examples are drawn
+    (`balance`, `label_weights`), the factors of their loss (`class_weights`), and the loss's own
+    `focal_alpha`. Two at once correct twice, which is refused unless `double_correction` is set.
     """
 
     seed: Annotated[int, Rule(lambda n: 0 <= n < 2**31, "0 to 2**31 - 1")] = 0
@@ -270,11 +270,11 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How the model is scored. Each kind of task adds its own settings in a subclass."""
+    """The scoring of the model. Each kind of task adds its own settings in a subclass."""
 
     # Test-time augmentation.
     views: Annotated[
-        tuple[View, ...],
+        tuple[ViewName, ...],
         Rule(
             lambda views: views[:1] == ("identity",),
             "a sequence that begins with 'identity', the photograph as it is",
@@ -298,7 +298,7 @@ _EvaluationT = TypeVar("_EvaluationT", bound=Evaluation)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[_TaskT, _EvaluationT]):
-    """Everything a run needs to know besides its folders.
+    """The settings of a run: everything that it needs to know besides its folders.
 
     The kind of task decides the classes of `task` and `evaluation`, which have its own settings.
     """

@@ -18,7 +18,7 @@ MODEL_FILE = "model.keras"
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """Everything needed to score a raw photograph.
+    """A trained model with everything that is needed to score a raw photograph.
 
     Attributes:
       model: the network, float32 pixels 0 to 255 (n, size, size, 3) -> float32 (n, units).

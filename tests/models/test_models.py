@@ -122,7 +122,9 @@ def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, sa
         return constructor(weights=weights, **others)
 
     monkeypatch.setitem(network.BACKBONES, "MobileNetV2", (fails, *scaling))
-    with pytest.raises(ValueError, match=r"be downloaded: .* no such host\. Without a network, giv"):
+    with pytest.raises(
+        ValueError, match=r"be downloaded: .* no such host\. Without a network, giv"
+    ):
         network.build(changed(weights="imagenet"))
 
 

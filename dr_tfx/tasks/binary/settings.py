@@ -28,7 +28,7 @@ class BinaryTask(specs.Task):
 
 @dataclasses.dataclass(frozen=True)
 class BinaryEvaluation(specs.Evaluation):
-    """How scores of several views are combined, and which thresholds are chosen."""
+    """The combination of the views' scores, and the choice of thresholds."""
 
     combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.
     # The rule of the operating point that decides; `min_*` takes the first bound of that setting.
