@@ -73,13 +73,7 @@ def train(
                 session.Session(models, run, data=data, memory=memory).fit(
                     data_dir, profile=profile
                 )
-    if not run.best_epoch:
-        raise ValueError(
-            f"No epoch gave a finite {training.select_by}: the training diverged. Lower "
-            "config.training.learning_rate and choose another --workdir."
-        )
-    if run.chief:
-        _finish(run, data)
+    _finish(run, data)
     return workdir
 
 
@@ -112,7 +106,7 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     workers = distribution.workers()
     if run.workers not in (0, workers):
         logging.warning(
-            "%d workers took the steps so far, and %d take those to come. Their parts of the "
+            "The steps so far were taken by %d workers, those to come by %d. Their parts of the "
             "shards, and so the order of the examples, are not those of an uninterrupted run.",
             run.workers,
             workers,
@@ -121,7 +115,19 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
 
 
 def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
-    """Write the bundle of the best epoch, and remove the state, which is not needed any more."""
+    """Write the bundle of the best epoch, and remove the state, which is not needed any more.
+
+    Raises:
+      ValueError: there is no best epoch.
+    """
+    select_by = run.experiment.training.select_by
+    if not run.best_epoch:
+        raise ValueError(
+            f"No epoch gave a finite {select_by}: the training diverged. Lower "
+            "config.training.learning_rate and choose another --workdir."
+        )
+    if not run.chief:
+        return
     run.write_history()
     best = network.build(run.experiment, load_weights=False)
     best.load_weights(run.workdir / "checkpoints" / "best.weights.h5")
@@ -134,7 +140,7 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
         best_epoch=run.best_epoch,
     )
     run.remove()
-    logging.info("Best epoch %d by %s.", run.best_epoch, run.experiment.training.select_by)
+    logging.info("Best epoch %d by %s.", run.best_epoch, select_by)
 
 
 def _seed(seed: int, *, deterministic: bool) -> None:
