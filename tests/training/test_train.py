@@ -146,7 +146,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
 
 
 def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
-    """Nothing improves, so that the rate is halved after epochs 3 and 5, and epoch 6 is the last."""
+    """Nothing improves, so the rate is halved after epochs 3 and 5, and epoch 6 is the last."""
     experiment = small(
         epochs=20,
         learning_rate=1e-7,
