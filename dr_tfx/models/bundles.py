@@ -11,6 +11,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.storage import files
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
@@ -118,4 +119,4 @@ def _read_bundle(workdir: Path) -> dict[str, Any]:
 
 def _write_bundle(workdir: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    manifest.write_text(workdir / BUNDLE_FILE, text)
+    files.write_text(workdir / BUNDLE_FILE, text)

@@ -16,6 +16,7 @@ from absl import logging
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.storage import files
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
@@ -151,7 +152,7 @@ class Run:
         state = {name: getattr(self, name) for name in _FIELDS}
         state["variables"] = descriptions
         state["libraries"] = _libraries()
-        manifest.write_text(temporary / _STATE, json.dumps(state))
+        files.write_text(temporary / _STATE, json.dumps(state))
         temporary.rename(final)
         for older in self._last.glob("step-*"):
             if older != final:
@@ -162,7 +163,7 @@ class Run:
         """Write history.csv, one row for each finished epoch."""
         if self.chief:
             text = pd.DataFrame(self.history).to_csv(index=False)
-            manifest.write_text(self.workdir / HISTORY_FILE, text)
+            files.write_text(self.workdir / HISTORY_FILE, text)
 
     def remove(self) -> None:
         """Remove the state, for which a finished run has no use."""
@@ -240,7 +241,7 @@ def _libraries() -> str:
 def claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
     """Write config.json, which says which experiment and data WORKDIR belongs to."""
     workdir.mkdir(parents=True, exist_ok=True)
-    manifest.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
+    files.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
 
 
 def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
