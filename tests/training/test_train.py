@@ -24,7 +24,7 @@ from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, precision
-from dr_tfx.training import board, checkpoints, loop, objectives, train
+from dr_tfx.training import board, checkpoints, loop, objectives, session, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     datasets,
@@ -191,7 +191,7 @@ def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, 
     workdir = tmp_path / "run"
     with pytest.raises(ValueError, match="no such file"):
         train.train(wrong, data_dir=data_dir, workdir=workdir)
-    monkeypatch.setattr(train, "_fit", lambda *_, **__: pytest.fail("claimed"))
+    monkeypatch.setattr(session.Session, "fit", lambda *_, **__: pytest.fail("claimed"))
     with pytest.raises(pytest.fail.Exception, match="claimed"):
         train.train(datasets.experiment(), data_dir=data_dir, workdir=workdir)
     assert [path.name for path in workdir.iterdir()] == [checkpoints.CONFIG_FILE]
@@ -335,12 +335,12 @@ def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
 def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
     losses = {}
     try:
-        for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
             # Dropout draws other numbers in another precision.
-            experiment = small(precision=precision, dropout=0.0)
-            train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
-            history = pd.read_csv(tmp_path / precision / "history.csv")
-            losses[precision] = history["loss"].to_numpy()
+            experiment = small(precision=policy, dropout=0.0)
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path / policy)
+            history = pd.read_csv(tmp_path / policy / "history.csv")
+            losses[policy] = history["loss"].to_numpy()
     finally:
         precision.set_policy("float32")
     assert losses["float32"][-1] < 0.95 * losses["float32"][0]
