@@ -1,8 +1,9 @@
-"""Trains a model on a data set that drtfx-build-examples wrote.
+"""Train a model on a data set that drtfx-build-examples has written.
 
-Writes into --workdir: model.keras and bundle.json (all that is needed to score a raw photograph),
-model.weights.h5, history.csv, checkpoints/ and tensorboard/. Kill it and give the same command
-again: it goes on after the last checkpoint (--config.training.checkpoint_steps, and every epoch).
+This writes into --workdir: model.keras and bundle.json (all that is needed to score a raw
+photograph), model.weights.h5, history.csv, checkpoints/ and tensorboard/. If it is interrupted, the
+same command resumes at the last checkpoint; there is one after every epoch, and one after as many
+steps as --config.training.checkpoint_steps says.
 
 Example:
 
@@ -13,9 +14,9 @@ Any setting can be changed on the command line:
     drtfx-train --config=configs/dr_binary.py --data_dir=DATA --workdir=RUN \\
         --config.training.epochs=2 --config.model.weights=none
 
-Backbone weights, --config.model.weights: imagenet (downloaded), none (from scratch), or the path
-of a Keras .weights.h5 file. Precision, --config.training.precision: auto, float32, mixed_float16
-or mixed_bfloat16.
+--config.model.weights says how the backbone starts: imagenet (downloaded), none (from scratch), or
+the path of a Keras .weights.h5 file. --config.training.precision is auto, float32, mixed_float16 or
+mixed_bfloat16.
 """
 
 import sys
@@ -33,32 +34,32 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder written by drtfx-build-examples.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the run; created if missing.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; created if it is missing.")
 _MAX_MEMORY_GB = flags.DEFINE_float(
     "max_memory_gb",
     None,
-    "Most memory of the run's processes together, in GB of 1e9 bytes. There the run saves a "
-    "checkpoint and stops with an error, instead of being killed by the system; the same command "
-    "with a higher one goes on. Overrides config.training.max_memory_gb.",
+    "Memory ceiling of all processes of the run together, in GB of 1e9 bytes. At the ceiling the "
+    "run saves a checkpoint and stops with an error before the system kills it; the same command "
+    "with a higher ceiling resumes it. Overrides config.training.max_memory_gb.",
     lower_bound=0.0,
 )
 _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic",
     None,
-    "Weights that are the same bit for bit in every run on the same machine, however often it was "
-    "killed; slower. Overrides config.training.deterministic.",
+    "Make the weights bit-identical in every run on the same machine, however often it is "
+    "interrupted; this is slower. Overrides config.training.deterministic.",
 )
 _PROFILE = flags.DEFINE_bool(
     "profile",
     False,
-    "Write a profile of 10 steps into WORKDIR/tensorboard: what takes the time, input or model. "
-    "Look at it with `tensorboard --logdir=WORKDIR/tensorboard`, tab Profile "
+    "Write a profile of 10 steps into WORKDIR/tensorboard, which shows whether the input or the "
+    "model takes the time. Look at it with `tensorboard --logdir=WORKDIR/tensorboard`, tab Profile "
     "(pip install tensorboard-plugin-profile).",
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags plus one call."""
+    """Read the flags and make one call."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
     try:
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
                 config.training[flag.name] = flag.value
         experiment = tasks.from_config(config)
         resources.tune_malloc()
-        from dr_tfx.training import train  # Here, so that --help and a wrong config do not wait.
+        from dr_tfx.training import train  # Late, so that --help and refusals are fast.
 
         workdir = train.train(
             experiment,
@@ -82,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console script."""
+    """Run the command; its console script calls this."""
     flags.mark_flags_as_required(["config", "data_dir", "workdir"])
     console.run(main, module=__name__, doc=__doc__)
 

@@ -1,1 +1,1 @@
-"""What a run is: validated settings of data set, task, model, training and evaluation."""
+"""The settings of a run: data set, task, model, training and evaluation, validated."""

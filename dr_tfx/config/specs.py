@@ -1,20 +1,23 @@
-"""The settings of a run: frozen, validated records of data set, task, model and training.
+"""The settings of a run: frozen records of data set, task, model, training and evaluation.
 
 Configs are `ml_collections.ConfigDict`s only at the boundary (files in `configs/`, flags such as
 `--config.training.epochs=2`). `dr_tfx.tasks.from_config` turns one into an `Experiment` with
-`read`, which rejects unknown keys, wrong types and settings that contradict each other before any
-work is done. The rest of the library sees these records and nothing else.
+`read`, which rejects unknown keys, wrong types, values out of range and settings that contradict
+each other before any work is done. The rest of the library sees these records and nothing else.
+
+The type of a field says what `read` accepts. `Annotated[int, Rule(...)]` narrows it further. A
+record that has rules about several of its fields states them in a method `check`.
 """
 
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-ADDONS = "tfa."
-VIEWS = (
+ADDONS = "tfa."  # Prefix of the classes of tensorflow-addons.
+ViewName = Literal[
     "identity",
     "left_right",
     "up_down",
@@ -27,15 +30,30 @@ VIEWS = (
     "rotate_350",
     "zoom_in",
     "zoom_out",
-)
-METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Of heat maps; the first by default.
-# Of their figures, as matplotlib calls them; perceptually uniform but for the published recipe's.
+]
+VIEWS: tuple[str, ...] = typing.get_args(ViewName)
+METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Heat maps; the first by default.
+# Matplotlib's names. All are perceptually uniform but `jet`, which the published recipe uses.
 COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
 UNGATED = ("ct",)  # Recipes without a quality gate.
 
 
 class ConfigError(ValueError):
     """A config that cannot be run: says what was got, what was expected and the likely fix."""
+
+
+class Rule(typing.NamedTuple):
+    """A condition on the value of a setting, and the words that complete "expected ..."."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+Count = Annotated[int, Rule(lambda n: n > 0, "more than 0")]
+Positive = Annotated[float, Rule(lambda x: x > 0, "more than 0")]
+NotNegative = Annotated[float, Rule(lambda x: x >= 0, "0 or more")]
+Fraction = Annotated[float, Rule(lambda x: 0 < x < 1, "more than 0 and less than 1")]
+FractionOrZero = Annotated[float, Rule(lambda x: 0 <= x < 1, "0 or more and less than 1")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +67,25 @@ class Recipe:
     """
 
     name: Literal["reference", "fundus", "ct"] = "fundus"  # A line of recipes.RECIPES.
-    size: int = 224  # Height and width of an example, in pixels.
-    clip_limit: float = 2.0  # CLAHE's contrast limit.
-    tiles: int = 8  # CLAHE's tiles a side.
-    encoding: Literal["raw", "png"] = "raw"  # Both lossless; raw is faster, png smaller.
+    # Height and width of an example, in pixels.
+    size: Annotated[int, Rule(lambda n: 16 <= n <= 4096, "16 to 4096 pixels")] = 224
+    clip_limit: Positive = 2.0  # CLAHE's contrast limit.
+    tiles: Count = 8  # CLAHE's tiles a side.
+    encoding: Literal["raw", "png"] = "raw"  # Both are lossless; raw is faster, png smaller.
     quality_gate: Literal["off", "count", "reject"] = "count"
+
+    def check(self) -> None:
+        """Refuse a gate that the recipe does not have."""
+        require(
+            self.quality_gate == "off" or self.name not in UNGATED,
+            f"config.dataset.recipe.quality_gate is {self.quality_gate!r}, but the recipe "
+            f"{self.name!r} has no gate that could flag anything; set it to 'off'.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Who is in train, validation and test.
+    """The rule by which photographs are in train, validation or test.
 
     `patient` keeps all photographs of one patient in one split, stratified. `image` is
     scikit-learn's `train_test_split` over photographs: it leaks, and is here to reproduce published
@@ -75,30 +102,61 @@ class Split:
     """
 
     method: Literal["patient", "image", "hash", "external"] = "patient"
-    validation: float = 0.2  # Fraction of all photographs.
-    test: float = 0.0  # Fraction of all photographs; 0 for none.
+    validation: Fraction = 0.2  # Fraction of all photographs.
+    test: FractionOrZero = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.
     seed: int = 42
+
+    def check(self) -> None:
+        """Refuse fractions that leave nothing to train on."""
+        require(
+            self.validation + self.test < 1,
+            f"config.dataset.split has validation={self.validation} and test={self.test}; "
+            "expected fractions of the whole that leave something to train on.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
     """A folder of photographs and a label CSV, and what is made of them."""
 
-    name: str = "dataset"
+    name: Annotated[str, Rule(bool, "a name")] = "dataset"
     image_column: str = "image"  # File name without folder; the extension may be left out.
     label_column: str = "level"
-    label_names: tuple[str, ...] = ("0", "1")  # Labels are 0 .. len - 1.
+    # Labels are 0 .. len - 1.
+    label_names: Annotated[tuple[str, ...], Rule(lambda names: len(names) > 1, "two or more")] = (
+        "0",
+        "1",
+    )
     patient_pattern: str = ""  # Regex whose first group is the patient; "": photograph = patient.
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     split: Split = dataclasses.field(default_factory=Split)
-    shard_examples: int = 512  # Most examples in one shard: the unit of work and of resume.
-    max_reject_rate: float = 0.02  # The job fails above this fraction of rejected rows.
+    shard_examples: Count = 512  # Most examples in one shard: the unit of work and of resume.
+    # The build fails above this fraction of rejected rows.
+    max_reject_rate: Annotated[float, Rule(lambda x: 0 <= x <= 1, "0 to 1")] = 0.02
+
+    def check(self) -> None:
+        """Refuse strata that do not fit the labels, and a pattern that names no patient."""
+        strata, labels = len(self.split.strata), len(self.label_names)
+        require(
+            strata in (0, labels),
+            f"config.dataset.split.strata has {strata} values for {labels} labels; expected one "
+            "for each label, or () for the labels themselves.",
+        )
+        where = f"config.dataset.patient_pattern is {self.patient_pattern!r}"
+        try:
+            groups = re.compile(self.patient_pattern).groups
+        except re.error as error:
+            raise ConfigError(f"{where}, which is not a regular expression: {error}.") from error
+        require(
+            not self.patient_pattern or groups >= 1,
+            rf"{where}; expected a (group) for the patient, such as ^(\d+)_, or '' for none.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is predicted. Each kind of task adds its own settings in a subclass."""
+    """The target of the model. Each kind of task adds its own settings in a subclass."""
 
     name: str = "task"
     kind: str = "binary"  # A name in dr_tfx.tasks.KINDS.
@@ -116,15 +174,25 @@ class Model:
     """
 
     backbone: str = "MobileNetV2"  # Any name in network.BACKBONES.
-    weights: str = "imagenet"  # imagenet | none | path of a Keras .weights.h5 file.
+    weights: Annotated[str, Rule(bool, "imagenet, none or the path of a .weights.h5 file")] = (
+        "imagenet"
+    )
     from_scratch: Literal["whole", "as_pretrained"] = "whole"
-    trainable_layers: int = 50  # -1: all.
+    trainable_layers: Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for all")] = 50
     batch_norm: Literal["frozen", "trainable"] = "frozen"
     input_scaling: Literal["backbone", "unit"] = "backbone"  # unit: [0, 1] whatever it expects.
     pooling: Literal["avg", "max", "avg_max"] = "avg"  # Over the backbone's feature map.
-    hidden: tuple[int, ...] = ()  # Width of the dense layers between pooling and output.
-    dropout: tuple[float, ...] = (0.2,)  # Before each hidden layer and before the output.
+    hidden: tuple[Count, ...] = ()  # Width of the dense layers between pooling and output.
+    dropout: tuple[FractionOrZero, ...] = (0.2,)  # Before each hidden layer and before the output.
     head_batch_norm: bool = False  # Before each hidden layer.
+
+    def check(self) -> None:
+        """Refuse rates of dropout that do not fit the hidden layers."""
+        require(
+            len(self.dropout) == len(self.hidden) + 1,
+            f"config.model.dropout has {len(self.dropout)} values; expected one before each of the "
+            f"{len(self.hidden)} hidden layers and one before the output.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,64 +201,95 @@ class Augmentation:
 
     horizontal_flip: bool = True
     vertical_flip: bool = False
-    rotation: float = 0.0  # Largest angle, as a fraction of a full turn, either way.
-    zoom: float = 0.0  # Largest relative change of height and width, either way.
-    contrast: float = 0.0  # Largest relative change of contrast, either way.
-    brightness: float = 0.0  # Largest relative change of brightness, either way.
+    rotation: FractionOrZero = 0.0  # Largest angle, as a fraction of a full turn, either way.
+    zoom: FractionOrZero = 0.0  # Largest relative change of height and width, either way.
+    contrast: FractionOrZero = 0.0  # Largest relative change of contrast, either way.
+    brightness: FractionOrZero = 0.0  # Largest relative change of brightness, either way.
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How the model is fitted.
+    """The fitting of the model.
 
-    `loss`, `optimizer` and `metrics` take a name of ours, or one of tensorflow-addons such as
-    `tfa.SigmoidFocalCrossEntropy`, which needs the extra `addons`; `arguments` holds the latter's
-    keyword arguments by class: `{'SigmoidFocalCrossEntropy': {'gamma': 1.5}}`.
+    `loss`, `optimizer` and `metrics` take a name of ours, or a class of tensorflow-addons such as
+    `tfa.SigmoidFocalCrossEntropy`, which needs the extra `addons`. `arguments` holds the keyword
+    arguments of these classes: `{'SigmoidFocalCrossEntropy': {'gamma': 1.5}}`.
 
-    Three settings correct for rare classes, each by itself: which examples are drawn (`balance`,
-    `label_weights`), what each costs (`class_weights`), and the loss's own `focal_alpha`. Two at
-    once correct twice, which is refused unless `double_correction` says that it is meant.
+    Three settings correct for rare classes, each by itself: the shares in which examples are drawn
+    (`balance`, `label_weights`), the factors of their loss (`class_weights`), and the loss's own
+    `focal_alpha`. Two at once correct twice, which is refused unless `double_correction` is set.
     """
 
-    seed: int = 0
-    epochs: int = 30
-    batch_size: int = 32  # Over all devices.
-    learning_rate: float = 1e-3
-    optimizer: str = "adam"  # adam, adamw, sgd, or tfa.<class>.
-    weight_decay: float = 0.004  # Of adamw, decoupled.
-    loss: str = "focal"  # focal, cross_entropy, or tfa.<class>.
-    focal_gamma: float = 1.5
-    focal_alpha: float = 0.5
-    metrics: tuple[str, ...] = ()  # Besides AUC and accuracy: kappa, or tfa.<class>.
+    seed: Annotated[int, Rule(lambda n: 0 <= n < 2**31, "0 to 2**31 - 1")] = 0
+    epochs: Count = 30
+    batch_size: Count = 32  # Over all devices.
+    learning_rate: Positive = 1e-3
+    optimizer: str = "adam"  # One of OPTIMIZERS, or tfa.<class>.
+    weight_decay: NotNegative = 0.004  # Decoupled; only adamw has one.
+    loss: str = "focal"  # A name in Kind.LOSSES, or tfa.<class>.
+    focal_gamma: NotNegative = 1.5
+    focal_alpha: Fraction = 0.5
+    # Columns of history.csv besides those that the kind always has: Kind.METRICS, or tfa.<class>.
+    metrics: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     balance: Literal["oversample", "none"] = "oversample"  # Oversample: every class equally often.
-    label_weights: tuple[
-        float, ...
-    ] = ()  # Share of each label among those drawn, if not balance's.
-    anneal_epochs: int = 0  # The mix goes from the above to the natural one in so many; 0: stays.
+    label_weights: tuple[float, ...] = ()  # Shares of the labels when drawn, instead of balance's.
+    # Epochs in which the shares move from these to the natural ones; 0: they stay.
+    anneal_epochs: Annotated[int, Rule(lambda n: n >= 0, "0 or more")] = 0
     mix: Literal["random", "exact"] = "random"  # Shares hold by chance, or by count every epoch.
     class_weights: tuple[float, ...] = ()  # Factor of each class's loss; empty: 1.
     double_correction: bool = False
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     deterministic: bool = False  # Bit-identical weights from one run to the next; slower.
-    checkpoint_steps: int = 500  # Steps between checkpoints, besides one after every epoch.
-    max_memory_gb: float = 30.0  # Of the whole process tree; the run stops before it is killed.
+    checkpoint_steps: Count = 500  # Steps between checkpoints, besides one after every epoch.
+    max_memory_gb: Positive = 30.0  # The process tree's; the run stops before it is killed.
     select_by: str = "val_auc"  # Column of history.csv that picks the best checkpoint.
     early_stopping_monitor: str = "val_auc"
-    early_stopping_patience: int = 10  # Epochs without improvement.
+    early_stopping_patience: Count = 10  # Epochs without improvement.
     plateau_monitor: str = "val_loss"
-    plateau_patience: int = 3
-    plateau_factor: float = 0.5
+    plateau_patience: Count = 3
+    plateau_factor: Fraction = 0.5
+
+    def check(self) -> None:
+        """Refuse an unknown optimizer, and arguments of a class that nothing names."""
+        check_name("optimizer", self.optimizer, OPTIMIZERS)
+        named = {self.optimizer, self.loss, *self.metrics}
+        for name, arguments in self.arguments.items():
+            require(
+                ADDONS + name in named,
+                f"config.training.arguments has {name!r}, but {ADDONS + name} is not among loss, "
+                "optimizer and metrics. (Only classes of tensorflow-addons take arguments here.)",
+            )
+            require(
+                isinstance(arguments, dict),
+                f"config.training.arguments.{name} is {arguments!r}; expected keyword arguments, "
+                "for example {'num_classes': 2}.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How the model is scored. Each kind of task adds its own settings in a subclass."""
+    """The scoring of the model. Each kind of task adds its own settings in a subclass."""
 
-    views: tuple[str, ...] = ("identity",)  # Test-time augmentation; some of VIEWS.
-    batch_size: int = 64
-    bootstrap_resamples: int = 2000
+    # Test-time augmentation.
+    views: Annotated[
+        tuple[ViewName, ...],
+        Rule(
+            lambda views: views[:1] == ("identity",),
+            "a sequence that begins with 'identity', the photograph as it is",
+        ),
+        Rule(lambda views: len(set(views)) == len(views), "each view once"),
+        Rule(
+            lambda views: not {"rotate_180", "left_right_up_down"} <= set(views),
+            "only one of rotate_180 and left_right_up_down: they are the same view, which would "
+            "count twice",
+        ),
+    ] = ("identity",)
+    batch_size: Count = 64
+    bootstrap_resamples: Annotated[
+        int, Rule(lambda n: n >= 100, "100 or more: fewer give no interval")
+    ] = 2000
 
 
 _TaskT = TypeVar("_TaskT", bound=Task)
@@ -199,7 +298,7 @@ _EvaluationT = TypeVar("_EvaluationT", bound=Evaluation)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[_TaskT, _EvaluationT]):
-    """Everything a run needs to know besides its folders.
+    """The settings of a run: everything that it needs to know besides its folders.
 
     The kind of task decides the classes of `task` and `evaluation`, which have its own settings.
     """
@@ -228,14 +327,9 @@ def read(
       ConfigError: unknown key, wrong type, value out of range or contradicting settings; the
         message names the dotted key.
     """
+    given = {group: config.get(group, {}) for group in ("task", "evaluation")}
     classes = {"task": task, "evaluation": evaluation}
-    given = {group: config.get(group, {}) for group in classes}
-    experiment = _build(Experiment, {**config, **given}, "config", classes)
-    _check_dataset(experiment.dataset)
-    _check_model(experiment.model)
-    _check_training(experiment.training)
-    _check_evaluation(experiment.evaluation)
-    return experiment
+    return _record(Experiment, {**config, **given}, "config", classes)
 
 
 def read_dataset(settings: Mapping[str, Any]) -> DatasetSpec:
@@ -244,168 +338,24 @@ def read_dataset(settings: Mapping[str, Any]) -> DatasetSpec:
     Raises:
       ConfigError: see `read`.
     """
-    spec = _build(DatasetSpec, settings, "config.dataset")
-    _check_dataset(spec)
-    return spec
+    return _record(DatasetSpec, settings, "config.dataset")
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
-    """A spec as plain, JSON-ready dicts; `from_config` reads it back."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in _shallow(spec).items()
-    }
+    """Return a record as plain, JSON-ready dicts; `read` is the inverse."""
 
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return to_dict(value)
+        return list(value) if isinstance(value, tuple) else value
 
-def _shallow(spec: Any) -> dict[str, Any]:
-    fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
-    return {k: to_dict(v) if dataclasses.is_dataclass(v) else v for k, v in fields.items()}
-
-
-def _build(kind: Any, config: Any, where: str, classes: Mapping[str, type] | None = None) -> Any:
-    """Return `config` as a record of the class `kind`; `classes` replace those of its fields."""
-    if not hasattr(config, "keys"):
-        raise ConfigError(f"{where} is {config!r}; expected a group of settings.")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = sorted(set(config.keys()) - set(fields))
-    if unknown:
-        raise ConfigError(
-            f"{where} has no setting {', '.join(map(repr, unknown))}; "
-            f"it knows {', '.join(sorted(fields))}. A typing error?"
-        )
-    hints = typing.get_type_hints(kind) | dict(classes or {})
-    values = {}
-    for key in config:
-        path = f"{where}.{key}"
-        if dataclasses.is_dataclass(hints[key]):
-            values[key] = _build(hints[key], config[key], path)
-        else:
-            values[key] = _convert(hints[key], config[key], path)
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the field's type, or a ConfigError. No silent conversions but int to float."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in args:
-            return value
-        raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(map(repr, args))}.")
-    if origin is tuple:
-        if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-            raise ConfigError(f"{where} is {value!r}; expected a sequence.")
-        items = list(value)
-        kinds = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
-        if len(items) != len(kinds):
-            raise ConfigError(f"{where} has {len(items)} values; expected {len(kinds)}.")
-        return tuple(
-            _convert(k, v, f"{where}[{i}]")
-            for i, (k, v) in enumerate(zip(kinds, items, strict=True))
-        )
-    if origin is Mapping:
-        if not hasattr(value, "keys"):
-            raise ConfigError(f"{where} is {value!r}; expected names and values.")
-        return {str(key): _plain(value[key]) for key in value}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where} is {value!r}; expected {hint.__name__}.")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Nested mappings and sequences as dicts and lists, as JSON gives them back."""
-    if hasattr(value, "keys"):
-        return {str(key): _plain(value[key]) for key in value}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return {field.name: plain(getattr(spec, field.name)) for field in dataclasses.fields(spec)}
 
 
 def require(holds: bool, message: str) -> None:
     """Raise a ConfigError with this message unless the condition holds."""
     if not holds:
         raise ConfigError(message)
-
-
-def _check_dataset(spec: DatasetSpec) -> None:
-    labels, split, recipe = len(spec.label_names), spec.split, spec.recipe
-    require(labels >= 2, "config.dataset.label_names needs at least two labels.")
-    require(bool(spec.name), "config.dataset.name is empty.")
-    require(
-        16 <= recipe.size <= 4096,
-        f"config.dataset.recipe.size is {recipe.size}; expected 16 to 4096 pixels.",
-    )
-    require(
-        recipe.clip_limit > 0 and recipe.tiles > 0,
-        "config.dataset.recipe needs clip_limit and tiles above 0.",
-    )
-    require(
-        recipe.quality_gate == "off" or recipe.name not in UNGATED,
-        f"config.dataset.recipe.quality_gate is {recipe.quality_gate!r}, but the recipe "
-        f"{recipe.name!r} has no gate that could flag anything; set it to 'off'.",
-    )
-    require(
-        0 < split.validation < 1 and 0 <= split.test < 1 and split.validation + split.test < 1,
-        f"config.dataset.split has validation={split.validation} and test={split.test}; "
-        "expected fractions of the whole that leave something to train on.",
-    )
-    require(
-        not split.strata or len(split.strata) == labels,
-        f"config.dataset.split.strata has {len(split.strata)} values for {labels} labels.",
-    )
-    require(spec.shard_examples > 0, "config.dataset.shard_examples must be above 0.")
-    require(
-        0 <= spec.max_reject_rate <= 1, "config.dataset.max_reject_rate must be between 0 and 1."
-    )
-    if spec.patient_pattern:
-        try:
-            groups = re.compile(spec.patient_pattern).groups
-        except re.error as error:
-            raise ConfigError(f"config.dataset.patient_pattern is not a regex: {error}.") from error
-        require(groups >= 1, "config.dataset.patient_pattern needs a (group) for the patient.")
-
-
-def _check_model(model: Model) -> None:
-    require(
-        len(model.dropout) == len(model.hidden) + 1,
-        f"config.model.dropout has {len(model.dropout)} values; expected one before each of the "
-        f"{len(model.hidden)} hidden layers and one before the output.",
-    )
-    require(all(0 <= rate < 1 for rate in model.dropout), "config.model.dropout must be in [0, 1).")
-    require(all(width > 0 for width in model.hidden), "config.model.hidden must be above 0.")
-    require(model.trainable_layers >= -1, "config.model.trainable_layers: -1 (all), 0 or more.")
-    require(bool(model.weights), "config.model.weights is empty; 'imagenet', 'none' or a path.")
-
-
-def _check_training(training: Training) -> None:
-    require(0 <= training.seed < 2**31, "config.training.seed must be 0 to 2**31 - 1.")
-    names = ("epochs", "batch_size", "learning_rate", "checkpoint_steps", "max_memory_gb")
-    for name in names:
-        value = getattr(training, name)
-        require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
-    check_name("optimizer", training.optimizer, OPTIMIZERS)
-    named = {training.optimizer, training.loss, *training.metrics}
-    for name, arguments in training.arguments.items():
-        require(
-            ADDONS + name in named,
-            f"config.training.arguments has {name!r}, but {ADDONS + name} is not among loss, "
-            "optimizer and metrics. (What is not of tensorflow-addons has settings of its own.)",
-        )
-        require(
-            isinstance(arguments, dict),
-            f"config.training.arguments.{name} is {arguments!r}; expected keyword arguments, for "
-            "example {'num_classes': 2}.",
-        )
-    require(training.weight_decay >= 0, "config.training.weight_decay must be 0 or more.")
-    require(training.focal_gamma >= 0, "config.training.focal_gamma must be 0 or more.")
-    require(0 < training.focal_alpha < 1, "config.training.focal_alpha must be between 0 and 1.")
-    require(0 < training.plateau_factor < 1, "config.training.plateau_factor: between 0 and 1.")
-    for name in ("early_stopping_patience", "plateau_patience"):
-        value = getattr(training, name)
-        require(value > 0, f"config.training.{name} is {value}; expected more than 0.")
-    for name in ("rotation", "zoom", "contrast", "brightness"):
-        value = getattr(training.augmentation, name)
-        require(0 <= value < 1, f"config.training.augmentation.{name} must be in [0, 1).")
-    require(training.anneal_epochs >= 0, "config.training.anneal_epochs must be 0 or more.")
 
 
 def check_name(key: str, name: str, known: Sequence[str]) -> None:
@@ -421,7 +371,10 @@ def check_monitors(training: Training, monitors: tuple[str, ...]) -> None:
     """Refuse a column of history.csv that the kind of task does not have."""
     for name in ("select_by", "early_stopping_monitor", "plateau_monitor"):
         value = getattr(training, name)
-        require(value in monitors, f"config.training.{name} is {value!r}; one of {monitors}.")
+        require(
+            value in monitors,
+            f"config.training.{name} is {value!r}; expected one of {', '.join(monitors)}.",
+        )
 
 
 def check_weights(name: str, values: Sequence[float], *, length: int, things: str) -> None:
@@ -433,22 +386,62 @@ def check_weights(name: str, values: Sequence[float], *, length: int, things: st
     )
 
 
-def _check_evaluation(evaluation: Evaluation) -> None:
-    require(
-        "identity" in evaluation.views[:1],
-        "config.evaluation.views must begin with 'identity', the photograph as it is.",
-    )
-    require(
-        set(evaluation.views) <= set(VIEWS) and len(set(evaluation.views)) == len(evaluation.views),
-        f"config.evaluation.views is {evaluation.views}; expected some of {VIEWS}, each once.",
-    )
-    require(
-        not {"rotate_180", "left_right_up_down"} <= set(evaluation.views),
-        "config.evaluation.views has rotate_180 and left_right_up_down, which are the same view: "
-        "it would count twice. Leave one out.",
-    )
-    require(evaluation.batch_size > 0, "config.evaluation.batch_size must be above 0.")
-    require(
-        evaluation.bootstrap_resamples >= 100,
-        "config.evaluation.bootstrap_resamples below 100 gives no interval.",
-    )
+def _record(kind: Any, settings: Any, where: str, classes: Mapping[str, type] | None = None) -> Any:
+    """Return settings as a record of the class `kind`; `classes` replace those of its fields."""
+    if not hasattr(settings, "keys"):
+        raise ConfigError(f"{where} is {settings!r}; expected a group of settings.")
+    hints = typing.get_type_hints(kind, include_extras=True) | dict(classes or {})
+    unknown = sorted(set(settings.keys()) - set(hints))
+    if unknown:
+        raise ConfigError(
+            f"{where} has no setting {', '.join(map(repr, unknown))}; "
+            f"it knows {', '.join(sorted(hints))}. A typing error?"
+        )
+    record = kind(**{key: _value(hints[key], settings[key], f"{where}.{key}") for key in settings})
+    if hasattr(record, "check"):
+        record.check()
+    return record
+
+
+def _value(hint: Any, given: Any, where: str) -> Any:
+    """Return a value as the type `hint`, or raise a ConfigError.
+
+    Sequences become tuples and whole numbers become floats; nothing else is converted.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _record(hint, given, where)
+    if origin is Annotated:
+        value = _value(args[0], given, where)
+        for rule in hint.__metadata__:
+            require(rule.holds(value), f"{where} is {value!r}; expected {rule.words}.")
+        return value
+    if origin is Literal:
+        names = ", ".join(map(repr, args))
+        require(given in args, f"{where} is {given!r}; expected one of {names}.")
+        return given
+    if origin is tuple:
+        if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
+            raise ConfigError(f"{where} is {given!r}; expected a sequence.")
+        items = list(given)
+        kinds = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
+        if len(items) != len(kinds):
+            raise ConfigError(f"{where} has {len(items)} values; expected {len(kinds)}.")
+        both = enumerate(zip(kinds, items, strict=True))
+        return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in both)
+    if origin is Mapping:
+        if not hasattr(given, "keys"):
+            raise ConfigError(f"{where} is {given!r}; expected names and values.")
+        return _plain(given)
+    if hint is float and isinstance(given, int) and not isinstance(given, bool):
+        return float(given)
+    if not isinstance(given, hint) or (hint is int and isinstance(given, bool)):
+        raise ConfigError(f"{where} is {given!r}; expected {hint.__name__}.")
+    return given
+
+
+def _plain(value: Any) -> Any:
+    """Return nested mappings and sequences as dicts and lists, as JSON gives them back."""
+    if hasattr(value, "keys"):
+        return {str(key): _plain(value[key]) for key in value}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""`dataset.json`: what a data set on disk is and how it was made.
+"""The manifest `dataset.json`, which says what a data set on disk is and how it was made.
 
 It is written last: a folder without it is not a data set. Training copies it into the bundle, and
 whatever reads data for that bundle compares the two first.
@@ -19,12 +19,12 @@ from dr_tfx.storage import files
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
 NAMED_PATIENTS = 20
-BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # How the pictures were prepared.
+BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # The ways of preparing pictures.
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: all of one split and one label."""
+    """One TFRecord file, with examples of one split and one label."""
 
     name: str
     split: str
@@ -36,33 +36,51 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The data set's contract. Holds no time or machine name: same input, same bytes."""
+    """The contract of a data set. It holds no time and no machine's name: same input, same bytes.
+
+    Attributes:
+      dataset: the settings that the data set was built with.
+      fingerprint: hash of the settings and of all rows, of which the output is a function.
+      libraries: the versions that decide pixels, by name.
+      rows: number of rows of the label CSV, the sum of written and rejected ones.
+      written: number of examples in the shards.
+      rejected: number of rows rejected for each reason.
+      counts: number of examples by split and label name.
+      patients: number of patients by split.
+      shared_patients: number of patients with photographs in more than one split.
+      twins: groups of byte-identical files, with their `ids`, `labels` and `splits`.
+      unlabelled: number of photographs in the folder that the CSV does not name.
+      shards: the files of the data set.
+      ungradable: number of photographs that the quality gate flagged and that were kept, by
+        `ungradable:<why>`.
+      inputs: digests of the rows and of the photographs' names and sizes, which tell what has
+        changed in another build.
+      shared_names: the first names of the `shared_patients`, `NAMED_PATIENTS` at most.
+      prepared: `BY_RECIPE`, or `ELSEWHERE` if pictures were given as arrays, to which neither
+        recipe nor quality gate was applied.
+      schema_version: version of this format.
+    """
 
     dataset: specs.DatasetSpec
-    fingerprint: str  # Of the spec and all rows: what the output is a function of.
-    libraries: dict[str, str]  # Versions that decide pixels.
-    rows: int  # Of the label CSV; = written + rejected.
+    fingerprint: str
+    libraries: dict[str, str]
+    rows: int
     written: int
-    rejected: dict[str, int]  # Reason -> rows.
-    counts: dict[str, dict[str, int]]  # Split -> label name -> examples.
-    patients: dict[str, int]  # Split -> patients.
-    shared_patients: int  # Patients with photographs in more than one split.
-    twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
-    unlabelled: int  # Photographs in the folder that the CSV does not name.
+    rejected: dict[str, int]
+    counts: dict[str, dict[str, int]]
+    patients: dict[str, int]
+    shared_patients: int
+    twins: tuple[dict[str, Any], ...]
+    unlabelled: int
     shards: tuple[Shard, ...]
-    # `ungradable:<why>` -> photographs flagged by the quality gate and kept all the same.
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
-    inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # Digest of the CSV's rows,
-    # and that of the photographs' names and sizes: to say what is another in another build.
-    shared_names: tuple[
-        str, ...
-    ] = ()  # The first of the `shared_patients`, NAMED_PATIENTS at most.
-    # ELSEWHERE: the pictures were given as they are, and neither recipe nor gate was applied.
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    shared_names: tuple[str, ...] = ()
     prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
 
     def describe(self) -> str:
-        """What was made, as a small table."""
+        """Return a small table of what was built."""
         counts = pd.DataFrame(self.counts).T
         counts["photographs"] = counts.sum(axis=1)
         counts["patients"] = pd.Series(self.patients)
@@ -83,7 +101,7 @@ class Manifest:
         )
 
     def _gated(self) -> str:
-        """What became of what the quality gate flagged."""
+        """Return a sentence on the photographs that the quality gate flagged."""
         gate = self.dataset.recipe.quality_gate
         if self.prepared == ELSEWHERE:
             return "prepared elsewhere: neither recipe nor quality gate was applied"
@@ -95,7 +113,7 @@ class Manifest:
         return f"flagged by the quality gate and {fate}: {listed}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain, JSON-ready dicts and lists."""
+        """Return the manifest as plain, JSON-ready dicts and lists."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["dataset"] = specs.to_dict(self.dataset)
         plain["twins"] = list(self.twins)
@@ -104,11 +122,11 @@ class Manifest:
         return plain
 
     def to_json(self) -> str:
-        """The text of `dataset.json`."""
+        """Return the text of `dataset.json`."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def shards_of(self, split: str) -> list[Shard]:
-        """The shards of a split, in order.
+        """Return the shards of a split, in order.
 
         Raises:
           ValueError: the data set has no such split.
@@ -118,16 +136,16 @@ class Manifest:
             have = [name for name in splits.SPLITS if any(s.split == name for s in self.shards)]
             raise ValueError(
                 f"The data set has no examples in split {split!r}; it has {', '.join(have)}. "
-                "config.dataset.split sets what is held out when the data set is built."
+                "config.dataset.split decides what is held out when the data set is built."
             )
         return shards
 
 
 def from_dict(plain: dict[str, Any]) -> Manifest:
-    """The inverse of `Manifest.to_dict`.
+    """Return the inverse of `Manifest.to_dict`.
 
     Raises:
-      ValueError: another schema version, or fields missing or unknown.
+      ValueError: the schema version is another one, or fields are missing or unknown.
     """
     version = plain.get("schema_version") if isinstance(plain, dict) else None
     if version != SCHEMA_VERSION:
@@ -139,7 +157,7 @@ def from_dict(plain: dict[str, Any]) -> Manifest:
         dataset = specs.read_dataset(plain["dataset"])
         shards = tuple(Shard(**shard) for shard in plain["shards"])
         names = dataset.label_names
-        replaced = {  # The file's keys are sorted; whatever is printed has an order of its own.
+        replaced = {  # The keys of the file are sorted; what is printed has the order of splits.
             "dataset": dataset,
             "shards": shards,
             "counts": {
@@ -148,7 +166,7 @@ def from_dict(plain: dict[str, Any]) -> Manifest:
             },
             "patients": _ordered(plain["patients"], splits.SPLITS),
         }
-        for key in ("twins", "shared_names"):  # Data sets of before have no names.
+        for key in ("twins", "shared_names"):  # Older data sets have no names.
             replaced[key] = tuple(plain.get(key, ()))
         return Manifest(**{**plain, **replaced})
     except (KeyError, TypeError) as error:
@@ -156,16 +174,16 @@ def from_dict(plain: dict[str, Any]) -> Manifest:
 
 
 def load(data_dir: Path) -> Manifest:
-    """Reads DATA_DIR/dataset.json and checks that every shard is there in full size.
+    """Read DATA_DIR/dataset.json and check that every shard is there in full size.
 
     Raises:
-      FileNotFoundError: no manifest (the build did not finish) or a shard is missing.
+      FileNotFoundError: there is no manifest (the build did not finish), or a shard is missing.
       ValueError: the manifest is damaged, or a shard has another size than it says.
     """
     path = data_dir / FILE_NAME
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist: {data_dir} is no data set, or its build did not finish. "
+            f"{path} does not exist: {data_dir} is not a data set, or its build did not finish. "
             "Run drtfx-build-examples (the same command again resumes it)."
         )
     sizes = {file.name: file.stat().st_size for file in data_dir.iterdir() if file.is_file()}
@@ -173,11 +191,11 @@ def load(data_dir: Path) -> Manifest:
 
 
 def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
-    """The manifest of a folder, checked against the files that are there.
+    """Return the manifest of a folder, checked against the files that are there.
 
     Args:
-      text: of `dataset.json`.
-      sizes: name -> bytes of the folder's files.
+      text: the text of `dataset.json`.
+      sizes: the bytes of each of the folder's files, by name.
       where: the folder, for errors.
 
     Raises:
@@ -192,7 +210,7 @@ def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
     for shard in manifest.shards:
         file, size = f"{where}/{shard.name}", sizes.get(shard.name)
         if size is None:
-            raise FileNotFoundError(f"{file} is named in {path} but missing. Build it again.")
+            raise FileNotFoundError(f"{file} is missing, but {path} names it. Build it again.")
         if size != shard.bytes:
             raise ValueError(f"{file} has {size} bytes; {path} says {shard.bytes}. Build it again.")
     return manifest
@@ -218,15 +236,20 @@ def check_reads_photographs(trained_on: Manifest) -> None:
 
 
 def check_same_recipe(trained_on: Manifest, given: Manifest, *, where: str) -> None:
-    """Refuses pictures that a model was not made for.
+    """Refuse pictures that a model was not made for.
+
+    Args:
+      trained_on: the manifest of the model's own data set.
+      given: the manifest of the data set that it is to score.
+      where: the folder of that data set, for errors.
 
     Raises:
-      ValueError: names every field of recipe or labels that differs.
+      ValueError: recipe or labels differ; the message names each setting.
     """
     ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
     different = [
         f"prepared: the model's pictures were prepared {trained_on.prepared}, "
-        f"the data's {given.prepared}"
+        f"those of the data {given.prepared}"
     ] * (trained_on.prepared != given.prepared)
     different += [
         f"dataset.recipe.{key}: the model has {ours['recipe'][key]!r}, "
@@ -247,22 +270,27 @@ def check_same_recipe(trained_on: Manifest, given: Manifest, *, where: str) -> N
 
 
 def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) -> None:
-    """Refuses data that a model was not made for, or not trained on.
+    """Refuse data that a model was not made for, or not trained on.
+
+    Args:
+      trained_on: the manifest of the model's own data set.
+      given: the manifest of the data set that it is to score.
+      where: the folder of that data set, for errors.
 
     Raises:
-      ValueError: names every field of recipe or labels that differs; or the rows are others.
+      ValueError: recipe or labels differ, which the message names, or the rows do.
     """
     check_same_recipe(trained_on, given, where=where)
     if trained_on.fingerprint != given.fingerprint:
         raise ValueError(
             f"{where} is not the data set that the model was trained on: its rows or its split "
-            "differ, so that photographs of its validation or test split may have been trained "
-            "on. Give the folder that drtfx-train was given, or a build of the same input."
+            "differ, so that the model may have seen photographs of its validation or test split. "
+            "Give the folder that drtfx-train was given, or a build of the same input."
         )
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, so that two of them can be compared one by one."""
+    """Return nested settings by their dotted keys, so that two can be compared one by one."""
     result: dict[str, Any] = {}
     for key, value in settings.items():
         nested = isinstance(value, Mapping)
@@ -271,7 +299,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names, as part of a sentence."""
+    """Return the first names and the number of the others, as part of a sentence."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -282,6 +310,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _ordered(items: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """The same items in this order; any others after them."""
+    """Return the items in this order, and any others after them."""
     known = [key for key in order if key in items]
     return {key: items[key] for key in [*known, *(key for key in items if key not in known)]}

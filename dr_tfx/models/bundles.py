@@ -11,6 +11,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.storage import files
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
@@ -18,15 +19,25 @@ MODEL_FILE = "model.keras"
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """Everything needed to score a raw photograph."""
+    """A trained model with everything that is needed to score a raw photograph.
+
+    Attributes:
+      model: the network, float32 pixels 0 to 255 (n, size, size, 3) -> float32 (n, units).
+      experiment: the settings of the run.
+      manifest: the manifest of the data set that the model was trained on.
+      fitted: the result of `JudgementSide.fit`; None until validation has been evaluated.
+      best_epoch: the epoch whose weights the model has, from 1 on.
+      precision: the dtype policy of the run.
+      libraries: the versions that trained the model, by name.
+    """
 
     model: keras.Model
     experiment: specs.Experiment
-    manifest: manifest.Manifest  # Of the data the model was trained on.
-    fitted: Any  # What the kind of task fits; None until an evaluation of validation has done so.
+    manifest: manifest.Manifest
+    fitted: Any
     best_epoch: int
     precision: str
-    libraries: dict[str, str]  # Versions that trained it.
+    libraries: dict[str, str]
 
     @property
     def kind(self) -> tasks.Kind:
@@ -43,7 +54,7 @@ def save(
     precision: str,
     best_epoch: int,
 ) -> None:
-    """Writes model.keras, model.weights.h5 and, last, bundle.json."""
+    """Write model.keras, model.weights.h5 and, last, bundle.json."""
     for name, save in (
         (MODEL_FILE, model.save),
         ("model.weights.h5", model.save_weights),
@@ -63,11 +74,12 @@ def save(
 
 
 def load(workdir: Path) -> Bundle:
-    """Reads a bundle; needs no custom objects.
+    """Read a bundle; it needs no custom objects.
 
     Raises:
-      FileNotFoundError: no bundle: the training did not finish, or the folder is another one.
-      ValueError: the bundle is damaged.
+      FileNotFoundError: there is no bundle, because the training did not finish or the folder is
+        another one.
+      ValueError: the bundle is damaged, or was written by another version.
     """
     content = _read_bundle(workdir)
     experiment = tasks.from_config(content["experiment"])
@@ -84,7 +96,7 @@ def load(workdir: Path) -> Bundle:
 
 
 def save_fitted(workdir: Path, fitted: tasks.FittedSettings) -> None:
-    """Store what an evaluation of validation fitted."""
+    """Add to a bundle what an evaluation of validation has fitted."""
     _write_bundle(workdir, {**_read_bundle(workdir), "fitted": fitted.to_dict()})
 
 
@@ -98,12 +110,13 @@ def _read_bundle(workdir: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     if "head" in content["experiment"]["task"]:
         raise ValueError(
-            f"{path} was written by an earlier version of dr_tfx, whose tasks had a head in the "
-            'place of a kind. Replace "head": "sigmoid" in it by "kind": "binary", or train again.'
+            f"{path} was written by an earlier version of dr_tfx, whose tasks had a "
+            'head instead of a kind. Replace "head": "sigmoid" in it by "kind": "binary", or train '
+            "again."
         )
     return content
 
 
 def _write_bundle(workdir: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    manifest.write_text(workdir / BUNDLE_FILE, text)
+    files.write_text(workdir / BUNDLE_FILE, text)

@@ -8,26 +8,30 @@ import keras
 from dr_tfx import tasks
 from dr_tfx.config import specs
 
-# Name -> constructor, and the scale and offset that bring pixels 0..255 to what it was trained on.
+# The constructor of each backbone, and the scale and offset that bring pixels 0..255 to the range
+# that it was trained on.
 BACKBONES = {
     "MobileNetV2": (keras.applications.MobileNetV2, 1 / 127.5, -1.0),
     "ResNet50V2": (keras.applications.ResNet50V2, 1 / 127.5, -1.0),
     "EfficientNetV2B0": (keras.applications.EfficientNetV2B0, 1.0, 0.0),
 }
-SCRATCH_MOMENTUM = 0.9  # Keras' .999 needs thousands of steps before inference mode is usable.
+SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
 
 def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
-    """A flat functional model: float32 pixels 0..255 (n, size, size, 3) -> float32 (n, units).
+    """Return the network as a flat functional model.
 
-    Flat, because a backbone nested as a layer breaks Grad-CAM after loading.
+    It maps float32 pixels 0..255 (n, size, size, 3) to float32 (n, units), the outputs of the kind
+    of task. It is flat, because a backbone nested as a layer breaks Grad-CAM after loading.
 
     Args:
-      experiment: names the backbone, its weights, and the head.
-      load_weights: fetch the pre-trained weights. False where trained ones are filled in next.
+      experiment: the settings that name the backbone, its weights, the layers behind it and the
+        kind of task.
+      load_weights: whether to load the pre-trained weights. Pass False where trained weights are
+        loaded next.
 
     Raises:
-      ValueError: unknown backbone, or weights that cannot be had or do not fit.
+      ValueError: the backbone is unknown, or its weights are not available or do not fit.
     """
     spec = experiment.model
     if spec.backbone not in BACKBONES:
@@ -56,6 +60,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
 
 
 def _pool(features: Any, pooling: str) -> Any:
+    """Return the features (n, h, w, channels) pooled over height and width."""
     average = keras.layers.GlobalAveragePooling2D(name="average_pool")
     maximum = keras.layers.GlobalMaxPooling2D(name="max_pool")
     if pooling == "avg":
@@ -66,15 +71,18 @@ def _pool(features: Any, pooling: str) -> Any:
 
 
 def _pretrained(spec: specs.Model, size: int) -> keras.Model:
-    """A separate backbone holding the weights; the flat one has an input layer more."""
+    """Return a separate backbone that holds the pre-trained weights.
+
+    The flat model, which has one more layer, cannot load them itself.
+    """
     constructor = BACKBONES[spec.backbone][0]
     if spec.weights == "imagenet":
         try:
             return constructor(include_top=False, weights="imagenet", input_shape=(size, size, 3))
-        except Exception as error:  # Keras raises a bare Exception when a download fails.
+        except Exception as error:  # Keras raises a bare Exception if a download fails.
             raise ValueError(
                 f"The ImageNet weights of {spec.backbone} could not be downloaded: "
-                f"{str(error).rstrip('.')}. Without network, give a file with "
+                f"{str(error).rstrip('.')}. Without a network, give a file with "
                 "--config.model.weights=PATH, or train from scratch with "
                 "--config.model.weights=none."
             ) from error
@@ -88,13 +96,17 @@ def _pretrained(spec: specs.Model, size: int) -> keras.Model:
         donor.load_weights(spec.weights)
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(
-            f"{spec.weights} does not hold weights of {spec.backbone} without its top: {error}"
+            f"config.model.weights is {spec.weights!r}, which does not hold weights of "
+            f"{spec.backbone} without its top: {error}"
         ) from error
     return donor
 
 
 def _set_trainable(backbone: keras.Model, spec: specs.Model) -> None:
-    """What of the backbone learns. A BatchNorm that is not trainable runs in inference mode."""
+    """Freeze the layers of the backbone that are not to learn.
+
+    A BatchNorm that is not trainable runs in inference mode.
+    """
     norms = [x for x in backbone.layers if isinstance(x, keras.layers.BatchNormalization)]
     if spec.weights == "none" and spec.from_scratch == "whole":
         for layer in norms:
@@ -109,10 +121,10 @@ def _set_trainable(backbone: keras.Model, spec: specs.Model) -> None:
 
 
 def synchronized(model: keras.Model) -> keras.Model:
-    """The same model, in which a BatchNorm that learns sees the batch of all devices.
+    """Return a copy of the model in which a BatchNorm that learns sees the batch of all devices.
 
-    And not a device's part of it: so it learns what it would on one device, and all devices have
-    the same moving statistics, of which only the first one's would be saved.
+    Otherwise it would see only its own device's part. So it learns what it would on one device,
+    and all devices have the same moving statistics, of which only the first one's are saved.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

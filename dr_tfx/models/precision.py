@@ -1,4 +1,4 @@
-"""The numeric precision of a run, chosen by what the device is fast at."""
+"""The numeric precision of a run, chosen by the device."""
 
 import keras
 import tensorflow as tf
@@ -6,10 +6,10 @@ from absl import logging
 
 
 def choose(requested: str) -> str:
-    """The Keras dtype policy to use; `auto` picks what the first accelerator is fast at.
+    """Return the Keras dtype policy to use; `auto` lets the first accelerator decide.
 
-    float16 on a GPU with tensor cores (compute capability 7.x), bfloat16 on Ampere or newer and
-    on TPU, float32 on a CPU, where 16-bit arithmetic is emulated and several times slower.
+    It is float16 on a GPU with tensor cores (compute capability 7.x), bfloat16 on Ampere or newer
+    and on TPU, and float32 on a CPU, where 16-bit arithmetic is emulated and several times slower.
     """
     if requested != "auto":
         return requested
@@ -26,7 +26,7 @@ def choose(requested: str) -> str:
 
 
 def set_policy(requested: str) -> str:
-    """Sets Keras' global dtype policy and says in the log which and why."""
+    """Set Keras' global dtype policy, log the choice, and return it."""
     policy = choose(requested)
     keras.mixed_precision.set_global_policy(policy)
     devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")

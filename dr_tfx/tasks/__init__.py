@@ -1,4 +1,4 @@
-"""What differs between tasks: one folder for each kind of task, one line for it in `KINDS`."""
+"""The kinds of task: all that differs between tasks, one folder and one line in `KINDS` each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +47,7 @@ def from_config(config: Mapping[str, Any]) -> specs.Experiment:
 
 
 def _kind(name: str) -> type[Kind]:
+    """Return the kind of task of this name, or raise a ConfigError."""
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise specs.ConfigError(

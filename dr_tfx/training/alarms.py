@@ -1,9 +1,9 @@
-"""Alarms while a model trains: it learns nothing, said from a run's history after a few epochs.
+"""Alarms while a model trains, raised from a run's history when it has learnt nothing for a while.
 
-What is wrong with one epoch is the task's to say. An alarm stands once it holds for `PATIENCE`
-epochs in a row, as training begins with epochs in which every model is at chance, and until an
-epoch in which it does not hold. What is said is a function of the history alone, so that a run that
-was killed and goes on says nothing twice.
+The kind of task says what is wrong with one epoch. An alarm stands once it has held for `PATIENCE`
+epochs in a row, because every model is at chance in its first epochs, and until an epoch in which
+it does not hold. The alarms are a function of the history alone, so that a run that was killed and
+resumed repeats none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,11 +42,11 @@ class Watch:
 
 
 def standing(history: Sequence[Row], wrong_with: Callable[[Row], dict[str, str]]) -> dict[str, str]:
-    """Return the alarms that stand after the last epoch: the kind and a sentence.
+    """Return the alarms that stand after the last epoch, a sentence for each kind of alarm.
 
     Args:
       history: the rows of history.csv so far.
-      wrong_with: what is wrong with one epoch, in the same form.
+      wrong_with: returns what is wrong with one epoch, in the same form.
     """
     if len(history) < PATIENCE:
         return {}
@@ -63,7 +63,7 @@ def changes(
 
     Args:
       history: the rows of history.csv so far.
-      wrong_with: what is wrong with one epoch.
+      wrong_with: returns what is wrong with one epoch, a sentence for each kind of alarm.
       over: a sentence for the end of each kind of alarm, without its full stop.
     """
     before, now = standing(history[:-1], wrong_with), standing(history, wrong_with)

@@ -1,4 +1,4 @@
-"""What a run writes for TensorBoard."""
+"""The files that a run writes for TensorBoard."""
 
 from pathlib import Path
 from typing import Any
@@ -6,22 +6,30 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-PROFILED = (10, 20)  # First and last step of --profile, after a start; tracing is over by then.
+PROFILED = (
+    10,
+    20,
+)  # First and last step of --profile, counted from the start; the graph is traced by then.
 
 
 class Board:
     """TensorBoard's files: every epoch's figures as Keras names them, and a profile of steps."""
 
     def __init__(self, folder: Path, profile_from: int | None):
-        """Args: the folder, and the global step of the start if some steps shall be profiled."""
+        """Open no file yet.
+
+        Args:
+          folder: where the files go.
+          profile_from: the global step at which this process starts, if it is to profile the steps
+            `PROFILED` after it; None for no profile.
+        """
         self._folder = folder
         self._writers: dict[str, Any] = {}
-        start = profile_from
-        self._profiled = None if start is None else [start + step for step in PROFILED]
+        self._profiled = None if profile_from is None else [profile_from + n for n in PROFILED]
         self._profiling = False
 
     def write(self, row: dict[str, float], epoch: int) -> None:
-        """Writes a row of history.csv; `val_x` becomes validation's `epoch_x`."""
+        """Write a row of history.csv; the column `val_x` becomes `epoch_x` of validation."""
         for name, value in row.items():
             part = "validation" if name.startswith("val_") else "train"
             if part not in self._writers:
@@ -33,7 +41,7 @@ class Board:
             writer.flush()
 
     def before(self, step: int) -> None:
-        """Starts and stops the profile, between steps."""
+        """Start or stop the profile; to be called before each step."""
         if self._profiled is None:
             return
         first, last = self._profiled
@@ -44,11 +52,13 @@ class Board:
             self._stop_profile()
 
     def close(self) -> None:
-        """Ends what is open."""
+        """Stop the profile and close the files."""
         if self._profiling:
             self._stop_profile()
         elif self._profiled:
-            logging.warning("No profile: there were fewer than %d steps left.", PROFILED[0])
+            logging.warning(
+                "No profile was written: this run had fewer than %d steps left.", PROFILED[0]
+            )
         for writer in self._writers.values():
             writer.close()
 

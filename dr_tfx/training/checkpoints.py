@@ -1,4 +1,4 @@
-"""The state of a run on disk: what WORKDIR is a run of, its history, and all needed to go on."""
+"""The state of a run on disk: its claim on WORKDIR, its history and its last checkpoint."""
 
 import json
 import os
@@ -16,32 +16,32 @@ from absl import logging
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.storage import files
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
-# What a run may be continued with in another way than it was begun: none of them changes what is
-# learnt but by rounding, and a run that stopped at its ceiling of memory must be able to go on with
-# a higher one.
+# Settings of the training that may change when a run is resumed. They change what is learnt by no
+# more than rounding, and a run that stopped at its memory ceiling has to resume with a higher one.
 FREE = ("checkpoint_steps", "deterministic", "max_memory_gb")
 _STATE, _VARIABLES = "state.json", "variables.npz"
 
 
 class Run:
-    """A run's state, and its folder `checkpoints/last/step-<global step>[-epoch-<finished>]`.
+    """The state of a run, and its folder `checkpoints/last/step-<global step>[-epoch-<finished>]`.
 
-    The folder is written under a temporary name and renamed, so that there is always one whole
-    state; older ones are removed after. It holds every variable bit for bit (weights, the
-    optimizer's slots, iterations and loss scale, the running epoch's metrics), the counters of
-    the callbacks, the best epoch so far, the history, and the precision that was chosen.
+    The folder is written under a temporary name and then renamed, so that there is always one whole
+    state; older ones are removed afterwards. It holds every variable bit for bit (weights, the
+    optimizer's slots, iterations and loss scale, the metrics of the unfinished epoch), the counters
+    of the callbacks, the best epoch so far, the history, and the precision that was chosen.
     """
 
     def __init__(self, workdir: Path, experiment: specs.Experiment, *, chief: bool = True):
-        """Reads the last whole state, if there is one, but for its variables.
+        """Read the last whole state, if there is one, except for its variables.
 
         Args:
-          workdir: the run's folder.
-          experiment: of the run.
-          chief: whether this process writes; of several workers one does.
+          workdir: the folder of the run.
+          experiment: the settings of the run.
+          chief: True if this process writes; one of several workers does.
 
         Raises:
           ValueError: the state cannot be read.
@@ -50,12 +50,12 @@ class Run:
         self.step = 0  # Finished steps since the run began.
         self.best_epoch = 0
         self.best_value: float | None = None
-        self.stopped = False  # By early stopping.
-        self.seconds = 0.0  # Of all sessions, up to the state.
-        self.precision = ""  # Once chosen, a property of the run.
-        self.workers = 0  # That took the steps up to the state.
+        self.stopped = False  # True once early stopping has ended the run.
+        self.seconds = 0.0  # Duration of all sessions up to the state.
+        self.precision = ""  # The dtype policy; empty until the first session chooses it.
+        self.workers = 0  # Number of workers that took the steps up to the state.
         self.callbacks: dict[str, dict[str, float]] = {}
-        self.running: dict[str, float] = {}  # Of the unfinished epoch: seconds, waiting, peak.
+        self.running: dict[str, float] = {}  # Costs of the unfinished epoch; empty between epochs.
         self.history: list[dict[str, float]] = []
         self._last = workdir / "checkpoints" / "last"
         self._folder: Path | None = None
@@ -66,14 +66,14 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """Finished epochs."""
+        """The number of finished epochs."""
         return len(self.history)
 
     def restore(self, model: keras.Model) -> None:
-        """Fills a compiled model's variables, if there is a state.
+        """Fill the variables of a compiled model, if there is a state.
 
         Raises:
-          ValueError: the state is damaged, or one of a model with other variables.
+          ValueError: the state is damaged, or belongs to a model with other variables.
         """
         if self._folder is None:
             return
@@ -83,17 +83,21 @@ class Run:
         stored = self._stored["variables"]
         if found != stored:
             i = next((i for i, (a, b) in enumerate(zip(found, stored, strict=False)) if a != b), -1)
-            detail = f"{stored[i]} there, {found[i]} now" if i >= 0 else "their number differs"
+            detail = (
+                f"variable {i} is {stored[i]} in the file and {found[i]} in the model"
+                if i >= 0
+                else "the rest is equal"
+            )
             raise ValueError(
-                f"{path} does not fit the model: {len(stored)} variables there, {len(found)} now; "
-                f"{detail}. It was written with {self._stored['libraries']}, this is "
-                f"{_libraries()}. Go on with the versions that began the run, or choose another "
-                "--workdir."
+                f"{path} does not fit the model: the file has {len(stored)} variables and the "
+                f"model {len(found)}; {detail}. The file was written with "
+                f"{self._stored['libraries']}, this is {_libraries()}. Resume with the versions "
+                "that began the run, or choose another --workdir."
             )
         try:
             with np.load(path) as arrays:
                 values = [arrays[str(i)] for i in range(len(variables))]
-        except Exception as error:  # BadZipFile, EOFError, ValueError, ...: what NumPy meets.
+        except Exception as error:  # NumPy raises BadZipFile, EOFError, ValueError and others.
             raise self._damaged(self._folder, error) from error
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -102,14 +106,14 @@ class Run:
     def finish_epoch(
         self, model: keras.Model, judge: keras.Model, row: dict[str, float], *, stopped: bool
     ) -> None:
-        """Records a finished epoch: best weights first, then the state, then the history.
+        """Record a finished epoch: the best weights first, then the state, then the history.
 
         Args:
-          model: that is trained.
-          judge: has its weights, and can be saved by one worker alone: over several, reading a
-            BatchNorm of Keras 2 takes all.
-          row: of history.csv.
-          stopped: by early stopping.
+          model: the model that is trained.
+          judge: a model with its weights that one worker can save alone. Over several workers,
+            reading the statistics of a BatchNorm of Keras 2 takes all of them.
+          row: the epoch's row of history.csv.
+          stopped: True if early stopping has ended the run.
         """
         self.stopped = stopped
         self.running = {}
@@ -126,17 +130,17 @@ class Run:
         self.write_history()
 
     def save(self, model: keras.Model) -> None:
-        """Writes the state at `step`, and removes the older ones."""
+        """Write the state at `step`, and remove the older ones."""
         variables = _variables(model)
-        # Of several workers all do this: to look at some of Keras 2's variables takes all of them.
+        # All workers take part: some variables of Keras 2 can be read only by all of them together.
         descriptions = [_description(variable) for variable in variables]
         arrays: dict[str, Any] = {str(i): variable.numpy() for i, variable in enumerate(variables)}
         if not self.chief:
             return
-        # A finished epoch has a name of its own, later than that of a state before its validation.
+        # The state of a finished epoch sorts behind one that was saved before its validation.
         finished = "" if self.running else f"-epoch-{self.epoch:05d}"
         final = self._last / f"step-{self.step:08d}{finished}"
-        if final.exists():  # What this process resumed from, or has saved already.
+        if final.exists():  # This process resumed from it, or has saved it already.
             return
         temporary = final.with_name(final.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -148,21 +152,21 @@ class Run:
         state = {name: getattr(self, name) for name in _FIELDS}
         state["variables"] = descriptions
         state["libraries"] = _libraries()
-        manifest.write_text(temporary / _STATE, json.dumps(state))
+        files.write_text(temporary / _STATE, json.dumps(state))
         temporary.rename(final)
         for older in self._last.glob("step-*"):
             if older != final:
-                # Renamed first: what is left of a removal that was killed is taken for no state.
+                # It is renamed first, so that a half-removed folder is never taken for a state.
                 shutil.rmtree(older.rename(older.with_name(older.name + ".tmp")))
 
     def write_history(self) -> None:
-        """Writes history.csv, one row a finished epoch."""
+        """Write history.csv, one row for each finished epoch."""
         if self.chief:
             text = pd.DataFrame(self.history).to_csv(index=False)
-            manifest.write_text(self.workdir / HISTORY_FILE, text)
+            files.write_text(self.workdir / HISTORY_FILE, text)
 
     def remove(self) -> None:
-        """Removes the state, which a finished run has no use for."""
+        """Remove the state, for which a finished run has no use."""
         if self.chief:
             shutil.rmtree(self._last, ignore_errors=True)
 
@@ -185,8 +189,8 @@ class Run:
 
     def _damaged(self, folder: Path, error: Exception) -> ValueError:
         return ValueError(
-            f"{folder} cannot be read: {error!r}. It was damaged or written by another version; "
-            "choose another --workdir, or delete this folder to begin the run again."
+            f"{folder} cannot be read: {error!r}. It is damaged, or was written by another version "
+            "of dr_tfx. Choose another --workdir, or delete this folder to begin the run again."
         )
 
 
@@ -205,12 +209,14 @@ _FIELDS = (
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Everything that a step changes, dropout's state apart: it is set before every step."""
+    """Return all variables that a step changes, except for dropout's, which every step sets."""
     optimizer = model.optimizer
     slots = optimizer.variables
-    slots = list(slots() if callable(slots) else slots)  # A method of Keras 2's older optimizers.
-    # Keras 2 keeps the scale of the loss apart from its optimizer's variables, and some
-    # optimizers the learning rate, which a callback changes.
+    slots = list(
+        slots() if callable(slots) else slots
+    )  # Older optimizers of Keras 2 have a method.
+    # Keras 2 keeps the loss scale apart from the optimizer's variables. Some optimizers keep the
+    # learning rate apart as well, which a callback changes.
     slots += getattr(getattr(optimizer, "_loss_scale", None), "_weights", {}).values()
     rate = optimizer.learning_rate
     slots += [rate] if isinstance(rate, tf.Variable) else []
@@ -219,7 +225,10 @@ def _variables(model: keras.Model) -> list[Any]:
 
 
 def _description(variable: Any) -> str:
-    """Last word of the name, shape and dtype: other words may count models made before."""
+    """Return the last word of a variable's name, its shape and its dtype.
+
+    The other words of the name may hold a number that depends on the models made before.
+    """
     name = getattr(variable, "path", variable.name)
     last = re.sub(r"[_\d]*(:\d+)?$", "", name).replace("/", "_").split("_")[-1]
     return f"{last} {tuple(variable.shape)} {tf.as_dtype(variable.dtype).name}"
@@ -230,16 +239,16 @@ def _libraries() -> str:
 
 
 def claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
-    """Writes config.json, which says what WORKDIR is a run of."""
+    """Write config.json, which says which experiment and data WORKDIR belongs to."""
     workdir.mkdir(parents=True, exist_ok=True)
-    manifest.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
+    files.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
 
 
 def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
-    """Refuses a WORKDIR that is another run's.
+    """Refuse a WORKDIR that belongs to another run.
 
     Raises:
-      ValueError: names the settings that differ.
+      ValueError: the settings or the data differ; the message names each setting.
     """
     path = workdir / CONFIG_FILE
     if not path.is_file():
@@ -250,18 +259,18 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
     theirs = manifest.flat(json.loads(claimed)["experiment"])
     mine = manifest.flat(json.loads(_claim(experiment, data))["experiment"])
     different = [
-        f"config.{key}: there {theirs.get(key)!r}, now {mine.get(key)!r}"
+        f"config.{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now"
         for key in {**mine, **theirs}
         if theirs.get(key) != mine.get(key)
-    ] or ["the data set is another"]
+    ] or ["It was trained on another data set"]
     raise ValueError(
         f"{workdir} holds a run of another config. {'; '.join(different)}. "
-        "Choose another --workdir, or delete this one."
+        "Choose another --workdir, or delete this one to train anew."
     )
 
 
 def _claim(experiment: specs.Experiment, data: manifest.Manifest) -> str:
-    """The text of config.json, without the settings that are FREE."""
+    """Return the text of config.json, without the settings in `FREE`."""
     settings = specs.to_dict(experiment)
     for name in FREE:
         del settings["training"][name]

@@ -1,4 +1,4 @@
-"""Which devices a run is spread over, and how each gets its part of every batch."""
+"""The devices and workers of a run, and the division of every batch among them."""
 
 import contextlib
 import functools
@@ -12,15 +12,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-_ALIGNMENT = 64  # Bytes. TensorFlow takes memory that begins so as it is.
+_ALIGNMENT = 64  # Bytes. TensorFlow uses memory in place only if it begins at a multiple.
 
 
 def strategy(batch_size: int) -> tf.distribute.Strategy:
-    """The strategy for the accelerators there are.
+    """Return the strategy for the workers and devices that are there.
 
-    Several workers, if TF_CONFIG names them; else mirrored over the machine's accelerators; else
-    the default one. Without a GPU, several logical CPU devices count as accelerators. Has to be
-    called before TensorFlow does anything else: workers connect at its start.
+    It spans several workers if TF_CONFIG names them. Otherwise it is mirrored over the machine's
+    accelerators if there are several, and else the default strategy. Without a GPU, several logical
+    CPU devices count as accelerators. This has to be called before any other TensorFlow operation,
+    because workers connect when TensorFlow starts.
 
     Args:
       batch_size: examples of a step, over all devices of all workers.
@@ -47,25 +48,26 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
 
 
 def _connected() -> tf.distribute.Strategy:
-    """The strategy over all workers, once they are there."""
+    """Wait for all workers and return the strategy over them."""
     logging.info("Waiting until all workers are there: TF_CONFIG=%s", os.environ["TF_CONFIG"])
-    tf.get_logger().setLevel("WARNING")  # It says of every sum how many tensors there are.
+    tf.get_logger().setLevel("WARNING")  # It logs the number of tensors of every sum.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python cannot act while TensorFlow waits.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python cannot react while TensorFlow waits.
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.UnknownError as error:
         raise ConnectionError(
             f"This worker cannot listen at its address in TF_CONFIG: {error.message}. Another "
-            "program may have the port, such as a worker of a run that has not ended yet."
+            "program may have the port, such as a worker of a run that has not ended yet. Stop it, "
+            "or choose another port."
         ) from error
     finally:
-        for number, handler in handlers.items():  # TensorFlow takes SIGTERM, and does nothing.
+        for number, handler in handlers.items():  # TensorFlow has caught SIGTERM and ignores it.
             signal.signal(number, handler)
 
 
 def is_chief(over: tf.distribute.Strategy) -> bool:
-    """Whether this process writes; of several workers the first one does."""
+    """Return True if this process writes the files; the first one of several workers does."""
     resolver = over.cluster_resolver
     if resolver is None or resolver.task_type in (None, "chief"):
         return True
@@ -77,14 +79,17 @@ def is_chief(over: tf.distribute.Strategy) -> bool:
 
 
 def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str, float]:
-    """The mean over all workers of figures that each has found, so that all decide alike."""
+    """Return the mean over all workers of figures that each has found, so that all decide alike."""
     mean = _mean(over)(tf.constant(list(figures.values()), tf.float64))
     return dict(zip(figures, mean.numpy().tolist(), strict=True))
 
 
 @functools.cache
 def _mean(over: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    """float64 (n,) -> its mean over all devices. A graph: run eagerly, strategies warn."""
+    """Return a function from float64 (n,) to its mean over all devices.
+
+    It is a graph, because strategies warn when they run eagerly.
+    """
 
     @tf.function
     def mean(values: tf.Tensor) -> tf.Tensor:
@@ -95,13 +100,13 @@ def _mean(over: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def worker(over: tf.distribute.Strategy) -> int:
-    """Which of the `workers` this process is, from 0 on."""
+    """Return the number of this process among the `workers`, from 0 on."""
     mine = _devices(over)
     return mine[0] // len(mine)
 
 
 def _devices(over: tf.distribute.Strategy) -> range:
-    """Those of this process, by their numbers among all."""
+    """Return the numbers of this process's devices among all devices."""
     if over.num_replicas_in_sync == 1:
         return range(1)
     found = over.experimental_distribute_values_from_function(
@@ -114,12 +119,12 @@ def _devices(over: tf.distribute.Strategy) -> range:
 def distribute(
     batches: Iterable[dict[str, np.ndarray]], over: tf.distribute.Strategy
 ) -> Iterator[Any]:
-    """The same batches as tensors, each divided in order among the strategy's devices.
+    """Yield the batches as tensors, each divided in order among this process's devices.
 
     Args:
-      batches: dicts of arrays with an equal first dimension, which nobody writes to any more; what
-        of every batch is for this process.
-      over: what `strategy` gave.
+      batches: this process's part of every batch, a dict of arrays with an equal first dimension.
+        Nobody may write to them any more.
+      over: the result of `strategy`.
     """
     mine = _devices(over)
     parts = len(mine)
@@ -139,7 +144,7 @@ def distribute(
 
 @contextlib.contextmanager
 def lost_worker_named() -> Iterator[None]:
-    """Turns TensorFlow's complaint of a worker that is gone into an error that says what to do.
+    """Turn TensorFlow's error about a lost worker into one that says what to do.
 
     Raises:
       ConnectionError: another worker has ended, or cannot be reached.
@@ -148,18 +153,18 @@ def lost_worker_named() -> Iterator[None]:
         yield
     except tf.errors.UnavailableError as error:
         raise ConnectionError(
-            "Another worker of TF_CONFIG has ended or cannot be reached; what it printed says why. "
-            "The same commands on all workers go on at the last checkpoint."
+            "Another worker of TF_CONFIG has ended or cannot be reached; its own output says why. "
+            "Give the same commands on all workers again: they resume at the last checkpoint."
         ) from error
 
 
 def _tensor(value: np.ndarray) -> tf.Tensor:
-    """The array as a tensor, of the same memory where TensorFlow can take it.
+    """Return the array as a tensor, which shares its memory where TensorFlow allows it.
 
-    `tf.convert_to_tensor` copies always, which costs as much as reading the pictures did, and takes
-    longer to begin with it than to copy the numbers of a batch.
+    `tf.convert_to_tensor` always copies. For images that costs as much time as reading them did,
+    and for small arrays its own overhead exceeds that of the copy.
     """
-    if value.ctypes.data % _ALIGNMENT:  # TensorFlow would abort at its first use.
+    if value.ctypes.data % _ALIGNMENT:  # TensorFlow would abort at the first use of this memory.
         memory = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % _ALIGNMENT
         aligned = memory[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
@@ -169,9 +174,16 @@ def _tensor(value: np.ndarray) -> tf.Tensor:
 
 
 def workers() -> int:
-    """How many processes share the run: those that TF_CONFIG names."""
+    """Return the number of processes that share the run, which TF_CONFIG names.
+
+    Raises:
+      ValueError: TF_CONFIG cannot be read.
+    """
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG", "") or "{}").get("cluster", {})
         return max(1, sum(len(cluster.get(kind, ())) for kind in ("chief", "worker")))
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"The environment's TF_CONFIG is no JSON object: {error}.") from error
+        raise ValueError(
+            f"The environment variable TF_CONFIG is not a JSON object with a cluster: {error}. "
+            "Correct it, or unset it to train in this process alone."
+        ) from error

@@ -1,7 +1,7 @@
-"""The steps of a run: each a function of (seed, step), the run saved between any two of them.
+"""The steps of a run: each is a function of (seed, step), and the run can stop after any of them.
 
-The step itself is Keras' `train_step`, which scales the loss for float16, updates the metrics and
-averages over devices.
+A step is Keras' `train_step`, which scales the loss for float16, updates the metrics and averages
+over devices.
 """
 
 import time
@@ -21,16 +21,26 @@ from dr_tfx.training import board, checkpoints, distribution
 
 
 class Loop:
-    """Takes steps, watches the clock and the memory, and saves the run between steps."""
+    """The steps of one session: it watches the clock and the memory, and saves between steps."""
 
     def __init__(
         self,
         model: keras.Model,
         run: checkpoints.Run,
+        *,
         memory: resources.Memory,
         batches: Iterator[dict[str, Any]],
         tensorboard: board.Board,
     ):
+        """Take no step yet.
+
+        Args:
+          model: the compiled model that is trained.
+          run: the state of the run, with which every step goes on.
+          memory: the memory of the process tree and its ceiling.
+          batches: the batches from `run.step` on, divided among the devices.
+          tensorboard: starts and stops the profile.
+        """
         self._model, self._run, self._memory, self._board = model, run, memory, tensorboard
         self._batches = batches
         self._step = _step_function(model, run.experiment)
@@ -40,10 +50,13 @@ class Loop:
         self._input_wait = 0.0
 
     def steps_until(self, last: int, steps: int) -> dict[str, float]:
-        """Takes the steps up to the global step `last`, the end of an epoch of `steps`.
+        """Take the steps up to the global step `last`, the end of an epoch of `steps` steps.
 
         Returns:
-          The epoch's training figures as Keras names them, and the learning rate it had.
+          The training figures of the epoch as Keras names them, and its learning rate.
+
+        Raises:
+          MemoryCeilingError: the ceiling is reached; the run is saved.
         """
         run, training = self._run, self._run.experiment.training
         self._epoch_began = time.monotonic() - run.running.get("seconds", 0.0)
@@ -61,8 +74,8 @@ class Loop:
                 before = time.monotonic()
                 batch = next(self._batches)
                 self._waited += time.monotonic() - before
-                # The step before this one: an accelerator works on it while the batch is fetched,
-                # and is never more than one step behind.
+                # This waits for the step before. The accelerator worked on it while the batch was
+                # fetched, and is never more than one step behind.
                 self._settle(taken)
                 full = tf.constant(float(self._memory.exceeded()))
                 taken = self._step(batch, tf.constant(run.step, tf.int64), full)
@@ -86,21 +99,25 @@ class Loop:
         return logs
 
     def validate(self, judge: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
-        """What Keras' `evaluate` of `judge` says, which may be the model that is trained."""
-        # The state that is saved is that before the validation, which counts in its metrics, too.
+        """Return the figures of Keras' `evaluate` of `judge`, which may be the trained model.
+
+        Raises:
+          MemoryCeilingError: the ceiling is reached; the run is saved as it was before.
+        """
+        # `evaluate` overwrites the metrics of the trained model, which belong to its state.
         metrics = [v for metric in self._model.metrics for v in metric.variables]
         metrics = metrics if judge is self._model else []
         trained = [variable.numpy() for variable in metrics]
 
         def look(batch: int, logs: dict[str, Any]) -> None:
             if self._memory.exceeded():
-                raise _FullError
+                raise _CeilingReachedError
 
         watch = keras.callbacks.LambdaCallback(on_test_batch_end=look)
         found, full = {}, 0.0
         try:
             found = judge.evaluate(validation, return_dict=True, verbose=0, callbacks=[watch])
-        except _FullError:
+        except _CeilingReachedError:
             full = 1.0
         if distribution.agreed(self._model.distribute_strategy, {"full": full})["full"]:
             for variable, value in zip(metrics, trained, strict=True):
@@ -109,7 +126,11 @@ class Loop:
         return found
 
     def figures(self) -> dict[str, float]:
-        """What the epoch cost: for its row of history.csv, after validation."""
+        """Return the epoch's costs for its row of history.csv, to be called after validation.
+
+        These are seconds, the share of the training's time spent waiting for input, and the peak of
+        memory in GB of 1e9 bytes.
+        """
         self._memory.exceeded()
         self._run.seconds = time.monotonic() - self._began
         return {
@@ -119,7 +140,7 @@ class Loop:
         }
 
     def _share(self) -> float:
-        """Share of the epoch's time so far spent waiting for input."""
+        """Return the share of the epoch's time so far that was spent waiting for input."""
         return self._waited / max(time.monotonic() - self._epoch_began, 1e-9)
 
     def _save(self) -> None:
@@ -133,37 +154,39 @@ class Loop:
         self._run.save(self._model)
 
     def _settle(self, taken: tf.Tensor | None) -> None:
-        """Waits for a step, and ends the run if a worker was at its ceiling of memory before it.
+        """Wait for a step, and end the run if a worker was at its memory ceiling before it.
 
-        Saving takes all workers, so they have to stop at the same step.
+        Saving takes all workers, so that they have to stop at the same step.
         """
         if taken is not None and taken.numpy()[1]:
             self._stop()
 
     def _stop(self) -> NoReturn:
-        """Saves the run and says that its memory does not suffice."""
+        """Save the run and raise a MemoryCeilingError."""
         self._save()
-        # Until it is written: who ends sooner takes the others along.
+        # All wait until the state is written: a worker that ends sooner would end the others.
         distribution.agreed(self._model.distribute_strategy, {"saved": 1.0})
         saved = f"The run is saved at step {self._run.step}."
         if self._memory.peak_gb < self._memory.limit_gb:
             raise resources.MemoryCeilingError(
-                "Another worker has reached its own config.training.max_memory_gb; what it printed "
-                f"says what to lower. {saved}"
+                "Another worker has reached its own config.training.max_memory_gb; its output says "
+                f"what to lower. {saved}"
             )
         raise self._memory.error(saved)
 
 
-class _FullError(Exception):
-    """The ceiling of memory is reached during validation."""
+class _CeilingReachedError(Exception):
+    """Ends a validation during which the memory ceiling is reached."""
 
 
 def _step_function(
     model: keras.Model, experiment: specs.Experiment
 ) -> Callable[[dict[str, Any], tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(batch, global step, full) -> float32 (2,), having taken one step: means over all devices.
+    """Return the function that takes one step.
 
-    One of the epoch's loss so far, and one of `full`, 1 where a worker's memory is at its ceiling.
+    Its arguments are a batch, the global step (int64) and `full` (float32, 1 where the memory of
+    this worker is at its ceiling). It returns float32 (2,), means over all devices: the loss of the
+    epoch so far, and `full`.
     """
     strategy, spec = model.distribute_strategy, experiment.training.augmentation
     encode = tasks.of(experiment).model.encode
@@ -187,9 +210,10 @@ def _step_function(
 def _dropout_seeder(
     model: keras.Model, seed: int
 ) -> Callable[[tf.Tensor, tf.Tensor | int | None], None]:
-    """(step, device) -> sets every dropout's state, a function of (seed, step, name, device).
+    """Return the function that sets every dropout's state for a step and a device.
 
-    To be called for all devices, without a number, and then on each.
+    The state is a function of (seed, step, name of the layer, device). The function has to be
+    called once with None for the device, outside of all devices, and then on each device.
     """
     layers = [x for x in model.layers if isinstance(x, keras.layers.Dropout) and x.rate > 0]
     keys = [seeds.stable_hash("dropout", seed, layer.name) % 2**31 for layer in layers]
@@ -197,13 +221,13 @@ def _dropout_seeder(
     def reseed(step: tf.Tensor, device: tf.Tensor | int | None) -> None:
         for layer, key in zip(layers, keys, strict=True):
             if hasattr(layer, "seed_generator"):
-                # Keras 3: a pair of numbers, which each device has.
+                # Keras 3 keeps a pair of numbers on each device.
                 if device is not None:
                     own = key + tf.cast(device, tf.int64)
                     layer.seed_generator.state.assign(tf.stack([own, step]))
             elif device is None:
-                # Keras 2: Philox' counter, of which a step uses part of the lower word, and key. It
-                # goes on elsewhere on each device.
+                # Keras 2 keeps the counter and the key of Philox. A step uses part of the
+                # counter's lower word, and each device continues from another place.
                 layer._random_generator._maybe_init()
                 layer._random_generator._generator.state.assign(tf.stack([0, step, key]))
 

@@ -1,4 +1,4 @@
-"""What a run minimises, how, and what it watches: loss, optimizer and metrics by their names.
+"""Loss, optimizer and metrics of a run, made from their names.
 
 A name is one of ours, or `tfa.<class>` of tensorflow-addons, which is imported only where a config
 names it: its last release needs an environment of its own (`make test-addons`).
@@ -22,23 +22,23 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.tasks import kind
 
-# Name -> constructor; more than a learning rate is a setting of its own in specs.Training.
 OPTIMIZERS: dict[str, Callable[[specs.Training], keras.optimizers.Optimizer]] = {
     "adam": lambda t: keras.optimizers.Adam(t.learning_rate),
     "adamw": lambda t: keras.optimizers.AdamW(t.learning_rate, weight_decay=t.weight_decay),
     "sgd": lambda t: keras.optimizers.SGD(t.learning_rate, momentum=0.9),
 }
+"""A constructor for each name. Arguments that a config can change are fields of specs.Training."""
 
 
 def compile_model(model: keras.Model, experiment: specs.Experiment) -> None:
-    """Compiles the model with the optimizer, loss and metrics that its config names.
+    """Compile the model with the optimizer, loss and metrics that its config names.
 
     Raises:
-      ConfigError: see `check`; also arguments that a class of tensorflow-addons refuses, and a
-        class that cannot judge this head's output.
+      ConfigError: see `check`; also if a class of tensorflow-addons refuses its arguments, or
+        cannot judge the outputs of this kind of task.
     """
-    # XLA makes MobileNetV2 on a CPU 5 to 10 times slower (a step with 32 images of 96 px: 0.30 s
-    # against 1.8 s, and 20 s to compile), although it is Keras 3's default.
+    # XLA, Keras 3's default, makes MobileNetV2 on a CPU 5 to 10 times slower: a step with 32
+    # images of 96 pixels takes 1.8 s instead of 0.30 s, and 20 s to compile.
     model.compile(
         optimizer=optimizer(experiment),
         loss=loss(experiment),
@@ -48,13 +48,13 @@ def compile_model(model: keras.Model, experiment: specs.Experiment) -> None:
 
 
 def check(experiment: specs.Experiment) -> None:
-    """Refuses names and arguments that cannot be had here. Runs no TensorFlow operation.
+    """Refuse names and arguments that are not available here. Runs no TensorFlow operation.
 
-    Once it returns, a saved model that was compiled with them can be loaded, too.
+    Once it has returned, a saved model that was compiled with them can be loaded as well.
 
     Raises:
-      ConfigError: names the key: tensorflow-addons cannot be imported, does not have the class, has
-        it as something else, or does not take the arguments.
+      ConfigError: tensorflow-addons cannot be imported, does not have the class, has it as
+        something else, or does not take the arguments; the message names the key.
     """
     training = experiment.training
     named = {"loss": [training.loss], "optimizer": [training.optimizer]}
@@ -65,14 +65,14 @@ def check(experiment: specs.Experiment) -> None:
 
 
 def loss(experiment: specs.Experiment) -> keras.losses.Loss:
-    """A new loss; it averages over a batch, and reloads without custom code."""
+    """Return a new loss, which averages over a batch and reloads without custom code."""
     training, side = experiment.training, tasks.of(experiment).model
     if not training.loss.startswith(specs.ADDONS):
         return side.losses[training.loss](training)
     made = _addon("loss", training.loss, experiment)
     if made.reduction == "none":
-        # As many of tensorflow-addons' are by default: one value a row, which Keras 2 reports as a
-        # mean but whose gradient it sums, so that the step would grow with the batch.
+        # Many losses of tensorflow-addons give one value a row by default. Keras 2 reports the mean
+        # of these but descends their sum, so that the step would grow with the batch.
         made.reduction = "sum_over_batch_size"
     _check_sense(
         side,
@@ -85,21 +85,21 @@ def loss(experiment: specs.Experiment) -> keras.losses.Loss:
 
 
 def optimizer(experiment: specs.Experiment) -> keras.optimizers.Optimizer:
-    """A new optimizer at `training.learning_rate`."""
+    """Return a new optimizer with the learning rate `training.learning_rate`."""
     training = experiment.training
     if not training.optimizer.startswith(specs.ADDONS):
         return OPTIMIZERS[training.optimizer](training)
     made = _addon("optimizer", training.optimizer, experiment)
     if not hasattr(made, "learning_rate"):
         raise specs.ConfigError(
-            f"config.training.optimizer is {training.optimizer!r}, which has no learning rate that "
-            "a plateau of the validation could lower; choose another."
+            f"config.training.optimizer is {training.optimizer!r}; expected one with a learning "
+            "rate, which is lowered when the validation reaches a plateau. Choose another."
         )
     return made
 
 
 def metrics(experiment: specs.Experiment) -> list[keras.metrics.Metric]:
-    """New metrics, each a column of history.csv: `auc`, `accuracy` and others."""
+    """Return new metrics, each of which is a column of history.csv."""
     training, side = experiment.training, tasks.of(experiment).model
     made = [side.metrics[name]() for name in side.watched]
     for name in training.metrics:
@@ -119,18 +119,18 @@ def metrics(experiment: specs.Experiment) -> list[keras.metrics.Metric]:
     for name in names:
         if names.count(name) > 1:
             raise specs.ConfigError(
-                f"config.training.metrics gives two metrics called {name!r}; take one out, or name "
-                "one of tensorflow-addons otherwise by its argument 'name'."
+                f"config.training.metrics gives two metrics called {name!r}. Remove one, or give "
+                "one of tensorflow-addons another name by its argument 'name'."
             )
     return made
 
 
-# Key of specs.Training -> module of tensorflow-addons.
+# The module of tensorflow-addons for each key of specs.Training.
 _ADDON_MODULES = {"loss": "losses", "optimizer": "optimizers", "metrics": "metrics"}
 
 
 def _addon(key: str, name: str, experiment: specs.Experiment) -> Any:
-    """An instance of a class of tensorflow-addons, with its arguments."""
+    """Return an instance of a class of tensorflow-addons, made with its arguments."""
     made_by, arguments = _addon_class(key, name, experiment)
     try:
         return made_by(**arguments)
@@ -141,7 +141,7 @@ def _addon(key: str, name: str, experiment: specs.Experiment) -> Any:
 def _addon_class(
     key: str, name: str, experiment: specs.Experiment
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The class that `tfa.<class>` names and the arguments it will be given."""
+    """Return the class that `tfa.<class>` names and the arguments that it will be given."""
     training = experiment.training
     addons = _import_addons(key, name, _ours(key, experiment))
     short = name.removeprefix(specs.ADDONS)
@@ -154,8 +154,8 @@ def _addon_class(
     if key == "optimizer":
         if "learning_rate" in arguments:
             raise specs.ConfigError(
-                f"config.training.arguments.{short} has 'learning_rate'; that is "
-                "config.training.learning_rate."
+                f"config.training.arguments.{short} has 'learning_rate'; set "
+                "config.training.learning_rate instead."
             )
         if "learning_rate" in parameters:
             arguments["learning_rate"] = training.learning_rate
@@ -169,14 +169,14 @@ def _addon_class(
 def _import_addons(key: str, name: str, ours: Sequence[str]) -> types.ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # That its development has ended, at every start.
+            warnings.simplefilter("ignore")  # It warns at every start that its development ended.
             return importlib.import_module("tensorflow_addons")
-    except Exception as error:  # Beside another TensorFlow it fails in many ways.
+    except Exception as error:  # It fails in many ways beside another TensorFlow.
         raise specs.ConfigError(
             f"config.training.{key} is {name!r}, which needs tensorflow-addons, and that cannot be "
             f"imported here (Python {platform.python_version()}, TensorFlow {tf.__version__}): "
-            f"{error}. It takes an environment of its own with Python 3.11 and TensorFlow 2.15.1: "
-            "pip install 'dr_tfx[addons]'. Without it, choose a name of ours: "
+            f"{error}. It needs an environment of its own with Python 3.11 and TensorFlow 2.15.1: "
+            "pip install 'dr_tfx[addons]'. Without it, choose one of "
             f"{', '.join(ours)}."
         ) from error
 
@@ -197,12 +197,12 @@ def _is_a(found: Any, key: str) -> bool:
 
 
 def _not_there(addons: types.ModuleType, key: str, name: str) -> str:
-    """Why tensorflow-addons has no such class, and what may be meant."""
+    """Return a sentence on why tensorflow-addons has no such class, and which may be meant."""
     short = name.removeprefix(specs.ADDONS)
     for other, module in _ADDON_MODULES.items():
         if _is_a(getattr(getattr(addons, module), short, None), other):
             return (
-                f"config.training.{key} is {name!r}, which belongs into config.training.{other}: "
+                f"config.training.{key} is {name!r}, which belongs in config.training.{other}: "
                 f"it is one of tensorflow-addons' {module}."
             )
     module = getattr(addons, _ADDON_MODULES[key])
@@ -210,7 +210,7 @@ def _not_there(addons: types.ModuleType, key: str, name: str) -> str:
     meant = difflib.get_close_matches(short, there) or sorted(there)
     return (
         f"config.training.{key} is {name!r}; tensorflow-addons {addons.__version__} has no such "
-        f"class among its {_ADDON_MODULES[key]}. Meant: "
+        f"class among its {_ADDON_MODULES[key]}. Did you mean "
         f"{', '.join(specs.ADDONS + n for n in meant)}?"
     )
 
@@ -221,7 +221,7 @@ def _bad_arguments(
     short = name.removeprefix(specs.ADDONS)
     return specs.ConfigError(
         f"config.training.{key} is {name!r}, which does not take the arguments {dict(arguments)}: "
-        f"{error}. They are config.training.arguments.{short}."
+        f"{error}. Correct config.training.arguments.{short}."
     )
 
 
@@ -243,11 +243,21 @@ def _check_sense(
 ) -> None:
     """Refuse a class that cannot tell good outputs of the network from bad ones.
 
-    tensorflow-addons has losses for embeddings and boxes and metrics for one-hot classes. Some of
-    them take a column of probabilities without a word and give a constant.
+    tensorflow-addons has losses for embeddings and boxes, and metrics for one-hot classes. Some of
+    them silently accept a column of probabilities and give a constant.
+
+    Args:
+      side: the model side of the kind of task.
+      key: the setting, "loss" or "metrics".
+      name: its value.
+      judge: the loss or metric as a function of targets and outputs.
+      sensible: whether its values for right and for wrong outputs make sense.
+
+    Raises:
+      ConfigError: the class fails or tells nothing apart.
     """
     if tf.distribute.has_strategy():
-        return  # Nothing can be measured within a strategy's scope and outside of a replica.
+        return  # Within a strategy's scope, only a replica can compute.
     targets, *outputs = side.examples_of_sense()
     try:
         good, bad = (

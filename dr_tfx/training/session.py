@@ -58,9 +58,18 @@ class Session:
         self,
         models: Models,
         run: checkpoints.Run,
+        *,
         data: manifest.Manifest,
         memory: resources.Memory,
     ):
+        """Take no step yet.
+
+        Args:
+          models: the result of `make_models`.
+          run: the state of the run.
+          data: the manifest of the data set.
+          memory: the memory of the process tree and its ceiling.
+        """
         self._models, self._run, self._data, self._memory = models, run, data, memory
         self._strategy = models.trained.distribute_strategy
         self._alarms = alarms.Watch(run.experiment, data)
@@ -94,7 +103,13 @@ class Session:
             validation = loader.validation_dataset(data_dir, self._data, run.experiment)
             deciding = self._restored(validation)
             divided = distribution.distribute(batches, self._strategy)
-            running = loop.Loop(self._models.trained, run, self._memory, divided, tensorboard)
+            running = loop.Loop(
+                self._models.trained,
+                run,
+                memory=self._memory,
+                batches=divided,
+                tensorboard=tensorboard,
+            )
             while run.epoch < training.epochs and not run.stopped:
                 logs = running.steps_until((run.epoch + 1) * steps, steps)
                 logs |= self._validated(running, validation)
@@ -105,7 +120,7 @@ class Session:
                 self._finish_epoch({**logs, **running.figures()}, tensorboard)
 
     def _restored(self, validation: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
-        """Fill the trained model from the last checkpoint; return the callbacks, likewise."""
+        """Restore the trained model from the last checkpoint, and return the restored callbacks."""
         with self._strategy.scope():
             _complete(self._models.trained, validation)
         self._run.restore(self._models.trained)
@@ -139,11 +154,12 @@ class Session:
 
 
 def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
-    """Make what Keras makes at the first step: the optimizer's slots, the metrics' variables.
+    """Make the variables that Keras makes at the first step: the optimizer's and the metrics'.
 
-    They have to be there to be restored. The optimizers of tensorflow-addons have no `build`.
+    A checkpoint can fill them only once they exist.
     """
     optimizer = model.optimizer
+    # The optimizers of tensorflow-addons have no `build`.
     make = getattr(optimizer, "build", None) or optimizer._create_all_weights
     make(model.trainable_variables)
     batch = next(iter(validation))

@@ -1,6 +1,6 @@
-"""One training run: DATA_DIR in, a WORKDIR with checkpoints, history and the bundle out.
+"""One training run, from DATA_DIR to a WORKDIR with checkpoints, history and the bundle.
 
-The loop is the library's own (`loop`): it can stop and go on after any step.
+The training loop is the library's own (`loop`), so that it can stop and resume after any step.
 """
 
 from pathlib import Path
@@ -20,15 +20,15 @@ from dr_tfx.training import checkpoints, distribution, objectives, session
 def train(
     experiment: specs.Experiment, *, data_dir: Path, workdir: Path, profile: bool = False
 ) -> Path:
-    """Trains until `epochs` or early stopping, and writes the bundle of the best epoch.
+    """Train until `epochs` or early stopping, and write the bundle of the best epoch.
 
-    The same call again resumes after the last saved step, or does nothing when all is done. With
-    `training.deterministic` the weights at the end are those of an uninterrupted run, bit for bit,
-    on the same machine. Workers that TF_CONFIG names share every batch; DATA_DIR and WORKDIR have
+    The same call again resumes after the last saved step, or does nothing when the run is finished.
+    With `training.deterministic` the final weights are those of an uninterrupted run on the same
+    machine, bit for bit. Workers that TF_CONFIG names share every batch; DATA_DIR and WORKDIR have
     to be the same folders for all of them, and the first one writes.
 
     Args:
-      experiment: what to do.
+      experiment: the settings of the run.
       data_dir: folder of the data set.
       workdir: folder of the run.
       profile: write a TensorBoard profile of some steps after the start.
@@ -37,11 +37,12 @@ def train(
       WORKDIR.
 
     Raises:
-      FileNotFoundError, ValueError: no data set, data of another contract, a WORKDIR that holds a
-        run of another config, a batch that the devices cannot share, or a loss, optimizer or metric
-        that cannot be had here.
-      ConnectionError: of several workers another one has ended.
-      resources.MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
+      FileNotFoundError: there is no data set.
+      ValueError: the data set was built with other settings, WORKDIR holds a run of another config,
+        the devices cannot share a batch, a loss, optimizer or metric is not available here, or
+        the training diverged.
+      ConnectionError: another worker has ended.
+      MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
     """
     training = experiment.training
     data = manifest.load(data_dir)
@@ -58,32 +59,29 @@ def train(
 
     objectives.check(experiment)
     with distribution.lost_worker_named():
-        strategy = distribution.strategy(training.batch_size)  # First: workers connect here.
+        # The strategy comes first, because workers connect here.
+        strategy = distribution.strategy(training.batch_size)
         _seed(training.seed, deterministic=training.deterministic)
         run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
         _go_on_alike(run, strategy)
         if run.epoch < training.epochs and not run.stopped:
             models = session.make_models(run, strategy)
-            # Only now: a start that failed for its weights leaves the folder to another setting.
+            # The claim comes late: a start that fails for its weights leaves the folder free.
             if run.chief:
                 checkpoints.claim(workdir, experiment, data)
             with loader.damage_named(data_dir):
-                session.Session(models, run, data, memory).fit(data_dir, profile=profile)
-    if not run.best_epoch:
-        raise ValueError(
-            f"No epoch gave a finite {training.select_by}: the training diverged. Lower "
-            "config.training.learning_rate and choose another --workdir."
-        )
-    if run.chief:
-        _finish(run, data)
+                session.Session(models, run, data=data, memory=memory).fit(
+                    data_dir, profile=profile
+                )
+    _finish(run, data)
     return workdir
 
 
 def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None:
-    """Sets the precision that the run began with; says so if its order cannot be the same.
+    """Set the precision that the run began with, and warn if its order of examples changes.
 
     Raises:
-      ValueError: the workers have different settings, or would go on at different steps.
+      ValueError: the workers have different settings, or would resume at different steps.
     """
     settings = specs.to_dict(run.experiment)
     settings["training"].pop("max_memory_gb")
@@ -95,12 +93,12 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     if agreed["settings"] != mine["settings"]:
         raise ValueError(
             "The workers do not have the same config. All of them need the same --config and the "
-            "same flags, but for --max_memory_gb."
+            "same flags; only --max_memory_gb may differ."
         )
     if agreed["step"] != run.step:
         raise ValueError(
-            f"The workers do not see the same run: this one finds {run.step} steps finished in "
-            f"{run.workdir}, and another one finds more or less. --workdir has to be one folder "
+            f"The workers do not see the same run: this one finds {run.step} finished steps in "
+            f"{run.workdir}, and another one finds more or fewer. --workdir has to be one folder "
             "that all of them share."
         )
     # `auto` on another device must not change a run that has begun.
@@ -108,8 +106,8 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     workers = distribution.workers()
     if run.workers not in (0, workers):
         logging.warning(
-            "%d workers took the steps so far, from here on %d do: their parts of the shards, and "
-            "so the order of the examples, are not those of a run that was not interrupted.",
+            "The steps so far were taken by %d workers, those to come by %d. Their parts of the "
+            "shards, and so the order of the examples, are not those of an uninterrupted run.",
             run.workers,
             workers,
         )
@@ -117,7 +115,19 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
 
 
 def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
-    """Writes the bundle of the best epoch; what the run would go on with is not needed any more."""
+    """Write the bundle of the best epoch, and remove the state, which is not needed any more.
+
+    Raises:
+      ValueError: there is no best epoch.
+    """
+    select_by = run.experiment.training.select_by
+    if not run.best_epoch:
+        raise ValueError(
+            f"No epoch gave a finite {select_by}: the training diverged. Lower "
+            "config.training.learning_rate and choose another --workdir."
+        )
+    if not run.chief:
+        return
     run.write_history()
     best = network.build(run.experiment, load_weights=False)
     best.load_weights(run.workdir / "checkpoints" / "best.weights.h5")
@@ -130,25 +140,29 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
         best_epoch=run.best_epoch,
     )
     run.remove()
-    logging.info("Best epoch %d by %s.", run.best_epoch, run.experiment.training.select_by)
+    logging.info("Best epoch %d by %s.", run.best_epoch, select_by)
 
 
 def _seed(seed: int, *, deterministic: bool) -> None:
-    """Seeds everything that is drawn once, such as the weights."""
-    # Not 0: with a global seed of 0 tf.data compares its seed tensors in Python and fails.
+    """Seed everything that is drawn once, such as the weights."""
+    # The seed is never 0: tf.data then compares its seed tensors in Python and fails.
     keras.utils.set_random_seed(seed + 1)
-    if keras.__version__.startswith("2."):  # Else its dropout has no state that could be set.
+    if keras.__version__.startswith("2."):  # This gives its dropout a state that can be set.
         keras.backend.experimental.enable_tf_random_generator()
     if deterministic:
         tf.config.experimental.enable_op_determinism()
 
 
 def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir: Path) -> None:
-    """The config's recipe and labels must be those the data was built with."""
+    """Refuse data that was built with another recipe, other labels or another split.
+
+    Raises:
+      ValueError: the message names each setting that differs.
+    """
     wanted = manifest.flat(specs.to_dict(experiment.dataset))
     have = manifest.flat(specs.to_dict(data.dataset))
     different = [
-        f"config.dataset.{key}: config {wanted[key]!r}, data {have[key]!r}"
+        f"config.dataset.{key}: {wanted[key]!r} in the config, {have[key]!r} in the data"
         for key in wanted
         if key.split(".")[0] in ("recipe", "label_names", "label_column", "split")
         and wanted[key] != have[key]
@@ -156,5 +170,5 @@ def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir:
     if different:
         raise ValueError(
             f"{data_dir} was not built with this config. {'; '.join(different)}. Build it with "
-            "drtfx-build-examples and this config, or give the config it was built with."
+            "drtfx-build-examples and this config, or train with the config it was built with."
         )

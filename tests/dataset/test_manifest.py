@@ -51,7 +51,7 @@ def test_a_manifest_that_does_not_say_how_it_was_prepared_is_read(data_dir):
 
 
 def test_counts_are_read_in_the_order_of_labels_and_splits(tmp_path):
-    names = ("no DR", "mild", "severe")  # The file's keys are sorted, as no reader wants them.
+    names = ("no DR", "mild", "severe")  # The keys of the file are sorted, which no reader wants.
     spec = dataclasses.replace(SPEC, label_names=names)
     counts = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
     patients = dict.fromkeys(counts, 3)

@@ -1,4 +1,4 @@
-"""Architecture, freezing, precision, losses, and a bundle that loads without custom code."""
+"""Architecture, freezing, precision, and a bundle that loads without custom code."""
 
 import subprocess
 import sys
@@ -118,11 +118,13 @@ def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, sa
 
     def fails(*, weights, **others):
         if weights == "imagenet":
-            raise Exception(said)  # As Keras does.
+            raise Exception(said)  # Keras raises one too.
         return constructor(weights=weights, **others)
 
     monkeypatch.setitem(network.BACKBONES, "MobileNetV2", (fails, *scaling))
-    with pytest.raises(ValueError, match=r"be downloaded: .* no such host\. Without network, giv"):
+    with pytest.raises(
+        ValueError, match=r"be downloaded: .* no such host\. Without a network, giv"
+    ):
         network.build(changed(weights="imagenet"))
 
 
@@ -211,7 +213,7 @@ def bundle_dir(tmp_path_factory):
     ids=lambda value: value if isinstance(value, str) else value.get("backbone", "MobileNetV2"),
 )
 def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(policy, settings, tmp_path):
-    """In a process that knows Keras and nothing of this package."""
+    """The process knows Keras and nothing of this package."""
     experiment = changed(**settings)
     images = np.random.default_rng(1).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     precision.set_policy(policy)

@@ -1,4 +1,4 @@
-"""The state of a run: written whole, restored exactly, refused where it does not fit."""
+"""The state of a run is written whole, restored exactly, and refused where it does not fit."""
 
 import shutil
 
@@ -27,7 +27,8 @@ def test_a_state_that_does_not_fit_or_is_damaged_says_so(tmp_path):
     again = checkpoints.Run(tmp_path, experiment)
     assert (again.step, again.precision) == (2, "float32")
     with pytest.raises(
-        ValueError, match=r"kernel \(3, 2\) float32 there, kernel \(3, 4\) float32 now"
+        ValueError,
+        match=r"kernel \(3, 2\) float32 in the file and kernel \(3, 4\) float32 in the model",
     ):
         again.restore(tiny(units=4))
     folder = tmp_path / "checkpoints" / "last" / "step-00000002"
@@ -42,7 +43,7 @@ def test_a_state_that_does_not_fit_or_is_damaged_says_so(tmp_path):
 
 
 def test_a_removal_that_was_killed_leaves_the_newer_state(tmp_path, monkeypatch):
-    """Where the older one's name comes last, as at a ceiling met before an epoch's first step."""
+    """The older state's name sorts last, as at a ceiling met before an epoch's first step."""
     experiment = datasets.experiment()
     run = checkpoints.Run(tmp_path, experiment)
     run.step, run.history, run.precision = 6, [{"epoch": 1}], "float32"
@@ -73,7 +74,7 @@ def test_scale_of_the_loss_slots_and_learning_rate_come_back(tmp_path):
         model, other = tiny(), tiny()
     finally:
         precision.set_policy("float32")
-    x = np.full((4, 3), 1e6, np.float32)  # Overflows float16: the scale is halved.
+    x = np.full((4, 3), 1e6, np.float32)  # The loss overflows float16, so that its scale is halved.
     model.train_on_batch(x, np.zeros((4, 2)))
     model.train_on_batch(x / 1e6, np.zeros((4, 2)))
     model.optimizer.learning_rate = 0.125

@@ -1,4 +1,4 @@
-"""Several devices: the same run as on one, and refusals."""
+"""Training on several devices and workers: the same run as on one, and refusals."""
 
 import contextlib
 import dataclasses
@@ -37,10 +37,10 @@ from dr_tfx import tasks
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.training import train
-if "LOOKS" in os.environ:  # The ceiling of memory is reached after so many looks.
+if "LOOKS" in os.environ:  # The memory ceiling is reached after so many looks.
     looks = iter([1.0] * int(os.environ["LOOKS"]))
     resources.SECONDS, resources.tree_gb = 0.0, lambda: next(looks, 31.0)
-if len(sys.argv) > 5:  # This process takes steps of what so many workers see, together.
+if len(sys.argv) > 5:  # This process takes the steps of so many workers together.
     give, workers = loader.train_batches, int(sys.argv[5])
     def together(*args, **kwargs):
         kwargs |= {"workers": workers}
@@ -59,7 +59,7 @@ FIGURES = ["epoch", "loss", "auc", "accuracy", "val_loss", "val_auc"]
 
 
 def small(*, dropout=0.0, **training):
-    """A small network, in which everything learns, BatchNorm too."""
+    """A small network in which everything learns, BatchNorm included."""
     made = datasets.experiment(**{"epochs": 2, **training})
     model = dataclasses.replace(
         made.model,
@@ -83,7 +83,7 @@ def run(devices, experiment, data_dir, workdir, *, workers=()):
 
 @contextlib.contextmanager
 def two_workers(experiment, data_dir, workdir, *, theirs=None, other=None, looks=None):
-    """Two processes of one run, killed at the end if they are not through.
+    """Two processes of one run, which are killed at the end if they are still running.
 
     The second one may have settings and a folder of its own, and meet its ceiling of memory after
     some looks.
@@ -133,7 +133,7 @@ def test_two_devices_learn_what_one_learns_from_the_same_batches(tmp_path):
 
 
 def test_two_devices_go_on_exactly_after_a_kill(tmp_path):
-    """With a BatchNorm that learns, and dropout."""
+    """The network has a BatchNorm that learns, and dropout."""
     experiment = small(dropout=0.2, epochs=4, checkpoint_steps=1, deterministic=True)
     data_dir, whole, killed = (tmp_path / name for name in ("data", "whole", "killed"))
     datasets.write(data_dir, experiment.dataset)
@@ -194,15 +194,16 @@ def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
 
 
 def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp_path):
-    """Though one meets its ceiling of memory, in a step and in validation, and one is killed."""
+    """One worker meets its memory ceiling in a step and in validation, and one is killed."""
     data_dir, folder = tmp_path / "data", tmp_path / "two"
     experiment = small(epochs=4, checkpoint_steps=2)
     datasets.write(data_dir, experiment.dataset)
     process = run(1, experiment, data_dir, tmp_path / "one", workers=[2])
     assert process.returncode == 0, process.stderr
 
-    # A look at the start, and one before each step: full before the third of six, which is taken;
-    # then at the start, before each of three steps, and in the validation after them.
+    # There is a look at the start and one before each step. The first time the ceiling is reached
+    # before the third of six steps, which is still taken. Then there are looks at the start, before
+    # each of three steps, and in the validation after them.
     for looks, step in ((3, 3), (4, 6)):
         with two_workers(experiment, data_dir, folder, looks=looks) as workers:
             logs = [worker.communicate(timeout=300)[1] for worker in workers]
@@ -234,16 +235,16 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
     with two_workers(experiment, data_dir, folder) as workers:
         logs = [worker.communicate(timeout=300)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], logs
-    assert "Resuming after step" in logs[0] and "took the steps" not in logs[0]
+    assert "Resuming after step" in logs[0] and "steps so far" not in logs[0]
     one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
     assert np.allclose(one[FIGURES], two[FIGURES], rtol=1e-3, atol=1e-6)
     assert (folder / "bundle.json").is_file()
-    # One of them writes, in each life that comes to the end of an epoch.
+    # One of them writes, in each session that reaches the end of an epoch.
     assert len(list((folder / "tensorboard" / "train").iterdir())) == 2
 
     process = run(1, experiment, data_dir, tmp_path / "alone")
     assert process.returncode == 0, process.stderr
-    assert "2 workers took the steps so far, from here on 1 do" in process.stderr
+    assert "steps so far were taken by 2 workers, those to come by 1" in process.stderr
 
 
 def test_workers_of_different_settings_are_refused(tmp_path):
@@ -273,5 +274,5 @@ def test_a_port_that_is_taken_is_named():
 
 def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
-    with pytest.raises(ValueError, match="TF_CONFIG is no JSON object"):
+    with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object"):
         distribution.strategy(8)

@@ -1,4 +1,4 @@
-"""Losses, optimizers and metrics by name: ours, those of tensorflow-addons, and both alike."""
+"""Losses, optimizers and metrics by name, ours and those of tensorflow-addons."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ ADDONS_TRAINING = {
 
 
 def random_answers(seed: int, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Targets 0 or 1 and probabilities that have something to do with them, float32 (n, 1)."""
+    """Targets 0 or 1 and probabilities that correlate with them, float32 (n, 1)."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, 2, (count, 1))
     probabilities = np.clip(0.3 * targets + rng.uniform(0.01, 0.69, (count, 1)), 0, 1)
@@ -136,7 +136,7 @@ def test_kappa_of_one_class_alone_is_0():
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_kappa_counts_exactly_in_a_compiled_model_under_any_precision(policy):
-    y, p = random_answers(1, 3000)  # float16 cannot count so far, bfloat16 not beyond 256.
+    y, p = random_answers(1, 3000)  # float16 cannot count that far, and bfloat16 ends at 256.
     precision.set_policy(policy)
     try:
         pixels = keras.Input((1,))
@@ -149,8 +149,8 @@ def test_kappa_counts_exactly_in_a_compiled_model_under_any_precision(policy):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_compiled_model_with_kappa_reloads_in_a_process_that_trains(tmp_path):
-    """What a checkpoint holds. The model of a bundle is not compiled and needs nothing at all."""
+def test_a_compiled_model_with_kappa_reloads_once_its_kind_is_loaded(tmp_path):
+    """The model of a bundle is not compiled and needs nothing at all."""
     pixels = keras.Input((1,))
     model = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(pixels))
     objectives.compile_model(model, datasets.experiment(metrics=["kappa"]))
@@ -159,7 +159,7 @@ def test_a_compiled_model_with_kappa_reloads_in_a_process_that_trains(tmp_path):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "answers.npz", y=y, p=p)
     code = (
-        "import sys, numpy as np, keras; from dr_tfx.training import train;"
+        "import sys, numpy as np, keras; from dr_tfx.tasks.binary import model;"
         "model = keras.models.load_model(sys.argv[1] + '/model.keras');"
         "data = np.load(sys.argv[1] + '/answers.npz');"
         "print(model.evaluate(data['p'], data['y'], verbose=0, return_dict=True)['kappa'])"
@@ -202,7 +202,7 @@ def test_kappa_survives_its_config():
     assert isinstance(again, binary_model.Kappa) and (again.classes, again.name) == (5, "grades")
 
 
-# Where tensorflow-addons cannot be imported.
+# These tests run where tensorflow-addons cannot be imported.
 
 
 @without_addons
@@ -245,7 +245,7 @@ def test_names_of_ours_need_no_addons():
     subprocess.run([sys.executable, "-c", path + code], check=True)
 
 
-# Where it can.
+# These tests run where it can.
 
 
 @with_addons
@@ -253,9 +253,9 @@ def test_names_of_ours_need_no_addons():
     ("training", "message"),
     [
         ({"loss": "tfa.FocalLoss"}, "config.training.loss is 'tfa.FocalLoss'; .* no such class"),
-        ({"optimizer": "tfa.RectifiedAdm"}, r"Meant: tfa\.RectifiedAdam"),
-        ({"loss": "tfa.CohenKappa"}, "belongs into config.training.metrics"),
-        ({"metrics": ["tfa.LAMB"]}, "belongs into config.training.optimizer"),
+        ({"optimizer": "tfa.RectifiedAdm"}, r"Did you mean tfa\.RectifiedAdam"),
+        ({"loss": "tfa.CohenKappa"}, "belongs in config.training.metrics"),
+        ({"metrics": ["tfa.LAMB"]}, "belongs in config.training.optimizer"),
         ({"optimizer": "tfa.CyclicalLearningRate"}, "no such class among its optimizers"),
         ({"loss": "tfa.sigmoid_focal_crossentropy"}, "no such class"),
         ({"optimizer": "tfa.AdamW"}, "config.training.optimizer is 'tfa.AdamW'.*'weight_decay'"),
@@ -266,7 +266,7 @@ def test_names_of_ours_need_no_addons():
         ),
         (
             {"optimizer": "tfa.LAMB", "arguments": {"LAMB": {"learning_rate": 0.1}}},
-            "that is config.training.learning_rate",
+            "set config.training.learning_rate instead",
         ),
     ],
 )
@@ -300,7 +300,7 @@ def test_what_addons_does_not_have_or_take_is_refused_by_key(training, message):
         ({"loss": "tfa.GIoULoss"}, "cannot judge this task"),
         ({"loss": "tfa.ContrastiveLoss"}, "cannot judge this task"),
         ({"loss": "tfa.NpairsLoss"}, "cannot judge this task"),
-        ({"optimizer": "tfa.COCOB"}, "has no learning rate"),
+        ({"optimizer": "tfa.COCOB"}, "expected one with a learning rate"),
     ],
 )
 def test_what_cannot_judge_a_probability_is_refused(training, message):
@@ -356,7 +356,7 @@ def test_our_focal_loss_is_that_of_addons(alpha, gamma, weighted):
         ),
     ]
 
-    @tf.function  # As in training. TensorFlow rounds 1 - p + epsilon otherwise outside of one.
+    @tf.function  # Training has one too. Outside of it TensorFlow rounds 1 - p + epsilon otherwise.
     def value_and_gradient(loss, probabilities):
         with tf.GradientTape() as tape:
             tape.watch(probabilities)
@@ -368,13 +368,13 @@ def test_our_focal_loss_is_that_of_addons(alpha, gamma, weighted):
     )
     assert ours.shape == theirs.shape == ()
     assert float(ours) == pytest.approx(float(theirs), abs=1e-6)
-    # Of the mean over the batch: 1 / 200 of each row's.
+    # The gradient of the mean over the batch is 1 / 200 of each row's.
     assert np.allclose(our_gradient, their_gradient, rtol=1e-4, atol=1e-6)
 
 
 @with_addons
 def test_a_loss_of_addons_is_averaged_in_a_compiled_model():
-    """Its own default reduction gives a step as large as the batch."""
+    """By its own default reduction, the step would grow with the batch."""
     y, p = random_answers(4, 64)
 
     def after_a_step(loss: str) -> np.ndarray:
@@ -488,7 +488,7 @@ def test_a_training_refused_by_a_class_leaves_its_folder_free(tmp_path):
 
 
 def test_a_config_file_can_name_classes_of_addons():
-    """Through ConfigDict, JSON and back, as flags, bundles and config.json do."""
+    """The names survive ConfigDict, JSON and back, as in flags, bundles and config.json."""
     config = configs.load("smoke")
     config.training.loss = ADDONS_TRAINING["loss"]
     config.training.arguments = {"SigmoidFocalCrossEntropy": {"alpha": 0.5}}

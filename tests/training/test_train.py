@@ -1,4 +1,4 @@
-"""Training: what it leaves behind, refusals, and going on after a kill."""
+"""A training run: its files, its refusals, and its resumption after it was killed."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, precision
-from dr_tfx.training import board, checkpoints, loop, objectives, train
+from dr_tfx.training import board, checkpoints, loop, objectives, session, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     datasets,
@@ -63,14 +63,14 @@ def start(experiment, data_dir, workdir):
 
 
 def small(*, dropout=0.2, **training):
-    """`datasets.experiment` with a backbone that is traced in no time."""
+    """`datasets.experiment` with a backbone that is quickly traced."""
     made = datasets.experiment(**training)
     model = dataclasses.replace(made.model, backbone="small", dropout=(dropout,))
     return dataclasses.replace(made, model=model)
 
 
 def exact(**training):
-    """Bit-identical from one run to the next, with everything random that there is."""
+    """A run with every source of chance, bit-identical from one run to the next."""
     augmentation = {"horizontal_flip": True, "rotation": 0.1}
     training = {"checkpoint_steps": 1, "augmentation": augmentation, **training}
     return datasets.experiment(deterministic=True, **training)
@@ -110,7 +110,7 @@ def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
 
 
 def kill_at(process, workdir, step):
-    """SIGKILLs the process group once a state at `step` or later is there."""
+    """Send SIGKILL to the process group once a state at `step` or later is there."""
     state = workdir / "checkpoints" / "last"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -127,7 +127,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
 ):
     experiment, killed = exact(), tmp_path / "run"
     rng = np.random.default_rng(7)
-    for first, last in ((2, 6), (7, 11), (13, 16)):  # One in each of the three epochs of 6 steps.
+    for first, last in ((2, 6), (7, 11), (13, 16)):  # There are three epochs of 6 steps.
         process = start(experiment, data_dir, killed)
         kill_at(process, killed, rng.integers(first, last, endpoint=True))
         assert not (killed / "bundle.json").exists()
@@ -146,7 +146,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
 
 
 def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
-    """Nothing improves. So after epochs 3 and 5 the rate is halved, and epoch 6 is the last."""
+    """Nothing improves, so the rate is halved after epochs 3 and 5, and epoch 6 is the last."""
     experiment = small(
         epochs=20,
         learning_rate=1e-7,
@@ -155,7 +155,7 @@ def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
         early_stopping_patience=5,
         checkpoint_steps=1,
     )
-    for step in (9, 14, 27):  # In epochs 2, 3 and 5, of 6 steps each.
+    for step in (9, 14, 27):  # They are in epochs 2, 3 and 5, of 6 steps each.
         kill_at(start(experiment, data_dir, tmp_path), tmp_path, step)
         assert not (tmp_path / "bundle.json").exists()
     process = start(experiment, data_dir, tmp_path)
@@ -173,13 +173,15 @@ def test_a_finished_run_is_left_alone(undisturbed, data_dir):
 
 
 def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
-    with pytest.raises(ValueError, match="config.training.epochs: there 3, now 4"):
+    with pytest.raises(ValueError, match="config.training.epochs: 3 there, 4 now"):
         train.train(exact(epochs=4), data_dir=data_dir, workdir=undisturbed)
 
 
 def test_a_refusal_names_each_setting_alone(undisturbed, data_dir):
     other = exact(augmentation={"horizontal_flip": True, "rotation": 0.1, "zoom": 0.5})
-    with pytest.raises(ValueError, match=r"config\. config\.training\.augmentation\.zoom: there 0"):
+    with pytest.raises(
+        ValueError, match=r"config\. config\.training\.augmentation\.zoom: 0\.0 there"
+    ):
         train.train(other, data_dir=data_dir, workdir=undisturbed)
 
 
@@ -189,7 +191,7 @@ def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, 
     workdir = tmp_path / "run"
     with pytest.raises(ValueError, match="no such file"):
         train.train(wrong, data_dir=data_dir, workdir=workdir)
-    monkeypatch.setattr(train, "_fit", lambda *_, **__: pytest.fail("claimed"))
+    monkeypatch.setattr(session.Session, "fit", lambda *_, **__: pytest.fail("claimed"))
     with pytest.raises(pytest.fail.Exception, match="claimed"):
         train.train(datasets.experiment(), data_dir=data_dir, workdir=workdir)
     assert [path.name for path in workdir.iterdir()] == [checkpoints.CONFIG_FILE]
@@ -198,7 +200,7 @@ def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, 
 
 
 def test_data_of_another_recipe_is_refused_naming_the_field(data_dir, tmp_path):
-    with pytest.raises(ValueError, match=r"config.dataset.recipe.size: config 64, data 32"):
+    with pytest.raises(ValueError, match=r"recipe.size: 64 in the config, 32 in the data"):
         train.train(datasets.experiment(size=64), data_dir=data_dir, workdir=tmp_path)
 
 
@@ -208,7 +210,7 @@ def test_no_data_set_is_refused(tmp_path):
 
 
 def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
-    experiment = small(learning_rate=3e-2, select_by="val_loss")  # Up and down.
+    experiment = small(learning_rate=3e-2, select_by="val_loss")  # It goes up and down.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path)
     bundle = bundles.load(tmp_path)
     history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")["val_loss"]
@@ -229,7 +231,7 @@ def test_a_training_that_diverges_says_so(data_dir, tmp_path):
 def test_a_training_that_collapses_is_called_so_at_once_and_on_its_report(
     data_dir, tmp_path, caplog
 ):
-    """Steps so large that every score is exactly 0 or exactly 1, the same for all images."""
+    """The steps are so large that all images get the same score, exactly 0 or exactly 1."""
     experiment = small(learning_rate=1e4, epochs=4)
     train.train(experiment, data_dir=data_dir, workdir=tmp_path)
     history = pd.read_csv(tmp_path / "history.csv")
@@ -325,7 +327,7 @@ def stop_after_two(tensorboard, step):
 
 
 def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
-    experiment = small(epochs=4)  # Of 6 steps.
+    experiment = small(epochs=4)  # An epoch has 6 steps.
     train.train(experiment, data_dir=data_dir, workdir=tmp_path, profile=True)
     assert list((tmp_path / "tensorboard").glob("plugins/profile/*/*.xplane.pb"))
 
@@ -333,16 +335,16 @@ def test_a_profile_of_steps_is_for_tensorboard(data_dir, tmp_path):
 def test_the_same_run_in_16_bits_agrees_with_float32(data_dir, tmp_path):
     losses = {}
     try:
-        for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
             # Dropout draws other numbers in another precision.
-            experiment = small(precision=precision, dropout=0.0)
-            train.train(experiment, data_dir=data_dir, workdir=tmp_path / precision)
-            history = pd.read_csv(tmp_path / precision / "history.csv")
-            losses[precision] = history["loss"].to_numpy()
+            experiment = small(precision=policy, dropout=0.0)
+            train.train(experiment, data_dir=data_dir, workdir=tmp_path / policy)
+            history = pd.read_csv(tmp_path / policy / "history.csv")
+            losses[policy] = history["loss"].to_numpy()
     finally:
         precision.set_policy("float32")
     assert losses["float32"][-1] < 0.95 * losses["float32"][0]
-    # 8 and 11 bits of mantissa.
+    # The mantissas have 8 and 11 bits.
     assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=BFLOAT16)
     assert losses["mixed_float16"] == pytest.approx(losses["float32"], rel=FLOAT16)
 

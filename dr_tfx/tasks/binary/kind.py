@@ -54,7 +54,6 @@ class Binary(kind.Kind):
     def check(self) -> None:
         settings.check_task(self.experiment.task, self.experiment.dataset)
         super().check()
-        settings.check_evaluation(self.experiment.evaluation)
 
     def loss_correction(self) -> str:
         """Name `focal_alpha` where the loss weighs class 1 otherwise than class 0."""

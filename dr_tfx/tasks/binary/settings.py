@@ -1,9 +1,21 @@
 """The settings of a task of two classes, and the rules that they have to follow."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from dr_tfx.config import specs
+
+Bounds = Annotated[
+    tuple[Annotated[float, specs.Rule(lambda x: 0 < x <= 1, "more than 0, and 1 at most")], ...],
+    specs.Rule(lambda bounds: len(set(bounds)) == len(bounds), "each bound once"),
+]
+Grid = Annotated[
+    tuple[float, float, float],
+    specs.Rule(
+        lambda grid: 0 < grid[0] <= grid[1] < 1 and grid[2] > 0,
+        "(first, last, step) with 0 < first <= last < 1 and a step above 0",
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,17 +28,28 @@ class BinaryTask(specs.Task):
 
 @dataclasses.dataclass(frozen=True)
 class BinaryEvaluation(specs.Evaluation):
-    """How scores of several views are combined, and which thresholds are chosen."""
+    """The combination of the views' scores, and the choice of thresholds."""
 
     combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.
-    # The operating point that decides; `min_*` is the one with the first bound of that setting.
+    # The rule of the operating point that decides; `min_*` takes the first bound of that setting.
     threshold_rule: Literal["accuracy", "youden", "min_sensitivity", "min_specificity"] = "youden"
-    threshold_grid: tuple[float, float, float] = (0.01, 0.99, 0.01)  # First, last, step; for
-    # `accuracy` and the sweep. The other rules choose among the midpoints between all scores.
-    # Further points, reported beside it: the highest specificity at a sensitivity of at least so
-    # much, and the reverse. The defaults are what IDx-DR was cleared with (Abramoff et al. 2018).
-    min_sensitivity: tuple[float, ...] = (0.872,)
-    min_specificity: tuple[float, ...] = (0.907,)
+    # First, last and step of the thresholds that `accuracy` and the sweep of the report try. The
+    # other rules choose among the midpoints between all scores.
+    threshold_grid: Grid = (0.01, 0.99, 0.01)
+    # Further operating points that are reported: the highest specificity at a sensitivity of at
+    # least each bound, and the reverse. The defaults are those with which IDx-DR was cleared
+    # (Abramoff et al. 2018).
+    min_sensitivity: Bounds = (0.872,)
+    min_specificity: Bounds = (0.907,)
+
+    def check(self) -> None:
+        """Refuse a rule whose bound is missing."""
+        for name in ("min_sensitivity", "min_specificity"):
+            specs.require(
+                self.threshold_rule != name or bool(getattr(self, name)),
+                f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is "
+                "empty; give it a bound, such as (0.9,).",
+            )
 
 
 BinaryExperiment = specs.Experiment[BinaryTask, BinaryEvaluation]
@@ -39,36 +62,16 @@ def check_task(task: BinaryTask, dataset: specs.DatasetSpec) -> None:
       ConfigError: the message names the dotted key.
     """
     classes = len(task.class_names)
-    specs.require(classes == 2, f"config.task.kind 'binary' needs two class_names, not {classes}.")
+    specs.require(
+        classes == 2,
+        f"config.task.class_names has {classes} names; the kind 'binary' expects two.",
+    )
     specs.require(
         len(task.label_map) == len(dataset.label_names),
-        f"config.task.label_map has {len(task.label_map)} values for "
+        f"config.task.label_map has {len(task.label_map)} values; expected one for each of the "
         f"{len(dataset.label_names)} labels in config.dataset.label_names.",
     )
     specs.require(
         set(task.label_map) == set(range(classes)),
         f"config.task.label_map is {task.label_map}; expected each class of 0 to {classes - 1}.",
     )
-
-
-def check_evaluation(evaluation: BinaryEvaluation) -> None:
-    """Refuse thresholds and bounds that are out of range.
-
-    Raises:
-      ConfigError: the message names the dotted key.
-    """
-    first, last, step = evaluation.threshold_grid
-    specs.require(
-        0 < first <= last < 1 and step > 0,
-        "config.evaluation.threshold_grid is (first, last, step) with 0 < first <= last < 1.",
-    )
-    for name in ("min_sensitivity", "min_specificity"):
-        bounds = getattr(evaluation, name)
-        specs.require(
-            all(0 < bound <= 1 for bound in bounds) and len(set(bounds)) == len(bounds),
-            f"config.evaluation.{name} is {bounds}; expected shares in (0, 1], each once.",
-        )
-        specs.require(
-            bool(bounds) or evaluation.threshold_rule != name,
-            f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is empty.",
-        )
