@@ -1,4 +1,4 @@
-"""What MkDocs adds to the written pages: the reference, the executed notebooks, the changelog.
+"""Additions of MkDocs to the written pages: reference, executed notebooks, changelog.
 
 Nothing of this lies in the repository as text, so that it cannot differ from the code. `mkdocs
 serve` shows notebooks without running them.

@@ -231,7 +231,7 @@ def load_bundle(folder: str | Path) -> "TrainedModel":
 
 
 class Explanation(NamedTuple):
-    """What the model says of a photograph, and where it looks.
+    """An answer of the model for one photograph, and the places that it looks at.
 
     Attributes:
       answer: what `TrainedModel.predict` gives.

@@ -28,7 +28,7 @@ _NOT_COMPARED = (
 
 @dataclasses.dataclass(frozen=True)
 class ExplainRequest:
-    """What to explain, how, and where to. Workers must see all folders under the same paths.
+    """A request to explain: the input, the method, the folders, which all workers must see alike.
 
     Attributes:
       workdir: the trained bundle.

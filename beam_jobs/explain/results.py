@@ -27,7 +27,7 @@ _NONE_IN_TRAINING = (
 
 @dataclasses.dataclass(frozen=True)
 class ExplainResults:
-    """What the figures and the page show.
+    """The content of the figures and the page.
 
     Attributes:
       index: one row a photograph, sorted by id: the columns of index.csv and `wrongness`, which is

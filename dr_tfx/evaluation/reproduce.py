@@ -1,4 +1,4 @@
-"""What to type to get a report again: every command of the line, with every setting of the run."""
+"""The commands that make a report again, with every setting of the run."""
 
 import json
 import shlex

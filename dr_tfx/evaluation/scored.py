@@ -1,4 +1,4 @@
-"""What is judged: photographs, the scores that a bundle gave them, and where both come from."""
+"""The subject of an evaluation: photographs, their scores by a bundle, and the origin of both."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ SELECTION_SPLIT = "validation"
 
 @dataclasses.dataclass(frozen=True)
 class Elsewhere:
-    """What is to be said of photographs from elsewhere; nothing for the model's own data set.
+    """Remarks on photographs from elsewhere; there are none for the model's own data set.
 
     Attributes:
       alarms: sentences on what spoils the figures.
@@ -62,7 +62,7 @@ class Scored:
 
     @property
     def folder(self) -> Path:
-        """Where the report and everything beside it is written."""
+        """The folder of the report and of everything beside it."""
         return self.workdir / "evaluation" / self.name
 
     @property

@@ -33,7 +33,7 @@ _ResultT = TypeVar("_ResultT")
 
 @dataclasses.dataclass(frozen=True)
 class ReadPhotograph:
-    """What the model says of one photograph, or the reason why it says nothing.
+    """The answer of the model for one photograph, or the reason why there is none.
 
     Attributes:
       name: the path of the file as it was given; "" for bytes and pixels.

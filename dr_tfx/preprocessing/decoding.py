@@ -1,4 +1,4 @@
-"""What an image file holds: its size, its pixels, and whether it can be used at all.
+"""The content of an image file: its size, its pixels, and whether it can be used at all.
 
 Photographs (JPEG, PNG, TIFF, BMP) become uint8 BGR arrays (height, width, 3), in OpenCV's order of
 the channels, which all of this package uses until a recipe is finished. A grey DICOM frame becomes

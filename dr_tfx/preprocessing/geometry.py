@@ -86,7 +86,7 @@ class Rectangle(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """What a recipe keeps of a decoded photograph, and the rectangle that this becomes part of."""
+    """The part of a decoded photograph that a recipe keeps, and the rectangle around it."""
 
     kept: Rectangle  # Within the photograph.
     padded: Rectangle  # The same and more, which is black.

@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """What a recipe consists of.
+    """The parts of a recipe.
 
     Attributes:
       geometry: which part of the photograph is shown, and how it becomes a square.

@@ -10,7 +10,8 @@ All intervals are two-sided, 95 %.
   of Survey Statistics and Methodology 3:484). Percentiles would call 27 right of 27 certain.
 
 scikit-learn gives the figures themselves. A resample is a vector of weights, so that scores are
-sorted once; `benchmarks/intervals.py` compares this with a call of scikit-learn a resample.
+sorted once; `benchmarks/statistics/intervals.py` compares this with a call of scikit-learn for each
+resample.
 """
 
 from collections.abc import Callable

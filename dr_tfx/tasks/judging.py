@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FittedSettings(Protocol):
-    """What validation has fitted: thresholds, cut-points, temperatures."""
+    """Settings that validation has fitted: thresholds, cut-points, temperatures."""
 
     @property
     def split(self) -> str:
@@ -30,7 +30,7 @@ class FittedSettings(Protocol):
 
 
 class JudgementSide(abc.ABC):
-    """What a model of this kind is worth. Loads no TensorFlow.
+    """The judge of models of this kind. Loads no TensorFlow.
 
     Class attributes:
       SCHEMA: version of metrics.json.
@@ -47,7 +47,7 @@ class JudgementSide(abc.ABC):
     @property
     @abc.abstractmethod
     def comparison(self) -> "ComparisonSide":
-        """What runs are compared by."""
+        """The measures that compare runs."""
 
     @abc.abstractmethod
     def checked(self, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +165,7 @@ class ComparedRun:
 
 
 class ComparisonSide(abc.ABC):
-    """What runs of this kind are compared by. Loads no TensorFlow.
+    """The measures that compare runs of this kind. Loads no TensorFlow.
 
     Class attributes:
       MEASURES: in the order of the page.

@@ -195,7 +195,7 @@ class ModelSide(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What the model says of one photograph.
+    """The answer of the model for one photograph.
 
     Attributes:
       number: the number that a heat map explains.

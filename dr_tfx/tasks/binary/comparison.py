@@ -1,4 +1,4 @@
-"""What binary runs are compared by: ranking, and rates at each run's own threshold."""
+"""Measures that compare binary runs: ranking, and rates at each run's own threshold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

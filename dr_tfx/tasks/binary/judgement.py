@@ -1,4 +1,4 @@
-"""What a binary model is worth: the side of the kind that fits, judges and reports."""
+"""The worth of a binary model: the side of the kind that fits, judges and reports."""
 
 import functools
 from collections.abc import Mapping, Sequence
