@@ -3,25 +3,26 @@
 Everything here is a member of the package itself: `import dr_tfx` is light, and a member loads what
 it needs when it is first used.
 
->>> import dr_tfx
->>> raw = dr_tfx.synthesize("raw", num_patients=12, size=128)
->>> experiment = dr_tfx.load_config({
-...     "dataset": {"label_names": ["0", "1", "2", "3", "4"], "recipe": {"size": 32}},
-...     "task": {"label_map": [0, 1, 1, 1, 1]},
-...     "model": {"weights": "none"},
-...     "training": {"epochs": 1},
-... })
->>> data = dr_tfx.build(experiment, image_dir=raw, labels=raw / "labels.csv", output_dir="data")
->>> sum(data.counts["train"].values()) + sum(data.counts["validation"].values())
-24
->>> model = dr_tfx.train(experiment, data_dir="data", workdir="run")  # doctest: +ELLIPSIS
-epoch 1/1: loss ...
->>> metrics = dr_tfx.evaluate("run", data_dir="data", split="validation")
->>> model = dr_tfx.load_bundle("run")
->>> sorted(model.predict(raw / "10_left.jpeg"))
-['decision', 'probability', 'score', 'threshold']
->>> model.explain(raw / "10_left.jpeg").overlay.shape
-(32, 32, 3)
+Examples:
+  >>> import dr_tfx
+  >>> raw = dr_tfx.synthesize("raw", num_patients=12, size=128)
+  >>> experiment = dr_tfx.load_config({
+  ...     "dataset": {"label_names": ["0", "1", "2", "3", "4"], "recipe": {"size": 32}},
+  ...     "task": {"label_map": [0, 1, 1, 1, 1]},
+  ...     "model": {"weights": "none"},
+  ...     "training": {"epochs": 1},
+  ... })
+  >>> data = dr_tfx.build(experiment, image_dir=raw, labels=raw / "labels.csv", output_dir="data")
+  >>> sum(data.counts["train"].values()) + sum(data.counts["validation"].values())
+  24
+  >>> model = dr_tfx.train(experiment, data_dir="data", workdir="run")  # doctest: +ELLIPSIS
+  epoch 1/1: loss ...
+  >>> metrics = dr_tfx.evaluate("run", data_dir="data", split="validation")
+  >>> model = dr_tfx.load_bundle("run")
+  >>> sorted(model.predict(raw / "10_left.jpeg"))
+  ['decision', 'probability', 'score', 'threshold']
+  >>> model.explain(raw / "10_left.jpeg").overlay.shape
+  (32, 32, 3)
 """
 
 import copy

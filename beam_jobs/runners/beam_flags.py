@@ -13,6 +13,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+import apache_beam.pipeline
 from absl import flags
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -22,6 +23,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.utils import interactive_utils
 
 from dr_tfx.machine import resources
 
@@ -79,6 +81,7 @@ def create(options: PipelineOptions) -> PipelineRunner:
     Raises:
       ValueError: there is no runner of that name, or its package is not installed.
     """
+    _run_in_notebooks_as_elsewhere()
     name = options.view_as(StandardOptions).runner or ""
     try:
         return create_runner(_CLASSES.get(name.lower(), name))
@@ -87,6 +90,15 @@ def create(options: PipelineOptions) -> PipelineRunner:
             f"--runner={name} cannot be loaded: {error}. Dask needs pip install 'dr_tfx[dask]', "
             "Dataflow needs pip install 'dr_tfx[dataflow]'"
         ) from error
+
+
+def _run_in_notebooks_as_elsewhere() -> None:
+    """Keep Beam from naming a pipeline's steps after the cells of a notebook.
+
+    For that it loads its data frames, which cannot be imported beside pandas 3.
+    """
+    for module in (apache_beam.pipeline, interactive_utils):
+        module.is_in_ipython = lambda: False
 
 
 def check_folders(options: PipelineOptions, **folders: str) -> None:
