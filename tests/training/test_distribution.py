@@ -217,7 +217,7 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
     with two_workers(experiment, data_dir, folder, other=tmp_path / "other") as workers:
         logs = [worker.communicate(timeout=300)[1] for worker in workers]
     assert "cross_device_ops" not in logs[0]
-    assert f"this one finds 6 steps finished in {folder}, and another" in logs[0]
+    assert f"this one finds 6 finished steps in {folder}, and another" in logs[0]
     assert f"this one finds 0 steps finished in {tmp_path / 'other'}, and another" in logs[1]
 
     with two_workers(experiment, data_dir, folder) as workers:
