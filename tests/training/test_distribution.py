@@ -218,7 +218,7 @@ def test_two_workers_learn_what_one_process_learns_from_the_examples_of_both(tmp
         logs = [worker.communicate(timeout=300)[1] for worker in workers]
     assert "cross_device_ops" not in logs[0]
     assert f"this one finds 6 finished steps in {folder}, and another" in logs[0]
-    assert f"this one finds 0 steps finished in {tmp_path / 'other'}, and another" in logs[1]
+    assert f"this one finds 0 finished steps in {tmp_path / 'other'}, and another" in logs[1]
 
     with two_workers(experiment, data_dir, folder) as workers:
         until = time.monotonic() + 300
