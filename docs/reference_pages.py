@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
@@ -170,18 +171,25 @@ def declared(record: type) -> Iterator["Setting"]:
             yield Setting(
                 name=node.target.id,
                 kind=hints[node.target.id],
-                annotation=_type(node.annotation),
+                annotation=_type(hints[node.target.id]),
                 default=ast.unparse(node.value) if node.value else "",
                 comment=comment,
             )
         done = last
 
 
-def _type(annotation: ast.expr) -> str:
-    """Return a type as a cell shows it, the values of a Literal separated by bars."""
-    text = " ".join(ast.unparse(annotation).split())
-    values = re.fullmatch(r"Literal\[(.*)\]", text)
-    return (values[1].replace(", ", " | ") if values else text).replace("|", r"\|")
+def _type(hint: Any) -> str:
+    """Return a type as a cell shows it, with the words of its rules."""
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:
+        rules = "; ".join(rule.words for rule in hint.__metadata__)
+        return f"{_type(arguments[0])}: {rules}"
+    if get_origin(hint) is Literal:
+        return r" \| ".join(map(repr, arguments))
+    if get_origin(hint) is tuple:
+        parts = ["..." if argument is ... else _type(argument) for argument in arguments]
+        return f"tuple[{', '.join(parts)}]"
+    return hint.__name__ if isinstance(hint, type) else str(hint).removeprefix("typing.")
 
 
 def _comment(line: str) -> str:
