@@ -465,7 +465,7 @@ def test_a_training_with_addons_leaves_a_bundle_that_needs_none(tmp_path):
     code = (
         "import sys; sys.modules['tensorflow_addons'] = None;"  # Importing it fails.
         "import numpy as np; from pathlib import Path;"
-        "from dr_tfx.models import models; from dr_tfx.inference import predict;"
+        "from dr_tfx.models import bundles; from dr_tfx.inference import scoring;"
         "work = Path(sys.argv[1]); bundle = bundles.load(work);"
         "print(*scoring.predict_split(bundle, work.parent / 'data', 'validation')['score'])"
     )
