@@ -27,7 +27,6 @@ of `binary` stand in `dr_tfx.tasks.binary.summary`.
     views                  names of the test-time views; the first is 'identity'
 """
 
-import dataclasses
 import json
 import logging
 import os
@@ -37,7 +36,7 @@ from typing import Any
 
 import pandas as pd
 
-from dr_tfx.dataset import leakage, manifest
+from dr_tfx.dataset import leakage
 from dr_tfx.evaluation import gallery, report, reproduce
 from dr_tfx.evaluation.scored import SELECTION_SPLIT, Elsewhere, Scored, notices, patients_known
 from dr_tfx.inference import scoring
@@ -123,10 +122,6 @@ def predict(
       FileNotFoundError, ValueError: there is no data set, it has another contract, or the model's
         scores cannot be judged.
     """
-    if external:  # The columns of its CSV may have other names than those of the model's own.
-        dataset = manifest.load(data_dir).dataset
-        experiment = dataclasses.replace(bundle.experiment, dataset=dataset)
-        bundle = dataclasses.replace(bundle, experiment=experiment)
     predictions = scoring.predict_split(bundle, data_dir, split, external=external)
     repeated = predictions["id"][predictions["id"].duplicated()]
     if len(repeated):
