@@ -4,8 +4,8 @@ Its flaws are kept on purpose. The two eyes of a patient may be in different spl
 trained on [-1, 1] gets [0, 1]. BatchNorm in the unfrozen layers learns with momentum .999. Batches
 hold 10 images. The checkpoint is chosen by validation accuracy, which one class alone can win.
 
-There are two deviations. Oversampling happens on the fly, so that positives come in whole shuffled
-passes instead of draws with replacement, and the classes are 1:1 by chance, not by count.
+There are two deviations. Oversampling happens on the fly: the classes are 1:1 by count, as
+published, but positives come in whole shuffled passes instead of draws with replacement.
 Byte-identical files stay in one split: one of two changes places with another of its class, so that
 all counts are as published.
 
@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
     training = config.training
     training.epochs, training.batch_size, training.learning_rate = 35, 10, 5e-4
     training.loss, training.focal_gamma, training.focal_alpha = "focal", 1.5, 0.5
-    training.balance = "oversample"
+    training.balance, training.mix = "oversample", "exact"
     training.select_by, training.early_stopping_monitor = "val_accuracy", "val_loss"
     training.early_stopping_patience = 10
     training.plateau_monitor, training.plateau_patience = "val_loss", 3

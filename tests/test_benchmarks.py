@@ -116,3 +116,14 @@ def test_heat_maps_are_held_against_the_published_function():
     ratios = {row[:28].strip(): float(row.split()[-1].rstrip("x")) for row in rows}
     assert ratios["Grad-CAM, in batches"] == 1
     assert {"published, one by one", "backbone forward and back", "explain, 1 view"} < set(ratios)
+
+
+def test_test_time_augmentation_is_held_against_plain_passes_and_arrays(tmp_path):
+    text = run(
+        "inference.tta", "speed", "--size=32", "--count=64", "--rounds=1", f"--work_dir={tmp_path}"
+    )
+    first, header, *rows = text.splitlines()
+    assert first.startswith("64 images of 32 px, 1 rounds")
+    assert "seconds" in header and "ours to it" in header
+    assert [row.split()[0] for row in rows[:3]] == ["ours", "plain", "arrays"]
+    assert float(rows[0].split()[-1]) == 1 and not list(tmp_path.iterdir())

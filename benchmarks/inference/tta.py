@@ -85,12 +85,11 @@ def _bundle(folder: str, size: int) -> Any:
     """Return an untrained MobileNetV2 as a bundle of the shards."""
     import dataclasses
 
-    from dr_tfx.config import specs
     from dr_tfx.dataset import manifest
     from dr_tfx.models import bundles, network
 
     plain = synthetic_examples.experiment(size)
-    evaluation = specs.Evaluation(views=VIEWS, batch_size=BATCH)
+    evaluation = dataclasses.replace(plain.evaluation, views=VIEWS, batch_size=BATCH)
     experiment = dataclasses.replace(plain, evaluation=evaluation)
     return bundles.Bundle(
         model=network.build(experiment),

@@ -181,8 +181,7 @@ class Model:
     trainable_layers: Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for all")] = 50
     batch_norm: Literal["frozen", "trainable"] = "frozen"
     input_scaling: Literal["backbone", "unit"] = "backbone"  # unit: [0, 1] whatever it expects.
-    pooling: Literal["avg", "max", "avg_max"] = "avg"  # Over the backbone's feature map.
-    hidden: tuple[Count, ...] = ()  # Width of the dense layers between pooling and output.
+    hidden: tuple[Count, ...] = ()  # Width of the dense layers between backbone and output.
     dropout: tuple[FractionOrZero, ...] = (0.2,)  # Before each hidden layer and before the output.
     head_batch_norm: bool = False  # Before each hidden layer.
 

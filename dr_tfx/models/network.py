@@ -1,7 +1,6 @@
 """The network: a backbone and the layers between it and the task's output, as one flat model."""
 
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -48,7 +47,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     if load_weights and spec.weights != "none":
         backbone.set_weights(_pretrained(spec, size).get_weights())
     _set_trainable(backbone, spec)
-    x = _pool(backbone.output, spec.pooling)
+    x = keras.layers.GlobalAveragePooling2D(name="average_pool")(backbone.output)
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:
             x = keras.layers.BatchNormalization(name=f"head_bn_{i}")(x)
@@ -56,18 +55,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         x = keras.layers.Dense(width, activation="relu", name=f"head_dense_{i}")(x)
     x = keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
     output = tasks.of(experiment).model.outputs(x)
-    return keras.Model(pixels, output, name=experiment.task.name)
-
-
-def _pool(features: Any, pooling: str) -> Any:
-    """Return the features (n, h, w, channels) pooled over height and width."""
-    average = keras.layers.GlobalAveragePooling2D(name="average_pool")
-    maximum = keras.layers.GlobalMaxPooling2D(name="max_pool")
-    if pooling == "avg":
-        return average(features)
-    if pooling == "max":
-        return maximum(features)
-    return keras.layers.Concatenate(name="pool")([average(features), maximum(features)])
+    return keras.Model(pixels, output, name="network")
 
 
 def _pretrained(spec: specs.Model, size: int) -> keras.Model:
