@@ -16,7 +16,7 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from beam_jobs.sources import folders, refusals
+from beam_jobs.sources import folders, refusals, trees
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.storage import files
 
@@ -67,7 +67,7 @@ def finish(
         prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
-    files.write(posixpath.join(output_dir, folders.CONTACT_SHEET_FILE), sheet)
+    files.write(posixpath.join(output_dir, trees.CONTACT_SHEET_FILE), sheet)
     _list_beside(plan, flagged, source, output_dir)
     files.delete_temporary(output_dir)  # Workers that were killed and replaced leave some.
     files.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
@@ -230,7 +230,7 @@ def _list_beside(
     """Draw the photographs that the gate flagged and list those without a row, if there are any."""
     if len(flagged):
         gallery = contact_sheet.of_ungradable(flagged, source)
-        files.write(posixpath.join(output_dir, folders.UNGRADABLE_FILE), gallery)
+        files.write(posixpath.join(output_dir, trees.UNGRADABLE_FILE), gallery)
     if len(plan.unlabelled):
         listed = plan.unlabelled.to_csv(index=False, header=["name"], lineterminator="\n")
         files.write_text(posixpath.join(output_dir, destination.UNLABELLED_FILE), listed)

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from beam_jobs.build_examples import planning, write_shard
-from beam_jobs.sources import folders, refusals
+from beam_jobs.sources import folders, refusals, trees
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
@@ -32,8 +32,8 @@ _LOG = logging.getLogger(__name__)
 _BESIDE = (
     REJECTS_FILE,
     UNLABELLED_FILE,
-    folders.CONTACT_SHEET_FILE,
-    folders.UNGRADABLE_FILE,
+    trees.CONTACT_SHEET_FILE,
+    trees.UNGRADABLE_FILE,
 )
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",

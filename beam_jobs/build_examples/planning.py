@@ -21,7 +21,7 @@ import pandas as pd
 
 import dr_tfx
 from beam_jobs.build_examples import label_table, photograph_table, twin_files
-from beam_jobs.sources import arrays, folders, refusals
+from beam_jobs.sources import arrays, folders, refusals, trees
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 
@@ -104,6 +104,7 @@ def make_plan(
     unlabelled, inputs = found["name"].iloc[:0], {"labels": table.digest}
     if source is not None:
         photographs = photograph_table.read(source)
+        _log_where(photographs["name"], source)
         inputs["photographs"] = _digest(photographs[["name", "size"]])
         found, lost, unlabelled = photograph_table.locate(table, photographs)
         rejects = pd.concat([rejects, lost], ignore_index=True)
@@ -225,6 +226,19 @@ def _patients(ids: pd.Series, spec: specs.DatasetSpec, source: folders.Source | 
             ids.iloc[0],
         )
     return splits.patients(ids, pattern)
+
+
+def _log_where(names: pd.Series, source: folders.Source) -> None:
+    """Log how many photographs were found in which folders, and what was left out."""
+    chunks = splits.chunks(names)
+    _LOG.info("%s: %s", source.path(""), trees.describe(name for piece in chunks for name in piece))
+    for why, count in source.left_out().items():
+        _LOG.warning(
+            "%d pictures %s are not taken for photographs. If they are, name their folder in "
+            "--image_dir",
+            count,
+            why,
+        )
 
 
 def _digest(table: pd.DataFrame) -> str:

@@ -25,10 +25,13 @@ Use other columns and another size; any setting of the config can be given like 
         --labels=RAW/grades.csv --output_dir=DATA_512 --config.dataset.recipe.size=512 \
         --config.dataset.image_column=id_code --config.dataset.label_column=diagnosis
 
-Take photographs from many folders, from a packed archive, or from arrays prepared before:
+Take photographs from all folders below one, from some, from a packed archive or a folder in it,
+from several of these, or from arrays prepared before:
 
+    drtfx-build-examples ... --image_dir=RAW
     drtfx-build-examples ... --image_dir='RAW/*/*.jpeg'
-    drtfx-build-examples ... --image_dir=train.zip
+    drtfx-build-examples ... --image_dir='train.zip/a. Training Set'
+    drtfx-build-examples ... --image_dir=RAW/2019,RAW/2020,more.zip
     drtfx-build-examples --config=configs/reference.py --npy_images=X_train.npy \
         --npy_labels=y_train.npy --output_dir=DATA
 
@@ -73,7 +76,9 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A config file, such as those in configs/."
 )
 _IMAGE_DIR = flags.DEFINE_string(
-    "image_dir", None, "The photographs: a folder, a quoted pattern, or a .zip archive."
+    "image_dir",
+    None,
+    "The photographs: a folder, a quoted pattern, a .zip archive, or several with commas between.",
 )
 _LABELS = flags.DEFINE_string("labels", None, "The CSV of the labels.")
 _NPY_IMAGES = flags.DEFINE_string(

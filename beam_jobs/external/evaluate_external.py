@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.build_examples import job
-from beam_jobs.sources import refusals
+from beam_jobs.sources import find_source, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
@@ -107,8 +107,9 @@ def _name(photographs: ExternalPhotographs) -> str:
     Raises:
       ValueError: it cannot be the name of a folder, or is that of a split.
     """
-    folder = photographs.external_dir.rstrip("/").removesuffix(".zip")
-    name = photographs.name or posixpath.basename(folder)
+    places = find_source.places(photographs.external_dir)
+    folders = [place.rstrip("/").removesuffix(".zip") for place in places]
+    name = photographs.name or "-".join(map(posixpath.basename, folders))
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
             f"--name={name} cannot be the name of a report; expected letters, digits, _ . and -"

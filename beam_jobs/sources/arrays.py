@@ -1,6 +1,7 @@
 """Photographs in an array of an .npy file, which were prepared before."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,9 @@ from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.storage import files
+
+_MAX_HEADER = 10_000  # Bytes. numpy refuses longer ones too, but only once they are in memory.
+_MAX_TEXT = 200  # Characters that a message quotes of a file.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,15 +125,43 @@ def load(path: str, flag: str) -> np.ndarray:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist; {flag} names an .npy file")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        _check_header(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # A file that Python 2 wrote is read with a warning.
+            warnings.simplefilter("error", RuntimeWarning)  # A size that overflows.
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # Damaged headers make numpy raise nearly anything.
+        said = str(error) or type(error).__name__
         raise ValueError(
-            f"{path} cannot be read as an .npy array: {error}. Write it with "
+            f"{path} cannot be read as an .npy array: {_short(said)}. Write it with "
             "numpy.save(path, array), of numbers, whole"
         ) from error
     if not isinstance(array, np.ndarray):  # numpy.load returns another type for .npz archives.
+        with array:
+            names = _short(", ".join(array.files))
         raise ValueError(
-            f"{path} holds several arrays ({', '.join(array.files)}); {flag} needs an .npy file of "
-            "one. Write it with numpy.save"
+            f"{path} holds several arrays ({names}); {flag} needs an .npy file of one. Write it "
+            "with numpy.save"
         )
     return array
+
+
+def _check_header(path: str) -> None:
+    """Refuse a header that is too long for an array, before numpy reads it into memory.
+
+    Raises:
+      ValueError: it is.
+    """
+    with Path(path).open("rb") as stream:
+        start = stream.read(12)
+    if not start.startswith(np.lib.format.MAGIC_PREFIX):
+        return
+    length = int.from_bytes(start[8:10] if start[6:7] == b"\1" else start[8:12], "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"its header claims {length} bytes; expected {_MAX_HEADER} at most")
+
+
+def _short(text: str) -> str:
+    """Return a text as one line of moderate length, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}..."

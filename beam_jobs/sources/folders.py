@@ -1,14 +1,14 @@
 """The interface of a source of photographs, and the sources that are files in folders.
 
 A source lists the names of photographs and reads one of them. It travels to the workers, so it is
-small, can be pickled and imports little. `archives` and `arrays` have the other sources.
+small, can be pickled and imports little. `archives`, `arrays` and `several` have the other sources.
 """
 
 import abc
+import collections
 import dataclasses
 import functools
 import glob
-import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -17,13 +17,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from beam_jobs.sources import trees
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.storage import files
 
-CONTACT_SHEET_FILE = "contact_sheet.png"
-UNGRADABLE_FILE = "ungradable.png"
-_OWN_PICTURES = {CONTACT_SHEET_FILE, UNGRADABLE_FILE}  # A build makes them: no photographs.
 PATTERN_CHARACTER = re.compile(r"[*?[]")
 
 
@@ -34,7 +32,14 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def names(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and the size in bytes of every photograph, in any order."""
+        """Yield the name and the size in bytes of every photograph, in any order.
+
+        The name of a file is its path below the source, with `/`.
+        """
+
+    def left_out(self) -> collections.Counter[str]:
+        """Return how many pictures are not taken for photographs, by the reason."""
+        return collections.Counter()
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes:
@@ -74,22 +79,31 @@ class Source(abc.ABC):
         return recipes.show(data, at_least=side)
 
 
+class Tree(Source):
+    """A source that is a tree of folders."""
+
+    @abc.abstractmethod
+    def entries(self) -> Iterator[trees.Entry]:
+        """Yield all files of the tree that look like photographs, in any order."""
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        for entry in self.entries():
+            if not entry.left_out:
+                yield entry.name, entry.size
+
+    def left_out(self) -> collections.Counter[str]:
+        reasons = (entry.left_out for entry in self.entries())
+        return collections.Counter(reason for reason in reasons if reason)
+
+
 @dataclasses.dataclass(frozen=True)
-class Folder(Source):
-    """The photographs of a folder of a disk or an object store, without those of its subfolders."""
+class Folder(Tree):
+    """The photographs below a folder of a disk or an object store, any number of folders down."""
 
     folder: str
 
-    def names(self) -> Iterator[tuple[str, int]]:
-        if files.is_remote(self.folder):
-            for name, size in files.sizes(self.folder).items():
-                if is_photograph(name):
-                    yield name, size
-        elif Path(self.folder).is_dir():
-            with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    if is_photograph(entry.name) and entry.is_file():
-                        yield entry.name, entry.stat().st_size
+    def entries(self) -> Iterator[trees.Entry]:
+        return trees.entries(self.folder)
 
     def read(self, name: str) -> bytes:
         return _read(self.path(name))
@@ -117,11 +131,11 @@ class Pattern(Source):
     def names(self) -> Iterator[tuple[str, int]]:
         if files.is_remote(self.pattern):
             for path, size in files.matches(self.pattern).items():
-                if is_photograph(path):
+                if trees.is_photograph(path):
                     yield path.removeprefix(self._fixed), size
             return
         for path in glob.iglob(self.pattern, recursive=True):
-            if is_photograph(path) and Path(path).is_file():
+            if trees.is_photograph(path) and Path(path).is_file():
                 yield path.removeprefix(self._fixed), Path(path).stat().st_size
 
     def read(self, name: str) -> bytes:
@@ -150,12 +164,3 @@ def check_bytes(size: int) -> None:
     """
     if size > decoding.MAX_BYTES:
         raise decoding.RejectedImage("too_large", f"more than {decoding.MAX_BYTES} bytes")
-
-
-def is_photograph(name: str) -> bool:
-    """Tell whether a file is a photograph, judged by its name alone."""
-    base = posixpath.basename(name)
-    if base in _OWN_PICTURES:
-        return False
-    # macOS puts a file ._x.jpeg beside x.jpeg, which is no photograph.
-    return posixpath.splitext(base)[1].lower() in decoding.EXTENSIONS and not base.startswith(".")

@@ -138,6 +138,18 @@ def sizes(folder: str) -> dict[str, int]:
     return by_name
 
 
+def below(folder: str) -> dict[str, int]:
+    """Return path below the folder -> bytes of a store's objects, any number of folders down."""
+    with _errors(folder):
+        store, key = _store(folder)
+        above = f"{key.strip('/')}/"
+        return {
+            name.lstrip("/").removeprefix(above): int(entry["size"])
+            for name, entry in store.find(key, detail=True).items()
+            if name.lstrip("/").startswith(above)
+        }
+
+
 def matches(pattern: str) -> dict[str, int]:
     """Return path -> bytes of the objects of a store that match a pattern (`*`, `?`, `[`, `**`)."""
     with _errors(pattern):

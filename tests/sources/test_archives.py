@@ -6,6 +6,7 @@ import shutil
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,143 @@ def test_a_bomb_in_an_archive_is_not_inflated(tmp_path, monkeypatch, says, reaso
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert caught.value.reason == reason and peak < 1_000_000
+
+
+KOREAN = ["정상/눈 사진 1.png", "정상/눈 사진 2.png", "녹내장/왼쪽.png"]
+JAPANESE = ["正常/ソース左眼.png", "正常/みぎ.png"]
+LATIN = ["Müller/Auge größer.png", "España/ojo señal.png", "élève.png"]
+
+
+class Unmarked(zipfile.ZipInfo):
+    """A member whose name has an encoding that the archive does not tell."""
+
+    def __init__(self, raw: bytes):
+        super().__init__(raw.decode("latin1"))
+        self.raw = raw
+
+    def _encodeFilenameFlags(self):  # noqa: N802 (zipfile calls it)
+        return self.raw, 0
+
+
+@pytest.mark.parametrize(
+    "names, encoding, said",
+    [
+        (KOREAN, "cp949", "read as cp949"),
+        (KOREAN, "utf-8", "read as utf-8"),
+        (JAPANESE, "cp932", "read as cp932"),
+        (LATIN, "cp437", ""),
+        (["plain.png"], "ascii", ""),
+    ],
+)
+def test_names_that_are_not_marked_are_read_in_their_encoding(
+    tmp_path, caplog, names, encoding, said
+):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        for name in names:
+            packed.writestr(Unmarked(name.encode(encoding)), name.encode())
+    source = archives.open_archive(str(tmp_path / "a.zip"))
+    assert sorted(name for name, _ in source.names()) == sorted(names)
+    for name in names:
+        assert source.read(name) == name.encode()
+    assert (said in caplog.text) if said else not caplog.text
+
+
+def test_a_name_in_utf_8_beside_another_one_is_taken(tmp_path):
+    raw, name = "눈.png".encode("cp949"), "눈.png"
+    extra = struct.pack("<HHBI", 0x7075, 5 + len(name.encode()), 1, zlib.crc32(raw)) + name.encode()
+    member = Unmarked(raw)
+    member.extra = extra
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr(member, b"content")
+    source = archives.open_archive(str(tmp_path / "a.zip"))
+    assert [n for n, _ in source.names()] == [name] and source.read(name) == b"content"
+
+
+def test_names_stay_below_their_folder(tmp_path):
+    given = [
+        "a\\b\\1.png",
+        "../2.png",
+        "/etc/3.png",
+        "C:\\x\\4.png",
+        "a/../../5.png",
+        "a\\.\\6.png",
+    ]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("a\\b\\", b"")
+        packed.writestr("__MACOSX\\._1.png", b"")
+        for name in given:
+            packed.writestr(name, name.encode())
+    source = archives.open_archive(str(tmp_path / "a.zip"))
+    wanted = ["a/b/1.png", "2.png", "etc/3.png", "x/4.png", "a/5.png", "a/6.png"]
+    assert sorted(name for name, _ in source.names()) == sorted(wanted)
+    for name, stored in zip(wanted, given, strict=True):
+        assert source.read(name) == stored.encode()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_contents_of_one_name_are_refused_and_the_same_twice_is_one(tmp_path):
+    for name in ("1.png", "./1.png"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            packed.writestr("1.png", b"one")
+            packed.writestr(name, b"one")
+            packed.writestr("readme.txt", b"one")
+            packed.writestr("readme.txt", b"another")
+        assert dict(archives.open_archive(str(tmp_path / "a.zip")).names()) == {"1.png": 3}
+        with zipfile.ZipFile(tmp_path / "a.zip", "a") as packed:
+            packed.writestr(name, b"two")
+        with pytest.raises(ValueError, match="1.png is there twice, with different contents"):
+            archives.open_archive(str(tmp_path / "a.zip"))
+
+
+def test_a_link_in_an_archive_is_a_reject(tmp_path):
+    link = zipfile.ZipInfo("x.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr(link, "/etc/passwd")
+    with pytest.raises(decoding.RejectedImage, match="unreadable: a symbolic link"):
+        archives.open_archive(str(tmp_path / "a.zip")).read("x.png")
+
+
+def test_a_folder_in_an_archive(raw, tmp_path, monkeypatch, bucket):
+    with zipfile.ZipFile(tmp_path / "IDRiD.zip", "w") as packed:
+        for i, photograph in enumerate(sorted(raw.glob("*.jpeg"))):
+            folder = "B. Grading/1. Originals/" + ("a. Training Set" if i % 4 else "b. Testing Set")
+            packed.write(photograph, f"{folder}/{photograph.name}")
+        packed.writestr("A. Segmentation/masks/MA/10_left.png", b"a mask")
+    monkeypatch.chdir(tmp_path)
+    bucket["bucket://b/IDRiD.zip"] = (tmp_path / "IDRiD.zip").read_bytes()
+    for place in ("IDRiD.zip", f"{tmp_path}/IDRiD.zip", "bucket://b/IDRiD.zip"):
+        source = find_source.open_source(f"{place}/B. Grading/1. Originals/a. Training Set/")
+        names = sorted(name for name, _ in source.names())
+        assert len(names) == 30 and names[0] == "10_right.jpeg"
+        assert source.read(names[0]) == (raw / names[0]).read_bytes()
+        assert source.path(names[0]).endswith(
+            f"IDRiD.zip/B. Grading/1. Originals/a. Training Set/{names[0]}"
+        )
+        assert len(list(find_source.open_source(place).names())) == 40
+    originals = "IDRiD.zip/B. Grading/1. Originals"
+    two = f"{originals}/a. Training Set,{originals}/b. Testing Set"
+    both = sorted(name for name, _ in find_source.open_source(two).names())
+    assert len(both) == 40 and both[-1] == "b. Testing Set/28_left.jpeg"
+    expected = (
+        r"^IDRiD.zip has no folder 'Originals'. Its photographs are in 'B. Grading/1. Originals/"
+        r"a. Training Set' \(30\), 'B. Grading/1. Originals/b. Testing Set' \(10\)"
+    )
+    with pytest.raises(FileNotFoundError, match=expected):
+        find_source.open_source("IDRiD.zip/Originals")
+    with pytest.raises(ValueError, match="only 1 pictures in folders called mask or masks"):
+        find_source.open_source("IDRiD.zip/A. Segmentation")
+    masks = find_source.open_source("IDRiD.zip/A. Segmentation/masks/MA")
+    assert dict(masks.names()) == {"10_left.png": 6}
+
+
+def test_an_archive_with_zip64_fields_is_read(raw, tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as packed,
+        packed.open("x.jpeg", "w", force_zip64=True) as member,
+    ):
+        member.write((raw / "10_left.jpeg").read_bytes())
+    assert (
+        archives.open_archive(str(tmp_path / "a.zip")).read("x.jpeg")
+        == (raw / "10_left.jpeg").read_bytes()
+    )

@@ -104,3 +104,61 @@ def test_files_that_are_no_array_are_refused(tmp_path):
             (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} cannot be read as an .npy array"):
             arrays.open_arrays(str(tmp_path / name), RECIPE)
+
+
+def with_header(path, header: str, *, version: int = 1, claims: int | None = None) -> str:
+    """An .npy file whose header says this, before 100 bytes of pixels."""
+    length = (len(header) if claims is None else claims).to_bytes(
+        2 if version == 1 else 4, "little"
+    )
+    path.write_bytes(
+        b"\x93NUMPY" + bytes([version, 0]) + length + header.encode("latin1") + bytes(100)
+    )
+    return str(path)
+
+
+GOOD = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 2, 3), }\n"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        GOOD.replace(", }", ""),  # tokenize.TokenError in numpy.
+        GOOD.replace("(1", "((1"),
+        GOOD.replace("'|u1'", "'|u1"),
+        GOOD.replace("False", "[" * 200 + "]" * 200),
+        GOOD.replace("'|u1'", "'no type'"),
+        GOOD.replace("'|u1'", "None"),
+        GOOD.replace("1, 2", f"{2**62}, {2**62}"),
+        GOOD.replace("1, 2", "-1, 2"),
+        GOOD.replace("1, 2", f"{'9' * 5000}, 2"),
+        GOOD.replace("'shape'", "'shapes'"),
+        "",
+        "\0" * 64,
+    ],
+)
+def test_damaged_headers_are_refused_in_one_sentence(tmp_path, header):
+    path = with_header(tmp_path / "X.npy", header)
+    for flag in ("--npy_images", "--npy_labels"):
+        with pytest.raises(
+            ValueError, match="X.npy cannot be read as an .npy array: .*numpy.save"
+        ) as caught:
+            arrays.load(path, flag)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path):
+    path = with_header(tmp_path / "X.npy", GOOD, version=2, claims=2**32 - 1)
+    with (tmp_path / "X.npy").open("r+b") as stream:
+        stream.truncate(2**31)  # A sparse file, whose every byte may be read.
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="claims 4294967295 bytes; expected 10000 at most"):
+        arrays.load(path, "--npy_images")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_file_that_python_2_wrote_is_read(tmp_path):
+    path = with_header(tmp_path / "X.npy", GOOD.replace("1, 2, 2, 3", "1L, 2L, 2L, 3L"))
+    assert arrays.load(path, "--npy_images").shape == (1, 2, 2, 3)

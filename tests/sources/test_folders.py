@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from beam_jobs.sources import find_source
+from beam_jobs.sources import find_source, trees
 from dr_tfx.preprocessing import decoding
 from dr_tfx.storage import files
 
@@ -14,21 +14,66 @@ def names(image_dir: object) -> list[str]:
     return sorted(name for name, _ in find_source.open_source(str(image_dir)).names())
 
 
-def test_a_folder_is_its_photographs_and_not_those_below(copy):
+def test_a_folder_is_all_photographs_below_it(copy):
     (copy / "notes.txt").write_text("no photograph")
     (copy / "._10_left.jpeg").write_text("no photograph: a Mac's")
     (copy / "folder.jpeg").mkdir()
     (copy / "gone.jpeg").symlink_to(copy / "nowhere.jpeg")
-    (copy / "below").mkdir()
-    shutil.copy(copy / "10_left.jpeg", copy / "below" / "97_left.jpeg")
+    for folder in ("below/and below", "below/.git", "__MACOSX", "@eaDir", "below/Masks/MA"):
+        (copy / folder).mkdir(parents=True)
+        shutil.copy(copy / "10_left.jpeg", copy / folder / "97_left.jpeg")
     shutil.copy(copy / "10_left.jpeg", copy / "98 left.JPG")
+    shutil.copy(copy / "10_left.jpeg", copy / "below" / "contact_sheet.png")
     source = find_source.open_source(str(copy))
     listed = dict(source.names())
     photographs = [f"{p}_{e}.jpeg" for p in range(10, 30) for e in ("left", "right")]
-    assert sorted(listed) == sorted(["98 left.JPG", *photographs])
+    assert sorted(listed) == sorted(["98 left.JPG", "below/and below/97_left.jpeg", *photographs])
     assert all(size == (copy / name).stat().st_size for name, size in listed.items())
     assert source.read("98 left.JPG") == (copy / "10_left.jpeg").read_bytes()
-    assert source.path("98 left.JPG") == f"{copy}/98 left.JPG"
+    deep = "below/and below/97_left.jpeg"
+    assert source.read(deep) == (copy / "10_left.jpeg").read_bytes()
+    assert source.path(deep) == f"{copy}/{deep}"
+    assert source.left_out() == {"in folders called mask or masks": 1}
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "compare.json", "explain.json", "predictions.csv"])
+def test_results_of_our_own_are_no_photographs(copy, file):
+    (copy / "results" / "overlays").mkdir(parents=True)
+    (copy / "results" / file).write_text("")
+    shutil.copy(copy / "10_left.jpeg", copy / "results" / "overlays" / "10_left.png")
+    source = find_source.open_source(str(copy))
+    assert len(list(source.names())) == 40
+    assert source.left_out() == {"in folders of results": 1}
+    assert names(copy / "results") == ["overlays/10_left.png"]  # A person who names it means it.
+
+
+def test_links_are_followed_once(raw, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(raw, root / "z real")
+    outside = shutil.copytree(raw, tmp_path / "outside")
+    (root / "a loop").symlink_to(root)
+    (root / "z real" / "loop").symlink_to(root / "z real")
+    (root / "b again").symlink_to(root / "z real")
+    (root / "outside").symlink_to(outside)
+    (outside / "back").symlink_to(root)
+    expected = {
+        f"{folder}/{p.name}" for p in raw.glob("*.jpeg") for folder in ("z real", "outside")
+    }
+    assert names(root) == sorted(expected)
+
+
+def test_where_photographs_are_is_told():
+    found = [
+        f"{folder}/x{i}.png"
+        for folder, n in zip("abcdefg", range(9, 2, -1), strict=True)
+        for i in range(n)
+    ]
+    assert trees.describe(["x.png", *found]) == (
+        "43 photographs: 9 in a, 8 in b, 7 in c, 6 in d, 5 in e, 8 in 3 more folders"
+    )
+    assert trees.describe(["x.png", "a/y.png", "z.png"]) == (
+        "3 photographs: 2 in the folder itself, 1 in a"
+    )
 
 
 def test_a_pattern_names_photographs_from_its_fixed_folder_on(copy, monkeypatch):
