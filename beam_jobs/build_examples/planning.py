@@ -21,7 +21,7 @@ import pandas as pd
 
 import dr_tfx
 from beam_jobs.build_examples import label_table, photograph_table, twin_files
-from beam_jobs.sources import arrays, folders, refusals, trees
+from beam_jobs.sources import arrays, folders, trees
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 
@@ -106,16 +106,13 @@ def make_plan(
         photographs = photograph_table.read(source)
         _log_where(photographs["name"], source)
         inputs["photographs"] = _digest(photographs[["name", "size"]])
-        found, lost, unlabelled = photograph_table.locate(table, photographs)
-        rejects = pd.concat([rejects, lost], ignore_index=True)
+        located = photograph_table.locate(table, photographs, source)
+        found, unlabelled = located.found, located.unlabelled
+        rejects = pd.concat([rejects, located.rejects], ignore_index=True)
+        rows = rows.drop(located.again)
         if found.empty:
-            raise refusals.UnusableInput(
-                "no photograph in {place} belongs to a row of {csv}: the first photograph is "
-                "{photograph!r}, the first row {row!r}. Does {image_column} name the right column?",
-                place=source.path(""),
-                csv=labels,
-                photograph=photographs["name"].iloc[0],
-                row=rows["id"].iloc[0],
+            raise photograph_table.nothing_found(
+                rejects, photographs, labels=labels, place=source.path("")
             )
         del photographs
     twins: list[list[str]] = []
@@ -127,7 +124,7 @@ def make_plan(
     found = found.assign(split=split[found.index]).reset_index(drop=True)
     plan = Plan(
         spec=spec,
-        csv_rows=len(table.ids),
+        csv_rows=len(table.paths),
         rows=found,
         rejects=rejects,
         twins=twin_files.describe(found, twins),

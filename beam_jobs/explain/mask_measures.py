@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from beam_jobs.build_examples import label_table
+from beam_jobs.build_examples import photograph_names
 from beam_jobs.explain import units
 from dr_tfx.config import seeds
 from dr_tfx.explanation import explainer, localization, perturbation
@@ -55,7 +55,7 @@ def check_names(masks: LesionMasks, parts: Iterable[units.HeatmapPart]) -> None:
     Raises:
       ValueError: no mask belongs to any photograph.
     """
-    names = [label_table.identify(item.name) for part in parts for item in part.items]
+    names = [photograph_names.identify(item.name) for part in parts for item in part.items]
     if not any(localization.find_masks(masks.folder, name, masks.kinds) for name in names):
         raise ValueError(
             f"{masks.folder} has no mask of any of the {len(names)} photographs in "
@@ -118,7 +118,7 @@ class MaskMeasurer:
             number += 1
 
     def _paths(self, prepared: units.PreparedItem) -> dict[str, Path]:
-        name = label_table.identify(prepared.item.name)
+        name = photograph_names.identify(prepared.item.name)
         return localization.find_masks(self._masks.folder, name, self._masks.kinds)
 
     def _photograph(

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import pandas as pd
 from apache_beam.metrics import Metrics
 
-from beam_jobs.build_examples import label_table
+from beam_jobs.build_examples import label_table, photograph_table
 from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records, splits
@@ -182,33 +181,31 @@ def parts_of_source(
 
     Raises:
       FileNotFoundError, ValueError: the CSV cannot be used, or names no photograph; or two
-        photographs share a name by which labels or masks are found.
+        photographs share a name by which masks are found.
     """
-    found = sorted(source.names())
-    stems = [label_table.identify(name) for name, _ in found]
+    found = photograph_table.read(source)
+    names, stems = found["name"].tolist(), found["stem"].tolist()
+    digests = {"photographs": _digest(list(zip(names, found["size"], strict=True)))}
     twice = next((s for s, n in collections.Counter(stems).items() if n > 1), None)
-    if twice is not None and (labels or by_name):
+    if twice is not None and by_name:
         raise ValueError(
-            f"two photographs are called {twice}: labels and masks go by name and would be "
-            "mistaken. Give folders one at a time, or rename one"
+            f"two photographs are called {twice}: masks go by name and would be mistaken. Give "
+            "folders one at a time, or rename one"
         )
-    known, digests = {}, {"photographs": _digest(found)}
+    labels_of: dict[str, int] = {}
     if labels:
-        table = label_table.read(labels, spec, None)
-        known = dict(zip(table.rows["id"], table.rows["label"].astype(int), strict=True))
+        table = label_table.read(labels, spec, source)
+        rows = photograph_table.locate(table, found, source).found
+        labels_of = dict(zip(rows["name"], rows["label"].astype(int), strict=True))
         digests["labels"] = table.digest
-        if not known.keys() & set(stems):
+        if not labels_of:
             raise ValueError(
                 f"{labels} names none of the {len(found)} photographs; its first name is "
-                f"{next(iter(known))}, the first photograph {stems[0]}"
+                f"{table.paths.iloc[0]}, the first photograph {names[0]}"
             )
-    patients = splits.patients(pd.Series(stems, dtype=object), spec.patient_pattern)
-    items = [
-        PartItem(id_, name, known.get(stem), patient)
-        for id_, stem, (name, _), patient in zip(
-            _unique(stems), stems, found, patients, strict=True
-        )
-    ]
+    patients = splits.patients(found["stem"], spec.patient_pattern)
+    each = zip(_unique(stems), names, patients, strict=True)
+    items = [PartItem(id_, name, labels_of.get(name), patient) for id_, name, patient in each]
     return _parts(items), digests
 
 

@@ -121,7 +121,7 @@ class DatasetSpec:
     """A folder of photographs and a label CSV, and what is made of them."""
 
     name: Annotated[str, Rule(bool, "a name")] = "dataset"
-    image_column: str = "image"  # File name without folder; the extension may be left out.
+    image_column: str = "image"  # The file's name; folders and extension may be left out.
     label_column: str = "level"
     # Labels are 0 .. len - 1.
     label_names: Annotated[tuple[str, ...], Rule(lambda names: len(names) > 1, "two or more")] = (

@@ -39,10 +39,14 @@ def chunks(values: pd.Series) -> Iterator[list]:
 
 def text(pieces: Iterable[list[str]]) -> pd.Series:
     """Join lists of strings, one after the other, to a Series of TEXT."""
-    arrays = [pa.array(piece, pa.large_string()) for piece in pieces]
+    return joined([pa.array(piece, pa.large_string()) for piece in pieces])
+
+
+def joined(pieces: Sequence[pa.Array]) -> pd.Series:
+    """Join arrays of strings, one after the other, to a Series of TEXT."""
     # The pieces are combined, because Arrow would join them anew for every shard that is taken.
-    joined = pa.chunked_array(arrays, pa.large_string()).combine_chunks()
-    return pd.Series(pd.array(joined, dtype=TEXT))
+    whole = pa.chunked_array(pieces, pa.large_string()).combine_chunks()
+    return pd.Series(pd.array(whole, dtype=TEXT))
 
 
 def map_text(function: Callable[[str], str], values: pd.Series) -> pd.Series:

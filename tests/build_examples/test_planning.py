@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SPEC = eyepacs_like()
 HASHED = dataclasses.replace(SPEC, split=specs.Split(method="hash", validation=0.25))
 FORGIVING = dataclasses.replace(SPEC, max_reject_rate=1.0)
+ANYWHERE = dataclasses.replace(FORGIVING, split=specs.Split(method="external"))
 
 
 def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> planning.Plan:
@@ -107,7 +109,15 @@ def test_plan_of_eyepacs_has_the_published_numbers(tmp_path):
     "line, name, expected",
     [
         ("10_left", "10_left.JPG", "10_left"),
-        ("train/10_left.jpeg", "10_left.jpeg", "10_left"),
+        ("10_left.jpg", "10_left.JPG", "10_left"),
+        ("nowhere/10_left.jpeg", "10_left.jpeg", "10_left"),  # The source lies in `nowhere`.
+        ("./train/10_left", "a/train/10_left.jpeg", "10_left"),
+        ("../../train/10_left", "a/train/10_left.jpeg", "10_left"),
+        ("train\\10_left.jpeg", "train/10_left.jpeg", "10_left"),
+        ("D:\\kaggle\\train\\10_left.jpeg", "train/10_left.jpeg", "10_left"),
+        ("/mnt/kaggle/train/10_left.jpeg", "train/10_left.jpeg", "10_left"),
+        ("gs://bucket/train/10_left.jpeg", "train/10_left.jpeg", "10_left"),
+        ("train/10_left.jpeg", "train.zip/10_left.jpeg", "10_left"),
         ("007", "007.png", "007"),
         ("1e5", "1e5.png", "1e5"),
         ("v1.2", "v1.2.png", "v1.2"),
@@ -126,6 +136,85 @@ def test_a_row_finds_its_photograph(tmp_path, line, name, expected):
     assert made.rows["id"].tolist() == [expected, "other", "third"]
     assert made.rows["name"].tolist() == [name, "other.png", "third.png"]
     assert made.rows["label"].tolist() == [1, 0, 0]
+
+
+def located(folder: Path, rows: str, names: list[str]) -> dict[str, str]:
+    """Path in the CSV -> name of the photograph, or the reason and detail of the reject."""
+    lines = rows.split()
+    text = "image,level\n" + "".join(f"{line},{i % 3}\n" for i, line in enumerate([*lines, "z"]))
+    made = plan_of(folder, text, [*names, "z.png", "y.png"], spec=ANYWHERE)
+    said = dict(zip(made.rows["id"], made.rows["name"], strict=True))
+    rejects = made.rejects[["id", "reason", "detail"]].itertuples(index=False, name=None)
+    said |= {i: f"{reason}: {detail}" for i, reason, detail in rejects}
+    del said["z"]
+    return said
+
+
+@pytest.mark.parametrize(
+    "rows, names, expected",
+    [
+        # A folder or an extension in the CSV decides, and is never another's.
+        (
+            "test/1.jpg",
+            ["train/1.jpg"],
+            {"1": "missing_image: there is no test/1.jpg, only train/1.jpg"},
+        ),
+        ("a/b/1.jpg", ["b/1.jpg"], {"1": "missing_image: there is no a/b/1.jpg, only b/1.jpg"}),
+        ("test/1.jpg", ["train/1.jpg", "test/1.jpg"], {"1": "test/1.jpg"}),
+        ("test/im/1", ["train/im/1.jpg", "test/im/1.jpg"], {"1": "test/im/1.jpg"}),
+        ("x.jpg", ["x.jpg", "x.png"], {"x": "x.jpg"}),
+        ("x.jpg", ["x.png"], {"x": "missing_image: there is no x.jpg, only x.png"}),
+        ("x.jpg", ["x.JPG", "x.jpg"], {"x": "x.jpg"}),
+        # Without them, several photographs may be meant, of which one may lie just there.
+        ("x", ["x.jpg", "x.png"], {"x": "ambiguous_image: x.jpg, x.png"}),
+        ("x.jpg", ["a/x.jpg", "b/x.jpg"], {"x": "ambiguous_image: a/x.jpg, b/x.jpg"}),
+        ("x.jpg", ["x.jpg", "b/x.jpg"], {"x": "x.jpg"}),
+        ("a/x", ["a/x.jpg", "b/a/x.jpg"], {"x": "a/x.jpg"}),
+        # An id is as long as it takes.
+        (
+            "p1/v.jpg p2/v.jpg p3/w.jpg",
+            ["p1/v.jpg", "p2/v.jpg", "p3/w.jpg"],
+            {"p1/v": "p1/v.jpg", "p2/v": "p2/v.jpg", "w": "p3/w.jpg"},
+        ),
+        (
+            "c/1/v a/1/v a/2/v",
+            ["a/1/v.png", "a/2/v.png", "c/1/v.png"],
+            {"a/1/v": "a/1/v.png", "2/v": "a/2/v.png", "c/1/v": "c/1/v.png"},
+        ),
+        ("a/x a/x.jpg", ["a/x.jpg"], {"x": "duplicate_id: rows of this id have different labels"}),
+        ("x.jpg x.png", ["x.jpg", "x.png"], {"x.jpg": "x.jpg", "x.png": "x.png"}),
+        # All of one computer's paths share folders that another need not have.
+        (
+            "/kaggle/in/a/1.png /kaggle/in/b/1.png",
+            ["a/1.png", "b/1.png"],
+            {"a/1": "a/1.png", "b/1": "b/1.png"},
+        ),
+        (
+            "/kaggle/a/1.png /kaggle/b/2.png",
+            ["b/1.png", "b/2.png"],
+            {"1": "missing_image: there is no /kaggle/a/1.png, only b/1.png", "2": "b/2.png"},
+        ),
+        # Two rows of one photograph, whatever they call it.
+        (
+            "x a/x.jpg",
+            ["a/x.jpg"],
+            {
+                "x": "duplicate_id: rows of this id have different labels",
+                "a/x": "duplicate_id: rows of this id have different labels",
+            },
+        ),
+    ],
+)
+def test_what_the_csv_names_is_what_is_read(tmp_path, rows, names, expected):
+    assert located(tmp_path, rows, names) == expected
+
+
+def test_many_photographs_of_one_name_are_found_in_time(tmp_path):
+    rows = [f"p{i}/view.jpg" for i in range(3000)]
+    start = time.perf_counter()
+    found = located(tmp_path, " ".join(rows), rows)
+    assert found == {row.removesuffix(".jpg"): row for row in rows}
+    assert time.perf_counter() - start < 10  # Each against each would take minutes.
 
 
 def test_names_of_real_files_are_found(tmp_path):
@@ -323,3 +412,17 @@ def test_a_csv_of_other_photographs_is_refused(copy):
     (copy / "labels.csv").write_text("image,level\nother,1\nmore,2\n")
     with pytest.raises(ValueError, match=r"no photograph in .*10_left.jpeg.*'other'"):
         plan(copy)
+
+
+@pytest.mark.parametrize(
+    "row, names, message",
+    [
+        ("x.jpg", ["x.png"], "'x': there is no x.jpg, only x.png. Where the CSV gives .*: rename"),
+        ("b/x.jpg", ["a/x.jpg"], "'x': there is no b/x.jpg, only a/x.jpg. .* as --image_dir"),
+        ("x", ["x.jpg", "x.png"], "'x': x.jpg, x.png. Give the folder .* 'nowhere/[*].jpg'"),
+    ],
+)
+def test_a_csv_that_names_no_photograph_clearly_is_told_why(tmp_path, row, names, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        plan_of(tmp_path, f"image,level\n{row},1\n", names)
+    assert "image_column" not in str(refused.value)
