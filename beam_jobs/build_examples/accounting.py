@@ -59,6 +59,7 @@ def finish(
         counts=planning.count_labels(rows, plan.spec.label_names),
         patients=patients,
         shared_patients=len(shared),
+        unknown_patients=planning.count_unknown(rows),
         shared_names=tuple(shared[: manifest.NAMED_PATIENTS]),
         twins=twins,
         unlabelled=len(plan.unlabelled),

@@ -4,6 +4,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,18 @@ _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 _ZIPPED = b"PK\3\4"
 
 
+class LabelRows(NamedTuple):
+    """Some rows of a file of labels, in their order, as text."""
+
+    names: list[str]  # Photographs.
+    labels: list[str]
+    patients: list[str] | None = None  # "" where the file does not tell; None: it never does.
+
+
 def chunks(
     path: str, spec: specs.DatasetSpec, source: folders.Source | None
-) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield the names of photographs and their labels as text, some ten thousand rows at a time.
+) -> Iterator[LabelRows]:
+    """Yield the rows of a file of labels, some ten thousand at a time.
 
     Args:
       path: a CSV, or an .npy file of labels that has the order of an array of photographs.
@@ -50,22 +59,29 @@ def is_array(path: str) -> bool:
     return path.lower().endswith((".npy", ".npz"))
 
 
-def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield names and labels of a CSV."""
+def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[LabelRows]:
+    """Yield the rows of a CSV."""
     for table in _tables(path):
-        for setting in ("image_column", "label_column"):
-            if getattr(spec, setting) not in table:
+        values: dict[str, list[str]] = {}
+        for setting in ("image_column", "label_column", "patient_column"):
+            column = getattr(spec, setting)
+            if not column and setting == "patient_column":
+                continue
+            if column not in table:
                 raise _no_column(path, list(table.columns), spec, setting)
-        # A row that is too short lacks its last fields.
-        names, texts = (
-            table[column].fillna("").str.strip().tolist()
-            for column in (spec.image_column, spec.label_column)
+            # A row that is too short lacks its last fields.
+            values[setting] = table[column].fillna("").str.strip().tolist()
+        yield LabelRows(
+            values["image_column"],
+            _whole(values["label_column"]),
+            _whole(values["patient_column"]) if spec.patient_column else None,
         )
-        # pandas writes whole numbers as `3.0` if another row of the column has none.
-        whole = pc.replace_substring_regex(
-            pa.array(texts, pa.large_string()), pattern=_WHOLE, replacement=r"\1"
-        )
-        yield names, whole.to_pylist()
+
+
+def _whole(texts: list[str]) -> list[str]:
+    """Return numbers such as `3.0`, which pandas writes if another row has none, as `3`."""
+    array = pa.array(texts, pa.large_string())
+    return pc.replace_substring_regex(array, pattern=_WHOLE, replacement=r"\1").to_pylist()
 
 
 def _no_column(
@@ -152,10 +168,8 @@ def _read_tables(path: str) -> Iterator[pd.DataFrame]:
             yield table
 
 
-def _npy_chunks(
-    path: str, spec: specs.DatasetSpec, source: arrays.Arrays
-) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield names and labels of an array (N,), (N, 1) or one-hot (N, labels)."""
+def _npy_chunks(path: str, spec: specs.DatasetSpec, source: arrays.Arrays) -> Iterator[LabelRows]:
+    """Yield the rows of an array (N,), (N, 1) or one-hot (N, labels)."""
     array, known = arrays.load(path, "--npy_labels"), len(spec.label_names)
     width = array.shape[1] if array.ndim == 2 else 1
     if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or width not in (1, known):
@@ -179,7 +193,7 @@ def _npy_chunks(
     for start in range(0, len(array), splits.CHUNK):
         piece = np.asarray(array[start : start + splits.CHUNK]).reshape(-1, width)
         names = [source.name(start + row) for row in range(len(piece))]
-        yield names, [_as_text(row) for row in piece.tolist()]
+        yield LabelRows(names, [_as_text(row) for row in piece.tolist()])
 
 
 def _as_text(row: list[float]) -> str:

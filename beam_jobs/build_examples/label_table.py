@@ -26,7 +26,9 @@ class LabelTable:
 
     paths: pd.Series  # All rows' photographs as the CSV gives them: photograph_names.normalise.
     stems: pd.Series  # The same without folders and extensions; one object if there are none.
-    rows: pd.DataFrame  # Usable rows: `id`, `label`; indexed by their place in `paths`.
+    # Usable rows: `id`, `label`, and `patient` if the file tells it ("" where it does not); indexed
+    # by their place in `paths`.
+    rows: pd.DataFrame
     rejects: pd.DataFrame  # The other rows: REJECT_COLUMNS.
     digest: str  # A hash of the paths and labels of all rows.
 
@@ -45,10 +47,13 @@ def read(path: str, spec: specs.DatasetSpec, source: folders.Source | None) -> L
     """
     digest, names, labels = hashlib.sha256(), _Names(), [np.empty(0, np.int16)]
     unusable: list[pd.DataFrame] = []
-    for given, texts in label_files.chunks(path, spec, source):
-        piece_paths = [photograph_names.normalise(name) for name in given]
-        digest.update(json.dumps([piece_paths, texts]).encode())
-        piece, bad = _usable(texts, spec)
+    patients: list[pa.Array] = []
+    for given in label_files.chunks(path, spec, source):
+        piece_paths = [photograph_names.normalise(name) for name in given.names]
+        told = [photograph_names.spell(name) for name in given.patients or ()]
+        digest.update(json.dumps([piece_paths, given.labels, told]).encode())
+        patients += [pa.array(told, pa.large_string())] if told else []
+        piece, bad = _usable(given.labels, spec)
         unusable.append(bad.set_axis(bad.index + len(names)))
         labels.append(piece)
         names.add(piece_paths)
@@ -57,7 +62,10 @@ def read(path: str, spec: specs.DatasetSpec, source: folders.Source | None) -> L
     paths, stems, ids = names.table()
     label = np.concatenate(labels)
     bad = pd.concat(unusable)
-    rows = pd.DataFrame({"id": ids, "label": label})[label >= 0]
+    columns = {"id": ids, "label": label}
+    if patients:
+        columns["patient"] = _told_patients(splits.joined(patients), path, spec)
+    rows = pd.DataFrame(columns)[label >= 0]
     is_again, again = repeats(rows, rows["id"])
     rejects = [reject(bad.assign(id=ids[bad.index]), bad["reason"], bad["detail"]), again]
     rows = rows[~is_again]
@@ -117,6 +125,17 @@ def repeats(rows: pd.DataFrame, key: npt.ArrayLike) -> tuple[np.ndarray, pd.Data
 def count_reasons(rejects: pd.DataFrame) -> dict[str, int]:
     """Return reason -> number of rows, sorted by reason."""
     return {str(reason): int(n) for reason, n in rejects.groupby("reason").size().items()}
+
+
+def _told_patients(patients: pd.Series, path: str, spec: specs.DatasetSpec) -> pd.Series:
+    if (patients == "").all():
+        raise refusals.UnusableInput(
+            "{file}: the column {column!r} is empty in every row, so that it tells no patient. "
+            "Does {patient_column} name the right column?",
+            file=path,
+            column=spec.patient_column,
+        )
+    return patients
 
 
 class _Names:

@@ -76,6 +76,11 @@ def identify(name: str) -> str:
     return printable(stem if known else stem + extension)
 
 
+def spell(name: str) -> str:
+    """Return the name of a patient or the like as it is shown and compared: NFC, and all seen."""
+    return printable(unicodedata.normalize("NFC", name))
+
+
 def printable(text: str) -> str:
     """Return a text in which every character that is not seen is written as its number."""
     if text.isascii() and text.isprintable():

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -40,7 +39,9 @@ class Plan:
 
     spec: specs.DatasetSpec
     csv_rows: int
-    rows: pd.DataFrame  # The examples: id, patient, label, split, name (in source), size (bytes).
+    # The examples: id, patient, whether anything tells that (is_told), label, split, name (in
+    # source), size (bytes).
+    rows: pd.DataFrame
     rejects: pd.DataFrame  # label_table.REJECT_COLUMNS.
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
     unlabelled: pd.Series  # Names of the photographs that the CSV does not name, sorted.
@@ -98,8 +99,8 @@ def make_plan(
       ValueError: the CSV cannot be used, no photograph belongs to it, or no row is left.
     """
     table = label_table.read(labels, spec, source)
+    table = dataclasses.replace(table, rows=_with_patients(table.rows, spec, source))
     rows, rejects = table.rows, table.rejects
-    rows["patient"] = _patients(rows["id"], spec, source)
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
     unlabelled, inputs = found["name"].iloc[:0], {"labels": table.digest}
     if source is not None:
@@ -156,6 +157,11 @@ def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
     return {name: count for name, count in counts.items() if count}, shared
 
 
+def count_unknown(rows: pd.DataFrame) -> int:
+    """Return the number of photographs whose patient nothing tells."""
+    return int((~rows["is_told"]).sum())
+
+
 def too_many(rejects: pd.DataFrame, plan: Plan) -> str:
     """Return a sentence about the rejects if they are more than the settings allow, else ""."""
     limit = plan.spec.max_reject_rate
@@ -199,30 +205,30 @@ def summary(plan: Plan, *, classes: Sequence[str], class_of: Sequence[int]) -> d
         "classes": count_labels(rows, classes),
         "patients": patients,
         "shared_patients": len(shared),
+        "unknown_patients": manifest.patients_warning(count_unknown(plan.rows), len(plan.rows))
+        or "none",
         "shards": {"number": len(shards), "records": shards},
         "twins": "not looked for: the plan reads no photograph",
     }
 
 
-def _patients(ids: pd.Series, spec: specs.DatasetSpec, source: folders.Source | None) -> pd.Series:
-    pattern = spec.patient_pattern
-    if isinstance(source, arrays.Arrays):
+def _with_patients(
+    rows: pd.DataFrame, spec: specs.DatasetSpec, source: folders.Source | None
+) -> pd.DataFrame:
+    """Return the rows with `patient`, and `is_told`: whether the column or the pattern tells it."""
+    pattern = "" if isinstance(source, arrays.Arrays) else spec.patient_pattern
+    patient = splits.patients(rows["id"], pattern)
+    is_told = patient != rows["id"]
+    if pattern and not spec.patient_column and not is_told.any():
         _LOG.warning(
-            "%s: the photographs count as prepared, and config.dataset.recipe is not applied. An "
-            "array does not say whose they are: each counts as its own patient, so that the eyes "
-            "of one may be in several splits",
-            source.path(""),
-        )
-        return ids.copy()
-    search = re.compile(pattern).search
-    if pattern and not any(search(i) for chunk in splits.chunks(ids) for i in chunk):
-        _LOG.warning(
-            "no id matches config.dataset.patient_pattern %r (first id: %r): every photograph "
-            "counts as its own patient",
+            "no id matches config.dataset.patient_pattern %r (first id: %r)",
             pattern,
-            ids.iloc[0],
+            rows["id"].iloc[0],
         )
-    return splits.patients(ids, pattern)
+    if "patient" in rows:
+        by_column = rows["patient"] != ""
+        patient, is_told = rows["patient"].where(by_column, patient), is_told | by_column
+    return rows.assign(patient=patient, is_told=is_told.to_numpy(dtype=bool))
 
 
 def _log_where(names: pd.Series, source: folders.Source) -> None:
@@ -254,6 +260,13 @@ def _warn(plan: Plan) -> None:
         else ""
     )
     twin_files.warn(plan.twins)
+    if unknown := manifest.patients_warning(count_unknown(plan.rows), len(plan.rows)):
+        _LOG.warning("%s", unknown)
+    if plan.is_prepared:
+        _LOG.warning(
+            "the photographs are arrays, which count as prepared: config.dataset.recipe is not "
+            "applied"
+        )
     _, shared = count_patients(plan.rows)
     if shared:
         _LOG.warning(

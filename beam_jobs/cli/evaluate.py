@@ -61,6 +61,9 @@ _IMAGE_COLUMN = flags.DEFINE_string(
 _LABEL_COLUMN = flags.DEFINE_string(
     "label_column", None, "The column of the labels, if it is another."
 )
+_PATIENT_COLUMN = flags.DEFINE_string(
+    "patient_column", None, "The column of the patients, if it is another; '': there is none."
+)
 _PATIENT_PATTERN = flags.DEFINE_string(
     "patient_pattern",
     None,
@@ -105,6 +108,7 @@ def _external() -> Path:
         name=_NAME.value,
         image_column=_IMAGE_COLUMN.value,
         label_column=_LABEL_COLUMN.value,
+        patient_column=_PATIENT_COLUMN.value,
         patient_pattern=_PATIENT_PATTERN.value,
     )
     try:

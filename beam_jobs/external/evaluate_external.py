@@ -25,6 +25,7 @@ FLAGS = refusals.BUILD_FLAGS | {
     "output_dir": "--name",
     "image_column": "--image_column",
     "label_column": "--label_column",
+    "patient_column": "--patient_column",
     "label_names": "dataset.label_names of the model",
     "size": "dataset.recipe.size of the model",
 }
@@ -40,6 +41,7 @@ class ExternalPhotographs:
     name: str = ""  # The name of the report; "": that of the folder.
     image_column: str | None = None
     label_column: str | None = None
+    patient_column: str | None = None
     patient_pattern: str | None = None
 
 
@@ -126,7 +128,7 @@ def _spec(bundle: bundles.Bundle, photographs: ExternalPhotographs, name: str) -
     """Return the model's own settings, except those that belong to these photographs."""
     given = {
         key: value
-        for key in ("image_column", "label_column", "patient_pattern")
+        for key in ("image_column", "label_column", "patient_column", "patient_pattern")
         if (value := getattr(photographs, key)) is not None
     }
     split = specs.Split(method="external")

@@ -16,6 +16,7 @@ BUILD_FLAGS = {
     "overwrite": "--overwrite",
     "image_column": "--config.dataset.image_column",
     "label_column": "--config.dataset.label_column",
+    "patient_column": "--config.dataset.patient_column",
     "label_names": "--config.dataset.label_names",
     "size": "--config.dataset.recipe.size",
 }

@@ -128,7 +128,10 @@ class DatasetSpec:
         "0",
         "1",
     )
-    patient_pattern: str = ""  # Regex whose first group is the patient; "": photograph = patient.
+    # The patient is what this column says, or else the first group of this regex, found in the id,
+    # or else not known: then the photograph counts as a patient of its own. "": there is none.
+    patient_column: str = ""
+    patient_pattern: str = ""
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     split: Split = dataclasses.field(default_factory=Split)
     shard_examples: Count = 512  # Most examples in one shard: the unit of work and of resume.

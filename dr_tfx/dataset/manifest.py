@@ -56,6 +56,8 @@ class Manifest:
       inputs: digests of the rows and of the photographs' names and sizes, which tell what has
         changed in another build.
       shared_names: the first names of the `shared_patients`, `NAMED_PATIENTS` at most.
+      unknown_patients: number of examples whose patient neither a column nor a pattern tells, so
+        that each counts as a patient of its own.
       prepared: `BY_RECIPE`, or `ELSEWHERE` if pictures were given as arrays, to which neither
         recipe nor quality gate was applied.
       schema_version: version of this format.
@@ -76,6 +78,7 @@ class Manifest:
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     shared_names: tuple[str, ...] = ()
+    unknown_patients: int = 0
     prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
 
@@ -93,6 +96,7 @@ class Manifest:
                 self._gated(),
                 f"byte-identical groups: {len(self.twins)}; patients in more than one split: "
                 f"{self.shared_patients}; photographs without a label: {self.unlabelled}",
+                *filter(None, [patients_warning(self.unknown_patients, self.written)]),
                 *(
                     f"byte-identical, but of different labels: {', '.join(ids)}"
                     for ids in contradicting
@@ -139,6 +143,18 @@ class Manifest:
                 "config.dataset.split decides what is held out when the data set is built."
             )
         return shards
+
+
+def patients_warning(unknown: int, photographs: int) -> str:
+    """Return a sentence on the photographs whose patient nothing tells; "" if there are none."""
+    if not unknown:
+        return ""
+    return (
+        f"the patients of {unknown:,} of {photographs:,} photographs are not known: each counts as "
+        "its own patient, so that photographs of one patient may be in several splits. If a column "
+        "tells them, set config.dataset.patient_column; if the names do, "
+        "config.dataset.patient_pattern"
+    )
 
 
 def from_dict(plain: dict[str, Any]) -> Manifest:

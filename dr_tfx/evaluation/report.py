@@ -39,6 +39,7 @@ _DATA = {  # Words where the key itself does not say it well.
     "dataset.label_column": "Column of the label",
     "dataset.label_names": "Labels",
     "dataset.max_reject_rate": "Most rejects allowed",
+    "dataset.patient_column": "Column of the patient",
     "dataset.patient_pattern": "Pattern of the patient",
     "dataset.shard_examples": "Examples a shard, at most",
     "dataset.split.method": "Split by",
@@ -47,6 +48,7 @@ _DATA = {  # Words where the key itself does not say it well.
     "shared_names": "Patients in several splits, by name",
     "shared_patients": "Patients in several splits",
     "twins": "Byte-identical photographs",
+    "unknown_patients": "Photographs whose patient is not known",
     "unlabelled": "Photographs without a label",
 }
 

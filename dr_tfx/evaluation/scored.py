@@ -93,8 +93,12 @@ class Scored:
 
 
 def patients_known(data: manifest.Manifest) -> bool:
-    """Return whether the patients of a data set are known: some photographs share a patient."""
-    return bool(data.shared_patients) or sum(data.patients.values()) != data.written
+    """Return whether the patients of a data set are known.
+
+    They are if a column tells them, or if some photographs share one.
+    """
+    told = bool(data.dataset.patient_column) and data.unknown_patients < data.written
+    return told or bool(data.shared_patients) or sum(data.patients.values()) != data.written
 
 
 def notices(data: manifest.Manifest) -> list[str]:
@@ -102,12 +106,20 @@ def notices(data: manifest.Manifest) -> list[str]:
     found = []
     if not patients_known(data):
         elsewhere = data.dataset.split.method == "external"
-        setting = "--patient_pattern" if elsewhere else "config.dataset.patient_pattern"
+        column, pattern = (
+            f"{'--' if elsewhere else 'config.dataset.'}patient_{by}"
+            for by in ("column", "pattern")
+        )
         parted = "" if elsewhere else "the split may part the two eyes of one patient, and "
         found.append(
-            "No photograph shares a patient with another. If the file names tell the patient, set "
-            f"{setting}; otherwise {parted}two eyes of one patient count as two patients: the "
-            "intervals are then too narrow."
+            "No photograph shares a patient with another. If a column tells the patient, set "
+            f"{column}, and if the file names do, set {pattern}; otherwise {parted}two eyes of one "
+            "patient count as two patients: the intervals are then too narrow."
+        )
+    elif data.unknown_patients:
+        found.append(
+            f"The patients of {data.unknown_patients:,} of {data.written:,} photographs are not "
+            "known: each counts as a patient of its own."
         )
     names = data.dataset.label_names
     contradicting = [

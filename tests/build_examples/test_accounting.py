@@ -25,7 +25,10 @@ def test_manifest_says_what_is_there(raw, built):
     made = manifest.load(built)
     assert (made.rows, made.written, made.rejected, made.unlabelled) == (40, 40, {}, 0)
     assert made.dataset == SPEC and made.shared_patients == 0
-    assert made.patients == {"train": 15, "validation": 5}
+    assert made.patients == {"train": 15, "validation": 5} and made.unknown_patients == 0
+    unknown = dataclasses.replace(made, unknown_patients=40).describe()
+    assert "the patients of 40 of 40 photographs are not known" in unknown
+    assert "not known" not in made.describe()
     counts = Counter()
     for shard in made.shards:
         counts[shard.split, SPEC.label_names[shard.label]] += shard.records

@@ -69,6 +69,56 @@ def test_a_pattern_that_matches_nothing_is_told(copy, caplog):
     assert made.rows["patient"].tolist() == made.rows["id"].tolist()
 
 
+BY_COLUMN = dataclasses.replace(SPEC, patient_column="pid", patient_pattern="")
+
+
+@pytest.mark.parametrize("method", ["patient", "hash"])
+def test_rows_of_one_patient_of_a_column_are_in_one_split(tmp_path, caplog, method):
+    # Three photographs of each patient, whose names do not tell him.
+    names = [f"{(7 * i) % 60:03d}" for i in range(60)]
+    rows = [f"{name},{i % 3},{i // 3}.0" for i, name in enumerate(names)]
+    text = "\n".join(["image,level,pid", *rows])
+    spec = dataclasses.replace(BY_COLUMN, split=specs.Split(method=method, validation=0.3))
+    made = plan_of(tmp_path, text, [f"{name}.png" for name in names], spec=spec)
+    patient = dict(zip(names, (str(i // 3) for i in range(60)), strict=True))
+    assert made.rows["patient"].tolist() == [patient[i] for i in made.rows["id"]]
+    of_patient = made.rows.groupby("patient")["split"].nunique()
+    assert len(of_patient) == 20 and (of_patient == 1).all()
+    assert set(made.rows["split"]) == {"train", "validation"}
+    assert "not known" not in caplog.text
+    # Without the column, some patient's photographs are parted, and that is told.
+    apart = plan_of(
+        tmp_path,
+        text,
+        [f"{n}.png" for n in names],
+        spec=dataclasses.replace(spec, patient_column=""),
+    )
+    parted = apart.rows.assign(of=[patient[i] for i in apart.rows["id"]]).groupby("of")["split"]
+    assert (parted.nunique() == 2).any()
+    assert "the patients of 60 of 60 photographs are not known" in caplog.text
+
+
+def test_a_patient_that_the_column_does_not_tell_is_his_own(tmp_path, caplog):
+    text = "image,level,pid\na,0,7\nb,1,7\nc,2,\nd,0,8\n"
+    made = plan_of(tmp_path, text, [f"{i}.png" for i in "abcd"], spec=BY_COLUMN)
+    assert made.rows["patient"].tolist() == ["7", "7", "c", "8"]
+    assert "the patients of 1 of 4 photographs are not known" in caplog.text
+    said = planning.summary(made, classes=("none", "some"), class_of=(0, 1, 1))
+    assert said["unknown_patients"].startswith("the patients of 1 of 4 photographs are not known")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("image,level\na,0\n", "no column 'pid'; .* Set --config.dataset.patient_column"),
+        ("image,level,pid\na,0,\n", "'pid' is empty in every row"),
+    ],
+)
+def test_a_column_of_patients_that_tells_none_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        plan_of(tmp_path, text, ["a.png"], spec=BY_COLUMN)
+
+
 def test_plan_of_eyepacs_has_the_published_numbers(tmp_path):
     grades = np.repeat(np.arange(5), (25_810, 2_443, 5_292, 873, 708))
     grades = np.random.default_rng(0).permutation(grades)

@@ -183,6 +183,12 @@ def test_patients_that_are_not_known_are_noticed():
     assert not scored.patients_known(alone)
     (notice,) = scored.notices(alone)
     assert "set config.dataset.patient_pattern; otherwise the split may part" in notice
+    by_column = dataclasses.replace(alone.dataset, patient_column="pid")
+    told = dataclasses.replace(alone, dataset=by_column)  # One photograph of each patient.
+    assert scored.patients_known(told) and not scored.notices(told)
+    (notice,) = scored.notices(dataclasses.replace(told, unknown_patients=7))
+    assert notice.startswith("The patients of 7 of 600 photographs are not known")
+    assert not scored.patients_known(dataclasses.replace(told, unknown_patients=600))
     split = dataclasses.replace(alone.dataset.split, method="external")
     elsewhere = dataclasses.replace(alone, dataset=dataclasses.replace(alone.dataset, split=split))
     (notice,) = scored.notices(elsewhere)
