@@ -25,6 +25,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.utils import interactive_utils
 
+from beam_jobs.sources import find_source
 from dr_tfx.machine import resources
 
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -112,7 +113,10 @@ def check_folders(options: PipelineOptions, **folders: str) -> None:
       ValueError: a folder is on this machine's disk, which Dataflow's machines do not see.
     """
     name = options.view_as(StandardOptions).runner or ""
-    local = [f"--{flag}={path}" for flag, path in folders.items() if "://" not in path]
+    given = {flag: find_source.places(path) for flag, path in folders.items()}
+    local = [
+        f"--{flag}={path}" for flag, paths in given.items() for path in paths if "://" not in path
+    ]
     if _CLASSES.get(name.lower()) == _DATAFLOW and local:
         raise ValueError(
             f"--runner={name} works on machines that do not see this one's disk, but got "

@@ -48,11 +48,15 @@ def open_source(image_dir: str) -> folders.Source:
 
 
 def places(image_dir: str) -> list[str]:
-    """Return what stands between the commas of `--image_dir`; a comma may be part of a name."""
+    """Return what stands between the commas of `--image_dir`.
+
+    A comma may be part of a name on a disk. A store is not asked, which would cost time and money.
+    """
     parts, found = image_dir.split(","), []
     while len(parts) > 1:
         lengths = range(len(parts), 1, -1)
-        length = next((n for n in lengths if files.exists(",".join(parts[:n]))), 1)
+        joined = {n: ",".join(parts[:n]) for n in lengths if not files.is_remote(parts[0])}
+        length = next((n for n, place in joined.items() if files.exists(place)), 1)
         found.append(",".join(parts[:length]))
         del parts[:length]
     return [place for place in [*found, *parts] if place] or [image_dir]

@@ -4,7 +4,9 @@ import sys
 import types
 
 import apache_beam as beam
+import pytest
 from apache_beam import pipeline as beam_pipeline
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import interactive_utils
 
 from beam_jobs.runners import beam_flags
@@ -25,3 +27,10 @@ def test_a_job_runs_in_a_notebook(monkeypatch, tmp_path):
         (label,) = pipeline.transforms_stack[0].parts[0].full_label.splitlines()
     assert label == "numbers"  # And not "[1]: numbers", after the cell.
     assert sorted((tmp_path / "numbers").read_text().split()) == ["1", "2"]
+
+
+def test_dataflow_is_given_no_place_of_this_machine():
+    options = PipelineOptions(["--runner=DataflowRunner"])
+    beam_flags.check_folders(options, image_dir="gs://b/one,gs://b/two.zip")
+    with pytest.raises(ValueError, match="do not see this one's disk, but got --image_dir=raw;"):
+        beam_flags.check_folders(options, image_dir="gs://b/one,raw")
