@@ -15,7 +15,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from beam_jobs.sources import folders, refusals, spelling, trees
 from dr_tfx.preprocessing import decoding
@@ -26,6 +26,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1  # A bit of a member's flags.
 _PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")  # Archives, which may lie in an archive.
 _SHOWN = 3  # Names or folders in a message.
+_MOST_TABLE = 1 << 30  # Bytes of a table of contents: ten million photographs.
 _OPEN = 32  # Archives that a process keeps open.
 # zipfile raises these for damaged archives; UnicodeDecodeError and NotImplementedError are some.
 _DAMAGED = (
@@ -38,6 +39,21 @@ _DAMAGED = (
     struct.error,
 )
 _OPENING = threading.Lock()
+
+
+class _Bounded:
+    """A file that is not read by the gigabyte, however long its table claims to be."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MOST_TABLE:
+            raise ValueError(f"its table of contents claims {size:,} bytes")
+        return self._stream.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _OpenArchive(NamedTuple):
@@ -246,7 +262,7 @@ def _open_zip(file: str, opened: str, process: int) -> _OpenArchive:
     """
     stream = files.open_file(file)
     try:
-        archive = zipfile.ZipFile(stream)
+        archive = zipfile.ZipFile(cast(BinaryIO, _Bounded(stream)))
         names, encoding = spelling.names(archive.infolist())
     except BaseException:
         stream.close()

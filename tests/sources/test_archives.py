@@ -295,3 +295,31 @@ def test_an_archive_with_zip64_fields_is_read(raw, tmp_path):
         archives.open_archive(str(tmp_path / "a.zip")).read("x.jpeg")
         == (raw / "10_left.jpeg").read_bytes()
     )
+
+
+def test_a_table_of_contents_that_claims_gigabytes_is_not_read(tmp_path):
+    with (tmp_path / "a.zip").open("wb") as stream:
+        stream.truncate(2**31)  # A sparse file, whose every byte may be read.
+        stream.seek(2**31)
+        stream.write(b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 2**31 - 10, 0, 0))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="a.zip is not a whole .*claims 2,147,483,638 bytes"):
+        archives.open_archive(str(tmp_path / "a.zip"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_member_that_reads_as_another_is_a_reject(tmp_path):
+    """Many entries of the table share one member, as in bombs whose members overlap."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("0.png", bytes(1_000_000))
+    data = (tmp_path / "a.zip").read_bytes()
+    start, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
+    table = b"".join(data[start:end].replace(b"0.png", b"%d.png" % i) for i in range(10))
+    last = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 10, 10, len(table), start, 0)
+    (tmp_path / "a.zip").write_bytes(data[:start] + table + last)
+    source = archives.open_archive(str(tmp_path / "a.zip"))
+    assert len(list(source.names())) == 10 and len(source.read("0.png")) == 1_000_000
+    with pytest.raises(decoding.RejectedImage, match="unreadable: damaged in its archive"):
+        source.read("1.png")
