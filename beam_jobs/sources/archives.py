@@ -150,10 +150,17 @@ def open_archive(file: str, *, given: str = "", folder: str = "") -> Archive:
       FileNotFoundError: the archive has no such folder.
     """
     archive, given = Archive(file, folder), given or file
+    _check_whole(file, given)
     try:
         opened = archive._open()
     except _DAMAGED as error:
-        raise _not_whole(file, given, error) from error
+        raise refusals.UnusableInput(
+            "{file} is not a whole .zip archive: {error}. Was its download cut short? Fetch it "
+            "again; `unzip -t {quoted}` tells whether it is whole",
+            file=given,
+            error=error or type(error).__name__,
+            quoted=shlex.quote(given),
+        ) from error
     listed = [entry.name for entry in archive.entries() if not entry.left_out]
     if not listed:
         raise _nothing_in(archive, opened, given)
@@ -187,15 +194,19 @@ def open_archive(file: str, *, given: str = "", folder: str = "") -> Archive:
     return archive
 
 
-def _not_whole(file: str, given: str, error: BaseException) -> refusals.UnusableInput:
-    """Return an error that says why an archive cannot be opened."""
+def _check_whole(file: str, given: str) -> None:
+    """Refuse the last part of an archive in parts, which may have the table of all of them.
+
+    Raises:
+      ValueError: it is such a part.
+    """
     with files.open_file(file) as stream:
         stream.seek(0, os.SEEK_END)
         stream.seek(max(stream.tell() - (1 << 16), 0))
         _, found, end = stream.read().rpartition(b"PK\5\6")  # Its last record.
     part = int.from_bytes(end[:2], "little") if found and len(end) > 2 else 0
-    if 0 < part < 0xFFFF:
-        return refusals.UnusableInput(
+    if 0 < part < 0xFFFF:  # In zip64, that stands for a number elsewhere.
+        raise refusals.UnusableInput(
             "{file} is the last of {parts} parts of an archive. Put the others, {first} and so on, "
             "beside it, join them and pass the whole one: {join}",
             file=given,
@@ -203,13 +214,6 @@ def _not_whole(file: str, given: str, error: BaseException) -> refusals.Unusable
             first=posixpath.basename(given)[: -len(".zip")] + ".z01",
             join=command_to_join(given),
         )
-    return refusals.UnusableInput(
-        "{file} is not a whole .zip archive: {error}. Was its download cut short? Fetch it "
-        "again; `unzip -t {quoted}` tells whether it is whole",
-        file=given,
-        error=error or type(error).__name__,
-        quoted=shlex.quote(given),
-    )
 
 
 def command_to_join(given: str) -> str:

@@ -2,7 +2,6 @@
 
 import pickle
 import shutil
-import struct
 import zipfile
 
 import numpy as np
@@ -85,11 +84,14 @@ def test_a_split_archive_is_refused_with_the_command_that_joins_it(tmp_path, mon
         find_source.open_source(given)
 
 
-def test_the_last_part_of_a_split_archive_is_not_called_damaged(tmp_path):
-    end = b"PK\5\6" + struct.pack("<HHHHIIH", 2, 2, 1, 3, 80, 0, 0)  # On the third of three.
-    (tmp_path / "train.zip").write_bytes(b"part" * 10 + end)
-    with pytest.raises(ValueError, match="the last of 3 parts.* train.z01 and so on.*zip -s 0"):
-        find_source.open_source(str(tmp_path / "train.zip"))
+def test_the_last_part_of_a_split_archive_is_not_called_damaged(raw, tmp_path):
+    data = archive(raw, tmp_path / "train.zip").read_bytes()
+    end = data.rindex(b"PK\5\6") + 4  # Then comes the number of the part, counted from 0.
+    for whole in (data, b"part" * 10 + data[end - 4 :]):  # With the table of all, or without.
+        at = whole.rindex(b"PK\5\6") + 4
+        (tmp_path / "train.zip").write_bytes(whole[:at] + b"\2\0" + whole[at + 2 :])
+        with pytest.raises(ValueError, match="the last of 3 parts.* train.z01 and .*zip -s 0"):
+            find_source.open_source(str(tmp_path / "train.zip"))
 
 
 @pytest.mark.parametrize(
