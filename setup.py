@@ -35,6 +35,7 @@ _REQUIRES = [
 # What all commands after the build need besides.
 _TRAIN = [
     "jinja2>=3.1",
+    "safetensors>=0.4",
     "scipy>=1.11",  # scikit-learn brings it too.
     "tensorboard>=2.15",
     "tensorflow>=2.15.1,<2.22",

@@ -53,7 +53,7 @@ def experiment(
                 "recipe": {"size": size, "encoding": encoding},
             },
             "task": {"label_map": [0, 1, 1, 1, 1]},
-            "model": {"weights": "none"},
+            "model": {"weights": "none", "output_stride": 32 if size > 32 else 8},
             "training": {
                 "epochs": 1_000_000,
                 "batch_size": batch_size,

@@ -7,7 +7,7 @@ Examples:
   >>> import dr_tfx
   >>> raw = dr_tfx.synthesize("raw", num_patients=12, size=128)
   >>> experiment = dr_tfx.load_config({
-  ...     "dataset": {"label_names": ["0", "1", "2", "3", "4"], "recipe": {"size": 32}},
+  ...     "dataset": {"label_names": ["0", "1", "2", "3", "4"], "recipe": {"size": 64}},
   ...     "task": {"label_map": [0, 1, 1, 1, 1]},
   ...     "model": {"weights": "none"},
   ...     "training": {"epochs": 1},
@@ -22,7 +22,7 @@ Examples:
   >>> sorted(model.predict(raw / "10_left.jpeg"))
   ['decision', 'probability', 'score', 'threshold']
   >>> model.explain(raw / "10_left.jpeg").overlay.shape
-  (32, 32, 3)
+  (64, 64, 3)
 """
 
 import copy

@@ -109,7 +109,8 @@ def make(request: ExplainRequest, *, threads: int) -> ExplainPlan:
         other.
     """
     _check(request)
-    hashes = [_sha256(request.workdir / file) for file in (bundles.MODEL_FILE, bundles.BUNDLE_FILE)]
+    of_bundle = (bundles.WEIGHTS_FILE, bundles.BUNDLE_FILE)
+    hashes = [_sha256(request.workdir / file) for file in of_bundle]
     masks = None
     if request.masks_dir:
         kinds = localization.kinds(request.masks_dir, request.lesions)

@@ -21,6 +21,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -62,6 +63,7 @@ def bundle(backbone: str, size: int, views: tuple[str, ...]) -> bundles.Bundle:
         shards=(),
     )
     return bundles.Bundle(
+        folder=Path("benchmark"),
         model=model,
         experiment=experiment,
         manifest=data,

@@ -92,6 +92,7 @@ def _bundle(folder: str, size: int) -> Any:
     evaluation = dataclasses.replace(plain.evaluation, views=VIEWS, batch_size=BATCH)
     experiment = dataclasses.replace(plain, evaluation=evaluation)
     return bundles.Bundle(
+        folder=Path(folder),
         model=network.build(experiment),
         experiment=experiment,
         manifest=manifest.load(Path(folder) / "data"),

@@ -1,9 +1,9 @@
 """Train a model on a data set that drtfx-build-examples has written.
 
-This writes into --workdir: model.keras and bundle.json (all that is needed to score a raw
-photograph), model.weights.h5, history.csv, checkpoints/ and tensorboard/. If it is interrupted, the
-same command resumes at the last checkpoint; there is one after every epoch, and one after as many
-steps as --config.training.checkpoint_steps says.
+This writes into --workdir: the bundle (weights.safetensors, model.keras and bundle.json, all that
+is needed to score a raw photograph), history.csv, checkpoints/ and tensorboard/. If it is
+interrupted, the same command resumes at the last checkpoint; there is one after every epoch, and
+one after as many steps as --config.training.checkpoint_steps says.
 
 Example:
 

@@ -11,6 +11,7 @@ record that has rules about several of its fields states them in a method `check
 
 import dataclasses
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -35,6 +36,10 @@ VIEWS: tuple[str, ...] = typing.get_args(ViewName)
 METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Heat maps; the first by default.
 # Matplotlib's names. All are perceptually uniform but `jet`, which the published recipe uses.
 COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
+_MOST_PIXELS = 4096  # A side, of a picture as the network sees it.
+OUTPUT_STRIDES = (32, 16, 8, 4)
+_PLACES = 6  # A side, of the last features: what the error about small pictures advises.
+_SHOWN = 200  # Characters of a value in an error.
 UNGATED = ("ct",)  # Recipes without a quality gate.
 
 
@@ -68,7 +73,9 @@ class Recipe:
 
     name: Literal["reference", "fundus", "ct"] = "fundus"  # A line of recipes.RECIPES.
     # Height and width of an example, in pixels.
-    size: Annotated[int, Rule(lambda n: 16 <= n <= 4096, "16 to 4096 pixels")] = 224
+    size: Annotated[
+        int, Rule(lambda n: 16 <= n <= _MOST_PIXELS, f"16 to {_MOST_PIXELS} pixels")
+    ] = 224
     clip_limit: Positive = 2.0  # CLAHE's contrast limit.
     tiles: Count = 8  # CLAHE's tiles a side.
     encoding: Literal["raw", "png"] = "raw"  # Both are lossless; raw is faster, png smaller.
@@ -149,7 +156,7 @@ class DatasetSpec:
         where = f"config.dataset.patient_pattern is {self.patient_pattern!r}"
         try:
             groups = re.compile(self.patient_pattern).groups
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ConfigError(f"{where}, which is not a regular expression: {error}.") from error
         require(
             not self.patient_pattern or groups >= 1,
@@ -177,6 +184,9 @@ class Model:
     """
 
     backbone: str = "MobileNetV2"  # Any name in network.BACKBONES.
+    # Pixels of the picture, a side, for one place of the last features. Below 32, the stride of the
+    # backbones, the picture is enlarged in front of the backbone: for small pictures.
+    output_stride: Literal[32, 16, 8, 4] = 32
     weights: Annotated[str, Rule(bool, "imagenet, none or the path of a .weights.h5 file")] = (
         "imagenet"
     )
@@ -184,7 +194,10 @@ class Model:
     trainable_layers: Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for all")] = 50
     batch_norm: Literal["frozen", "trainable"] = "frozen"
     input_scaling: Literal["backbone", "unit"] = "backbone"  # unit: [0, 1] whatever it expects.
-    hidden: tuple[Count, ...] = ()  # Width of the dense layers between backbone and output.
+    # Width of the dense layers between backbone and output.
+    hidden: Annotated[
+        tuple[Count, ...], Rule(lambda widths: len(widths) <= 16, "16 layers at most")
+    ] = ()
     dropout: tuple[FractionOrZero, ...] = (0.2,)  # Before each hidden layer and before the output.
     head_batch_norm: bool = False  # Before each hidden layer.
 
@@ -311,6 +324,24 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
     training: Training = dataclasses.field(default_factory=Training)
     evaluation: _EvaluationT
 
+    def check(self) -> None:
+        """Refuse pictures whose last features have one place, and enlarged ones that are huge."""
+        size, stride = self.dataset.recipe.size, self.model.output_stride
+        fitting = max((s for s in OUTPUT_STRIDES if size >= _PLACES * s), default=4)
+        require(
+            size > stride,
+            f"config.dataset.recipe.size is {size}, of which the backbone with "
+            f"config.model.output_stride={stride} leaves a single place and heat maps show "
+            f"nothing. Set config.model.output_stride={fitting}, or a size of more than {stride}.",
+        )
+        enlarged = size * max(OUTPUT_STRIDES) // stride
+        require(
+            enlarged <= _MOST_PIXELS,
+            f"config.model.output_stride is {stride}, for which pictures of "
+            f"config.dataset.recipe.size={size} are enlarged to {enlarged} pixels a side; expected "
+            f"{_MOST_PIXELS} at most. Set config.model.output_stride=32.",
+        )
+
 
 def read(
     config: Mapping[str, Any], *, task: type[Task] = Task, evaluation: type[Evaluation] = Evaluation
@@ -331,7 +362,7 @@ def read(
     """
     given = {group: config.get(group, {}) for group in ("task", "evaluation")}
     classes = {"task": task, "evaluation": evaluation}
-    return _record(Experiment, {**config, **given}, "config", classes)
+    return record(Experiment, {**config, **given}, "config", classes)
 
 
 def read_dataset(settings: Mapping[str, Any]) -> DatasetSpec:
@@ -340,7 +371,7 @@ def read_dataset(settings: Mapping[str, Any]) -> DatasetSpec:
     Raises:
       ConfigError: see `read`.
     """
-    return _record(DatasetSpec, settings, "config.dataset")
+    return record(DatasetSpec, settings, "config.dataset")
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
@@ -388,21 +419,45 @@ def check_weights(name: str, values: Sequence[float], *, length: int, things: st
     )
 
 
-def _record(kind: Any, settings: Any, where: str, classes: Mapping[str, type] | None = None) -> Any:
-    """Return settings as a record of the class `kind`; `classes` replace those of its fields."""
-    if not hasattr(settings, "keys"):
-        raise ConfigError(f"{where} is {settings!r}; expected a group of settings.")
+def record(kind: Any, given: Any, where: str, classes: Mapping[str, type] | None = None) -> Any:
+    """Return plain names and values as a record, each value checked by the type of its field.
+
+    Args:
+      kind: the class of the record, a dataclass.
+      given: what JSON, or a ConfigDict, holds of it.
+      where: its dotted key or its file, for errors.
+      classes: the classes of some of its fields, instead of the declared ones.
+
+    Raises:
+      ConfigError: a name is unknown or missing, a value has another type, or a rule is broken.
+    """
+    if not hasattr(given, "keys"):
+        raise ConfigError(f"{where} is {_shown(given)}; expected a group of settings.")
     hints = typing.get_type_hints(kind, include_extras=True) | dict(classes or {})
-    unknown = sorted(set(settings.keys()) - set(hints))
+    unknown = sorted(set(given.keys()) - set(hints), key=str)
     if unknown:
         raise ConfigError(
-            f"{where} has no setting {', '.join(map(repr, unknown))}; "
+            f"{where} has no setting {', '.join(map(_shown, unknown[:5]))}; "
             f"it knows {', '.join(sorted(hints))}. A typing error?"
         )
-    record = kind(**{key: _value(hints[key], settings[key], f"{where}.{key}") for key in settings})
-    if hasattr(record, "check"):
-        record.check()
-    return record
+    needed = [field.name for field in dataclasses.fields(kind) if _has_no_default(field)]
+    missing = [name for name in needed if name not in given]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}.")
+    made = kind(**{key: _value(hints[key], given[key], f"{where}.{key}") for key in given})
+    if hasattr(made, "check"):
+        made.check()
+    return made
+
+
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _value(hint: Any, given: Any, where: str) -> Any:
@@ -412,33 +467,40 @@ def _value(hint: Any, given: Any, where: str) -> Any:
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _record(hint, given, where)
+        return record(hint, given, where)
     if origin is Annotated:
         value = _value(args[0], given, where)
         for rule in hint.__metadata__:
-            require(rule.holds(value), f"{where} is {value!r}; expected {rule.words}.")
+            require(rule.holds(value), f"{where} is {_shown(value)}; expected {rule.words}.")
         return value
     if origin is Literal:
         names = ", ".join(map(repr, args))
-        require(given in args, f"{where} is {given!r}; expected one of {names}.")
-        return given
+        require(given in args, f"{where} is {_shown(given)}; expected one of {names}.")
+        return args[args.index(given)]
     if origin is tuple:
         if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
-            raise ConfigError(f"{where} is {given!r}; expected a sequence.")
+            raise ConfigError(f"{where} is {_shown(given)}; expected a sequence.")
         items = list(given)
         kinds = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
         if len(items) != len(kinds):
             raise ConfigError(f"{where} has {len(items)} values; expected {len(kinds)}.")
         both = enumerate(zip(kinds, items, strict=True))
         return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in both)
-    if origin is Mapping:
+    if origin in (Mapping, dict):
         if not hasattr(given, "keys"):
-            raise ConfigError(f"{where} is {given!r}; expected names and values.")
-        return _plain(given)
-    if hint is float and isinstance(given, int) and not isinstance(given, bool):
+            raise ConfigError(f"{where} is {_shown(given)}; expected names and values.")
+        if args[1] is Any:
+            return _plain(given)
+        return {str(key): _value(args[1], given[key], f"{where}.{key}") for key in given}
+    if origin is types.UnionType:  # Of a type and None.
+        return None if given is None else _value(args[0], given, where)
+    number = isinstance(given, int) and not isinstance(given, bool)
+    if number and not -(2**63) <= given < 2**63:
+        raise ConfigError(f"{where} has more than 64 bits; expected a smaller number.")
+    if hint is float and number:
         return float(given)
-    if not isinstance(given, hint) or (hint is int and isinstance(given, bool)):
-        raise ConfigError(f"{where} is {given!r}; expected {hint.__name__}.")
+    if not isinstance(given, hint) or (hint is int and not number):
+        raise ConfigError(f"{where} is {_shown(given)}; expected {hint.__name__}.")
     return given
 
 

@@ -8,13 +8,13 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
-from dr_tfx.storage import files
+from dr_tfx.storage import files, json_files
 
 FILE_NAME = "dataset.json"
 SCHEMA_VERSION = 1
@@ -32,6 +32,17 @@ class Shard:
     records: int
     bytes: int
     sha256: str
+
+
+def _is_group(twin: Mapping[str, Any]) -> bool:
+    """Tell whether these are the `ids`, `labels` and `splits` of some photographs."""
+    lengths = set()
+    for name, kind in (("ids", str), ("labels", int), ("splits", str)):
+        values = twin.get(name)
+        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+            return False
+        lengths.add(len(values))
+    return len(lengths) == 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +83,9 @@ class Manifest:
     counts: dict[str, dict[str, int]]
     patients: dict[str, int]
     shared_patients: int
-    twins: tuple[dict[str, Any], ...]
+    twins: tuple[
+        Annotated[dict[str, Any], specs.Rule(_is_group, "lists: ids, labels and splits")], ...
+    ]
     unlabelled: int
     shards: tuple[Shard, ...]
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -81,6 +94,17 @@ class Manifest:
     unknown_patients: int = 0
     prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
+
+    def check(self) -> None:
+        """Refuse labels that have no name."""
+        names = len(self.dataset.label_names)
+        labels = [shard.label for shard in self.shards]
+        labels += [label for twin in self.twins for label in twin["labels"]]
+        wrong = [label for label in labels if not 0 <= label < names]
+        specs.require(
+            not wrong,
+            f"manifest has the label {wrong[:1]}; expected one of {names} labels, from 0.",
+        )
 
     def describe(self) -> str:
         """Return a small table of what was built."""
@@ -157,36 +181,30 @@ def patients_warning(unknown: int, photographs: int) -> str:
     )
 
 
-def from_dict(plain: dict[str, Any]) -> Manifest:
+def from_dict(plain: Mapping[str, Any]) -> Manifest:
     """Return the inverse of `Manifest.to_dict`.
 
     Raises:
       ValueError: the schema version is another one, or fields are missing or unknown.
     """
-    version = plain.get("schema_version") if isinstance(plain, dict) else None
+    version = plain.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"The data set has schema version {version}; this version of dr_tfx reads "
             f"{SCHEMA_VERSION}. Build it again with drtfx-build-examples --overwrite."
         )
     try:
-        dataset = specs.read_dataset(plain["dataset"])
-        shards = tuple(Shard(**shard) for shard in plain["shards"])
-        names = dataset.label_names
-        replaced = {  # The keys of the file are sorted; what is printed has the order of splits.
-            "dataset": dataset,
-            "shards": shards,
-            "counts": {
-                split: _ordered(counts, names)
-                for split, counts in _ordered(plain["counts"], splits.SPLITS).items()
-            },
-            "patients": _ordered(plain["patients"], splits.SPLITS),
-        }
-        for key in ("twins", "shared_names"):  # Older data sets have no names.
-            replaced[key] = tuple(plain.get(key, ()))
-        return Manifest(**{**plain, **replaced})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"The manifest is damaged: {error}. Build the data set again.") from error
+        found: Manifest = specs.record(Manifest, plain, "manifest")
+    except specs.ConfigError as error:
+        raise ValueError(f"The manifest is damaged: {error} Build the data set again.") from error
+    # The keys of the file are sorted; what is printed has the order of splits and labels.
+    counts = {
+        split: _ordered(counts, found.dataset.label_names)
+        for split, counts in _ordered(found.counts, splits.SPLITS).items()
+    }
+    return dataclasses.replace(
+        found, counts=counts, patients=_ordered(found.patients, splits.SPLITS)
+    )
 
 
 def load(data_dir: Path) -> Manifest:
@@ -203,10 +221,10 @@ def load(data_dir: Path) -> Manifest:
             "Run drtfx-build-examples (the same command again resumes it)."
         )
     sizes = {file.name: file.stat().st_size for file in data_dir.iterdir() if file.is_file()}
-    return parse(path.read_text(encoding="utf-8"), sizes=sizes, where=str(data_dir))
+    return parse(path.read_bytes(), sizes=sizes, where=str(data_dir))
 
 
-def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
+def parse(text: str | bytes, *, sizes: Mapping[str, int], where: str) -> Manifest:
     """Return the manifest of a folder, checked against the files that are there.
 
     Args:
@@ -219,8 +237,9 @@ def parse(text: str, *, sizes: Mapping[str, int], where: str) -> Manifest:
       ValueError: the manifest is damaged, or a shard has another size than it says.
     """
     path = f"{where}/{FILE_NAME}"
+    content = json_files.parse(text, where=path)
     try:
-        manifest = from_dict(json.loads(text))
+        manifest = from_dict(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     for shard in manifest.shards:

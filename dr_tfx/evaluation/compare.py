@@ -5,6 +5,7 @@ Differences are against the first run and paired, so that what makes an image ha
 out. The kind of task says what runs are compared by.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ import pyarrow.csv
 from tqdm import tqdm
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare_figures, reproduce
+from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
+from dr_tfx.storage import json_files
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 _NAMED = 5  # Images that an error names.
@@ -105,18 +107,13 @@ def load_runs(folders: Sequence[Path], split: str) -> list[ComparedRun]:
 
 def _load(folder: Path, name: str, split: str) -> ComparedRun:
     where = folder / "evaluation" / split
-    bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-    try:
-        schema = tasks.of(tasks.from_config(bundle["experiment"])).judgement.SCHEMA
-    except specs.ConfigError as error:
+    bundle = bundle_file.read(folder)
+    schema = tasks.of(bundle_file.experiment(bundle, folder)).judgement.SCHEMA
+    summary = json_files.read(where / "metrics.json")
+    found = summary.get("schema")
+    if found != schema:
         raise ValueError(
-            f"{folder}/bundle.json was written by another version, which this one cannot compare: "
-            f"{error}"
-        ) from error
-    summary = json.loads((where / "metrics.json").read_text(encoding="utf-8"))
-    if summary["schema"] != schema:
-        raise ValueError(
-            f"{where}/metrics.json has schema {summary['schema']}; this version reads {schema}. "
+            f"{where}/metrics.json has schema {found}; this version reads {schema}. "
             f"Evaluate again: {reproduce.evaluation_command(folder, split)}"
         )
     predictions = _read_predictions(where / "predictions.csv")
@@ -124,7 +121,7 @@ def _load(folder: Path, name: str, split: str) -> ComparedRun:
     first = {name: group[0] for group in summary["counts"]["joined"] for name in group}
     clusters = [first.get(patient, patient) for patient in predictions["patient"]]
     predictions = predictions.assign(cluster=clusters).set_index("id").sort_index()
-    return ComparedRun(name, folder, bundle, summary, predictions)
+    return ComparedRun(name, folder, dataclasses.asdict(bundle), summary, predictions)
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:

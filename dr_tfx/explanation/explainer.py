@@ -56,13 +56,16 @@ class Explainer:
         Returns:
           Heat maps float32 (n, h, w), 0 to 1, and a table of n rows with the columns of the kind's
           `ScoreSide.columns`. A view that has a map takes no second pass for its score.
+
+        Raises:
+          ValueError: a score is not finite.
         """
         explain = self._over_views if self._average_views else self._as_they_are
         pieces = [
             explain(images[i : i + self.at_once]) for i in range(0, len(images), self.at_once)
         ]
         maps, outputs = map(np.concatenate, zip(*pieces, strict=True))
-        return maps, pd.DataFrame(self._kind.scores.columns(outputs.astype(np.float64)))
+        return maps, pd.DataFrame(self.bundle.columns(outputs.astype(np.float64)))
 
     def read(self, table: pd.DataFrame) -> list[tasks.Reading]:
         """Return what the model says of each row of a table of scores."""

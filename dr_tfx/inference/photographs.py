@@ -78,7 +78,7 @@ class PhotographReader:
     def _read(self, rgb: np.ndarray) -> list[tasks.Reading]:
         scores = self._bundle.kind.scores
         outputs = self._score(tf.convert_to_tensor(rgb)).numpy()
-        return scores.read(pd.DataFrame(scores.columns(outputs)), self._bundle.fitted)
+        return scores.read(pd.DataFrame(self._bundle.columns(outputs)), self._bundle.fitted)
 
 
 def in_batches(

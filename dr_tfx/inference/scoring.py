@@ -33,7 +33,7 @@ def predict_split(
 
     Raises:
       FileNotFoundError: there is no data set in the folder.
-      ValueError: it was built for another model, or has no such split.
+      ValueError: it was built for another model, or has no such split, or a score is not finite.
     """
     data = manifest.load(data_dir)
     where = str(data_dir)
@@ -68,7 +68,7 @@ def stream(
       A table as `predict_split` returns it.
 
     Raises:
-      ValueError: the data set has no such split, or a shard is damaged.
+      ValueError: the data set has no such split, a shard is damaged, or a score is not finite.
     """
     batch_size, kind = bundle.experiment.evaluation.batch_size, bundle.kind
     dataset = loader.evaluation_dataset(
@@ -84,7 +84,7 @@ def stream(
             arrays = {name: batch[name].numpy() for name in ("id", "patient", *kind.data.features)}
             outputs = score(batch["image"]).numpy()
             known = {name: [v.decode() for v in arrays.pop(name)] for name in ("id", "patient")}
-            told = kind.data.truth(arrays) | kind.scores.columns(outputs)
+            told = kind.data.truth(arrays) | bundle.columns(outputs)
             parts.append(pd.DataFrame({**known, **told}))
             bar.update(len(outputs))
     return pd.concat(parts, ignore_index=True)
@@ -121,9 +121,9 @@ def explained_scorer(bundle: bundles.Bundle) -> Callable[[np.ndarray], np.ndarra
 
     It is combined over the views of the bundle's evaluation.
     """
-    score, scores = view_scorer(bundle), bundle.kind.scores
+    score, name = view_scorer(bundle), bundle.kind.scores.explained
 
     def explained(images: np.ndarray) -> np.ndarray:
-        return scores.columns(score(tf.convert_to_tensor(images)).numpy())[scores.explained]
+        return bundle.columns(score(tf.convert_to_tensor(images)).numpy())[name]
 
     return explained

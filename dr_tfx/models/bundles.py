@@ -1,20 +1,27 @@
-"""The bundle: everything needed to score a raw photograph, on disk and in memory."""
+"""The bundle: everything needed to score a raw photograph, on disk and in memory.
+
+The network is built anew from the settings and then filled with numbers. So a bundle loads beside
+any TensorFlow and Keras of the project, whichever trained it, and no graph, layer or code of a
+stranger is ever run. `model.keras` is for programs without dr_tfx, which does not read it.
+"""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.models import bundle_file, network, weights
+from dr_tfx.models import precision as dtype_policy
+from dr_tfx.models.bundle_file import BUNDLE_FILE, MODEL_FILE, WEIGHTS_FILE
 from dr_tfx.storage import files
 
-BUNDLE_FILE = "bundle.json"
-MODEL_FILE = "model.keras"
+__all__ = ["BUNDLE_FILE", "MODEL_FILE", "WEIGHTS_FILE", "Bundle", "load", "save", "save_fitted"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +29,7 @@ class Bundle:
     """A trained model with everything that is needed to score a raw photograph.
 
     Attributes:
+      folder: where it was read.
       model: the network, float32 pixels 0 to 255 (n, size, size, 3) -> float32 (n, units).
       experiment: the settings of the run.
       manifest: the manifest of the data set that the model was trained on.
@@ -31,6 +39,7 @@ class Bundle:
       libraries: the versions that trained the model, by name.
     """
 
+    folder: Path
     model: keras.Model
     experiment: specs.Experiment
     manifest: manifest.Manifest
@@ -44,6 +53,24 @@ class Bundle:
         """The kind of the task, bound to the experiment."""
         return tasks.of(self.experiment)
 
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the model tells of some images: `ScoreSide.columns` of its outputs.
+
+        Args:
+          outputs: float64 (images, views, ...).
+
+        Raises:
+          ValueError: an output is not finite.
+        """
+        wrong = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"The model of {self.folder} gives {int(wrong.sum())} of {len(outputs)} "
+                "photographs scores that are not finite: its training diverged. Lower "
+                "config.training.learning_rate and train again."
+            )
+        return self.kind.scores.columns(outputs)
+
 
 def save(
     workdir: Path,
@@ -54,69 +81,76 @@ def save(
     precision: str,
     best_epoch: int,
 ) -> None:
-    """Write model.keras, model.weights.h5 and, last, bundle.json."""
-    for name, save in (
-        (MODEL_FILE, model.save),
-        ("model.weights.h5", model.save_weights),
-    ):
-        temporary = workdir / f"tmp.{name}"
-        save(str(temporary))
-        temporary.replace(workdir / name)
-    content = {
-        "experiment": specs.to_dict(experiment),
-        "manifest": data.to_dict(),
-        "precision": precision,
-        "best_epoch": best_epoch,
-        "libraries": {"tensorflow": tf.__version__, "keras": keras.__version__},
-        "fitted": None,
-    }
-    _write_bundle(workdir, content)
+    """Write model.keras, weights.safetensors and, last, bundle.json.
+
+    Args:
+      workdir: the folder of the run.
+      model: what `network.build` gives for the experiment, trained.
+      experiment: the settings of the run.
+      data: the manifest of the data set.
+      precision: the dtype policy of the run.
+      best_epoch: the epoch whose weights the model has.
+    """
+    temporary = workdir / f"tmp.{MODEL_FILE}"
+    model.save(str(temporary))
+    temporary.replace(workdir / MODEL_FILE)
+    numbers = weights.to_bytes(model)
+    files.write(workdir / WEIGHTS_FILE, numbers)
+    content = bundle_file.BundleFile(
+        experiment=specs.to_dict(experiment),
+        manifest=data.to_dict(),
+        precision=precision,
+        best_epoch=best_epoch,
+        libraries={"tensorflow": tf.__version__, "keras": keras.__version__},
+        files={
+            MODEL_FILE: bundle_file.digest((workdir / MODEL_FILE).read_bytes()),
+            WEIGHTS_FILE: bundle_file.digest(numbers),
+        },
+    )
+    bundle_file.write(workdir, content)
 
 
 def load(workdir: Path) -> Bundle:
-    """Read a bundle; it needs no custom objects.
+    """Read a bundle; it needs no custom objects, and not the versions that wrote it.
 
     Raises:
       FileNotFoundError: there is no bundle, because the training did not finish or the folder is
         another one.
-      ValueError: the bundle is damaged, or was written by another version.
+      ValueError: a file is damaged or missing, asks for what no training makes, or was written by
+        another version; names it.
     """
-    content = _read_bundle(workdir)
-    experiment = tasks.from_config(content["experiment"])
-    fitted = content.get("fitted")
+    content = bundle_file.read(workdir)
+    data = bundle_file.checked_weights(content, workdir)
+    experiment = bundle_file.experiment(content, workdir)
+    trained_on = bundle_file.trained_on(content, workdir)
+    fitted = bundle_file.fitted(content, tasks.of(experiment), workdir)
     return Bundle(
-        model=keras.models.load_model(workdir / MODEL_FILE, compile=False),
+        folder=workdir,
+        model=_model(workdir, experiment, content.precision, data),
         experiment=experiment,
-        manifest=manifest.from_dict(content["manifest"]),
-        fitted=tasks.of(experiment).judgement.fitted_from(fitted) if fitted else None,
-        best_epoch=content["best_epoch"],
-        precision=content["precision"],
-        libraries=content["libraries"],
+        manifest=trained_on,
+        fitted=fitted,
+        best_epoch=content.best_epoch,
+        precision=content.precision,
+        libraries=dict(content.libraries),
     )
+
+
+def _model(workdir: Path, experiment: specs.Experiment, policy: str, data: bytes) -> keras.Model:
+    """Return the network of the settings, filled with the bytes of its weights."""
+    try:
+        with dtype_policy.within(policy):
+            model = network.build(experiment, load_weights=False)
+    except ValueError as error:
+        raise ValueError(f"{workdir / BUNDLE_FILE} cannot be used: {error}") from error
+    try:
+        weights.fill(model, data)
+    except ValueError as error:
+        raise ValueError(f"{workdir / WEIGHTS_FILE} cannot be used: {error}.") from error
+    return model
 
 
 def save_fitted(workdir: Path, fitted: tasks.FittedSettings) -> None:
     """Add to a bundle what an evaluation of validation has fitted."""
-    _write_bundle(workdir, {**_read_bundle(workdir), "fitted": fitted.to_dict()})
-
-
-def _read_bundle(workdir: Path) -> dict[str, Any]:
-    path = workdir / BUNDLE_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: {workdir} holds no finished training. "
-            "Run drtfx-train (the same command again resumes it), or check --workdir."
-        )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if "head" in content["experiment"]["task"]:
-        raise ValueError(
-            f"{path} was written by an earlier version of dr_tfx, whose tasks had a "
-            'head instead of a kind. Replace "head": "sigmoid" in it by "kind": "binary", or train '
-            "again."
-        )
-    return content
-
-
-def _write_bundle(workdir: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    files.write_text(workdir / BUNDLE_FILE, text)
+    content = dataclasses.replace(bundle_file.read(workdir), fitted=fitted.to_dict())
+    bundle_file.write(workdir, content)

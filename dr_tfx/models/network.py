@@ -1,5 +1,6 @@
 """The network: a backbone and the layers between it and the task's output, as one flat model."""
 
+import itertools
 from pathlib import Path
 
 import keras
@@ -14,6 +15,8 @@ BACKBONES = {
     "ResNet50V2": (keras.applications.ResNet50V2, 1 / 127.5, -1.0),
     "EfficientNetV2B0": (keras.applications.EfficientNetV2B0, 1.0, 0.0),
 }
+_STRIDE = 32  # Of each backbone: pixels a side for one place of the last features.
+_MOST_WEIGHTS = 2**25  # Of the layers between backbone and output: 128 MiB.
 SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
 
@@ -30,7 +33,8 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         loaded next.
 
     Raises:
-      ValueError: the backbone is unknown, or its weights are not available or do not fit.
+      ValueError: the backbone is unknown, its weights are not available or do not fit, or the
+        layers behind it are too large.
     """
     spec = experiment.model
     if spec.backbone not in BACKBONES:
@@ -42,12 +46,16 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         scale, offset = 1 / 255, 0.0
     size = experiment.dataset.recipe.size
     pixels = keras.Input((size, size, 3), name="pixels")
-    scaled = keras.layers.Rescaling(scale, offset, name="input_scaling")(pixels)
-    backbone = constructor(include_top=False, weights=None, input_tensor=scaled)
+    x = keras.layers.Rescaling(scale, offset, name="input_scaling")(pixels)
+    factor = _STRIDE // spec.output_stride
+    if factor > 1:
+        x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="enlarged")(x)
+    backbone = constructor(include_top=False, weights=None, input_tensor=x)
     if load_weights and spec.weights != "none":
-        backbone.set_weights(_pretrained(spec, size).get_weights())
+        backbone.set_weights(_pretrained(spec, factor * size).get_weights())
     _set_trainable(backbone, spec)
     x = keras.layers.GlobalAveragePooling2D(name="average_pool")(backbone.output)
+    _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:
             x = keras.layers.BatchNormalization(name=f"head_bn_{i}")(x)
@@ -56,6 +64,17 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     x = keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
     output = tasks.of(experiment).model.outputs(x)
     return keras.Model(pixels, output, name="network")
+
+
+def _check_size(spec: specs.Model, features: int) -> None:
+    """Refuse layers between backbone and output that would take all of the memory."""
+    widths = [features, *spec.hidden]
+    weights = sum(a * b for a, b in itertools.pairwise(widths))
+    if weights > _MOST_WEIGHTS:
+        raise ValueError(
+            f"config.model.hidden is {spec.hidden}, layers of {weights:,} weights behind the "
+            f"{features} features of {spec.backbone}; expected {_MOST_WEIGHTS:,} at most."
+        )
 
 
 def _pretrained(spec: specs.Model, size: int) -> keras.Model:

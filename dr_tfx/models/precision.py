@@ -1,5 +1,8 @@
 """The numeric precision of a run, chosen by the device."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 from absl import logging
@@ -32,3 +35,14 @@ def set_policy(requested: str) -> str:
     devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")
     logging.info("Precision %s (asked for: %s) on %s.", policy, requested, devices[0].device_type)
     return policy
+
+
+@contextlib.contextmanager
+def within(policy: str) -> Iterator[None]:
+    """Build models in a dtype policy, and go back to the one before."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)

@@ -5,7 +5,7 @@ chosen on `validation` alone.
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,15 @@ import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 
-_DESCRIPTIONS = {
+ONE_ANSWER = 2.0**-20
+"""Scores that differ by no more than this fraction of the higher one are one answer.
+
+That is 16 times the spacing of float32. Whatever else is in its batch changes a photograph's score
+by less, because matrix products are then summed in another order.
+"""
+
+RuleName = Literal["accuracy", "youden", "min_sensitivity", "min_specificity"]
+_DESCRIPTIONS: dict[RuleName, str] = {
     "accuracy": "highest accuracy on the grid",
     "youden": "highest sensitivity + specificity",
     "min_sensitivity": "highest specificity at a sensitivity of at least {}",
@@ -45,7 +53,7 @@ class Rules(Protocol):
 class OperatingPoint:
     """A threshold and the rule that chose it."""
 
-    rule: str  # accuracy | youden | min_sensitivity | min_specificity
+    rule: RuleName
     bound: float | None  # None for the first two rules.
     threshold: float
 
@@ -74,14 +82,15 @@ def choose(
 
     All rules but accuracy look at every threshold that decides differently, because a grid may not
     reach the scores of a rare class. Of equals, the highest sensitivity wins, then the highest
-    specificity, then the lowest threshold.
+    specificity, then the lowest threshold. No threshold is so near to a score that rounding decides
+    (`clear_of`).
 
     Raises:
       ValueError: only one class is present.
     """
     wide = threshold_table(target, score, candidates(score))
-    grid = threshold_table(target, score, grid_values(settings.threshold_grid))
-    rules: list[tuple[str, float | None]] = [("accuracy", None), ("youden", None)]
+    grid = threshold_table(target, score, clear_of(score, grid_values(settings.threshold_grid)))
+    rules: list[tuple[RuleName, float | None]] = [("accuracy", None), ("youden", None)]
     rules += [("min_sensitivity", bound) for bound in settings.min_sensitivity]
     rules += [("min_specificity", bound) for bound in settings.min_specificity]
     points = []
@@ -98,13 +107,35 @@ def choose(
 
 
 def candidates(score: npt.ArrayLike) -> FloatArray:
-    """Return thresholds below, between and above all distinct scores: every way to decide."""
+    """Return thresholds below, between and above all answers: every way to decide.
+
+    Scores of which each is `ONE_ANSWER` with the next are one answer, with no threshold among them.
+    """
+    lowest, highest = _answers(score)
+    above = max((highest[-1] + 1) / 2, highest[-1] * (1 + 2 * ONE_ANSWER))
+    return np.concatenate([[lowest[0] / 2], (lowest[1:] + highest[:-1]) / 2, [above]])
+
+
+def clear_of(score: npt.ArrayLike, thresholds: npt.ArrayLike) -> FloatArray:
+    """Return the thresholds, those that rounding could carry to the other side of a score lowered.
+
+    They come to lie in the middle below the answer that is too near, which stays or becomes
+    positive.
+    """
+    values = np.asarray(thresholds, np.float64)
+    lowest, highest = _answers(score)
+    place = np.searchsorted(highest, values * (1 - ONE_ANSWER), "left")  # The first not far below.
+    near = np.append(lowest, np.inf)[place] <= values * (1 + ONE_ANSWER)
+    below = candidates(score)[np.minimum(place, len(lowest) - 1)]
+    return np.where(near, below, values)
+
+
+def _answers(score: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the lowest and the highest score of each answer, in order."""
     distinct = np.unique(np.asarray(score, np.float64))
-    between = (distinct[1:] + distinct[:-1]) / 2
-    above = max((distinct[-1] + 1) / 2, np.nextafter(distinct[-1], np.inf))
-    # Neighbouring floats have no number between them, and the middle is rounded to either.
-    between = np.where(between > distinct[:-1], between, distinct[1:])
-    return np.concatenate([[distinct[0] / 2], between, [above]])
+    apart = np.diff(distinct) > ONE_ANSWER * distinct[1:]
+    starts, ends = np.append(True, apart), np.append(apart, True)
+    return distinct[starts], distinct[ends]
 
 
 def grid_values(grid: tuple[float, float, float]) -> FloatArray:

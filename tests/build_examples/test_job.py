@@ -25,6 +25,7 @@ MAIN = [sys.executable, "-m", "beam_jobs.cli.build_examples"]
 OVERRIDES = [
     "--config=configs/reference.py",
     "--config.dataset.recipe.size=32",
+    "--config.model.output_stride=16",
     "--config.dataset.shard_examples=1",
     "--config.dataset.split.validation=0.25",
 ]

@@ -16,6 +16,7 @@ COMMAND = [
     *(sys.executable, "-m", "beam_jobs.cli.build_examples"),
     "--config=configs/reference.py",
     "--config.dataset.recipe.size=32",
+    "--config.model.output_stride=16",
     "--config.dataset.shard_examples=4",
     "--config.dataset.split.validation=0.25",
 ]

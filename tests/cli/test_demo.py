@@ -148,7 +148,7 @@ def test_history_has_a_row_an_epoch(line):
 
 
 def test_bundle_is_complete(line):
-    for name in ("model.keras", "model.weights.h5", "bundle.json", "history.csv"):
+    for name in ("model.keras", "weights.safetensors", "bundle.json", "history.csv"):
         assert (line.work / name).stat().st_size > 0, name
     bundle = json.loads((line.work / "bundle.json").read_text())
     assert bundle["fitted"]["threshold"] == line.metrics()["selection"]["threshold"]

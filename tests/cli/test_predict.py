@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_predict_command_prints_what_it_writes(tmp_path):
-    workdir = evaluated_bundle(tmp_path)
+    workdir = evaluated_bundle(tmp_path, backbone="MobileNetV2")  # Another process reads it.
     folder = write_photographs(tmp_path / "photographs")
 
     def start(photographs, out):

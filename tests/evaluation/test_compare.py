@@ -72,6 +72,8 @@ def _run(
     bundle = {
         "best_epoch": 3,
         "experiment": specs.to_dict(experiment),
+        "files": {},
+        "format": 2,
         "libraries": {"keras": "3"},
         "manifest": {"fingerprint": "ab" * 32},
         "precision": "float32",

@@ -37,6 +37,18 @@ def made(tmp_path_factory):
     return workdir, base / "data", data, bundles.load(workdir).experiment
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """(workdir, data_dir) for tests in which other processes load the model."""
+    base = tmp_path_factory.mktemp("elsewhere")
+    return evaluated_bundle(base, backbone="MobileNetV2"), base / "data"
+
+
+@pytest.fixture(scope="module")
+def explained_here(elsewhere, tmp_path_factory):
+    return run(elsewhere, tmp_path_factory.mktemp("out"))
+
+
 def run(made, output_dir, *, beam_args=(), **changes):
     arguments = {"workdir": made[0], "data_dir": made[1], "split": "validation"} | changes
     request = plan.ExplainRequest(output_dir=output_dir, **arguments)
@@ -100,7 +112,7 @@ def test_another_runner_layout_writes_the_same_bytes(made, explained, tmp_path):
     assert contents(run(made, tmp_path, beam_args=threads)) == contents(explained)
 
 
-def test_a_dask_cluster_writes_the_same_bytes(made, explained, tmp_path):
+def test_a_dask_cluster_writes_the_same_bytes(elsewhere, explained_here, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs pip install 'dr_tfx[dask]'")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
@@ -108,8 +120,8 @@ def test_a_dask_cluster_writes_the_same_bytes(made, explained, tmp_path):
         address = f"--dask_client_address={cluster.scheduler_address}"
         beam_args = ["--runner=DaskRunner", address]
         beam_flags.options(beam_args)  # Which makes Beam know the second.
-        run(made, tmp_path, beam_args=beam_args)
-    assert contents(tmp_path) == contents(explained)
+        run(elsewhere, tmp_path, beam_args=beam_args)
+    assert contents(tmp_path) == contents(explained_here)
 
 
 def test_a_rerun_does_only_what_is_missing(made, tmp_path):
@@ -241,11 +253,11 @@ def test_the_split_of_the_training_is_said_to_flatter(made, explained, tmp_path)
     assert said not in (explained / "index.html").read_text()
 
 
-def test_progress_is_shown_while_a_part_is_explained(made, tmp_path):
+def test_progress_is_shown_while_a_part_is_explained(elsewhere, tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), draw(0, width=2400, height=2400))
     for i in range(1, 24):
         (tmp_path / f"{i}.png").hardlink_to(tmp_path / "0.png")
-    words = [sys.executable, "-m", "beam_jobs.cli.explain", f"--workdir={made[0]}"]
+    words = [sys.executable, "-m", "beam_jobs.cli.explain", f"--workdir={elsewhere[0]}"]
     words += [f"--image_dir={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
     code, said = terminal.run(words, size=(0, 0))
     assert code == 0, said.decode()
@@ -256,15 +268,19 @@ def test_progress_is_shown_while_a_part_is_explained(made, tmp_path):
     assert not list((tmp_path / "out").glob("*.live"))
 
 
-def test_the_explain_command(made, explained, tmp_path):
+def test_the_explain_command(elsewhere, explained_here, tmp_path):
     command = [sys.executable, "-m", "beam_jobs.cli.explain", "--runner", "DirectRunner"]
-    command += [f"--workdir={made[0]}", f"--data_dir={made[1]}", f"--output_dir={tmp_path}"]
+    command += [
+        f"--workdir={elsewhere[0]}",
+        f"--data_dir={elsewhere[1]}",
+        f"--output_dir={tmp_path}",
+    ]
     processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=1"]
     done = subprocess.run(
         [*command, *processes], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == str(tmp_path)
-    assert contents(tmp_path) == contents(explained)
+    assert contents(tmp_path) == contents(explained_here)
     wrong = subprocess.run([*command, "--direkt=1"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
     assert wrong.stderr.splitlines()[-1].startswith("error: neither this command nor Apache Beam")

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +11,7 @@ from dr_tfx.explanation import explainer, gradcam
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from tests.helpers import datasets
+from tests.helpers.bundled import make_bundle
 
 SIZE = 16
 VIEWS = ("identity", "left_right", "rotate_90", "brighter")
@@ -24,15 +24,8 @@ def bundle(tmp_path_factory):
     experiment = datasets.experiment(size=SIZE)
     evaluation = dataclasses.replace(experiment.evaluation, views=VIEWS, combine="logit")
     experiment = dataclasses.replace(experiment, evaluation=evaluation)
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((SIZE, SIZE, 3))
-    x = keras.layers.Rescaling(1 / 255)(inputs)
-    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
     data = datasets.write(folder / "data", experiment.dataset)
-    bundles.save(folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1)
-    return bundles.load(folder)
+    return bundles.load(make_bundle(folder / "run", experiment, data))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import shutil
 from html import unescape
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,9 +16,9 @@ from beam_jobs.sources import refusals
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import leakage, manifest
-from dr_tfx.models import bundles
+from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import recipes
-from tests.helpers import datasets
+from tests.helpers import backbones, datasets
 from tests.helpers.drawn import draw, encode, eyepacs_like
 
 THRESHOLD = 0.5
@@ -32,6 +31,7 @@ def experiment():
         {
             "dataset": specs.to_dict(eyepacs_like()),
             "task": {"label_map": [0, 1, 1]},
+            "model": {"backbone": backbones.GREEN, "output_stride": 16},
             "evaluation": evaluation,
         }
     )
@@ -41,10 +41,7 @@ def experiment():
 def workdir(built, tmp_path_factory):
     """A bundle whose score is a function of the green of a photograph."""
     folder = tmp_path_factory.mktemp("run")
-    pixels = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(1, 1, name="green")(pixels)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(x))
+    model = network.build(experiment(), load_weights=False)
     green = np.array([0, 0.05, 0], np.float32).reshape(1, 1, 3, 1)
     model.set_weights([green, np.zeros(1), np.ones((1, 1)), np.array([-3.0])])
     data = manifest.load(built)

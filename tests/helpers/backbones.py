@@ -1,4 +1,4 @@
-"""Backbones that are traced in no time, for tests of training: `small`, `small_norm`."""
+"""Backbones that are traced in no time, for tests: `small`, `small_norm`, `tiny` and `green`."""
 
 import keras
 
@@ -6,16 +6,30 @@ from dr_tfx.models import network
 
 
 def _small(*, include_top, weights, input_tensor):
-    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(input_tensor)
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="conv")(input_tensor)
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
 def _small_norm(*, include_top, weights, input_tensor):
     # Without a bias: in front of a BatchNorm it learns nothing but rounding.
-    x = keras.layers.Conv2D(8, 3, strides=4, use_bias=False)(input_tensor)
-    x = keras.layers.Activation("relu")(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Conv2D(8, 3, strides=4, use_bias=False, name="conv")(input_tensor)
+    x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(name="norm")(x))
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
+def _tiny(*, include_top, weights, input_tensor):
+    conv = keras.layers.Conv2D(4, 3, strides=8, padding="same", activation="relu", name="conv")
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), conv(input_tensor))
+
+
+def _green(*, include_top, weights, input_tensor):
+    """Return what has one feature, which a test makes the green of the photograph."""
+    conv = keras.layers.Conv2D(1, 1, name="green")
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), conv(input_tensor))
+
+
+TINY, GREEN = "tiny", "green"
+network.BACKBONES[TINY] = (_tiny, 1 / 255, 0.0)
+network.BACKBONES[GREEN] = (_green, 1.0, 0.0)
 network.BACKBONES["small"] = (_small, 1 / 127.5, -1.0)
 network.BACKBONES["small_norm"] = (_small_norm, 1 / 127.5, -1.0)

@@ -9,26 +9,27 @@ import numpy as np
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.models import bundles
-from tests.helpers import datasets
-
-
-def tiny_model(size: int) -> keras.Model:
-    """Return a model of one convolution and one probability."""
-    inputs = keras.Input((size, size, 3))
-    x = keras.layers.Rescaling(1 / 255)(inputs)
-    x = keras.layers.Conv2D(4, 3, strides=4, padding="same", activation="relu")(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+from dr_tfx.models import bundles, network
+from tests.helpers import backbones, datasets
 
 
 def make_bundle(
-    folder: Path, experiment: specs.Experiment, data: manifest.Manifest, *, seed: int = 0
+    folder: Path,
+    experiment: specs.Experiment,
+    data: manifest.Manifest,
+    *,
+    seed: int = 0,
+    backbone: str = backbones.TINY,
 ) -> Path:
-    """Write a bundle of the tiny model, not yet evaluated, and return its folder."""
+    """Write an untrained bundle, not yet evaluated, and return its folder.
+
+    Other processes know only the backbones of dr_tfx, and not `tiny`.
+    """
     folder.mkdir()
     keras.utils.set_random_seed(seed)
-    model = tiny_model(experiment.dataset.recipe.size)
+    settings = dataclasses.replace(experiment.model, backbone=backbone)
+    experiment = dataclasses.replace(experiment, model=settings)
+    model = network.build(experiment, load_weights=False)
     bundles.save(folder, model, experiment=experiment, data=data, precision="float32", best_epoch=1)
     return folder
 
@@ -39,7 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def evaluated_bundle(folder: Path) -> Path:
+def evaluated_bundle(folder: Path, *, backbone: str = backbones.TINY) -> Path:
     """Write a bundle with the threshold 0.45 and a data set of its own; return its folder."""
     experiment = datasets.experiment(encoding="png")
     evaluation = dataclasses.replace(
@@ -47,7 +48,7 @@ def evaluated_bundle(folder: Path) -> Path:
     )
     experiment = dataclasses.replace(experiment, evaluation=evaluation)
     data = datasets.write(folder / "data", experiment.dataset, shard_examples=4)
-    workdir = make_bundle(folder / "run", experiment, data)
+    workdir = make_bundle(folder / "run", experiment, data, backbone=backbone)
     bundles.save_fitted(workdir, datasets.fitted(0.45))
     return workdir
 

@@ -36,7 +36,8 @@ def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Ex
                 "recipe": {"size": size, "encoding": encoding},
             },
             "task": {"label_map": [0, 1, 1]},
-            "model": {"weights": "none"},
+            # Of 32 pixels the backbones' own stride would leave one place.
+            "model": {"weights": "none", "output_stride": min(16, size // 2)},
             "training": {"epochs": 3, "batch_size": 8, "augmentation": augmentation, **training},
         }
     )

@@ -1,14 +1,14 @@
 """Scores of batches and of a split over the views of test-time augmentation."""
 
 import dataclasses
-import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dr_tfx import tasks
 from dr_tfx.inference import scoring
+from dr_tfx.models import bundles
 from tests.helpers import datasets
 
 VIEWS = ("identity", "rotate_90", "brighter")
@@ -25,7 +25,16 @@ def bundle():
     experiment = datasets.experiment()
     evaluation = dataclasses.replace(experiment.evaluation, views=VIEWS, batch_size=4)
     experiment = dataclasses.replace(experiment, evaluation=evaluation)
-    return types.SimpleNamespace(model=corner, experiment=experiment, kind=tasks.of(experiment))
+    return bundles.Bundle(
+        folder=Path("run"),
+        model=corner,
+        experiment=experiment,
+        manifest=None,
+        fitted=None,
+        best_epoch=1,
+        precision="float32",
+        libraries={},
+    )
 
 
 def noise():

@@ -107,11 +107,33 @@ def test_constant_and_extreme_scores_have_every_operating_point(score):
         assert points["youden"].threshold == 0.5
 
 
-def test_neighbouring_floats_are_told_apart():
-    low, high = 0.3, np.nextafter(0.3, 1)
-    assert (operating_points.candidates([low, high])[1] > low) and (
-        operating_points.candidates([low, high])[1] <= high
-    )
+def _rounded(score: float, units: int) -> float:
+    """Return a float32 so many units in the last place away."""
+    return float(np.float32(score) + units * np.spacing(np.float32(score)))
+
+
+@pytest.mark.parametrize("score", [0.5, 0.3, 1e-3, 0.999])
+def test_scores_in_rounding_noise_are_one_answer_for_every_rule(score):
+    """The classes are parted perfectly, but by noise that another batch changes."""
+    noise = [_rounded(score, units) for units in (-2, -1, 1, 2)]
+    settings = dataclasses.replace(SETTINGS, threshold_grid=(score, score, 0.01))
+    for point in operating_points.choose([0, 0, 1, 1], noise, settings):
+        assert abs(point.threshold - score) > 1e-4 * score
+        assert len({one >= point.threshold for one in noise}) == 1
+    assert len(operating_points.candidates(noise)) == 2
+
+
+def test_answers_in_noise_are_parted_from_each_other():
+    low, high = [_rounded(0.3, units) for units in (0, 1, 2)], [_rounded(0.4, 0)]
+    assert operating_points.candidates(low + high).tolist() == pytest.approx([0.15, 0.35, 0.7])
+    points = _by_name([0, 0, 0, 1], low + high)
+    assert points["youden"].threshold == pytest.approx(0.35)
+
+
+def test_a_threshold_of_the_grid_that_hits_a_score_is_lowered_and_decides_the_same():
+    score = [0.1, 0.3, 0.5, 0.6]
+    found = operating_points.clear_of(score, [0.05, 0.1, 0.2, 0.3, 0.5, 0.55, 0.6, 0.9])
+    assert found.tolist() == pytest.approx([0.05, 0.05, 0.2, 0.2, 0.4, 0.55, 0.55, 0.9])
 
 
 def test_one_class_has_no_operating_point():

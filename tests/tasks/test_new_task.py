@@ -32,6 +32,7 @@ def get_config():
     config.task.name = "moderate"
     config.task.class_names, config.task.label_map = ("below", "moderate"), (0, 0, 1)
     config.model.backbone, config.model.weights = "small", "none"
+    config.model.output_stride = 16
     config.training.epochs, config.training.batch_size = 1, 8
     config.evaluation.bootstrap_resamples = 100
     return config

@@ -39,7 +39,7 @@ def experiment(**training) -> specs.Experiment:
         {
             "dataset": specs.to_dict(SPEC),
             "task": {"kind": "toy", "name": "three_classes"},
-            "model": {"backbone": "small", "weights": "none"},
+            "model": {"backbone": "small", "output_stride": 16, "weights": "none"},
             "training": {
                 "epochs": 1,
                 "batch_size": 8,

@@ -102,6 +102,19 @@ def test_the_share_called_positive_is_one_of_images_however_much_each_counts():
     assert float(metric.result()) == 0.5
 
 
+def test_scores_that_are_a_half_but_for_rounding_look_collapsed_while_training():
+    """Noise above .5 is of class 1 alone, which neither the share nor the AUC may believe."""
+    noise = np.float32(0.5) + np.arange(1, 9).astype(np.float32) * np.spacing(np.float32(0.5))
+    outputs = np.concatenate([1 - noise, noise])[:, None]
+    targets = np.repeat([[0.0], [1.0]], 8, axis=0)
+    side, found = tasks.of(datasets.experiment()).model, {}
+    for name in ("auc", "predicted_positive"):
+        metric = side.metrics[name]()
+        metric.update_state(targets, outputs)
+        found[name] = float(metric.result())
+    assert found == {"auc": 0.5, "predicted_positive": 0}
+
+
 def test_two_metrics_of_one_name_are_refused():
     with pytest.raises(specs.ConfigError, match="two metrics called 'kappa'"):
         objectives.metrics(datasets.experiment(metrics=["kappa", "kappa"]))

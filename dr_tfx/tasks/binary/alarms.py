@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dr_tfx.statistics import metrics
+from dr_tfx.statistics import metrics, operating_points
 from dr_tfx.statistics.metrics import Estimate
 
 _ONE_CLASS = 0.95
@@ -59,6 +59,21 @@ def alarms(
             f"Too few {'patients' if patients_known else 'images'} to conclude: {'; '.join(small)}."
         )
     return found
+
+
+def one_number(score: npt.ArrayLike) -> list[str]:
+    """Return an alarm if all scores are one number as far as float32 can tell, else nothing.
+
+    Args:
+      score: float64 (images,).
+    """
+    values = np.asarray(score)
+    if len(operating_points.candidates(values)) > 2:
+        return []
+    return [
+        f"The scores of all {len(values):,} images are {values.mean():.3g} but for rounding: the "
+        "model always says the same, and its AUC ranks rounding errors at best."
+    ]
 
 
 def _one_answer(counts: metrics.IntArray, class_names: Sequence[str]) -> list[str]:

@@ -6,11 +6,12 @@ fitted here, once. The bundle keeps them, and every other split merely uses them
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
+from dr_tfx.config import specs
 from dr_tfx.statistics import calibration, operating_points
 from dr_tfx.statistics.operating_points import OperatingPoint
 from dr_tfx.tasks.binary.settings import BinaryEvaluation
@@ -24,9 +25,13 @@ class Fitted:
     """The operating points and the temperature of one model."""
 
     split: str  # The split that everything was fitted on.
-    points: tuple[OperatingPoint, ...]  # The first one decides.
-    patient_thresholds: Mapping[str, float]  # By the same rule, for each of FUSIONS.
-    temperature: float  # See `calibration`.
+    # The first one decides.
+    points: Annotated[tuple[OperatingPoint, ...], specs.Rule(bool, "one operating point or more")]
+    # By the same rule.
+    patient_thresholds: Annotated[
+        Mapping[str, float], specs.Rule(lambda found: set(found) == set(FUSIONS), "max and mean")
+    ]
+    temperature: specs.Positive  # See `calibration`.
 
     @property
     def threshold(self) -> float:
@@ -45,13 +50,17 @@ class Fitted:
 
 
 def from_dict(content: Mapping[str, Any]) -> Fitted:
-    """Return the inverse of `Fitted.to_dict`."""
-    return Fitted(
-        split=content["split"],
-        points=tuple(OperatingPoint(**point) for point in content["operating_points"]),
-        patient_thresholds=content["patient_thresholds"],
-        temperature=content["temperature"],
-    )
+    """Return the inverse of `Fitted.to_dict`.
+
+    Raises:
+      ConfigError: it is not what `Fitted.to_dict` gives; names the key.
+    """
+    plain = dict(content)
+    plain.pop("threshold", None)  # That of the first point.
+    if "operating_points" in plain:
+        plain["points"] = plain.pop("operating_points")
+    found: Fitted = specs.record(Fitted, plain, "fitted")
+    return found
 
 
 def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) -> Fitted:

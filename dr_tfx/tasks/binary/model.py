@@ -9,8 +9,11 @@ import tensorflow as tf
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
+from dr_tfx.statistics import operating_points
 from dr_tfx.tasks import kind
 from dr_tfx.tasks.binary import settings
+
+_CLEARLY = 0.5 * (1 + operating_points.ONE_ANSWER)  # The least score that is more than a half.
 
 
 class BinaryModel(kind.ModelSide):
@@ -121,11 +124,15 @@ class Kappa(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package="dr_tfx")
 class PredictedPositive(keras.metrics.Mean):
-    """Share of scores that mean the second class at .5; near 0 or 1 the model has collapsed."""
+    """Share of scores that mean the second class at .5; near 0 or 1 the model has collapsed.
+
+    A score above .5 by no more than rounding does not count: a model whose scores are .5 but for
+    that says one thing.
+    """
 
     def __init__(self, name: str = "predicted_positive", dtype: Any = "float32"):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         del y_true, sample_weight  # A share of images, whatever each of them counts.
-        return super().update_state(tf.cast(tf.reshape(y_pred, [-1]) > 0.5, tf.float32))
+        return super().update_state(tf.cast(tf.reshape(y_pred, [-1]) > _CLEARLY, tf.float32))

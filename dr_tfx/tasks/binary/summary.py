@@ -98,7 +98,10 @@ def summarise(
     positive = (score >= fitted.threshold).to_numpy()
     certainty = calibration.certainty(calibrated, limit)
     return {
-        "alarms": _alarms(points["tta"], counts, patients_known=patients_known),
+        "alarms": [
+            *_alarms(points["tta"], counts, patients_known=patients_known),
+            *alarms.one_number(score),
+        ],
         "calibration": _calibration(judge, score, calibrated, fitted),
         "counts": counts,
         "most_wrong": breakdown.most_wrong(predictions, **naming),

@@ -291,3 +291,19 @@ def test_estimates_come_back_from_json():
     estimate = metrics.Estimate(0.5, 0.25, np.nan)
     assert metrics.from_json(estimate.to_dict())[:2] == (0.5, 0.25)
     assert np.isnan(metrics.from_json(estimate.to_dict()).high)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.3, 0.02])
+def test_scores_that_differ_by_rounding_are_one_answer_and_an_alarm(level):
+    """The noise parts the classes perfectly, and another batch has other noise."""
+    stratum = np.arange(80) % 2
+    noise = np.random.default_rng(2).integers(1, 4, 80) * np.where(stratum > 0, 1, -1)
+    score = (np.float32(level) + noise * np.spacing(np.float32(level))).astype(np.float64)
+    assert roc_auc_score(stratum, score) == 1
+    predictions = _table(stratum, score)
+    fitted = fitting.fit(predictions, SETTINGS, split="validation")
+    limits = [point.threshold for point in fitted.points] + [*fitted.patient_thresholds.values()]
+    assert all(len(set(score >= limit)) == 1 for limit in limits)
+    alarms = _summarise(predictions, fitted)["alarms"]
+    assert alarms[0].startswith("100.0 % of the decisions are 'abnormal'")
+    assert alarms[-1].startswith(f"The scores of all 80 images are {level} but for rounding")

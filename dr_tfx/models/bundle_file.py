@@ -1,0 +1,153 @@
+"""`bundle.json`, which says what a trained model is and which bytes its files have.
+
+A bundle may come from a stranger. Its text is bounded, and each value has the type that is declared
+here. The other files are read only after their digests were compared, and none of their names is
+taken from the text. Loads no TensorFlow.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+from dr_tfx.storage import files, json_files
+
+BUNDLE_FILE = "bundle.json"
+WEIGHTS_FILE = "weights.safetensors"
+MODEL_FILE = "model.keras"
+FILES = (MODEL_FILE, WEIGHTS_FILE, BUNDLE_FILE)
+FORMAT: Final = 2
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
+MOST_BYTES = 1 << 30  # Of another file of a bundle. ResNet50V2 with a wide head has half of it.
+
+_MEND = "Copy the run again from where it was trained, or train again."
+
+
+@dataclasses.dataclass(frozen=True)
+class BundleFile:
+    """The content of bundle.json.
+
+    Attributes:
+      experiment: the settings of the run, as `specs.to_dict` gives them.
+      manifest: the manifest of the data set, as `Manifest.to_dict` gives it.
+      precision: the dtype policy of the run.
+      best_epoch: the epoch whose weights the model has, from 1 on.
+      libraries: the versions that trained the model, by name.
+      files: the SHA-256 digests of the other files of the bundle, by name.
+      fitted: what `FittedSettings.to_dict` gives; None until validation has been evaluated.
+      format: version of this format.
+    """
+
+    experiment: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    precision: Annotated[str, specs.Rule(lambda name: name in POLICIES, ", ".join(POLICIES))]
+    best_epoch: int
+    libraries: Mapping[str, str]
+    files: Mapping[str, str]
+    fitted: Mapping[str, Any] | None = None
+    format: Literal[2] = FORMAT
+
+
+def read(workdir: Path) -> BundleFile:
+    """Return the content of a folder's bundle.json.
+
+    Raises:
+      FileNotFoundError: there is none: the training did not finish, or the folder is another one.
+      ValueError: the file is damaged, or was written by another version; names it.
+    """
+    path = workdir / BUNDLE_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: {workdir} holds no finished training. "
+            "Run drtfx-train (the same command again resumes it), or check --workdir."
+        )
+    content = json_files.read(path)
+    if content.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of dr_tfx: its format is "
+            f"{str(content.get('format'))[:20]}, and this version reads {FORMAT}. Train again."
+        )
+    found: BundleFile = specs.record(BundleFile, content, str(path))
+    return found
+
+
+def write(workdir: Path, content: BundleFile) -> None:
+    """Write bundle.json whole or not at all."""
+    plain = json.dumps(
+        dataclasses.asdict(content), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+    files.write_text(workdir / BUNDLE_FILE, plain + "\n")
+
+
+def experiment(content: BundleFile, workdir: Path) -> specs.Experiment:
+    """Return the settings of the run.
+
+    Raises:
+      ValueError: they cannot be run by this version; names the file and the setting.
+    """
+    try:
+        return tasks.from_config(content.experiment)
+    except specs.ConfigError as error:
+        raise ValueError(f"{workdir / BUNDLE_FILE} cannot be used: {error}") from error
+
+
+def trained_on(content: BundleFile, workdir: Path) -> manifest.Manifest:
+    """Return the manifest of the data set that the model was trained on.
+
+    Raises:
+      ValueError: it is damaged; names the file.
+    """
+    try:
+        return manifest.from_dict(content.manifest)
+    except ValueError as error:
+        raise ValueError(f"{workdir / BUNDLE_FILE}: {error}") from error
+
+
+def fitted(content: BundleFile, kind: tasks.Kind, workdir: Path) -> Any:
+    """Return what was fitted on validation, or None.
+
+    Raises:
+      ValueError: it is damaged; names the file.
+    """
+    if content.fitted is None:
+        return None
+    try:
+        return kind.judgement.fitted_from(content.fitted)
+    except ValueError as error:
+        raise ValueError(f"{workdir / BUNDLE_FILE}: {error}") from error
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 digest of the bytes of a file, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def checked_weights(content: BundleFile, workdir: Path) -> bytes:
+    """Compare every file of a bundle with its digest, and return the bytes of its weights.
+
+    Raises:
+      ValueError: a file is missing, too large, or not the one that the training wrote; names it.
+    """
+    data = b""
+    for name in (MODEL_FILE, WEIGHTS_FILE):
+        path = workdir / name
+        if not path.is_file():
+            what = "is a folder; expected a file" if path.is_dir() else "is missing"
+            raise ValueError(f"{path} {what}. {_MEND}")
+        with path.open("rb") as stream:
+            data = stream.read(min(path.stat().st_size, MOST_BYTES) + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"{path} has more than {MOST_BYTES:,} bytes. {_MEND}")
+        found, expected = digest(data), content.files.get(name, "nothing")
+        if found != expected:
+            raise ValueError(
+                f"{path} is not the file that the training wrote: its SHA-256 digest begins with "
+                f"{found[:12]}, and {BUNDLE_FILE} says {expected[:12]}. It was cut short, damaged "
+                f"or exchanged. {_MEND}"
+            )
+    return data
