@@ -41,6 +41,7 @@ _TRAIN = [
     "tensorflow>=2.15.1,<2.22",
 ]
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
+_EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
 _DICOM = "pydicom>=3.0"
 _SETUPTOOLS = "setuptools>=70.1"  # The first that makes wheels by itself.
 _EXTRAS = {
@@ -67,6 +68,7 @@ _EXTRAS = {
         _SETUPTOOLS,  # Packs this source tree for the workers.
     ],
     "dicom": [_DICOM],
+    "excel": [_EXCEL],
     "docs": [  # make docs
         "ipykernel>=6.29",
         "mkdocs>=1.6,<2",
@@ -78,6 +80,7 @@ _EXTRAS = {
         *_TRAIN,
         _DASK,
         _DICOM,
+        _EXCEL,
         _SETUPTOOLS,
         "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",

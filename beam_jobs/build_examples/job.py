@@ -70,7 +70,7 @@ def build(
     tasks, shards = destination.claim(output_dir, plan, source)
     if tasks:
         writer = write_shard.WriteShard(
-            spec, source, output_dir, threads=beam_flags.threads_per_worker(options)
+            plan.spec, source, output_dir, threads=beam_flags.threads_per_worker(options)
         )
         with progress.of_build(output_dir, total=len(plan.rows)):
             _run(tasks, writer, options, output_dir)

@@ -1,8 +1,11 @@
-"""The files of labels, a CSV or an array, read as text a chunk at a time."""
+"""The rows of a file of labels: photographs, labels and, where the file has them, more.
 
-import re
-import shlex
-import warnings
+That is a table (`text_tables`); several tables, each of them a split; an array; or nothing but the
+folders in which the photographs lie.
+"""
+
+import logging
+import posixpath
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,22 +14,29 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.build_examples import label_texts, photograph_names, text_tables
 from beam_jobs.sources import arrays, folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
 from dr_tfx.storage import files
 
-INTEGER = re.compile(r"[+-]?[0-9]+")
+FOLDERS = "folders"  # In place of a file: the folder of a photograph is its label.
+
+_LOG = logging.getLogger(__name__)
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
-_ZIPPED = b"PK\3\4"
+_YES, _NO = {"1", "true", "yes"}, {"0", "false", "no", ""}  # Values of a column for each label.
 
 
 class LabelRows(NamedTuple):
-    """Some rows of a file of labels, in their order, as text."""
+    """Some rows of a file of labels, in their order, as text.
+
+    A row of the file that names two photographs is two of these.
+    """
 
     names: list[str]  # Photographs.
     labels: list[str]
     patients: list[str] | None = None  # "" where the file does not tell; None: it never does.
+    splits: list[str] | None = None  # Texts for `splits.named`; None: the file has no split.
 
 
 def chunks(
@@ -35,7 +45,8 @@ def chunks(
     """Yield the rows of a file of labels, some ten thousand at a time.
 
     Args:
-      path: a CSV, or an .npy file of labels that has the order of an array of photographs.
+      path: a table; several, with commas between them; an .npy file of labels that has the order of
+        an array of photographs; or FOLDERS.
       spec: the names of the columns, and the labels.
       source: the photographs.
 
@@ -43,39 +54,159 @@ def chunks(
       FileNotFoundError: there is no such file.
       ValueError: the file cannot be used.
     """
+    if path == FOLDERS:
+        return _folder_rows(spec, source)
     if not is_array(path):
-        return _csv_chunks(path, spec)
+        return _table_rows(path, spec)
     if not isinstance(source, arrays.Arrays):
         raise refusals.UnusableInput(
             "{file}: labels in an array belong to photographs in an array: give --npy_images too, "
             "or a CSV of labels",
             file=path,
         )
-    return _npy_chunks(path, spec, source)
+    return _npy_rows(path, spec, source)
 
 
 def is_array(path: str) -> bool:
-    """Tell whether a path names an array and not a CSV."""
+    """Tell whether a path names an array and not a table."""
     return path.lower().endswith((".npy", ".npz"))
 
 
-def _csv_chunks(path: str, spec: specs.DatasetSpec) -> Iterator[LabelRows]:
-    """Yield the rows of a CSV."""
-    for table in _tables(path):
-        values: dict[str, list[str]] = {}
-        for setting in ("image_column", "label_column", "patient_column"):
-            column = getattr(spec, setting)
-            if not column and setting == "patient_column":
-                continue
-            if column not in table:
-                raise _no_column(path, list(table.columns), spec, setting)
-            # A row that is too short lacks its last fields.
-            values[setting] = table[column].fillna("").str.strip().tolist()
-        yield LabelRows(
-            values["image_column"],
-            _whole(values["label_column"]),
-            _whole(values["patient_column"]) if spec.patient_column else None,
+def _table_rows(path: str, spec: specs.DatasetSpec) -> Iterator[LabelRows]:
+    """Yield the rows of a table, or of several one after the other."""
+    tables = [path] if "," not in path or files.exists(path) else path.split(",")
+    of_tables = [splits.named(posixpath.basename(table)) for table in tables]
+    is_split = len(tables) > 1 and any(of_tables) and not spec.split.column
+    if is_split and not all(of_tables):
+        raise refusals.UnusableInput(
+            "{file}: the name of {table} tells no split, those of others do; expected one of "
+            "train, validation and test in each",
+            file=path,
+            table=tables[of_tables.index("")],
         )
+    for table, split in zip(tables, of_tables, strict=True):
+        for rows in _Reader(table, spec).rows():
+            yield rows._replace(splits=[split] * len(rows.names)) if is_split else rows
+
+
+class _Reader:
+    """A reader of one table, which knows the columns that the settings mean."""
+
+    def __init__(self, path: str, spec: specs.DatasetSpec):
+        self._path, self._spec = path, spec
+        self._texts = label_texts.LabelTexts(spec)
+        self._table = text_tables.read(path, is_header=self._is_header, is_row=self._is_row)
+        for note in self._table.notes:
+            _LOG.warning("%s: %s", path, note)
+        if self._table.has_header:
+            self._wanted()  # Missing columns are told before any row is read.
+
+    def rows(self) -> Iterator[LabelRows]:
+        """Yield the rows."""
+        order: list[int] = []
+        for table in filter(len, self._table.pieces()):
+            if self._table.has_header:
+                yield self._rows(table)
+            else:
+                order = order or self._in_order(table.iloc[0].tolist())
+                names, labels = (_texts(table.iloc[:, place]) for place in order)
+                yield LabelRows(names, _whole(labels))
+
+    def _rows(self, table: pd.DataFrame) -> LabelRows:
+        """Return the rows of a piece; row after row the photographs, if there are several."""
+        spec, columns = self._spec, {name: _texts(table[name]) for name in self._wanted()}
+        images = [columns[name] for name in self._of("image_column")]
+        named = self._of("label_column")
+        labels = [_whole(columns[name]) for name in named]
+        if len(labels) == len(images):
+            pass
+        elif len(labels) == 1:
+            labels *= len(images)
+        elif len(labels) == len(spec.label_names):
+            labels = [self._one_hot(labels, named)] * len(images)
+        else:
+            raise refusals.UnusableInput(
+                "{label_column} names {count} columns; expected one, one for each of the {known} "
+                "labels, or one for each of the {photographs} columns of {image_column}",
+                count=len(labels),
+                known=len(spec.label_names),
+                photographs=len(images),
+            )
+        patients = _whole(columns[spec.patient_column]) if spec.patient_column else None
+        official = columns[spec.split.column] if spec.split.column else None
+        if len(images) == 1:
+            return LabelRows(images[0], labels[0], patients, official)
+        if patients is None:
+            patients = [next(filter(None, row), "") for row in zip(*images, strict=True)]
+            patients = [photograph_names.identify(first) for first in patients]
+        # A column without a name has no photograph, unless no column of the row has one.
+        kept = [
+            (name, labels[i][row], row)
+            for row, names in enumerate(zip(*images, strict=True))
+            for i, name in enumerate(names)
+            if name or (i == 0 and not any(names))
+        ]
+        names, texts, rows = (list(column) for column in zip(*kept, strict=True))
+        return LabelRows(
+            names,
+            texts,
+            [patients[row] for row in rows],
+            None if official is None else [official[row] for row in rows],
+        )
+
+    def _one_hot(self, columns: list[list[str]], named: list[str]) -> list[str]:
+        """Return the name of the label whose column is 1, or what is wrong with the row."""
+        names, labels = self._spec.label_names, []
+        for row in zip(*columns, strict=True):
+            values = [value.lower() for value in row]
+            ones = [i for i, value in enumerate(values) if value in _YES]
+            is_right = len(ones) == 1 and all(v in _YES or v in _NO for v in values)
+            told = ", ".join(f"{name}={value}" for name, value in zip(named, row, strict=True))
+            labels.append(names[ones[0]] if is_right else told)
+        return labels
+
+    def _of(self, setting: str) -> list[str]:
+        """Return the columns that a setting names: one of that very name, or several."""
+        value = getattr(self._spec, setting)
+        return [value] if value in self._table.columns else _parts(value)
+
+    def _wanted(self) -> list[str]:
+        """Return all columns that are read, each once.
+
+        Raises:
+          ValueError: the table lacks one.
+        """
+        settings = ["image_column", "label_column", "patient_column"]
+        wanted = {name: setting for setting in settings for name in self._of(setting) if name}
+        if column := self._spec.split.column:
+            wanted[column] = "split_column"
+        for name, setting in wanted.items():
+            if name not in self._table.columns:
+                raise _no_column(self._path, self._table.columns, self._spec, setting, name)
+        return list(wanted)
+
+    def _is_header(self, fields: list[str]) -> bool:
+        """Tell whether the fields of a first line are the columns that the settings name."""
+        settings = (self._spec.image_column, self._spec.label_column)
+        return all(value in fields or set(_parts(value)) <= set(fields) for value in settings)
+
+    def _is_row(self, fields: list[str]) -> bool:
+        """Tell whether two fields are a photograph and its label."""
+        name, label = (fields[i] for i in self._in_order(fields))
+        return bool(name) and self._texts.is_label(_whole([label])[0])
+
+    def _in_order(self, fields: list[str]) -> list[int]:
+        """Return the places of the photograph and of the label in a row without a header."""
+        has_extension = [bool(photograph_names.parts(field).extension) for field in fields]
+        return [1, 0] if has_extension == [False, True] else [0, 1]
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",")]
+
+
+def _texts(column: pd.Series) -> list[str]:
+    return column.str.strip().tolist()
 
 
 def _whole(texts: list[str]) -> list[str]:
@@ -85,90 +216,51 @@ def _whole(texts: list[str]) -> list[str]:
 
 
 def _no_column(
-    path: str, columns: list[str], spec: specs.DatasetSpec, setting: str
+    path: str, columns: list[str], spec: specs.DatasetSpec, setting: str, column: str
 ) -> refusals.UnusableInput:
-    """Return an error that says why a CSV lacks the column that a setting names."""
-    column = getattr(spec, setting)
-    for separator in ";\t|":
-        if len(columns) == 1 and separator in columns[0]:
-            return refusals.UnusableInput(
-                "{file} has one column, {only!r}: its separator seems to be {separator!r}, "
-                "expected ','. Save it with commas",
-                file=path,
-                only=columns[0],
-                separator=separator,
-            )
-    if any(INTEGER.fullmatch(name.strip()) for name in columns):  # Such a name is a label.
+    """Return an error that says why a table lacks the column that a setting names."""
+    if any(label_texts.LabelTexts(spec).is_label(name) for name in columns):
         return refusals.UnusableInput(
             "{file} has no column {column!r}: its header seems to be missing, for its first line "
             "is {line!r}. Put the line '{header}', or what the columns are called, before it",
             file=path,
             column=column,
-            line=",".join(columns),
+            line=label_texts.short(",".join(columns)),
             header=f"{spec.image_column},{spec.label_column}",
         )
     return refusals.UnusableInput(
         "{file} has no column {column!r}; it has {columns}. Set {" + setting + "} to the right one",
         file=path,
         column=column,
-        columns=", ".join(map(repr, columns)),
+        columns=label_texts.some(columns, most=20),
     )
 
 
-def _tables(path: str) -> Iterator[pd.DataFrame]:
-    if not files.exists(path):
-        raise refusals.MissingInput(
-            "{file} does not exist; {labels} names the CSV of labels", file=path
-        )
-    try:
-        is_zipped = files.read(path, length=len(_ZIPPED)) == _ZIPPED
-        if not is_zipped:
-            yield from _read_tables(path)
-    except pd.errors.EmptyDataError as error:
+def _folder_rows(spec: specs.DatasetSpec, source: folders.Source | None) -> Iterator[LabelRows]:
+    """Yield the photographs of a source; the folder nearest to each that is a label is its label.
+
+    Where none is, it is the folder in which the photograph lies.
+    """
+    if source is None or isinstance(source, arrays.Arrays):
         raise refusals.UnusableInput(
-            "{file} is empty; expected a CSV with a header", file=path
-        ) from error
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        why = (
-            "rows have more fields than its header"
-            if isinstance(error, pd.errors.ParserWarning)
-            else getattr(error, "strerror", None) or error  # The path is not repeated.
+            "{labels}=folders takes the folders of photographs for their labels: give {image_dir}"
         )
-        raise refusals.UnusableInput(
-            "{file} cannot be read as a UTF-8 CSV: {why}", file=path, why=why
-        ) from error
-    if is_zipped:
-        raise refusals.UnusableInput(
-            "{file} is a .zip archive; unpack it: unzip {quoted}",
-            file=path,
-            quoted=shlex.quote(path),
-        )
+    texts = label_texts.LabelTexts(spec)
+    names = sorted(name for name, _ in source.names())
+    for start in range(0, len(names), splits.CHUNK):
+        piece = names[start : start + splits.CHUNK]
+        above = [photograph_names.parts(photograph_names.normalise(name)).folders for name in piece]
+        labels = [
+            next(filter(texts.is_label, reversed(parents)), parents[-1] if parents else "")
+            for parents in above
+        ]
+        official = None
+        if spec.split.method == "column":
+            official = [next(filter(splits.named, parents), "") for parents in above]
+        yield LabelRows(piece, labels, splits=official)
 
 
-def _read_tables(path: str) -> Iterator[pd.DataFrame]:
-    # All columns are read, and not two of them: only so are rows with too many fields found.
-    with (
-        files.open_file(path) as stream,
-        pd.read_csv(
-            stream,
-            encoding="utf-8-sig",
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            chunksize=splits.CHUNK,
-        ) as tables,
-    ):
-        while True:
-            # If the first row is longer than the header, pandas drops fields with a mere warning.
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                table = next(tables, None)
-            if table is None:
-                return
-            yield table
-
-
-def _npy_chunks(path: str, spec: specs.DatasetSpec, source: arrays.Arrays) -> Iterator[LabelRows]:
+def _npy_rows(path: str, spec: specs.DatasetSpec, source: arrays.Arrays) -> Iterator[LabelRows]:
     """Yield the rows of an array (N,), (N, 1) or one-hot (N, labels)."""
     array, known = arrays.load(path, "--npy_labels"), len(spec.label_names)
     width = array.shape[1] if array.ndim == 2 else 1
@@ -190,10 +282,13 @@ def _npy_chunks(path: str, spec: specs.DatasetSpec, source: arrays.Arrays) -> It
             images=source.images_npy,
             photographs=source.count(),
         )
+    places = set(map(str, range(known)))
     for start in range(0, len(array), splits.CHUNK):
         piece = np.asarray(array[start : start + splits.CHUNK]).reshape(-1, width)
         names = [source.name(start + row) for row in range(len(piece))]
-        yield LabelRows(names, [_as_text(row) for row in piece.tolist()])
+        texts = [_as_text(row) for row in piece.tolist()]
+        # A number of an array is the place of a label, also where labels have numbers for names.
+        yield LabelRows(names, [spec.label_names[int(t)] if t in places else t for t in texts])
 
 
 def _as_text(row: list[float]) -> str:

@@ -6,13 +6,14 @@ Tables hold Arrow's strings and small integers.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from beam_jobs.build_examples import label_files, photograph_names
+from beam_jobs.build_examples import label_files, label_texts, photograph_names
 from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
@@ -26,8 +27,8 @@ class LabelTable:
 
     paths: pd.Series  # All rows' photographs as the CSV gives them: photograph_names.normalise.
     stems: pd.Series  # The same without folders and extensions; one object if there are none.
-    # Usable rows: `id`, `label`, and `patient` if the file tells it ("" where it does not); indexed
-    # by their place in `paths`.
+    # Usable rows: `id`, `label`, and, if the file tells them, `patient` ("" where it does not) and
+    # `official`, the place in splits.SPLITS; indexed by their place in `paths`.
     rows: pd.DataFrame
     rejects: pd.DataFrame  # The other rows: REJECT_COLUMNS.
     digest: str  # A hash of the paths and labels of all rows.
@@ -45,29 +46,18 @@ def read(path: str, spec: specs.DatasetSpec, source: folders.Source | None) -> L
       FileNotFoundError: there is no such file.
       ValueError: the file cannot be used, or none of its rows can.
     """
-    digest, names, labels = hashlib.sha256(), _Names(), [np.empty(0, np.int16)]
-    unusable: list[pd.DataFrame] = []
-    patients: list[pa.Array] = []
+    digest, names, rows_of = hashlib.sha256(), _Names(), _RowsOfLabels(spec)
     for given in label_files.chunks(path, spec, source):
-        piece_paths = [photograph_names.normalise(name) for name in given.names]
-        told = [photograph_names.spell(name) for name in given.patients or ()]
-        digest.update(json.dumps([piece_paths, given.labels, told]).encode())
-        patients += [pa.array(told, pa.large_string())] if told else []
-        piece, bad = _usable(given.labels, spec)
-        unusable.append(bad.set_axis(bad.index + len(names)))
-        labels.append(piece)
-        names.add(piece_paths)
+        paths_of = [photograph_names.normalise(name) for name in given.names]
+        digest.update(json.dumps([paths_of, *given[1:]]).encode())
+        names.add(paths_of)
+        rows_of.add(given)
     if not len(names):
         raise refusals.UnusableInput("{file} has a header but no rows", file=path)
     paths, stems, ids = names.table()
-    label = np.concatenate(labels)
-    bad = pd.concat(unusable)
-    columns = {"id": ids, "label": label}
-    if patients:
-        columns["patient"] = _told_patients(splits.joined(patients), path, spec)
-    rows = pd.DataFrame(columns)[label >= 0]
+    rows, bad = rows_of.table(ids, path)
     is_again, again = repeats(rows, rows["id"])
-    rejects = [reject(bad.assign(id=ids[bad.index]), bad["reason"], bad["detail"]), again]
+    rejects = [reject(bad, bad["reason"], bad["detail"]), again]
     rows = rows[~is_again]
     table = pd.concat(rejects, ignore_index=True)
     if rows.empty:
@@ -127,15 +117,70 @@ def count_reasons(rejects: pd.DataFrame) -> dict[str, int]:
     return {str(reason): int(n) for reason, n in rejects.groupby("reason").size().items()}
 
 
-def _told_patients(patients: pd.Series, path: str, spec: specs.DatasetSpec) -> pd.Series:
-    if (patients == "").all():
-        raise refusals.UnusableInput(
-            "{file}: the column {column!r} is empty in every row, so that it tells no patient. "
-            "Does {patient_column} name the right column?",
-            file=path,
-            column=spec.patient_column,
+class _RowsOfLabels:
+    """What rows say of their photographs, gathered a chunk at a time."""
+
+    def __init__(self, spec: specs.DatasetSpec):
+        self._spec, self._texts = spec, label_texts.LabelTexts(spec)
+        self._labels = [np.empty(0, np.int16)]
+        self._official = [np.empty(0, np.int8)]
+        self._patients: list[pa.Array] = []
+        self._bad: dict[int, tuple[str, str]] = {}  # Row -> reason and detail against it.
+        self._count = 0
+
+    def add(self, rows: label_files.LabelRows) -> None:
+        """Take some rows."""
+        self._labels.append(self._numbers(rows.labels, self._texts.number, self._texts.reject))
+        if rows.splits is not None:
+            self._official.append(self._numbers(rows.splits, _place_of_split, _no_split))
+        if rows.patients is not None:
+            told = [photograph_names.spell(name) for name in rows.patients]
+            self._patients.append(pa.array(told, pa.large_string()))
+        self._count += len(rows.names)
+
+    def _numbers(
+        self,
+        texts: list[str],
+        number: Callable[[str], int],
+        reject: Callable[[str], tuple[str, str]],
+    ) -> np.ndarray:
+        """Return the numbers of texts, int16, -1 where they have none, and note the latter."""
+        of = {text: number(text) for text in set(texts)}
+        numbers = np.array([of[text] for text in texts], np.int16)
+        for i in np.flatnonzero(numbers < 0).tolist():
+            self._bad[self._count + i] = reject(texts[i])
+        return numbers
+
+    def table(self, ids: pd.Series, path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the usable rows, and `id`, `reason` and `detail` of the others."""
+        columns = {"id": ids, "label": np.concatenate(self._labels)}
+        if self._patients:
+            columns["patient"] = patients = splits.joined(self._patients)
+            if not (patients != "").any():
+                raise refusals.UnusableInput(
+                    "{file}: the column {column!r} is empty in every row, so that it tells no "
+                    "patient. Does {patient_column} name the right column?",
+                    file=path,
+                    column=self._spec.patient_column,
+                )
+        if len(self._official) > 1:
+            columns["official"] = np.concatenate(self._official)
+        bad = pd.DataFrame.from_dict(
+            self._bad, "index", columns=["reason", "detail"], dtype=splits.TEXT
         )
-    return patients
+        is_usable = np.ones(len(ids), bool)
+        is_usable[bad.index] = False
+        return pd.DataFrame(columns)[is_usable], bad.assign(id=ids[bad.index])
+
+
+def _place_of_split(text: str) -> int:
+    split = splits.named(text)
+    return splits.SPLITS.index(split) if split else -1
+
+
+def _no_split(text: str) -> tuple[str, str]:
+    split = label_texts.short(text)
+    return "unknown_split", f"split {split!r}, expected one of {', '.join(splits.SPLITS)}"
 
 
 class _Names:
@@ -169,25 +214,3 @@ class _Names:
         ids = stems.copy()
         ids[several] = splits.text([[longer[path] for path in paths[several]]]).array
         return paths, stems, ids
-
-
-def _usable(texts: list[str], spec: specs.DatasetSpec) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return the labels, int16, -1 if they cannot be used; and reason and detail of the others.
-
-    The table of the others is indexed by their place.
-    """
-    known = len(spec.label_names)
-    label_of = {
-        text: int(text) if label_files.INTEGER.fullmatch(text) else None for text in set(texts)
-    }
-    labels, bad = np.full(len(texts), -1, np.int16), {}
-    for i, text in enumerate(texts):
-        label = label_of[text]
-        if label is None:
-            bad[i] = ("label_not_an_integer", f"label {text!r}, expected 0 to {known - 1}")
-        elif not 0 <= label < known:
-            bad[i] = ("label_out_of_range", f"label {text}, expected 0 to {known - 1}")
-        else:
-            labels[i] = label
-    columns = ["reason", "detail"]
-    return labels, pd.DataFrame.from_dict(bad, "index", columns=columns, dtype=splits.TEXT)

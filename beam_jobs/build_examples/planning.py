@@ -20,7 +20,7 @@ import pandas as pd
 
 import dr_tfx
 from beam_jobs.build_examples import label_table, photograph_table, twin_files
-from beam_jobs.sources import arrays, folders, trees
+from beam_jobs.sources import arrays, folders, refusals, trees
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 
@@ -101,6 +101,7 @@ def make_plan(
     table = label_table.read(labels, spec, source)
     table = dataclasses.replace(table, rows=_with_patients(table.rows, spec, source))
     rows, rejects = table.rows, table.rejects
+    spec = _with_official_split(spec, labels, has_official="official" in rows)
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
     unlabelled, inputs = found["name"].iloc[:0], {"labels": table.digest}
     if source is not None:
@@ -210,6 +211,32 @@ def summary(plan: Plan, *, classes: Sequence[str], class_of: Sequence[int]) -> d
         "shards": {"number": len(shards), "records": shards},
         "twins": "not looked for: the plan reads no photograph",
     }
+
+
+def _with_official_split(
+    spec: specs.DatasetSpec, labels: str, *, has_official: bool
+) -> specs.DatasetSpec:
+    """Return settings that take the split which files of labels have, if they have one.
+
+    Raises:
+      ValueError: the settings ask for an official split, and there is none.
+    """
+    if spec.split.method == "column" and not has_official:
+        raise refusals.UnusableInput(
+            "{split_method} is 'column', but nothing tells the split. Set {split_column} to the "
+            "column that does, or pass one CSV a split, as in {labels}=train.csv,test.csv; {csv} "
+            "is one",
+            csv=labels,
+        )
+    if not has_official or spec.split.method in ("column", "external"):
+        return spec
+    _LOG.warning(
+        "%s: the split is that of the files, not config.dataset.split.method=%r. Train with "
+        "--config.dataset.split.method=column",
+        labels,
+        spec.split.method,
+    )
+    return dataclasses.replace(spec, split=dataclasses.replace(spec.split, method="column"))
 
 
 def _with_patients(

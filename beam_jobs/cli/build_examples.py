@@ -66,7 +66,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from beam_jobs.build_examples import job, planning
+from beam_jobs.build_examples import job, label_files, planning
 from beam_jobs.runners import beam_flags
 from beam_jobs.sources import find_source
 from dr_tfx import tasks
@@ -80,7 +80,11 @@ _IMAGE_DIR = flags.DEFINE_string(
     None,
     "The photographs: a folder, a quoted pattern, a .zip archive, or several with commas between.",
 )
-_LABELS = flags.DEFINE_string("labels", None, "The CSV of the labels.")
+_LABELS = flags.DEFINE_string(
+    "labels",
+    None,
+    "The labels: a CSV or Excel file, one for each split with commas between, or 'folders'.",
+)
 _NPY_IMAGES = flags.DEFINE_string(
     "npy_images", None, "An .npy array of photographs, in place of --image_dir."
 )
@@ -113,8 +117,12 @@ def main(argv: Sequence[str]) -> None:
         for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
             if flags.FLAGS[one].value and flags.FLAGS[other].value:
                 raise ValueError(f"--{one} and --{other} are both given; expected one of them")
-        if os.path.isdir(labels):
-            raise ValueError(f"--labels={labels} is a folder; expected the CSV of the labels")
+        if os.path.isdir(labels) and labels != label_files.FOLDERS:
+            raise ValueError(
+                f"--labels={labels} is a folder; expected the CSV of the labels, or "
+                f"--labels={label_files.FOLDERS} where the photographs of each label are in a "
+                "folder of their own"
+            )
         experiment = tasks.from_config(_CONFIG.value)
         spec = experiment.dataset
         if _PLAN.value:

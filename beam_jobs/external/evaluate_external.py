@@ -26,6 +26,9 @@ FLAGS = refusals.BUILD_FLAGS | {
     "image_column": "--image_column",
     "label_column": "--label_column",
     "patient_column": "--patient_column",
+    "split_method": "dataset.split.method of the model",
+    "split_column": "dataset.split.column of the model",
+    "label_values": "dataset.label_values of the model",
     "label_names": "dataset.label_names of the model",
     "size": "dataset.recipe.size of the model",
 }

@@ -17,6 +17,9 @@ BUILD_FLAGS = {
     "image_column": "--config.dataset.image_column",
     "label_column": "--config.dataset.label_column",
     "patient_column": "--config.dataset.patient_column",
+    "split_method": "--config.dataset.split.method",
+    "split_column": "--config.dataset.split.column",
+    "label_values": "--config.dataset.label_values",
     "label_names": "--config.dataset.label_names",
     "size": "--config.dataset.recipe.size",
 }

@@ -104,11 +104,15 @@ class Split:
     matter), the fractions hold within sampling error, over patients, and byte-identical files of
     two patients may be parted.
 
+    `column` is the official split of a data set: that of a column, of the names of one CSV a split,
+    or of folders. If it has no validation, that is held out of train as by `patient`.
+
     `external` makes everything `test`, for photographs that a model is evaluated on and none is
     trained on.
     """
 
-    method: Literal["patient", "image", "hash", "external"] = "patient"
+    method: Literal["patient", "image", "hash", "column", "external"] = "patient"
+    column: str = ""  # The column of the official split; "": one CSV a split, or folders.
     validation: Fraction = 0.2  # Fraction of all photographs.
     test: FractionOrZero = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.
@@ -121,6 +125,11 @@ class Split:
             f"config.dataset.split has validation={self.validation} and test={self.test}; "
             "expected fractions of the whole that leave something to train on.",
         )
+        require(
+            not self.column or self.method == "column",
+            f"config.dataset.split.column is {self.column!r}, but config.dataset.split.method is "
+            f"{self.method!r}; set it to 'column', or the column to ''.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +137,19 @@ class DatasetSpec:
     """A folder of photographs and a label CSV, and what is made of them."""
 
     name: Annotated[str, Rule(bool, "a name")] = "dataset"
-    image_column: str = "image"  # The file's name; folders and extension may be left out.
+    # The file's name; folders and extension may be left out. With commas between them, several
+    # columns of the photographs of one patient.
+    image_column: str = "image"
+    # One column; or several with commas between them, one for each label (0 and 1, of which one is
+    # 1), or one for each photograph of a row.
     label_column: str = "level"
     # Labels are 0 .. len - 1.
     label_names: Annotated[tuple[str, ...], Rule(lambda names: len(names) > 1, "two or more")] = (
         "0",
         "1",
     )
+    # Texts of labels besides their names, each "text=number" or "text=name of the label".
+    label_values: tuple[str, ...] = ()
     # The patient is what this column says, or else the first group of this regex, found in the id,
     # or else not known: then the photograph counts as a patient of its own. "": there is none.
     patient_column: str = ""
@@ -153,6 +168,7 @@ class DatasetSpec:
             f"config.dataset.split.strata has {strata} values for {labels} labels; expected one "
             "for each label, or () for the labels themselves.",
         )
+        label_values(self)
         where = f"config.dataset.patient_pattern is {self.patient_pattern!r}"
         try:
             groups = re.compile(self.patient_pattern).groups
@@ -162,6 +178,30 @@ class DatasetSpec:
             not self.patient_pattern or groups >= 1,
             rf"{where}; expected a (group) for the patient, such as ^(\d+)_, or '' for none.",
         )
+
+
+def label_values(spec: DatasetSpec) -> dict[str, int]:
+    """Return text -> label of the setting `label_values`.
+
+    Raises:
+      ConfigError: an entry is no "text=label" of a label that there is.
+    """
+    names = spec.label_names
+    values: dict[str, int] = {}
+    for entry in spec.label_values:
+        text, equals, label = (part.strip() for part in entry.rpartition("="))
+        is_number = label.isascii() and label.isdigit() and int(label[:9]) < len(names)
+        require(
+            bool(equals and text) and (is_number or label in names),
+            f"config.dataset.label_values has {entry!r}; expected 'text=label', of a label 0 to "
+            f"{len(names) - 1} or one of {', '.join(map(repr, names))}.",
+        )
+        number = names.index(label) if label in names else int(label)
+        require(
+            values.setdefault(text, number) == number,
+            f"config.dataset.label_values gives {text!r} several labels.",
+        )
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -478,6 +518,8 @@ def _value(hint: Any, given: Any, where: str) -> Any:
         require(given in args, f"{where} is {_shown(given)}; expected one of {names}.")
         return args[args.index(given)]
     if origin is tuple:
+        if hasattr(given, "keys"):  # Names and values, as `label_values` may be written.
+            given = [f"{key}={given[key]}" for key in given]
         if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
             raise ConfigError(f"{where} is {_shown(given)}; expected a sequence.")
         items = list(given)

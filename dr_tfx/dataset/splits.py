@@ -5,6 +5,7 @@ depends on the process. Tables may have tens of millions of rows. So strings are
 Python take a chunk at a time, and the rest is arrays of small integers.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -18,6 +19,8 @@ from dr_tfx.config import seeds, specs
 
 SPLITS = ("train", "validation", "test")
 TEXT = pd.StringDtype("pyarrow")  # A column is one buffer, without a Python object per row.
+_BEGINNINGS = {"train": "train", "valid": "validation", "test": "test"}  # And of what is longer.
+_WORDS = {"val": "validation", "dev": "validation"}
 CHUNK = 1 << 16  # This many rows are Python objects at the same time.
 
 
@@ -68,13 +71,29 @@ def patients(ids: pd.Series, pattern: str) -> pd.Series:
     return map_text(patient, ids).set_axis(ids.index)
 
 
+def named(text: str) -> str:
+    """Return the split that a text names: a value of a column, a file or a folder.
+
+    `Training`, `val` and `b. Testing Set` name one; "" stands for none, and for several.
+    """
+    words = re.split(r"[^a-z]+", text.lower())
+    found = {_WORDS[word] for word in words if word in _WORDS} | {
+        split
+        for word in words
+        for beginning, split in _BEGINNINGS.items()
+        if word.startswith(beginning)
+    }
+    return found.pop() if len(found) == 1 else ""
+
+
 def assign(
     rows: pd.DataFrame, split: specs.Split, twins: Sequence[Sequence[str]] = ()
 ) -> pd.Series:
     """Assign every row to a split.
 
     Args:
-      rows: columns `id` (unique), `patient`, `label`, in the order of the CSV.
+      rows: columns `id` (unique), `patient`, `label`, in the order of the CSV; for the method
+        'column', `official` too, the place in SPLITS.
       split: method, fractions, strata and seed.
       twins: groups of ids whose files are byte-identical. The methods 'patient' and 'image' keep
         them in one split; 'hash' looks at one patient at a time and cannot.
@@ -91,6 +110,8 @@ def assign(
         codes, names = pd.factorize(rows["patient"])
         assigned = _by_hash(pd.Series(names), split)[codes]
         return _as_splits(assigned, rows.index)
+    if split.method == "column":
+        return _as_splits(_official(rows, split, twins), rows.index)
     stratum_of = np.asarray(split.strata or range(int(rows["label"].max()) + 1), np.int16)
     strata = stratum_of[rows["label"].to_numpy()]
     if split.method == "image":
@@ -101,6 +122,19 @@ def assign(
     highest = np.full(groups.max() + 1, strata.min())
     np.maximum.at(highest, groups, strata)
     return _as_splits(_hold_out(highest, split)[groups], rows.index)
+
+
+def _official(
+    rows: pd.DataFrame, split: specs.Split, twins: Sequence[Sequence[str]]
+) -> npt.NDArray[np.int8]:
+    """Return the split that a data set has; what it lacks for validation is held out of train."""
+    assigned = rows["official"].to_numpy(dtype=np.int8, copy=True)
+    is_train = assigned == SPLITS.index("train")
+    if is_train.any() and not (assigned == SPLITS.index("validation")).any():
+        by_patient = dataclasses.replace(split, method="patient", column="", test=0.0)
+        held = assign(rows[is_train], by_patient, twins)
+        assigned[is_train] = held.cat.codes
+    return assigned
 
 
 def _as_splits(codes: npt.NDArray[np.int8], index: pd.Index) -> pd.Series:

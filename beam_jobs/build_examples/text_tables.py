@@ -1,0 +1,328 @@
+"""Tables of text: CSV files of any separator and encoding, and the first sheet of a workbook.
+
+A table is read a piece at a time. Every value is text, and nothing is interpreted: no number, no
+missing value, no formula. What takes memory before it can be refused has a limit: the first line,
+the number of columns, and what a workbook unpacks to.
+"""
+
+import codecs
+import contextlib
+import csv
+import dataclasses
+import gzip
+import io
+import itertools
+import shlex
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+import pandas as pd
+
+from beam_jobs.sources import refusals, spelling
+from dr_tfx.dataset import splits
+from dr_tfx.storage import files
+
+MAX_COLUMNS = 4096
+MAX_LINE = 1 << 20  # Characters of the first line.
+MAX_WORKBOOK = 1 << 28  # Bytes of all parts of an Excel workbook, unpacked.
+SEPARATORS = (",", ";", "\t", "|")
+_LAST_GAP = r"\s+(?=\S+\s*$)"  # The last spaces of a line: names of files may have some, too.
+_CELLS = 8 * splits.CHUNK  # Values that are Python objects at the same time.
+_BLOCK = 1 << 20  # Bytes that are decoded at a time.
+_SAMPLE = 1000  # Lines beyond ASCII that tell the encoding.
+_EXCEL = (".xlsx", ".xlsm")
+_IN_WORKBOOK = "xl/workbook.xml"
+_ZIPPED, _GZIPPED, _OLD_EXCEL = b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0"
+_MARKS = {  # The bytes that a file of each encoding begins with.
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_UTF8 = "utf-8"
+_NAMES = {
+    _UTF8: "UTF-8",
+    "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16",
+    "cp949": "cp949 (Korean, EUC-KR)",
+    "cp932": "cp932 (Japanese, Shift-JIS)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTable:
+    """An opened table."""
+
+    columns: list[str]  # Their names, without spaces around them.
+    has_header: bool  # False: there are two columns, whose names are made up.
+    notes: list[str]  # What was taken that a person may not expect.
+    pieces: Callable[[], Iterator[pd.DataFrame]]  # The rows, some ten thousand at a time.
+
+
+def read(
+    path: str, *, is_header: Callable[[list[str]], bool], is_row: Callable[[list[str]], bool]
+) -> TextTable:
+    """Open a table.
+
+    Args:
+      path: a CSV, packed with gzip or not, or an Excel workbook.
+      is_header: tells whether the fields of a first line are the expected columns, by which the
+        right separator is found.
+      is_row: tells whether two fields are a row, so that there is no header.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it cannot be read. Reading `pieces` may find that later.
+    """
+    if not files.exists(path):
+        raise refusals.MissingInput(
+            "{file} does not exist; {labels} names the CSV of labels", file=path
+        )
+    with _explained(path, "CSV"):
+        start = files.read(path, length=len(_ZIPPED))
+    if start == _ZIPPED:
+        return _workbook(path)
+    if start == _OLD_EXCEL:
+        raise refusals.UnusableInput(
+            "{file} is a workbook in Excel's old format (.xls). Save it as .xlsx or as a CSV",
+            file=path,
+        )
+    return _csv(path, is_header, is_row)
+
+
+def _csv(
+    path: str, is_header: Callable[[list[str]], bool], is_row: Callable[[list[str]], bool]
+) -> TextTable:
+    encoding = _encoding(path)
+    line = _first_line(path, encoding)
+    notes = [] if _NAMES[encoding] == "UTF-8" else [f"it was read as {_NAMES[encoding]}"]
+    with _explained(path, f"{_NAMES[encoding]} CSV"):
+        fields = {separator: _fields(line, separator) for separator in SEPARATORS}
+    for separator, columns in fields.items():
+        if is_header(columns):
+            _check_columns(path, columns)
+            return TextTable(columns, True, notes, _pieces(path, encoding, separator, columns))
+    for separator, row in {**fields, _LAST_GAP: line.strip().rsplit(maxsplit=1)}.items():
+        if len(row) == 2 and is_row(row):
+            notes.append(f"it has no header, for its first line is {line.strip()!r}")
+            columns = ["photograph", "label"]
+            rows = _pieces(path, encoding, separator, columns, header=None)
+            return TextTable(columns, False, notes, rows)
+    separator = max(fields, key=lambda s: len(fields[s]))
+    columns = fields[separator]
+    _check_columns(path, columns)
+    return TextTable(columns, True, notes, _pieces(path, encoding, separator, columns))
+
+
+def _pieces(
+    path: str, encoding: str, separator: str, columns: list[str], header: int | None = 0
+) -> Callable[[], Iterator[pd.DataFrame]]:
+    """Return what reads the rows of a CSV."""
+    size = min(max(_CELLS // max(len(columns), 1), 1), splits.CHUNK)
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        with (
+            _explained(path, f"{_NAMES[encoding]} CSV"),
+            _stream(path) as stream,
+            io.TextIOWrapper(stream, encoding, newline="") as text,
+            # All columns are read, and not two of them: only so are rows with too many fields
+            # found.
+            pd.read_csv(
+                text,
+                sep=separator,
+                engine="python" if separator == _LAST_GAP else "c",
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                header=header,
+                chunksize=size,
+            ) as tables,
+        ):
+            while True:
+                # If the first row is longer than the header, pandas drops fields and only warns.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", pd.errors.ParserWarning)
+                    table = next(tables, None)
+                if table is None:
+                    return
+                yield _without_empty_rows(table.set_axis(columns, axis=1))
+
+    return pieces
+
+
+def _without_empty_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without rows that have no value; a row that is too short has some."""
+    table = table.fillna("")
+    empty = table.iloc[:, 0].str.strip() == ""
+    if empty.any():
+        rest = table[empty].apply(lambda column: column.str.strip() == "")
+        empty[empty] = rest.all(axis=1)
+    return table[~empty] if empty.any() else table
+
+
+def _check_columns(path: str, columns: Sequence[str]) -> None:
+    if len(columns) > MAX_COLUMNS:
+        raise refusals.UnusableInput(
+            "{file} has {count:,} columns; expected {most:,} at most. Leave out those that are no "
+            "names, labels or patients",
+            file=path,
+            count=len(columns),
+            most=MAX_COLUMNS,
+        )
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    return _each_once(next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), []))
+
+
+def _each_once(values: Iterable[str]) -> list[str]:
+    """Return names of columns without spaces around them; those that occur again get a number."""
+    names: dict[str, None] = {}
+    for value in map(str.strip, values):
+        name, again = value, itertools.count(1)
+        while name in names:
+            name = f"{value}.{next(again)}"
+        names[name] = None
+    return list(names)
+
+
+def _first_line(path: str, encoding: str) -> str:
+    """Return the first line that is not blank, with those that a quoted line break adds."""
+    with (
+        _explained(path, f"{_NAMES[encoding]} CSV"),
+        _stream(path) as stream,
+        io.TextIOWrapper(stream, encoding, newline="") as text,
+    ):
+        line = more = text.readline(MAX_LINE)
+        while more and (not line.strip() or line.count('"') % 2) and len(line) <= MAX_LINE:
+            more = text.readline(MAX_LINE)
+            line = line.lstrip() + more
+        if not line.strip():
+            raise pd.errors.EmptyDataError
+    if len(line) >= MAX_LINE:
+        raise refusals.UnusableInput(
+            "{file}: its first line has more than {most:,} characters; expected the names of the "
+            "columns",
+            file=path,
+            most=MAX_LINE,
+        )
+    return line
+
+
+def _encoding(path: str) -> str:
+    """Return the encoding of a CSV: that of its mark, UTF-8, or the likeliest other.
+
+    Raises:
+      ValueError: it is in none that is known.
+    """
+    decoder = codecs.getincrementaldecoder(_UTF8)()
+    with _explained(path, "UTF-8 CSV"), _stream(path) as stream:
+        for mark, encoding in _MARKS.items():
+            if stream.read(len(mark)) == mark:
+                return encoding
+            stream.seek(0)
+        try:
+            while block := stream.read(_BLOCK):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+            return _UTF8
+        except UnicodeDecodeError:
+            stream.seek(0)
+            lines = iter(lambda: stream.readline(_BLOCK), b"")
+            beyond = (line for line in lines if not line.isascii())
+            encoding = spelling.guess(list(itertools.islice(beyond, _SAMPLE)))
+            if encoding not in _NAMES:
+                raise
+            return encoding
+
+
+@contextlib.contextmanager
+def _stream(path: str) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """Open the bytes of a CSV, unpacked if it is packed with gzip."""
+    with files.open_file(path) as stream:
+        is_packed = stream.read(len(_GZIPPED)) == _GZIPPED
+        stream.seek(0)
+        if not is_packed:
+            yield stream
+            return
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            yield unpacked
+
+
+@contextlib.contextmanager
+def _explained(path: str, what: str) -> Iterator[None]:
+    """Turn the errors of reading a table into one sentence that names the file."""
+    try:
+        yield
+    except refusals.UnusableInput:
+        raise
+    except pd.errors.EmptyDataError as error:
+        raise refusals.UnusableInput(
+            "{file} is empty; expected a CSV with a header", file=path
+        ) from error
+    except (ValueError, OSError, EOFError, csv.Error, zlib.error, pd.errors.ParserWarning) as error:
+        why = (
+            "rows have more fields than its header"
+            if isinstance(error, pd.errors.ParserWarning)
+            else getattr(error, "strerror", None) or error  # The path is not repeated.
+        )
+        raise refusals.UnusableInput(
+            "{file} cannot be read as a {what}: {why}", file=path, what=what, why=why
+        ) from error
+
+
+def _workbook(path: str) -> TextTable:
+    """Open the first sheet of an Excel workbook. Formulas are not run: their last values count."""
+    with files.open_file(path) as stream:
+        try:
+            members = zipfile.ZipFile(stream).infolist()
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error) as error:
+            if path.lower().endswith(_EXCEL):
+                raise refusals.UnusableInput(
+                    "{file} is a damaged workbook: {error}", file=path, error=error
+                ) from error
+            members = []
+        if not any(member.filename == _IN_WORKBOOK for member in members):
+            raise refusals.UnusableInput(
+                "{file} is a .zip archive; unpack it: unzip {quoted}",
+                file=path,
+                quoted=shlex.quote(path),
+            )
+        if sum(member.file_size for member in members) > MAX_WORKBOOK:
+            raise refusals.UnusableInput(
+                "{file} is a workbook of more than {most:,} bytes, unpacked. Save it as a CSV",
+                file=path,
+                most=MAX_WORKBOOK,
+            )
+        stream.seek(0)
+        try:
+            sheet = pd.read_excel(
+                stream, sheet_name=0, header=None, dtype=str, na_filter=False, engine="openpyxl"
+            )
+        except ImportError as error:
+            raise refusals.UnusableInput(
+                "{file} is an Excel workbook, which needs openpyxl: pip install 'dr_tfx[excel]', "
+                "or save it as a CSV",
+                file=path,
+            ) from error
+        except Exception as error:  # openpyxl has no error of its own for a damaged workbook.
+            raise refusals.UnusableInput(
+                "{file} cannot be read as an Excel workbook: {error}",
+                file=path,
+                error=error or type(error).__name__,
+            ) from error
+    if sheet.empty:
+        raise refusals.UnusableInput("{file}: the first sheet is empty", file=path)
+    columns = _each_once(sheet.iloc[0])
+    _check_columns(path, columns)
+    rows = _without_empty_rows(sheet.iloc[1:].set_axis(columns, axis=1))
+    step = max(_CELLS // len(columns), 1)
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for start in range(0, len(rows), step):
+            yield rows.iloc[start : start + step]
+
+    return TextTable(columns, True, [], pieces)
