@@ -18,7 +18,7 @@ from beam_jobs.build_examples import (
 )
 from beam_jobs.sources import folders, refusals, trees
 from dr_tfx.dataset import manifest, splits
-from dr_tfx.storage import files
+from dr_tfx.storage import files, tables
 
 
 def finish(
@@ -87,7 +87,7 @@ def report_rejects(
     path = posixpath.join(output_dir, destination.REJECTS_FILE)
     ordered = rejects.sort_values(["id", "reason"], kind="stable")
     if write:
-        files.write_text(path, ordered.to_csv(index=False, lineterminator="\n"))
+        files.write_text(path, tables.csv_text(ordered))
     if too_many := planning.too_many(rejects, plan):
         listed = f" {path} lists all with the reason." if write else ""
         # A part of this build that exists will not fit the input any more once that is mended.
@@ -233,5 +233,5 @@ def _list_beside(
         gallery = contact_sheet.of_ungradable(flagged, source)
         files.write(posixpath.join(output_dir, trees.UNGRADABLE_FILE), gallery)
     if len(plan.unlabelled):
-        listed = plan.unlabelled.to_csv(index=False, header=["name"], lineterminator="\n")
+        listed = tables.csv_text(plan.unlabelled.to_frame("name"))
         files.write_text(posixpath.join(output_dir, destination.UNLABELLED_FILE), listed)

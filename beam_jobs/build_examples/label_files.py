@@ -6,7 +6,7 @@ folders in which the photographs lie.
 
 import logging
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -100,6 +100,10 @@ class _Reader:
             _LOG.warning("%s: %s", path, note)
         if self._table.has_header:
             self._wanted()  # Missing columns are told before any row is read.
+
+    def pieces(self) -> Iterator[pd.DataFrame]:
+        """Yield the table as it is."""
+        return self._table.pieces()
 
     def rows(self) -> Iterator[LabelRows]:
         """Yield the rows."""
@@ -199,6 +203,22 @@ class _Reader:
         """Return the places of the photograph and of the label in a row without a header."""
         has_extension = [bool(photograph_names.parts(field).extension) for field in fields]
         return [1, 0] if has_extension == [False, True] else [0, 1]
+
+
+def column_of(path: str, spec: specs.DatasetSpec, stems: Collection[str]) -> str:
+    """Return the column of a table that names most photographs of these stems, "" if none does."""
+    if path == FOLDERS or is_array(path) or not files.exists(path):
+        return ""
+    table = next(iter(_Reader(path, spec).pieces()), None)
+    if table is None:
+        return ""
+    known = set(stems)
+    found = {
+        column: sum(photograph_names.identify(name) in known for name in _texts(table[column]))
+        for column in table
+    }
+    best = max(found, key=lambda column: found[column])
+    return str(best) if found[best] else ""
 
 
 def _parts(value: str) -> list[str]:

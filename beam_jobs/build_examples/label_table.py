@@ -6,7 +6,7 @@ Tables hold Arrow's strings and small integers.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
 
+_LONGEST = 4096  # Characters of a path; no system has longer ones, and the rest is cut off.
+_UNKNOWN = 20  # Texts that are no labels and are told of.
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
 
 
@@ -48,7 +50,7 @@ def read(path: str, spec: specs.DatasetSpec, source: folders.Source | None) -> L
     """
     digest, names, rows_of = hashlib.sha256(), _Names(), _RowsOfLabels(spec)
     for given in label_files.chunks(path, spec, source):
-        paths_of = [photograph_names.normalise(name) for name in given.names]
+        paths_of = [photograph_names.normalise(name[:_LONGEST]) for name in given.names]
         digest.update(json.dumps([paths_of, *given[1:]]).encode())
         names.add(paths_of)
         rows_of.add(given)
@@ -61,21 +63,46 @@ def read(path: str, spec: specs.DatasetSpec, source: folders.Source | None) -> L
     rows = rows[~is_again]
     table = pd.concat(rejects, ignore_index=True)
     if rows.empty:
-        asked = (
-            "Is it the right array, and does {label_names} name every label?"
-            if label_files.is_array(path)
-            else "Does {label_column} name the right column?"
-        )
-        raise refusals.UnusableInput(
-            "{file}: none of the {count} rows can be used: {reasons}; the first is {first!r}: "
-            "{detail}. " + asked,
-            file=path,
-            count=len(paths),
-            reasons=count_reasons(table),
-            first=table["id"].iloc[0],
-            detail=table["detail"].iloc[0],
-        )
+        raise _nothing_usable(path, spec, table, rows_of.unknown)
     return LabelTable(paths, stems, rows, table, digest.hexdigest())
+
+
+def _nothing_usable(
+    path: str, spec: specs.DatasetSpec, rejects: pd.DataFrame, unknown: Sequence[str]
+) -> refusals.UnusableInput:
+    """Return an error that says why no row can be used, and what is likely to help.
+
+    Args:
+      path: the file of labels.
+      spec: the data set's settings.
+      rejects: all rows.
+      unknown: the first texts that are no labels.
+    """
+    likely = {
+        "label_not_an_integer": "Its labels are {found}. If they are what {label_names} calls "
+        "{names}, say which is which: {label_values}='({example},)'. If they are others, set "
+        "{label_column} to the right column",
+        "label_out_of_range": "Does {label_names} name every label?",
+        "unknown_split": "Does {split_column} name the right column?",
+        "duplicate_id": "Does {image_column} name the right column?",
+    }
+    asked = likely[rejects["reason"].value_counts().index[0]]
+    if label_files.is_array(path):
+        asked = "Is it the right array, and does {label_names} name every label?"
+    elif path == label_files.FOLDERS:
+        asked = asked.partition(" If they are others")[0]
+    return refusals.UnusableInput(
+        "{file}: none of the {count} rows can be used: {reasons}; the first is {first!r}: "
+        "{detail}. " + asked,
+        file=path,
+        count=len(rejects),
+        reasons=count_reasons(rejects),
+        first=rejects["id"].iloc[0],
+        detail=rejects["detail"].iloc[0],
+        found=label_texts.some(unknown),
+        names=label_texts.some(spec.label_names),
+        example=", ".join(f'"{label_texts.short(text)}=0"' for text in unknown[:2]),
+    )
 
 
 def reject(rows: pd.DataFrame, reason: str | pd.Series, detail: str | pd.Series) -> pd.DataFrame:
@@ -127,9 +154,13 @@ class _RowsOfLabels:
         self._patients: list[pa.Array] = []
         self._bad: dict[int, tuple[str, str]] = {}  # Row -> reason and detail against it.
         self._count = 0
+        self.unknown: list[str] = []  # The first texts that are no labels.
 
     def add(self, rows: label_files.LabelRows) -> None:
         """Take some rows."""
+        if len(self.unknown) < _UNKNOWN:
+            found = dict.fromkeys(t for t in rows.labels if self._texts.label(t) is None)
+            self.unknown += list(found)[:_UNKNOWN]
         self._labels.append(self._numbers(rows.labels, self._texts.number, self._texts.reject))
         if rows.splits is not None:
             self._official.append(self._numbers(rows.splits, _place_of_split, _no_split))

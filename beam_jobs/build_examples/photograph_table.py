@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.build_examples import label_table, photograph_names
+from beam_jobs.build_examples import label_files, label_table, photograph_names
 from beam_jobs.sources import folders, refusals
+from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 
 _MISSING, _AMBIGUOUS = -1, -2  # Places of photographs that are not one.
@@ -81,19 +82,32 @@ def locate(
 
 
 def nothing_found(
-    rejects: pd.DataFrame, photographs: pd.DataFrame, *, labels: str, place: str
+    table: label_table.LabelTable,
+    located: LocatedRows,
+    photographs: pd.DataFrame,
+    *,
+    labels: str,
+    spec: specs.DatasetSpec,
+    place: str,
 ) -> refusals.UnusableInput:
     """Return an error that says why no row has a photograph, and what is likely to help."""
-    lost = rejects[rejects["reason"].isin(["missing_image", "ambiguous_image"])]
+    lost = located.rejects[located.rejects["reason"] != "duplicate_id"]
     told = lost[lost["detail"] != _NO_NAME]
     if told.empty:
+        column = label_files.column_of(labels, spec, photographs["stem"].tolist())
         return refusals.UnusableInput(
             "no photograph in {place} belongs to a row of {csv}: the first photograph is "
-            "{photograph!r}, the first row {row!r}. Does {image_column} name the right column?",
+            "{photograph!r}, the first row {row!r}. "
+            + (
+                "The column {column!r} names photographs: set {image_column} to it"
+                if column
+                else "Is it the CSV of these photographs? None of its columns names one"
+            ),
             place=place,
             csv=labels,
             photograph=photographs["name"].iloc[0],
-            row=rejects["id"].iloc[0],
+            row=table.paths.iloc[0],
+            column=column,
         )
     return refusals.UnusableInput(
         "{csv} names no photograph in {place} clearly: {reasons}; the first is {first!r}: "

@@ -113,8 +113,9 @@ def make_plan(
         rejects = pd.concat([rejects, located.rejects], ignore_index=True)
         rows = rows.drop(located.again)
         if found.empty:
+            place = source.path("")
             raise photograph_table.nothing_found(
-                rejects, photographs, labels=labels, place=source.path("")
+                table, located, photographs, labels=labels, spec=spec, place=place
             )
         del photographs
     twins: list[list[str]] = []

@@ -1,11 +1,12 @@
 """Tables of text: CSV files of any separator and encoding, and the first sheet of a workbook.
 
 A table is read a piece at a time. Every value is text, and nothing is interpreted: no number, no
-missing value, no formula. What takes memory before it can be refused has a limit: the first line,
-the number of columns, and what a workbook unpacks to.
+missing value, no formula. What takes memory before it can be refused has a limit: a line, the
+number of columns, and what a workbook unpacks to.
 """
 
 import codecs
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -27,7 +28,7 @@ from dr_tfx.dataset import splits
 from dr_tfx.storage import files
 
 MAX_COLUMNS = 4096
-MAX_LINE = 1 << 20  # Characters of the first line.
+MAX_LINE = 1 << 20  # Characters of a line.
 MAX_WORKBOOK = 1 << 28  # Bytes of all parts of an Excel workbook, unpacked.
 SEPARATORS = (",", ";", "\t", "|")
 _LAST_GAP = r"\s+(?=\S+\s*$)"  # The last spaces of a line: names of files may have some, too.
@@ -166,25 +167,31 @@ def _without_empty_rows(table: pd.DataFrame) -> pd.DataFrame:
 def _check_columns(path: str, columns: Sequence[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise refusals.UnusableInput(
-            "{file} has {count:,} columns; expected {most:,} at most. Leave out those that are no "
-            "names, labels or patients",
+            "{file} has more than {most:,} columns. Leave out those that are no names, labels or "
+            "patients",
             file=path,
-            count=len(columns),
             most=MAX_COLUMNS,
         )
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    return _each_once(next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), []))
+    """Return the values of a first line; of too many, some more than allowed."""
+    try:
+        values = next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
+    except csv.Error:  # A field is longer than a name of a column can be.
+        values = [line]
+    return _each_once(values[: 2 * MAX_COLUMNS])
 
 
 def _each_once(values: Iterable[str]) -> list[str]:
     """Return names of columns without spaces around them; those that occur again get a number."""
     names: dict[str, None] = {}
+    counts: collections.Counter[str] = collections.Counter()
     for value in map(str.strip, values):
-        name, again = value, itertools.count(1)
+        name = value
         while name in names:
-            name = f"{value}.{next(again)}"
+            counts[value] += 1
+            name = f"{value}.{counts[value]}"
         names[name] = None
     return list(names)
 
@@ -215,28 +222,34 @@ def _first_line(path: str, encoding: str) -> str:
 def _encoding(path: str) -> str:
     """Return the encoding of a CSV: that of its mark, UTF-8, or the likeliest other.
 
+    The file is read once, so that a line without an end is found before it takes memory.
+
     Raises:
-      ValueError: it is in none that is known.
+      ValueError: it is in none that is known, or a line is too long.
     """
-    decoder = codecs.getincrementaldecoder(_UTF8)()
     with _explained(path, "UTF-8 CSV"), _stream(path) as stream:
-        for mark, encoding in _MARKS.items():
-            if stream.read(len(mark)) == mark:
-                return encoding
-            stream.seek(0)
+        start = stream.read(len(codecs.BOM_UTF8))
+        marked = [encoding for mark, encoding in _MARKS.items() if start.startswith(mark)]
+        encoding = marked[0] if marked else _UTF8
+        stream.seek(0)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        since_line = 0  # Bytes since the last line ended.
         try:
             while block := stream.read(_BLOCK):
+                end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+                since_line = len(block) - end - 1 if end >= 0 else since_line + len(block)
+                if since_line > 2 * MAX_LINE:
+                    raise ValueError(f"a line has more than {MAX_LINE:,} characters")
                 decoder.decode(block)
             decoder.decode(b"", final=True)
-            return _UTF8
         except UnicodeDecodeError:
             stream.seek(0)
             lines = iter(lambda: stream.readline(_BLOCK), b"")
             beyond = (line for line in lines if not line.isascii())
             encoding = spelling.guess(list(itertools.islice(beyond, _SAMPLE)))
-            if encoding not in _NAMES:
+            if marked or encoding not in _NAMES:
                 raise
-            return encoding
+        return encoding
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@ r"""Make a data set for training from a folder of photographs and a CSV of their
     drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
         --labels=RAW/trainLabels.csv --output_dir=DATA
 
-The CSV needs a header; config.dataset says which columns name the photograph (with or without
-its extension) and its label (0, 1, ...). DATA receives
+config.dataset says which columns name the photograph (folders and extension decide where they are
+given), its label (a number or a text) and its patient. DATA receives
 
     *.tfrecord-*        the examples
     contact_sheet.png   a few photographs before and after preprocessing

@@ -15,7 +15,7 @@ from beam_jobs.explain.plan import ExplainPlan
 from dr_tfx import tasks
 from dr_tfx.dataset import leakage, splits
 from dr_tfx.explanation import explainer
-from dr_tfx.storage import files
+from dr_tfx.storage import files, tables
 
 INDEX_FILE, REJECTS_FILE = "index.csv", "rejects.csv"
 MEASURES_FILE = "localization.json"
@@ -147,7 +147,7 @@ def _write_index(
     if overlap:
         index["training_split"] = [overlap.split_of.get(name, "") for name in index["id"]]
         columns += ["training_split"]
-    files.write_text(plan.output_dir / INDEX_FILE, index[columns].to_csv(index=False))
+    files.write_text(plan.output_dir / INDEX_FILE, tables.csv_text(index[columns]))
 
 
 def _in_training(explained: pd.DataFrame, plan: ExplainPlan) -> _Overlap | None:
@@ -187,7 +187,7 @@ def _write_rejects(rejects: pd.DataFrame, total: int, output_dir: Path) -> None:
       ValueError: every photograph was rejected.
     """
     path = output_dir / REJECTS_FILE
-    text = rejects[["id", "photograph", "reason", "detail"]].to_csv(index=False)
+    text = tables.csv_text(rejects[["id", "photograph", "reason", "detail"]])
     files.write_text(path, text)
     if len(rejects):
         reasons = rejects["reason"].value_counts().to_dict()
@@ -217,11 +217,11 @@ def _measures(
             "no photograph that can be used has a lesion in its retina: nothing to measure. Are "
             "these the masks of these photographs, with 0 where there is no lesion?"
         )
-    files.write_text(output_dir / "localization_photographs.csv", table.to_csv(index=False))
+    files.write_text(output_dir / "localization_photographs.csv", tables.csv_text(table))
     summary = mask_measures.summarise(table, label_names)
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     files.write_text(output_dir / MEASURES_FILE, text + "\n")
-    flat = mask_measures.flat(summary).to_csv(index=False)
+    flat = tables.csv_text(mask_measures.flat(summary))
     files.write_text(output_dir / "localization.csv", flat)
     for verdict in summary["verdicts"]:
         say = logging.warning if verdict["alarm"] else logging.info

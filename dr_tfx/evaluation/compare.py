@@ -21,7 +21,7 @@ from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare_figures, reproduce
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
-from dr_tfx.storage import json_files
+from dr_tfx.storage import json_files, tables
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 _NAMED = 5  # Images that an error names.
@@ -282,4 +282,4 @@ def _csv(result: Mapping[str, Any], measures: Sequence[Measure]) -> str:
             rows.append(row | {f"difference_{end}": value for end, value in difference.items()})
     ends = ["value", "low", "high"]
     columns = ["run", "measure", *ends, *(f"difference_{end}" for end in [*ends, "p"])]
-    return pd.DataFrame(rows, columns=columns).to_csv(index=False)
+    return tables.csv_text(pd.DataFrame(rows, columns=columns))

@@ -42,6 +42,7 @@ from dr_tfx.evaluation.scored import SELECTION_SPLIT, Elsewhere, Scored, notices
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.reports.learning_curves import learning_curves
+from dr_tfx.storage import tables
 
 __all__ = [
     "SELECTION_SPLIT",
@@ -221,7 +222,7 @@ def write(
     page.unlink(missing_ok=True)
     readings = scored.bundle.kind.scores.read(scored.predictions, scored.fitted)
     table = scored.predictions.assign(decision=[reading.decision for reading in readings])
-    _replace(scored.folder / "predictions.csv", table.to_csv(index=False).encode())
+    _replace(scored.folder / "predictions.csv", tables.csv_text(table).encode())
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     _replace(scored.folder / "metrics.json", (text + "\n").encode())
     path = scored.workdir / "history.csv"

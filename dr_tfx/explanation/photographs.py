@@ -18,7 +18,7 @@ from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, figures
 from dr_tfx.inference import photographs
 from dr_tfx.models import bundles
-from dr_tfx.storage import files
+from dr_tfx.storage import files, tables
 
 TABLE_FILE = "predictions.csv"
 
@@ -130,7 +130,7 @@ def table_row(
 
 def write_table(rows: Sequence[dict[str, Any]], output_dir: Path) -> Path:
     """Write predictions.csv, one row a photograph, and return its path."""
-    files.write_text(output_dir / TABLE_FILE, pd.DataFrame(rows).to_csv(index=False))
+    files.write_text(output_dir / TABLE_FILE, tables.csv_text(pd.DataFrame(rows)))
     return output_dir / TABLE_FILE
 
 

@@ -1,5 +1,7 @@
 """How labels are read, and which of them cannot be used."""
 
+import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,13 @@ def test_csv_of_another_taste_is_read(copy):
         (b"10_left,x,0\n10_right,y,1\n", "no column 'image': its header .* missing.*'10_left,x,0'"),
         (b"10_left.jpeg,a,2\n", "Put the line 'image,level', or what the columns are called"),
         (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
+        (
+            b"image,level\n1,sick\n2,well\n",
+            "labels are 'sick', 'well'. .* calls 'no DR', 'mild', 'moderate', say which is which: "
+            r"--config.dataset.label_values='\(.sick=0., .well=0.,\)'. If they are others, set --c",
+        ),
+        (b"image,level\n1,7\n", "Does --config.dataset.label_names name every label[?]$"),
+        (b"image,level\n1,0\n1,1\n1,1\n", "Does --config.dataset.image_column name the right"),
     ],
 )
 def test_bad_labels_are_refused(copy, content, message):
@@ -152,3 +161,62 @@ def test_an_array_of_labels_belongs_to_one_of_photographs(raw, tmp_path):
         label_table.read(path, SPEC, folders.Folder(str(raw)))
     with pytest.raises(FileNotFoundError, match="--npy_labels names"):
         label_table.read(str(tmp_path / "no.npy"), SPEC, source)
+
+
+DIGITS = "9" * 1_000_000
+
+
+def test_a_field_of_a_million_digits_is_a_reject_in_few_words(copy):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(f"a,{DIGITS}\n{DIGITS},1\n{DIGITS},2\n")
+    made = read(copy)
+    details = dict(zip(made.rejects["id"].str[:3], made.rejects["detail"], strict=True))
+    assert details["a"] == f"label '{DIGITS[:60]}… (1,000,000 characters)', expected 0 to 2"
+    assert "different labels" in details["999"] and made.rejects["id"].str.len().max() == 4096
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("image,level," + ",".join(f"c{i}" for i in range(100_000)) + "\n1,0\n", "than 4,096 col"),
+        ("," * 1_000_000 + "\n", "has more than 4,096 columns"),
+        ("x" * 3_000_000, "cannot be read as a UTF-8 CSV: a line has more than 1,048,576 char"),
+        ("image,level\n1," + "0" * 3_000_000, "a line has more than 1,048,576 characters"),
+        ("x" * 1_500_000 + "\n1,0\n", "first line has more than 1,048,576 characters"),
+        ("image,level\n1,0" + ",0" * 100_000, "cannot be read as a UTF-8 CSV"),
+        ('image,level\n"1,0\n2,1\n', "cannot be read as a UTF-8 CSV"),
+    ],
+)
+def test_what_takes_memory_is_refused_before_it_does(copy, text, message):
+    (copy / "labels.csv").write_text(text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=message):
+        read(copy)
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+
+
+def test_a_packed_line_without_end_is_refused(copy):
+    (copy / "labels.csv").write_bytes(gzip.compress(b"image,level\n1," + bytes(100_000_000)))
+    with pytest.raises(ValueError, match="a line has more than 1,048,576 characters"):
+        read(copy)
+
+
+HOSTILE = [
+    ("../../etc/passwd", "passwd"),
+    ("a/../../b", "b"),
+    ("/root/x", "x"),
+    ("..", ""),
+    ("<script>alert(1)</script>", "script>"),  # What lies behind a slash; pages escape the rest.
+    ("=HYPERLINK(1)", "=HYPERLINK(1)"),
+    ("a\u202egnp", "a\\u202egnp"),
+    ("a\0b", "a\\u0000b"),
+    ("a\x1b[2Jb", "a\\u001b[2Jb"),
+]
+
+
+@pytest.mark.parametrize("name, expected", HOSTILE)
+def test_ids_stay_where_they_belong_and_look_as_they_are(copy, name, expected):
+    with (copy / "labels.csv").open("a") as stream:
+        stream.write(f'"{name}",1\n')
+    assert read(copy).rows["id"].iloc[-1] == expected

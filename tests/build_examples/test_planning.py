@@ -460,7 +460,10 @@ def test_photographs_of_an_array_are_their_own_patients(tmp_path, caplog):
 
 def test_a_csv_of_other_photographs_is_refused(copy):
     (copy / "labels.csv").write_text("image,level\nother,1\nmore,2\n")
-    with pytest.raises(ValueError, match=r"no photograph in .*10_left.jpeg.*'other'"):
+    with pytest.raises(ValueError, match=r"no photograph in .*10_left.jpeg.*'other'.*None of its"):
+        plan(copy)
+    (copy / "labels.csv").write_text("image,eye,level\nother,10_left.jpeg,1\nmore,11_left,2\n")
+    with pytest.raises(ValueError, match=r"The column 'eye' names .*: set --config.*image_column"):
         plan(copy)
 
 

@@ -1,0 +1,23 @@
+"""The text of CSV files that people open, in a spreadsheet perhaps."""
+
+import pandas as pd
+
+_RUN = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # Spreadsheets run what begins so.
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as the text of a CSV file, without its index.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP advises
+    ("CSV Injection"): a name such as `=HYPERLINK(...)` comes from whoever named the photograph.
+    Numbers are as they are.
+    """
+    columns = {
+        name: column if pd.api.types.is_numeric_dtype(column) else column.map(_harmless)
+        for name, column in table.items()
+    }
+    return pd.DataFrame(columns, table.index).to_csv(index=False, lineterminator="\n")
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_RUN) else value
