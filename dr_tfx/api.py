@@ -92,7 +92,7 @@ def build(
     Args:
       experiment: its `dataset` says what to make.
       image_dir: photographs: a folder, a pattern or a .zip archive.
-      labels: the CSV.
+      labels: the CSV, or what else the guide to your own photographs lists.
       output_dir: folder of the data set.
       overwrite: delete what an earlier build left there.
 

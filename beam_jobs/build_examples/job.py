@@ -39,7 +39,8 @@ def build(
     Args:
       spec: the data set's settings.
       image_dir: the photographs: a folder, a pattern, an archive or an array.
-      labels: the CSV of the labels. Both are on a disk or in an object store.
+      labels: their labels: a table, several tables with commas between, or `folders`. Both are on
+        a disk or in an object store.
       output_dir: a folder, of a disk or an object store, that every worker sees.
       overwrite: delete what an earlier build left in `output_dir`.
       options: Beam's options, from which `beam_flags.create` makes the runner. None: this process.

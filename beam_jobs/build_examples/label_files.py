@@ -248,8 +248,12 @@ def _no_column(
             line=label_texts.short(",".join(columns)),
             header=f"{spec.image_column},{spec.label_column}",
         )
+    or_none = ", or to '' if there is none" if setting == "patient_column" else ""
     return refusals.UnusableInput(
-        "{file} has no column {column!r}; it has {columns}. Set {" + setting + "} to the right one",
+        "{file} has no column {column!r}; it has {columns}. Set {"
+        + setting
+        + "} to the right one"
+        + or_none,
         file=path,
         column=column,
         columns=label_texts.some(columns, most=20),

@@ -88,8 +88,7 @@ def make_plan(
 
     Args:
       spec: the data set's settings.
-      labels: path of the CSV, on a disk or in an object store. If `source` is an array, this may
-        be an array too: an .npy file of labels in the order of the photographs.
+      labels: what `label_files.chunks` takes, such as the path of a CSV.
       source: the photographs. None: every row counts as having one.
       find_twins: read files of equal size, to keep byte-identical ones in one split. The split
         'hash' cannot keep them together and never reads them.
@@ -99,7 +98,7 @@ def make_plan(
       ValueError: the CSV cannot be used, no photograph belongs to it, or no row is left.
     """
     table = label_table.read(labels, spec, source)
-    table = dataclasses.replace(table, rows=_with_patients(table.rows, spec, source))
+    table = dataclasses.replace(table, rows=_with_patients(table, spec, source))
     rows, rejects = table.rows, table.rejects
     spec = _with_official_split(spec, labels, has_official="official" in rows)
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
@@ -241,12 +240,17 @@ def _with_official_split(
 
 
 def _with_patients(
-    rows: pd.DataFrame, spec: specs.DatasetSpec, source: folders.Source | None
+    table: label_table.LabelTable, spec: specs.DatasetSpec, source: folders.Source | None
 ) -> pd.DataFrame:
     """Return the rows with `patient`, and `is_told`: whether the column or the pattern tells it."""
-    pattern = "" if isinstance(source, arrays.Arrays) else spec.patient_pattern
+    rows, pattern = table.rows, "" if isinstance(source, arrays.Arrays) else spec.patient_pattern
     patient = splits.patients(rows["id"], pattern)
     is_told = patient != rows["id"]
+    if pattern and table.paths is not table.stems:
+        paths = table.paths[rows.index[~is_told]]
+        by_path = splits.patients(paths, pattern)
+        by_path = by_path[by_path != paths]
+        patient.loc[by_path.index], is_told.loc[by_path.index] = by_path, True
     if pattern and not spec.patient_column and not is_told.any():
         _LOG.warning(
             "no id matches config.dataset.patient_pattern %r (first id: %r)",

@@ -5,52 +5,33 @@ missing value, no formula. What takes memory before it can be refused has a limi
 number of columns, and what a workbook unpacks to.
 """
 
-import codecs
 import collections
-import contextlib
 import csv
 import dataclasses
-import gzip
 import io
 import itertools
 import shlex
 import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO
 
 import pandas as pd
 
-from beam_jobs.sources import refusals, spelling
+from beam_jobs.build_examples import text_streams
+from beam_jobs.sources import refusals
 from dr_tfx.dataset import splits
 from dr_tfx.storage import files
 
 MAX_COLUMNS = 4096
-MAX_LINE = 1 << 20  # Characters of a line.
 MAX_WORKBOOK = 1 << 28  # Bytes of all parts of an Excel workbook, unpacked.
 SEPARATORS = (",", ";", "\t", "|")
 _LAST_GAP = r"\s+(?=\S+\s*$)"  # The last spaces of a line: names of files may have some, too.
+_BROKEN = 64  # Line breaks in names of columns.
 _CELLS = 8 * splits.CHUNK  # Values that are Python objects at the same time.
-_BLOCK = 1 << 20  # Bytes that are decoded at a time.
-_SAMPLE = 1000  # Lines beyond ASCII that tell the encoding.
 _EXCEL = (".xlsx", ".xlsm")
 _IN_WORKBOOK = "xl/workbook.xml"
-_ZIPPED, _GZIPPED, _OLD_EXCEL = b"PK\3\4", b"\x1f\x8b", b"\xd0\xcf\x11\xe0"
-_MARKS = {  # The bytes that a file of each encoding begins with.
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-_UTF8 = "utf-8"
-_NAMES = {
-    _UTF8: "UTF-8",
-    "utf-8-sig": "UTF-8",
-    "utf-16": "UTF-16",
-    "cp949": "cp949 (Korean, EUC-KR)",
-    "cp932": "cp932 (Japanese, Shift-JIS)",
-}
+_ZIPPED, _OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +63,7 @@ def read(
         raise refusals.MissingInput(
             "{file} does not exist; {labels} names the CSV of labels", file=path
         )
-    with _explained(path, "CSV"):
+    with text_streams.explained(path, "CSV"):
         start = files.read(path, length=len(_ZIPPED))
     if start == _ZIPPED:
         return _workbook(path)
@@ -97,10 +78,11 @@ def read(
 def _csv(
     path: str, is_header: Callable[[list[str]], bool], is_row: Callable[[list[str]], bool]
 ) -> TextTable:
-    encoding = _encoding(path)
+    encoding = text_streams.encoding_of(path)
     line = _first_line(path, encoding)
-    notes = [] if _NAMES[encoding] == "UTF-8" else [f"it was read as {_NAMES[encoding]}"]
-    with _explained(path, f"{_NAMES[encoding]} CSV"):
+    name = text_streams.name_of(encoding)
+    notes = [] if name == text_streams.UTF8 else [f"it was read as {name}"]
+    with text_streams.explained(path, f"{text_streams.name_of(encoding)} CSV"):
         fields = {separator: _fields(line, separator) for separator in SEPARATORS}
     for separator, columns in fields.items():
         if is_header(columns):
@@ -126,8 +108,8 @@ def _pieces(
 
     def pieces() -> Iterator[pd.DataFrame]:
         with (
-            _explained(path, f"{_NAMES[encoding]} CSV"),
-            _stream(path) as stream,
+            text_streams.explained(path, f"{text_streams.name_of(encoding)} CSV"),
+            text_streams.unpacked(path) as stream,
             io.TextIOWrapper(stream, encoding, newline="") as text,
             # All columns are read, and not two of them: only so are rows with too many fields
             # found.
@@ -199,92 +181,26 @@ def _each_once(values: Iterable[str]) -> list[str]:
 def _first_line(path: str, encoding: str) -> str:
     """Return the first line that is not blank, with those that a quoted line break adds."""
     with (
-        _explained(path, f"{_NAMES[encoding]} CSV"),
-        _stream(path) as stream,
+        text_streams.explained(path, f"{text_streams.name_of(encoding)} CSV"),
+        text_streams.unpacked(path) as stream,
         io.TextIOWrapper(stream, encoding, newline="") as text,
     ):
-        line = more = text.readline(MAX_LINE)
-        while more and (not line.strip() or line.count('"') % 2) and len(line) <= MAX_LINE:
-            more = text.readline(MAX_LINE)
-            line = line.lstrip() + more
-        if not line.strip():
+        lines = iter(lambda: text.readline(text_streams.MAX_LINE), "")
+        line = next((line for line in lines if line.strip()), "")
+        for more in itertools.islice(lines, _BROKEN):
+            if line.count('"') % 2 == 0 or len(line) >= text_streams.MAX_LINE:
+                break
+            line += more
+        if not line:
             raise pd.errors.EmptyDataError
-    if len(line) >= MAX_LINE:
+    if len(line) >= text_streams.MAX_LINE:
         raise refusals.UnusableInput(
             "{file}: its first line has more than {most:,} characters; expected the names of the "
             "columns",
             file=path,
-            most=MAX_LINE,
+            most=text_streams.MAX_LINE,
         )
     return line
-
-
-def _encoding(path: str) -> str:
-    """Return the encoding of a CSV: that of its mark, UTF-8, or the likeliest other.
-
-    The file is read once, so that a line without an end is found before it takes memory.
-
-    Raises:
-      ValueError: it is in none that is known, or a line is too long.
-    """
-    with _explained(path, "UTF-8 CSV"), _stream(path) as stream:
-        start = stream.read(len(codecs.BOM_UTF8))
-        marked = [encoding for mark, encoding in _MARKS.items() if start.startswith(mark)]
-        encoding = marked[0] if marked else _UTF8
-        stream.seek(0)
-        decoder = codecs.getincrementaldecoder(encoding)()
-        since_line = 0  # Bytes since the last line ended.
-        try:
-            while block := stream.read(_BLOCK):
-                end = max(block.rfind(b"\n"), block.rfind(b"\r"))
-                since_line = len(block) - end - 1 if end >= 0 else since_line + len(block)
-                if since_line > 2 * MAX_LINE:
-                    raise ValueError(f"a line has more than {MAX_LINE:,} characters")
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            stream.seek(0)
-            lines = iter(lambda: stream.readline(_BLOCK), b"")
-            beyond = (line for line in lines if not line.isascii())
-            encoding = spelling.guess(list(itertools.islice(beyond, _SAMPLE)))
-            if marked or encoding not in _NAMES:
-                raise
-        return encoding
-
-
-@contextlib.contextmanager
-def _stream(path: str) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """Open the bytes of a CSV, unpacked if it is packed with gzip."""
-    with files.open_file(path) as stream:
-        is_packed = stream.read(len(_GZIPPED)) == _GZIPPED
-        stream.seek(0)
-        if not is_packed:
-            yield stream
-            return
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            yield unpacked
-
-
-@contextlib.contextmanager
-def _explained(path: str, what: str) -> Iterator[None]:
-    """Turn the errors of reading a table into one sentence that names the file."""
-    try:
-        yield
-    except refusals.UnusableInput:
-        raise
-    except pd.errors.EmptyDataError as error:
-        raise refusals.UnusableInput(
-            "{file} is empty; expected a CSV with a header", file=path
-        ) from error
-    except (ValueError, OSError, EOFError, csv.Error, zlib.error, pd.errors.ParserWarning) as error:
-        why = (
-            "rows have more fields than its header"
-            if isinstance(error, pd.errors.ParserWarning)
-            else getattr(error, "strerror", None) or error  # The path is not repeated.
-        )
-        raise refusals.UnusableInput(
-            "{file} cannot be read as a {what}: {why}", file=path, what=what, why=why
-        ) from error
 
 
 def _workbook(path: str) -> TextTable:

@@ -194,7 +194,10 @@ def parts_of_source(
         )
     labels_of: dict[str, int] = {}
     if labels:
-        table = label_table.read(labels, spec, source)
+        # These rows need not say what those of the model's own data set say besides.
+        plain = specs.Split(method="external")
+        asked = dataclasses.replace(spec, patient_column="", split=plain)
+        table = label_table.read(labels, asked, source)
         rows = photograph_table.locate(table, found, source).found
         labels_of = dict(zip(rows["name"], rows["label"].astype(int), strict=True))
         digests["labels"] = table.digest

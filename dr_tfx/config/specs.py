@@ -150,8 +150,8 @@ class DatasetSpec:
     )
     # Texts of labels besides their names, each "text=number" or "text=name of the label".
     label_values: tuple[str, ...] = ()
-    # The patient is what this column says, or else the first group of this regex, found in the id,
-    # or else not known: then the photograph counts as a patient of its own. "": there is none.
+    # The patient is what this column says, or else the first group of this regex, found in the
+    # id or the path, or else not known: then it is the photograph itself. "": there is none.
     patient_column: str = ""
     patient_pattern: str = ""
     recipe: Recipe = dataclasses.field(default_factory=Recipe)

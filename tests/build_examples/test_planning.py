@@ -98,6 +98,16 @@ def test_rows_of_one_patient_of_a_column_are_in_one_split(tmp_path, caplog, meth
     assert "the patients of 60 of 60 photographs are not known" in caplog.text
 
 
+def test_a_pattern_finds_the_patient_in_the_id_or_else_in_the_path(tmp_path):
+    text = "image,level\np1/a.png,0\np1/b.png,1\np2/7_c.png,2\np2/d.png,0\ne.png,1\n"
+    names = ["p1/a.png", "p1/b.png", "p2/7_c.png", "p2/d.png", "e.png"]
+    spec = dataclasses.replace(ANYWHERE, patient_pattern=r"^(p\d(?=/)|\d+(?=_))")
+    made = plan_of(tmp_path, text, names, spec=spec)
+    assert made.rows["id"].tolist() == ["a", "b", "7_c", "d", "e"]
+    assert made.rows["patient"].tolist() == ["p1", "p1", "7", "p2", "e"]
+    assert made.rows["is_told"].tolist() == [True] * 4 + [False]
+
+
 def test_a_patient_that_the_column_does_not_tell_is_his_own(tmp_path, caplog):
     text = "image,level,pid\na,0,7\nb,1,7\nc,2,\nd,0,8\n"
     made = plan_of(tmp_path, text, [f"{i}.png" for i in "abcd"], spec=BY_COLUMN)
