@@ -159,8 +159,8 @@ class _RowsOfLabels:
     def add(self, rows: label_files.LabelRows) -> None:
         """Take some rows."""
         if len(self.unknown) < _UNKNOWN:
-            found = dict.fromkeys(t for t in rows.labels if self._texts.label(t) is None)
-            self.unknown += list(found)[:_UNKNOWN]
+            texts = dict.fromkeys(rows.labels)
+            self.unknown += [text for text in texts if self._texts.label(text) is None][:_UNKNOWN]
         self._labels.append(self._numbers(rows.labels, self._texts.number, self._texts.reject))
         if rows.splits is not None:
             self._official.append(self._numbers(rows.splits, _place_of_split, _no_split))
@@ -227,7 +227,7 @@ class _Names:
 
     def add(self, paths: list[str]) -> None:
         """Take the names of some rows."""
-        stems = [photograph_names.identify(path) for path in paths]
+        stems = [photograph_names.stem_of(path) for path in paths]
         self._stems.append(pa.array(stems, pa.large_string()))
         is_more = stems != paths
         self._paths.append(pa.array(paths, pa.large_string()) if is_more else self._stems[-1])

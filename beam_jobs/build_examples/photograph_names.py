@@ -42,7 +42,7 @@ def normalise(name: str) -> str:
     leaves a folder. A path that begins at a disk, drive or object store begins with `/`.
     """
     name = unicodedata.normalize("NFC", name)
-    if "/" not in name and "\\" not in name:
+    if "/" not in name and "\\" not in name and name not in (".", ".."):
         return name
     name = name.replace("\\", "/")
     root = _FROM_ROOT.match(name)
@@ -71,9 +71,13 @@ def identify(name: str) -> str:
     does not. Characters that are not seen are written as `\\u202e`, so that a name is what it looks
     like wherever it is shown.
     """
-    stem, extension = posixpath.splitext(posixpath.basename(normalise(name)))
-    known = extension.lower() in decoding.EXTENSIONS
-    return printable(stem if known else stem + extension)
+    return stem_of(normalise(name))
+
+
+def stem_of(path: str) -> str:
+    """Return the stem of a path that `normalise` returned, as `identify` does."""
+    stem, extension = posixpath.splitext(path.rpartition("/")[2])
+    return printable(stem if extension.lower() in decoding.EXTENSIONS else stem + extension)
 
 
 def spell(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-_RUN = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # Spreadsheets run what begins so.
+_RUN = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")  # Spreadsheets run what begins so.
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -20,4 +20,7 @@ def csv_text(table: pd.DataFrame) -> str:
 
 
 def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RUN) else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", "\\r")  # Python's csv does not quote it, but readers end the line.
+    return f"'{text}" if text.startswith(_RUN) else text
