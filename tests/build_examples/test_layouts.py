@@ -2,15 +2,14 @@
 
 import dataclasses
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import openpyxl
 import pytest
 
 from beam_jobs.build_examples import label_files, planning, text_tables
-from beam_jobs.sources import folders
 from dr_tfx.config import specs
+from tests.helpers.places import Named
 
 SPEC = specs.DatasetSpec(
     image_column="image",
@@ -20,22 +19,6 @@ SPEC = specs.DatasetSpec(
     max_reject_rate=1.0,
 )
 OFFICIAL = specs.Split(method="column", column="set", validation=0.5)
-
-
-class Named(folders.Source):
-    """Photographs that have a name and a size, but are nowhere."""
-
-    def __init__(self, names: list[str]):
-        self._names = names
-
-    def names(self) -> Iterator[tuple[str, int]]:
-        yield from zip(self._names, range(1000, 1000 + len(self._names)), strict=True)
-
-    def read(self, name: str) -> bytes:
-        raise AssertionError(f"{name} was read")
-
-    def path(self, name: str) -> str:
-        return f"/nowhere/{name}"
 
 
 def plan(labels: Path | str, photographs: str, **changes) -> planning.Plan:

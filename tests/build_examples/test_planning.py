@@ -7,16 +7,16 @@ import subprocess
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from beam_jobs.build_examples import planning
-from beam_jobs.sources import arrays, find_source, folders
+from beam_jobs.sources import arrays, find_source
 from dr_tfx.config import specs
 from tests.helpers.drawn import draw, encode, eyepacs_like
+from tests.helpers.places import Named
 
 ROOT = Path(__file__).parents[2]
 SPEC = eyepacs_like()
@@ -28,23 +28,6 @@ ANYWHERE = dataclasses.replace(FORGIVING, split=specs.Split(method="external"))
 def plan(raw: Path, *, spec: specs.DatasetSpec = SPEC) -> planning.Plan:
     source = find_source.open_source(str(raw))
     return planning.make_plan(spec, labels=str(raw / "labels.csv"), source=source)
-
-
-class Named(folders.Source):
-    """Photographs that have a name and a size, but are nowhere."""
-
-    def __init__(self, names: list[str]):
-        self._names = names
-
-    def names(self) -> Iterator[tuple[str, int]]:
-        for i, name in enumerate(self._names):
-            yield name, 1000 + i
-
-    def read(self, name: str) -> bytes:
-        raise AssertionError(f"{name} was read")
-
-    def path(self, name: str) -> str:
-        return f"nowhere/{name}"
 
 
 def plan_of(

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,9 @@ import openpyxl
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from beam_jobs.build_examples import planning
-from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from tests.helpers.damage import damage
+from tests.helpers.places import Named
 
 MEMORY = 300 << 10  # Kilobytes that the damaged files may add.
 NAMES = ("a.png", "b.jpg", "p1/v.png", "p2/v.png", "눈.png", "train/1.png", "test/1.png", "x y.png")
@@ -44,19 +43,6 @@ TOKENS = (
     *(b"<b>", b"9" * 400, b"\xff\xfe", b"\xef\xbb\xbf", b"\xb0\xa1", b"\x82\xa0", b"image,level\n"),
     *("\u202e눈".encode(), b"-1", b"1.0", b"nan", b"\x1f\x8b", b"PK\3\4", b",,,\n"),
 )
-
-
-class Named(folders.Source):
-    """Photographs that have a name and a size, but are nowhere."""
-
-    def names(self) -> Iterator[tuple[str, int]]:
-        yield from ((name, 100 + i) for i, name in enumerate(NAMES))
-
-    def read(self, name: str) -> bytes:
-        raise AssertionError(f"{name} was read")
-
-    def path(self, name: str) -> str:
-        return f"/nowhere/{name}"
 
 
 def files() -> list[bytes]:
@@ -95,7 +81,7 @@ def insert(data: bytes, rng: np.random.Generator) -> bytes:
 def check(path: Path, spec: specs.DatasetSpec) -> str:
     """Return what became of a file; fail if that is nothing that may."""
     try:
-        made = planning.make_plan(spec, labels=str(path), source=Named(), find_twins=False)
+        made = planning.make_plan(spec, labels=str(path), source=Named(NAMES), find_twins=False)
     except ValueError as error:
         said = str(error)
         assert said and len(said) < 3000 and "Traceback" not in said, said

@@ -1,12 +1,15 @@
-"""Where photographs are kept: an archive, and an object store in memory."""
+"""Where photographs are kept: an archive, an object store in memory, and nowhere."""
 
 import io
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
+
+from beam_jobs.sources import folders
 
 
 def archive(raw: Path, path: Path, **kwargs) -> Path:
@@ -20,6 +23,23 @@ def archive(raw: Path, path: Path, **kwargs) -> Path:
         packed.writestr("train/._10_left.jpeg", b"no photograph")
         packed.writestr("readme.txt", b"no photograph")
     return path
+
+
+class Named(folders.Source):
+    """Photographs that have a name and a size each, but are nowhere."""
+
+    def __init__(self, names: Sequence[str]):
+        self._names = names
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        for i, name in enumerate(self._names):
+            yield name, 1000 + i
+
+    def read(self, name: str) -> bytes:
+        raise AssertionError(f"{name} was read")
+
+    def path(self, name: str) -> str:
+        return f"nowhere/{name}"
 
 
 class Bucket(AbstractFileSystem):
