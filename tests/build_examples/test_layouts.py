@@ -7,8 +7,10 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from beam_jobs.build_examples import label_files, planning, text_tables
+from beam_jobs.build_examples import job, label_files, planning, text_tables
 from dr_tfx.config import specs
+from dr_tfx.dataset import leakage, manifest
+from tests.helpers.drawn import draw, encode
 from tests.helpers.places import Named
 
 SPEC = specs.DatasetSpec(
@@ -323,3 +325,23 @@ def test_a_column_whose_name_has_a_comma(tmp_path):
     text = 'image,"grade, right eye"\na,1\n'
     made = of_text(tmp_path, text, "a.png", label_column="grade, right eye")
     assert labels(made) == {"a.png": 1}
+
+
+def test_a_build_of_folders_keeps_the_split_and_tells_photographs_of_one_name_apart(tmp_path):
+    places = [f"{part}/{label}/1.png" for part in ("train", "test") for label in ("mild", "no DR")]
+    for i, place in enumerate([*places, "train/mild/2.png", "train/no DR/3.png"]):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(encode(draw(i), ".png"))
+    split = specs.Split(method="column", validation=0.25)
+    recipe = specs.Recipe(size=32, quality_gate="off")
+    spec = dataclasses.replace(SPEC, split=split, recipe=recipe)
+    out = tmp_path / "out"
+    made = job.build(spec, image_dir=str(tmp_path), labels=label_files.FOLDERS, output_dir=str(out))
+    assert manifest.load(out) == made and made.written == 6 and made.unknown_patients == 6
+    found = {e.id: e.split for e in leakage.examples(out, made)}
+    tests = {i for i, part in found.items() if part == "test"}
+    assert tests == {"test/mild/1", "test/no DR/1"}
+    assert set(found) - tests == {"train/mild/1", "train/no DR/1", "2", "3"}
+    assert sum(part == "validation" for part in found.values()) == 1
+    labels_of = {shard.label: shard.records for shard in made.shards if shard.split == "test"}
+    assert labels_of == {0: 1, 1: 1}
