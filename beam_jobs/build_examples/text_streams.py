@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import csv
 import gzip
+import io
 import itertools
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ _MARKS = {  # The bytes that a file of each encoding begins with.
 }
 _BLOCK = 1 << 20  # Bytes that are decoded at a time.
 _SAMPLE = 1000  # Lines beyond ASCII that tell the encoding.
+_SEEN_NUL = "␀"  # Unicode's picture of it.
 _GZIPPED = b"\x1f\x8b"
 
 
@@ -64,6 +66,22 @@ def encoding_of(path: str) -> str:
             if marked or encoding not in _NAMES:
                 raise
         return encoding
+
+
+class SeenText(io.TextIOWrapper):
+    """The text of a CSV, in which NUL is a character that is seen.
+
+    Some versions of pandas end a value at NUL, and take the name before it for another's.
+    """
+
+    def read(self, size: int | None = -1, /) -> str:
+        return super().read(size).replace("\0", _SEEN_NUL)
+
+    def readline(self, size: int = -1, /) -> str:
+        return super().readline(size).replace("\0", _SEEN_NUL)
+
+    def __next__(self) -> str:
+        return super().__next__().replace("\0", _SEEN_NUL)
 
 
 def name_of(encoding: str) -> str:

@@ -110,7 +110,7 @@ def _pieces(
         with (
             text_streams.explained(path, f"{text_streams.name_of(encoding)} CSV"),
             text_streams.unpacked(path) as stream,
-            io.TextIOWrapper(stream, encoding, newline="") as text,
+            text_streams.SeenText(stream, encoding, newline="") as text,
             # All columns are read, and not two of them: only so are rows with too many fields
             # found.
             pd.read_csv(
@@ -183,7 +183,7 @@ def _first_line(path: str, encoding: str) -> str:
     with (
         text_streams.explained(path, f"{text_streams.name_of(encoding)} CSV"),
         text_streams.unpacked(path) as stream,
-        io.TextIOWrapper(stream, encoding, newline="") as text,
+        text_streams.SeenText(stream, encoding, newline="") as text,
     ):
         lines = iter(lambda: text.readline(text_streams.MAX_LINE), "")
         line = next((line for line in lines if line.strip()), "")

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -181,24 +181,22 @@ def parts_of_source(
 
     Raises:
       FileNotFoundError, ValueError: the CSV cannot be used, or names no photograph; or two
-        photographs share a name by which masks are found.
+        photographs share a name by which labels or masks are found.
     """
     found = photograph_table.read(source)
     names, stems = found["name"].tolist(), found["stem"].tolist()
     digests = {"photographs": _digest(list(zip(names, found["size"], strict=True)))}
-    twice = next((s for s, n in collections.Counter(stems).items() if n > 1), None)
-    if twice is not None and by_name:
-        raise ValueError(
-            f"two photographs are called {twice}: masks go by name and would be mistaken. Give "
-            "folders one at a time, or rename one"
-        )
+    if by_name:
+        _check_names(s for s, n in collections.Counter(stems).items() if n > 1)
     labels_of: dict[str, int] = {}
     if labels:
         # These rows need not say what those of the model's own data set say besides.
         plain = specs.Split(method="external")
         asked = dataclasses.replace(spec, patient_column="", split=plain)
         table = label_table.read(labels, asked, source)
-        rows = photograph_table.locate(table, found, source).found
+        located = photograph_table.locate(table, found, source)
+        rows, rejects = located.found, located.rejects
+        _check_names(rejects["id"][rejects["reason"] == "ambiguous_image"])
         labels_of = dict(zip(rows["name"], rows["label"].astype(int), strict=True))
         digests["labels"] = table.digest
         if not labels_of:
@@ -210,6 +208,15 @@ def parts_of_source(
     each = zip(_unique(stems), names, patients, strict=True)
     items = [PartItem(id_, name, labels_of.get(name), patient) for id_, name, patient in each]
     return _parts(items), digests
+
+
+def _check_names(twice: Iterable[str]) -> None:
+    """Refuse names that several photographs have."""
+    for name in twice:
+        raise ValueError(
+            f"two photographs are called {name}: labels and masks go by name and would be "
+            "mistaken. Give folders one at a time, or rename one"
+        )
 
 
 def _parts(items: Sequence[PartItem]) -> list[HeatmapPart]:

@@ -210,7 +210,7 @@ HOSTILE = [
     ("<script>alert(1)</script>", "script>"),  # What lies behind a slash; pages escape the rest.
     ("=HYPERLINK(1)", "=HYPERLINK(1)"),
     ("a\u202egnp", "a\\u202egnp"),
-    ("a\0b", "a\\u0000b"),
+    ("a\0b", "a␀b"),
     ("a\x1b[2Jb", "a\\u001b[2Jb"),
 ]
 
