@@ -77,10 +77,10 @@ class SeenText(io.TextIOWrapper):
     def read(self, size: int | None = -1, /) -> str:
         return super().read(size).replace("\0", _SEEN_NUL)
 
-    def readline(self, size: int = -1, /) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
         return super().readline(size).replace("\0", _SEEN_NUL)
 
-    def __next__(self) -> str:
+    def __next__(self) -> str:  # type: ignore[override]
         return super().__next__().replace("\0", _SEEN_NUL)
 
 
