@@ -472,3 +472,13 @@ def test_a_csv_that_names_no_photograph_clearly_is_told_why(tmp_path, row, names
     with pytest.raises(ValueError, match=message) as refused:
         plan_of(tmp_path, f"image,level\n{row},1\n", names)
     assert "image_column" not in str(refused.value)
+
+
+def test_the_plan_says_where_photographs_are_and_what_was_left_out(copy, caplog):
+    for folder in ("deep/er", "masks"):
+        (copy / folder).mkdir(parents=True)
+        (copy / folder / "x.png").write_bytes(b"")
+    caplog.set_level("INFO")
+    plan(copy)
+    assert "41 photographs: 40 in the folder itself, 1 in deep/er" in caplog.text
+    assert "1 pictures in folders called mask or masks are not taken" in caplog.text

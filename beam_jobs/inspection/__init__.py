@@ -1,0 +1,1 @@
+"""A first look at photographs and labels: what they are, and the settings that fit them."""

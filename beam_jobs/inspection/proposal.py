@@ -1,0 +1,125 @@
+"""A config and a build command that fit what was found."""
+
+import dataclasses
+import itertools
+import math
+import posixpath
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.inspection import guess_columns
+from beam_jobs.inspection.look_at_labels import LabelFindings
+from beam_jobs.inspection.look_at_photographs import PhotographFindings
+
+_FEW_REJECTS = 0.015  # Less than what the default of dataset.max_reject_rate allows.
+_CONFIG = '''"""Settings for {place}, as drtfx-inspect proposes them. Look through them first."""
+
+import ml_collections
+
+from dr_tfx import tasks
+from dr_tfx.config import config_files
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Return the defaults with the columns and labels of these photographs."""
+    config = config_files.to_config(tasks.defaults("binary"))
+{settings}
+    return config
+'''
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """What a person can type, or why there is nothing yet."""
+
+    file: str  # The name of the config file: one that is not there yet.
+    config: str  # Its text.
+    command: list[str]  # The build; empty if something is missing.
+    look: list[str]  # Sentences on what a person should look at first.
+
+
+def propose(photographs: PhotographFindings, labels: LabelFindings | None) -> Proposal:
+    """Return the settings and the command for photographs and their labels."""
+    if labels is None or not labels.values:
+        why = labels.missing if labels else "No labels were found: pass --labels=FILE."
+        return Proposal("", "", [], [why])
+    settings, look = _dataset(photographs, labels)
+    settings |= _task(labels, look)
+    lines = "\n".join(f"    config.{key} = {value!r}" for key, value in settings.items())
+    place = re.sub(r"[^\w ./,*:-]", "_", photographs.place)  # It stands in a docstring.
+    text = _CONFIG.format(place=place, settings=lines)
+    endings = itertools.chain([""], (f"-{i}" for i in itertools.count(2)))
+    file = next(name for name in (f"own{end}.py" for end in endings) if not Path(name).exists())
+    command = [
+        "drtfx-build-examples",
+        f"--config={file}",
+        f"--image_dir={photographs.place}",
+        f"--labels={labels.given}",
+        "--output_dir=data",
+    ]
+    return Proposal(file, text, command, look)
+
+
+def script(proposal: Proposal) -> str:
+    """Return the lines of a shell that write the config and build with it."""
+    command = " \\\n    ".join(map(shlex.quote, proposal.command))
+    return f"cat > {proposal.file} <<'END'\n{proposal.config}END\n{command}\n"
+
+
+def _dataset(
+    photographs: PhotographFindings, labels: LabelFindings
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of the data set, and what to look at."""
+    base = posixpath.basename(photographs.place.rstrip("/")).removesuffix(".zip")
+    settings: dict[str, Any] = {"dataset.name": re.sub(r"[^\w.-]+", "_", base) or "dataset"}
+    settings |= labels.settings
+    settings["dataset.label_names"] = tuple(labels.values)
+    look = []
+    stems = [posixpath.splitext(posixpath.basename(name))[0] for name in photographs.names]
+    if "dataset.patient_column" not in settings:
+        pattern = guess_columns.patient_pattern(stems)
+        settings["dataset.patient_pattern"] = pattern
+        if not pattern:
+            look.append(
+                "Nothing tells the patients, so that each photograph counts as its own: set "
+                "dataset.patient_column or dataset.patient_pattern if a patient has several"
+            )
+    if rate := _rejects(photographs, labels, look):
+        settings["dataset.max_reject_rate"] = rate
+    if set(photographs.formats) == {"DICOM"}:
+        look.append("The recipe is that of a head CT; see dataset.recipe for others")
+        settings |= {"dataset.recipe.name": "ct", "dataset.recipe.quality_gate": "off"}
+    else:
+        look.append("The recipe is that of fundus photographs; see dataset.recipe for others")
+    return settings, look
+
+
+def _rejects(photographs: PhotographFindings, labels: LabelFindings, look: list[str]) -> float:
+    """Return the share of the rows that the build will reject, rounded up, or 0 if it is small."""
+    share = labels.lost + len(photographs.damaged) / photographs.looked_at
+    if share <= _FEW_REJECTS:
+        return 0.0
+    look.append(
+        f"{100 * share:.0f} % of the rows will give no example; dataset.max_reject_rate allows it"
+    )
+    return min(1.0, math.ceil(100 * share + 1) / 100)
+
+
+def _task(labels: LabelFindings, look: list[str]) -> Mapping[str, Any]:
+    """Return the settings of the task: the first label that occurs against all others."""
+    values, healthy = labels.values, labels.healthy
+    classes = tuple(int(label > healthy) for label in range(len(values)))
+    if sum(classes) > 1:
+        look.append(
+            f"The task is {values[healthy]!r} against all other labels; task.label_map has the "
+            "class of each label"
+        )
+    if not guess_columns.is_number(values) and not guess_columns.is_healthy(values[0]):
+        look.append(f"No name of a label says that it is the healthy one: {values[0]!r} was taken")
+    names = (values[healthy], values[-1] if sum(classes) == 1 else f"not {values[healthy]}")
+    if guess_columns.is_number(values):
+        names = ("negative", "positive")
+    return {"task.class_names": names, "task.label_map": classes}
