@@ -71,7 +71,7 @@ def test_its_examples_run(tmp_path, monkeypatch):
     images, targets, weights = next(
         iter(dr_tfx.load_dataset("data").as_tf_dataset("train", batch_size=4))
     )
-    assert images.shape == (4, 32, 32, 3) and targets.dtype == np.int64
+    assert images.shape == (4, 64, 64, 3) and targets.dtype == np.int64
     assert weights.numpy().tolist() == [1, 1, 1, 1]
 
 
