@@ -7,7 +7,6 @@ one. Where a CSV gives folders or an extension, they decide which photograph a r
 
 import collections
 import itertools
-import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from dr_tfx.preprocessing import decoding
 
 _FROM_ROOT = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:/|/")  # A store, a drive or a disk.
+_EXTENSIONS = frozenset(extension.removeprefix(".") for extension in decoding.EXTENSIONS)
 _PACKED = ".zip"  # An archive train.zip stands for a folder train.
 # Control characters, and those that turn the direction of what is written behind them.
 _UNSEEN = re.compile(
@@ -58,9 +58,7 @@ def normalise(name: str) -> str:
 def parts(path: str) -> NameParts:
     """Return the parts of a path that `normalise` returned."""
     *folders, base = path.removeprefix("/").split("/")
-    stem, extension = posixpath.splitext(base)
-    if extension.lower() not in decoding.EXTENSIONS:
-        stem, extension = base, ""
+    stem, extension = _split(base)
     return NameParts(tuple(f.removesuffix(_PACKED) for f in folders), stem, extension)
 
 
@@ -76,8 +74,15 @@ def identify(name: str) -> str:
 
 def stem_of(path: str) -> str:
     """Return the stem of a path that `normalise` returned, as `identify` does."""
-    stem, extension = posixpath.splitext(path.rpartition("/")[2])
-    return printable(stem if extension.lower() in decoding.EXTENSIONS else stem + extension)
+    return printable(_split(path.rpartition("/")[2])[0])
+
+
+def _split(base: str) -> tuple[str, str]:
+    """Return the stem of a file's name and the extension of a photograph, "" if it has none."""
+    stem, dot, extension = base.rpartition(".")
+    if extension.lower() in _EXTENSIONS and stem.strip("."):  # A name such as .png has none.
+        return stem, dot + extension
+    return base, ""
 
 
 def spell(name: str) -> str:

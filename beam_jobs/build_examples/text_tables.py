@@ -30,6 +30,16 @@ _LAST_GAP = r"\s+(?=\S+\s*$)"  # The last spaces of a line: names of files may h
 _BROKEN = 64  # Line breaks in names of columns.
 _CELLS = 8 * splits.CHUNK  # Values that are Python objects at the same time.
 _EXCEL = (".xlsx", ".xlsm")
+# zipfile raises these for damaged files; NotImplementedError and UnicodeDecodeError are some.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    struct.error,
+)
 _IN_WORKBOOK = "xl/workbook.xml"
 _ZIPPED, _OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
 
@@ -208,7 +218,7 @@ def _workbook(path: str) -> TextTable:
     with files.open_file(path) as stream:
         try:
             members = zipfile.ZipFile(stream).infolist()
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error) as error:
+        except _DAMAGED as error:
             if path.lower().endswith(_EXCEL):
                 raise refusals.UnusableInput(
                     "{file} is a damaged workbook: {error}", file=path, error=error

@@ -248,6 +248,10 @@ def test_a_workbook_that_cannot_be_read_is_told(tmp_path, monkeypatch):
         ValueError, match="labels.xlsx is a damaged workbook: File is not a zip file"
     ):
         plan(path, "a.png")
+    at = data.rindex(b"PK\1\2")  # The version that a program needs to read a part, by the table.
+    path.write_bytes(data[: at + 6] + b"\xa7" + data[at + 7 :])
+    with pytest.raises(ValueError, match="a damaged workbook: zip file version 16.7"):
+        plan(path, "a.png")
     path.write_bytes(data)
     monkeypatch.setattr(text_tables, "MAX_WORKBOOK", 1000)
     with pytest.raises(ValueError, match="a workbook of more than 1,000 bytes, unpacked"):
