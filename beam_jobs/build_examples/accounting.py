@@ -1,12 +1,14 @@
 """The account of every row of the CSV once the shards are written: rejects, sheets, manifest."""
 
+import base64
 import concurrent.futures
-import functools
+import dataclasses
 import posixpath
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from beam_jobs.build_examples import (
     contact_sheet,
@@ -17,36 +19,54 @@ from beam_jobs.build_examples import (
     write_shard,
 )
 from beam_jobs.sources import folders, refusals, trees
-from dr_tfx.dataset import manifest, splits
+from dr_tfx.dataset import identities, manifest, records, splits
 from dr_tfx.storage import files, tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The contents of all shards.
+
+    Attributes:
+      shards: name -> (split, label) of every shard.
+      sidecars: the sidecar of every shard, without its `photographs`.
+      identities: those, in the order of the shards.
+      digests: of the photographs' bytes, uint64 (photographs, 2); zeros if they were not taken.
+    """
+
+    shards: dict[str, tuple[str, int]]
+    sidecars: dict[str, write_shard.Sidecar]
+    identities: identities.Identities
+    digests: np.ndarray
 
 
 def finish(
     plan: planning.Plan,
-    shards: dict[str, tuple[str, int]],
+    written: Written,
+    near: Sequence[Sequence[str]],
     source: folders.Source,
     output_dir: str,
 ) -> manifest.Manifest:
     """Account for every row, and write the manifest last.
 
     Args:
-      plan: the plan of the build.
-      shards: name -> (split, label) of every shard.
+      plan: the plan of a build.
+      written: the contents of its shards.
+      near: groups of ids of near twins.
       source: the photographs.
       output_dir: the folder of the shards and their sidecars.
 
     Raises:
-      ValueError: a shard is not written, or too many rows were rejected.
+      ValueError: too many rows were rejected.
       RuntimeError: a row was neither written nor rejected.
     """
-    sidecars, digests = _read_sidecars(shards, output_dir)
+    sidecars = written.sidecars
     rejects = pd.concat([plan.rejects, _late_rejects(sidecars, source)], ignore_index=True)
     report_rejects(rejects, plan, output_dir)
     rows = _written(plan, sidecars, rejects, output_dir)
-    flagged, twins = _flagged(sidecars), plan.twins
-    if plan.spec.split.method == "hash":
-        twins = twin_files.describe(rows, twin_files.group(*digests.table()))
-        twin_files.warn(twins)
+    flagged, (twins, near_twins) = _flagged(sidecars), _twins(plan, written, near, rows)
+    with files.create(posixpath.join(output_dir, manifest.IDENTITIES_FILE)) as stream:
+        known_by = written.identities.write(stream)
     patients, shared = planning.count_patients(rows)
     result = manifest.Manifest(
         dataset=plan.spec,
@@ -62,9 +82,11 @@ def finish(
         unknown_patients=planning.count_unknown(rows),
         shared_names=tuple(shared[: manifest.NAMED_PATIENTS]),
         twins=twins,
+        near_twins=near_twins,
+        identities=known_by,
         unlabelled=len(plan.unlabelled),
         inputs=plan.inputs,
-        shards=_shards(shards, sidecars),
+        shards=_shards(written),
         prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
     )
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
@@ -74,6 +96,24 @@ def finish(
     files.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     destination.forget(output_dir)
     return result
+
+
+def _twins(
+    plan: planning.Plan, written: Written, near: Sequence[Sequence[str]], rows: pd.DataFrame
+) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """Return twins and near twins as the manifest has them, and warn of them.
+
+    A group of near twins that are all byte-identical is one of twins only.
+    """
+    twins = plan.twins
+    if plan.spec.split.method == "hash":
+        ids = written.identities.text("id")
+        twins = twin_files.describe(rows, twin_files.group(ids, written.digests))
+        twin_files.warn(twins)
+    is_one_file = {tuple(twin["ids"]) for twin in twins}
+    near_twins = twin_files.describe(rows, [ids for ids in near if tuple(ids) not in is_one_file])
+    twin_files.warn_near(near_twins)
+    return twins, near_twins
 
 
 def report_rejects(
@@ -106,13 +146,15 @@ def report_rejects(
         )
 
 
-def _read_sidecars(
-    shards: dict[str, tuple[str, int]], output_dir: str
-) -> tuple[dict[str, write_shard.Sidecar], "_Digests"]:
-    """Return the sidecar of every shard, and the digests that they held.
+def read_written(shards: dict[str, tuple[str, int]], output_dir: str) -> Written:
+    """Return the contents of all shards.
+
+    Args:
+      shards: name -> (split, label) of every shard.
+      output_dir: the folder of the shards and their sidecars.
 
     Raises:
-      ValueError: a shard has no sidecar.
+      ValueError: a shard is not written.
     """
     said = files.sizes(destination.in_progress(output_dir))
     missing = [
@@ -129,13 +171,37 @@ def _read_sidecars(
             count=len(shards),
             first=missing[0],
         )
-    sidecars, digests = {}, _Digests()
-    read = functools.partial(write_shard.read_sidecar, output_dir)
+
+    def read(shard: str) -> tuple[write_shard.Sidecar, identities.Identities, np.ndarray]:
+        sidecar = write_shard.read_sidecar(output_dir, shard)
+        known, digests = _unpacked(sidecar, split=shards[shard][0])
+        sidecar.photographs = []
+        return sidecar, known, digests
+
     with concurrent.futures.ThreadPoolExecutor(destination.READERS) as pool:
-        for shard, sidecar in zip(shards, pool.map(read, shards), strict=True):
-            digests.take(sidecar)
-            sidecars[shard] = sidecar
-    return sidecars, digests
+        read_all = list(pool.map(read, shards))
+    sidecars, known, digests = zip(*read_all, strict=True)
+    return Written(
+        shards,
+        dict(zip(shards, sidecars, strict=True)),
+        identities.join(known),
+        np.concatenate(digests),
+    )
+
+
+def _unpacked(
+    sidecar: write_shard.Sidecar, *, split: str
+) -> tuple[identities.Identities, np.ndarray]:
+    """Return the identities of a shard's photographs, and the digests of their bytes."""
+    known = identities.collect(
+        identities.PhotographIdentity(
+            name, patient, split, bytes.fromhex(pixels), base64.b64decode(printed)
+        )
+        for name, patient, pixels, printed, _ in sidecar.photographs
+    )
+    none = bytes(records.DIGEST_BYTES).hex()
+    digests = bytes.fromhex("".join(of_bytes or none for *_, of_bytes in sidecar.photographs))
+    return known, np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def _written(
@@ -158,28 +224,6 @@ def _written(
             f"were files in {output_dir} changed during the build?"
         )
     return rows
-
-
-class _Digests:
-    """The ids and digests of all photographs, in some forty bytes each."""
-
-    def __init__(self) -> None:
-        self._ids: list[pa.Array] = []
-        self._digests = [np.empty((0, 2), np.uint64)]
-
-    def take(self, sidecar: write_shard.Sidecar) -> None:
-        """Move the digests of a sidecar here."""
-        if sidecar.digests:
-            ids, digests = zip(*sidecar.digests, strict=True)
-            self._ids.append(pa.array(ids, pa.large_string()))
-            packed = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64)
-            self._digests.append(packed.reshape(-1, 2))
-            sidecar.digests = []
-
-    def table(self) -> tuple[pd.Series, np.ndarray]:
-        """Return ids, and digests uint64 (ids, 2)."""
-        ids = pd.array(pa.chunked_array(self._ids, pa.large_string()), dtype=splits.TEXT)
-        return pd.Series(ids), np.concatenate(self._digests)
 
 
 def _late_rejects(sidecars: dict[str, write_shard.Sidecar], source: folders.Source) -> pd.DataFrame:
@@ -207,21 +251,19 @@ def _flagged(sidecars: dict[str, write_shard.Sidecar]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["id", "name", "reason", "fate"], dtype=splits.TEXT)
 
 
-def _shards(
-    shards: dict[str, tuple[str, int]], sidecars: dict[str, write_shard.Sidecar]
-) -> tuple[manifest.Shard, ...]:
+def _shards(written: Written) -> tuple[manifest.Shard, ...]:
     """Return the shards that are files; a shard without any record is none."""
     return tuple(
         manifest.Shard(
             name=shard,
             split=split,
             label=label,
-            records=sidecars[shard].records,
-            bytes=sidecars[shard].bytes,
-            sha256=sidecars[shard].sha256,
+            records=sidecar.records,
+            bytes=sidecar.bytes,
+            sha256=sidecar.sha256,
         )
-        for shard, (split, label) in shards.items()
-        if sidecars[shard].records
+        for shard, (split, label) in written.shards.items()
+        if (sidecar := written.sidecars[shard]).records
     )
 
 

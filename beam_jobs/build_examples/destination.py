@@ -25,13 +25,15 @@ from dr_tfx.storage import files
 
 REJECTS_FILE = "rejects.csv"
 UNLABELLED_FILE = "unlabelled.csv"
-PLAN_FILE = "plan.json"  # It lies in the folder of the job's state.
+PLAN_FILE = "plan.json"  # It lies in the folder of the job's state, and so does the next.
+NEAR_TWINS_FILE = "near_twins.json"
 READERS = 16  # Threads that read the workers' files; they mostly wait.
 
 _LOG = logging.getLogger(__name__)
 _BESIDE = (
     REJECTS_FILE,
     UNLABELLED_FILE,
+    manifest.IDENTITIES_FILE,
     trees.CONTACT_SHEET_FILE,
     trees.UNGRADABLE_FILE,
 )
@@ -100,7 +102,9 @@ def finished(
     for path in (last, in_progress(output_dir, PLAN_FILE)):
         if not files.exists(path):
             continue
-        earlier, now = json.loads(files.read(path)), plan.contract()
+        earlier = json.loads(files.read(path))
+        near = [twin["ids"] for twin in earlier.get("near_twins", ())]
+        now = plan.reunited(near).contract()
         if earlier["fingerprint"] != now["fingerprint"]:
             raise refusals.UnusableInput(
                 "{place} was built otherwise: {differences}. Choose another {output_dir}, or pass "
@@ -123,9 +127,15 @@ def finished(
 
 
 def claim(
-    output_dir: str, plan: planning.Plan, source: folders.Source
+    output_dir: str, plan: planning.Plan, reunited: planning.Plan, source: folders.Source
 ) -> tuple[list[write_shard.ShardTask], dict[str, tuple[str, int]]]:
     """Note what is being built, and delete what does not belong to it.
+
+    Args:
+      output_dir: the folder of the build.
+      plan: what is being built.
+      reunited: the same with the near twins that are known.
+      source: the photographs.
 
     Returns:
       The shards that are still to be built, and (split, label) of every shard by its name.
@@ -139,23 +149,37 @@ def claim(
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
     files.write_text(in_progress(output_dir, PLAN_FILE), text)
     tasks, shards, offset = [], {}, 0
+    made_of: dict[str, str] = {}  # The digest of the rows of every shard.
     changed = set()  # Shards that are older than one of their photographs.
     with files.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
-        for name, rows in plan.shards():
+        for name, rows in reunited.shards():
             lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
             stream.write(lines)
             tasks.append(write_shard.ShardTask(name, offset, len(lines)))
+            made_of[name] = write_shard.content_digest(lines)
             shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
             built = files.modified(write_shard.sidecar_path(output_dir, name))
             if built and any(source.modified(photograph) > built for photograph in rows["name"]):
                 changed.add(name)
             offset += len(lines)
-    done = _done(output_dir, source, changed)
+    done = _done(output_dir, source, made_of, changed)
     todo = [task for task in tasks if task.shard not in done]
     if done:
         kept = len(tasks) - len(todo)
         _LOG.info("resuming: %d of %d shards were finished before", kept, len(tasks))
     return todo, shards
+
+
+def near_twins(output_dir: str) -> list[list[str]]:
+    """Return the near twins that an earlier run of an unfinished build has found."""
+    path = in_progress(output_dir, NEAR_TWINS_FILE)
+    is_ours = files.exists(in_progress(output_dir, PLAN_FILE)) and files.exists(path)
+    return json.loads(files.read(path)) if is_ours else []
+
+
+def note_near_twins(output_dir: str, near: list[list[str]]) -> None:
+    """Write down the near twins for whoever goes on with an interrupted build."""
+    files.write_text(in_progress(output_dir, NEAR_TWINS_FILE), json.dumps(near))
 
 
 def delete(output_dir: str) -> None:
@@ -206,14 +230,23 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     return "; ".join(named) or ("the split is not the same: another version of scikit-learn?")
 
 
-def _done(output_dir: str, source: folders.Source, changed: set[str]) -> set[str]:
-    """Return the shards that are finished and not `changed`; delete the sidecars of the others."""
+def _done(
+    output_dir: str, source: folders.Source, made_of: dict[str, str], changed: set[str]
+) -> set[str]:
+    """Return the shards that are finished, of these rows and not `changed`.
+
+    The sidecars of the others are deleted, and first their files, if they are no shards any more.
+    """
     written, said = files.sizes(output_dir), files.sizes(in_progress(output_dir))
     shards = [shard for name in said if (shard := write_shard.shard_of(name))]
 
     def is_done(shard: str) -> bool:
         sidecar = write_shard.read_sidecar(output_dir, shard)
-        if shard in changed or written.get(shard, 0) != sidecar.bytes:
+        if (
+            sidecar.rows != made_of.get(shard)
+            or shard in changed
+            or written.get(shard, 0) != sidecar.bytes
+        ):
             return False
         # A photograph that was rejected may have been mended since.
         return all(_digest(source, name) == digest for _, name, _, _, digest in sidecar.rejects)
@@ -221,6 +254,7 @@ def _done(output_dir: str, source: folders.Source, changed: set[str]) -> set[str
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
         is_whole = dict(zip(shards, pool.map(is_done, shards), strict=True))
     damaged = [shard for shard in shards if not is_whole[shard]]
+    files.delete(*(posixpath.join(output_dir, shard) for shard in set(damaged) - made_of.keys()))
     files.delete(*(write_shard.sidecar_path(output_dir, shard) for shard in damaged))
     return set(shards) - set(damaged)
 

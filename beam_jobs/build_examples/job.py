@@ -15,9 +15,16 @@ from collections.abc import Iterator
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.build_examples import accounting, destination, planning, progress, write_shard
+from beam_jobs.build_examples import (
+    accounting,
+    destination,
+    planning,
+    progress,
+    twin_files,
+    write_shard,
+)
 from beam_jobs.runners import beam_flags
-from beam_jobs.sources import find_source
+from beam_jobs.sources import find_source, folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.storage import files
@@ -68,14 +75,34 @@ def build(
         destination.forget(output_dir)
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
         return finished
-    tasks, shards = destination.claim(output_dir, plan, source)
-    if tasks:
-        writer = write_shard.WriteShard(
-            plan.spec, source, output_dir, threads=beam_flags.threads_per_worker(options)
+    return _write(plan, source, output_dir, options)
+
+
+def _write(
+    plan: planning.Plan, source: folders.Source, output_dir: str, options: PipelineOptions
+) -> manifest.Manifest:
+    """Write the shards, again if it turns out that the split parts copies, and the manifest."""
+    writer = write_shard.WriteShard(
+        plan.spec, source, output_dir, threads=beam_flags.threads_per_worker(options)
+    )
+    near = destination.near_twins(output_dir)  # An earlier run may have come as far as that.
+    while True:
+        reunited = plan.reunited(near)
+        tasks, shards = destination.claim(output_dir, plan, reunited, source)
+        if tasks:
+            with progress.of_build(output_dir, total=len(plan.rows)):
+                _run(tasks, writer, options, output_dir)
+        written = accounting.read_written(shards, output_dir)
+        found = twin_files.find_near(written.identities)
+        if found == near or plan.reunited(found) is reunited:
+            return accounting.finish(reunited, written, found, source, output_dir)
+        near = found
+        destination.note_near_twins(output_dir, near)
+        _LOG.warning(
+            "the split parts some of %d groups of copies of one photograph: it is made anew, and "
+            "the shards that change are written again",
+            len(near),
         )
-        with progress.of_build(output_dir, total=len(plan.rows)):
-            _run(tasks, writer, options, output_dir)
-    return accounting.finish(plan, shards, source, output_dir)
 
 
 def _run(

@@ -48,7 +48,34 @@ class Plan:
     # Digests of all rows of the CSV, of the photographs' names and sizes, and of the contents of
     # those that share a size.
     inputs: dict[str, str]
+    lost: pd.DataFrame  # Rows without a photograph, as `splits.assign` takes them, by their place.
     is_prepared: bool = False  # True: the pictures stay as they are, and no recipe is applied.
+
+    def reunited(self, near: Sequence[Sequence[str]]) -> "Plan":
+        """Return the plan that keeps near twins in one split, made as if they had been known.
+
+        That is this plan itself if it parts none of them, or if its split looks at one patient at a
+        time and cannot know them.
+
+        Args:
+          near: groups of ids of near twins; ids that no row has are ignored.
+        """
+        if self.spec.split.method in ("hash", "external"):
+            return self
+        ids = self.rows["id"]
+        known = set(ids[ids.isin([i for group in near for i in group])])
+        near = [[i for i in group if i in known] for group in near]
+        parted = (len(set(twin["splits"])) > 1 for twin in twin_files.describe(self.rows, near))
+        if not any(parted):
+            return self
+        twins = [twin["ids"] for twin in self.twins]
+        is_found = np.ones(len(self.rows) + len(self.lost), bool)
+        is_found[self.lost.index] = False
+        found = self.rows.set_axis(np.flatnonzero(is_found))
+        rows = pd.concat([found[list(self.lost.columns)], self.lost]).sort_index()
+        split = splits.assign(rows, self.spec.split, [*twins, *near])
+        found = found.assign(split=split[found.index]).reset_index(drop=True)
+        return dataclasses.replace(self, rows=found, twins=twin_files.describe(found, twins))
 
     def shards(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield name and rows of every shard, in order."""
@@ -69,7 +96,8 @@ class Plan:
         del dataset["max_reject_rate"]
         # Only arrays have this entry: other data sets keep the fingerprint that they have.
         prepared = {"prepared": manifest.ELSEWHERE} if self.is_prepared else {}
-        return {"dataset": dataset, "libraries": LIBRARIES, **prepared}
+        schema = manifest.SCHEMA_VERSION
+        return {"dataset": dataset, "libraries": LIBRARIES, "schema_version": schema, **prepared}
 
     @functools.cached_property
     def _fingerprint(self) -> str:
@@ -123,6 +151,7 @@ def make_plan(
     # Rows without a photograph take part too: the split is a function of the CSV, so that a
     # photograph found later moves no other.
     split = splits.assign(rows, spec.split, twins)
+    lost_rows = rows.reset_index(drop=True)[~rows.index.isin(found.index)]
     found = found.assign(split=split[found.index]).reset_index(drop=True)
     plan = Plan(
         spec=spec,
@@ -132,6 +161,7 @@ def make_plan(
         twins=twin_files.describe(found, twins),
         unlabelled=unlabelled,
         inputs=inputs,
+        lost=lost_rows,
         is_prepared=source is not None and source.is_prepared,
     )
     _warn(plan)

@@ -1,6 +1,9 @@
-"""Byte-identical files, called twins, which no split may separate.
+"""Photographs that are there several times, which no split may separate.
 
-Most often they are one photograph under two names, now and then with two labels.
+Twins are byte-identical files: most often one photograph under two names, now and then with two
+labels. Near twins are one photograph in different bytes: resized, compressed anew or cropped along
+its dark border. Twins are found before the split is made, among files of equal size. Near twins are
+known only once every photograph was decoded; `Plan.reunited` then makes the split anew.
 """
 
 import collections
@@ -14,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs.sources import folders
-from dr_tfx.dataset import splits
+from dr_tfx.dataset import copies, identities, manifest, splits
 from dr_tfx.preprocessing import decoding
 
 _LOG = logging.getLogger(__name__)
@@ -58,24 +61,44 @@ def group(ids: pd.Series, digests: np.ndarray) -> list[list[str]]:
     return sorted(sorted(names) for names in same.values())
 
 
-def describe(found: pd.DataFrame, twins: Sequence[Sequence[str]]) -> tuple[dict[str, Any], ...]:
+def find_near(written: identities.Identities) -> list[list[str]]:
+    """Return groups of ids of near twins, of which some may be byte-identical."""
+    ids = written.text("id").sort_values(kind="stable")  # Not the order of one split's shards.
+    found = copies.groups(written.fingerprints[ids.index])
+    return sorted(sorted(ids.iloc[group]) for group in found)
+
+
+def describe(found: pd.DataFrame, twins: Iterable[Sequence[str]]) -> tuple[dict[str, Any], ...]:
     """Return ids, labels and splits of every group, as the manifest has them."""
-    is_twin = found["id"].isin([i for ids in twins for i in ids])
+    groups = [list(ids) for ids in twins]
+    is_twin = found["id"].isin([i for ids in groups for i in ids])
     by_id = found[is_twin].set_index("id")
     return tuple(
         {
             "ids": ids,
-            "labels": by_id.loc[list(ids), "label"].tolist(),
-            "splits": by_id.loc[list(ids), "split"].tolist(),
+            "labels": by_id.loc[ids, "label"].tolist(),
+            "splits": by_id.loc[ids, "split"].tolist(),
         }
-        for ids in twins
+        for ids in groups
     )
 
 
-def warn(twins: Iterable[dict[str, Any]]) -> None:
+def warn(twins: Iterable[dict[str, Any]], what: str = "byte-identical files") -> None:
     """Log the twins that have different labels or are in different splits."""
     for twin in twins:
         if len(set(twin["labels"])) > 1:
-            _LOG.warning("byte-identical files %(ids)s have different labels %(labels)s", twin)
+            _LOG.warning(f"{what} %(ids)s have different labels %(labels)s", twin)
         if len(set(twin["splits"])) > 1:
-            _LOG.warning("byte-identical files %(ids)s are in different splits %(splits)s", twin)
+            _LOG.warning(f"{what} %(ids)s are in different splits %(splits)s", twin)
+
+
+def warn_near(near: Sequence[dict[str, Any]]) -> None:
+    """Log that there are near twins, and those that have different labels or splits."""
+    if near:
+        _LOG.warning(
+            "%d groups of photographs are one photograph each, resized, compressed anew or "
+            "cropped: %s",
+            len(near),
+            manifest.some([" = ".join(twin["ids"]) for twin in near]),
+        )
+        warn(near, "copies of one photograph")

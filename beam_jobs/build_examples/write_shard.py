@@ -5,6 +5,7 @@ million photographs is still a small message, and no image passes through a shuf
 """
 
 import atexit
+import base64
 import collections
 import concurrent.futures
 import contextlib
@@ -98,7 +99,8 @@ class WriteShard(beam.DoFn):
     def _write(self, task: ShardTask) -> None:
         path = posixpath.join(self._output_dir, task.shard)
         live = posixpath.join(self._output_dir, PROGRESS, task.shard + LIVE_SUFFIX)
-        sidecar = Sidecar()
+        lines = self._lines(task)
+        sidecar = Sidecar(rows=content_digest(lines))
         with (
             contextlib.suppress(_NothingToKeep),
             files.Live(live) as said,
@@ -106,7 +108,7 @@ class WriteShard(beam.DoFn):
             files.create(path) as stream,
         ):
             writer = records.RecordWriter(stream)
-            rows = self._rows(task)
+            rows = (PlannedExample(*json.loads(line)) for line in lines.splitlines())
             # With twice as many rows begun as threads, a slow photograph leaves no thread idle.
             for made in _in_order(pool, self._make, rows, ahead=2 * self._threads):
                 sidecar.add(made)
@@ -121,10 +123,9 @@ class WriteShard(beam.DoFn):
         text = json.dumps(dataclasses.asdict(sidecar))
         files.write_text(sidecar_path(self._output_dir, task.shard), text)
 
-    def _rows(self, task: ShardTask) -> Iterator[PlannedExample]:
+    def _lines(self, task: ShardTask) -> bytes:
         path = posixpath.join(self._output_dir, PROGRESS, ROWS_FILE)
-        for line in files.read(path, offset=task.offset, length=task.length).splitlines():
-            yield PlannedExample(*json.loads(line))
+        return files.read(path, offset=task.offset, length=task.length)
 
     def _make(self, row: PlannedExample) -> "_Made":
         recipe = self._spec.recipe
@@ -147,7 +148,14 @@ class WriteShard(beam.DoFn):
         )
         # A split by hash looks for byte-identical files after the build, others look before it.
         digest = content_digest(data) if self._spec.split.method == "hash" else ""
-        return _Made(row, digest, example, picture.ungradable)
+        return _Made(
+            row,
+            digest,
+            example,
+            picture.ungradable,
+            pixels=records.digest(picture.rgb),
+            fingerprint=picture.fingerprint,
+        )
 
 
 class _NothingToKeep(Exception):
@@ -163,17 +171,21 @@ class _Made:
     example: bytes = b""
     ungradable: str = ""
     reject: decoding.RejectedImage | None = None
+    pixels: bytes = b""
+    fingerprint: bytes = b""
 
 
 @dataclasses.dataclass
 class Sidecar:
     """The contents of a finished shard, kept as a JSON file beside it."""
 
+    rows: str = ""  # The digest of the lines of ROWS_FILE that the shard was made of.
     records: int = 0
     bytes: int = 0
     sha256: str = ""
-    # (id, digest) of each record's photograph, if the split is by hash.
-    digests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    # Of each record: id, patient, the digest of its pixels in hexadecimal, the fingerprint in
+    # base64, and, if the split is by hash, the digest of the photograph's bytes.
+    photographs: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
     # (id, name, reason, detail, digest) of each photograph that gave no example.
     rejects: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
     # (id, name, reason) of each photograph that was flagged and kept.
@@ -187,8 +199,8 @@ class Sidecar:
             Metrics.counter("build_examples", f"rejected/{error.reason}").inc()
             return
         self.records += 1
-        if made.digest:
-            self.digests.append((row.id, made.digest))
+        printed = base64.b64encode(made.fingerprint).decode()
+        self.photographs.append((row.id, row.patient, made.pixels.hex(), printed, made.digest))
         Metrics.counter("build_examples", "written").inc()
         if made.ungradable:
             self.ungradable.append((row.id, row.name, made.ungradable))

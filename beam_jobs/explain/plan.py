@@ -11,11 +11,11 @@ from absl import logging
 from beam_jobs.explain import mask_measures, units, worker
 from beam_jobs.sources import find_source
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, splits
+from dr_tfx.dataset import identities, manifest, splits
 from dr_tfx.explanation import localization
 from dr_tfx.models import bundles
 
-_FORMAT = 3  # The format of the parts' files: a folder with another one is not continued.
+_FORMAT = 4  # The format of the parts' files: a folder with another one is not continued.
 _TRAINED_ON = (
     "The model was trained on these photographs: their heat maps flatter it, and their scores say "
     "little about other photographs."
@@ -69,6 +69,7 @@ class TrainingData:
 
     folder: Path
     data: manifest.Manifest
+    identities: identities.Identities | None  # None: a split of it is explained.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,8 @@ def _training(request: ExplainRequest, bundle: bundles.Bundle) -> TrainingData |
         return None
     data = manifest.load(request.data_dir)
     manifest.check_same_contract(bundle.manifest, data, where=str(request.data_dir))
-    return TrainingData(request.data_dir, data)
+    known = identities.load(request.data_dir, data) if request.image_dir else None
+    return TrainingData(request.data_dir, data, known)
 
 
 def _of_split(

@@ -13,15 +13,15 @@ from absl import logging
 from beam_jobs.explain import heatmap_shards, mask_measures, worker
 from beam_jobs.explain.plan import ExplainPlan
 from dr_tfx import tasks
-from dr_tfx.dataset import leakage, splits
+from dr_tfx.dataset import identities, leakage, splits
 from dr_tfx.explanation import explainer
 from dr_tfx.storage import files, tables
 
 INDEX_FILE, REJECTS_FILE = "index.csv", "rejects.csv"
 MEASURES_FILE = "localization.json"
 _NONE_IN_TRAINING = (
-    "None of these photographs is in the data set that the model was trained on, and no patient's "
-    "name is (or no photograph's name, where patients are not known)."
+    "None of these photographs is in the data set that the model was trained on, nor is a copy of "
+    "one there: resized, compressed anew or cropped along its dark border."
 )
 
 
@@ -56,6 +56,7 @@ class _Overlap(NamedTuple):
 
     split_of: Mapping[str, str]  # Id -> split.
     alarms: Sequence[str]
+    notices: Sequence[str]
 
 
 def join(plan: ExplainPlan) -> ExplainResults:
@@ -85,7 +86,7 @@ def join(plan: ExplainPlan) -> ExplainResults:
             plan.settings.workdir,
             rule,
         )
-    is_apart = overlap is not None and not overlap.alarms
+    beside = overlap.notices if overlap else ()
     return ExplainResults(
         index=index,
         rejects=rejects,
@@ -94,7 +95,7 @@ def join(plan: ExplainPlan) -> ExplainResults:
         method=explain_with.title,
         measures=measures,
         alarms=overlap.alarms if overlap else (),
-        notices=[*plan.notices, *[_NONE_IN_TRAINING] * is_apart],
+        notices=[*plan.notices, *beside],
     )
 
 
@@ -156,18 +157,20 @@ def _in_training(explained: pd.DataFrame, plan: ExplainPlan) -> _Overlap | None:
     A photograph that is in several of its splits, which may be if it has twins, counts as in the
     first of train, validation and test, because that one flatters most.
     """
-    if plan.training is None:
+    if plan.training is None or plan.training.identities is None:
         return None
     patients = {item.id: item.patient for part in plan.parts for item in part.items}
-    here = (
-        leakage.PhotographIdentity(id_, patients[id_], "", bytes.fromhex(digest))
-        for id_, digest in zip(explained["id"], explained["digest"], strict=True)
+    here = identities.collect(
+        identities.PhotographIdentity(
+            id_, patients[id_], "", bytes.fromhex(pixels), bytes.fromhex(printed)
+        )
+        for id_, pixels, printed in zip(
+            explained["id"], explained["pixels"], explained["fingerprint"], strict=True
+        )
     )
-    shared = leakage.with_training(
-        here, training_dir=plan.training.folder, training=plan.training.data
-    )
+    shared = leakage.with_training(here, plan.training.identities)
     split_of: dict[str, str] = {}
-    for found in sorted(shared["identical"], key=lambda f: splits.SPLITS.index(f["split"])):
+    for found in sorted(shared["copies"], key=lambda f: splits.SPLITS.index(f["split"])):
         split_of.setdefault(found["id"], found["split"])
     alarms = leakage.training_alarms(shared)
     if trained := sum(split == splits.SPLITS[0] for split in split_of.values()):
@@ -177,7 +180,10 @@ def _in_training(explained: pd.DataFrame, plan: ExplainPlan) -> _Overlap | None:
         )
     for sentence in alarms:
         logging.warning("ALARM: %s", sentence)
-    return _Overlap(split_of, alarms)
+    notices = leakage.training_notices(shared)
+    if not split_of:
+        notices.insert(0, _NONE_IN_TRAINING)
+    return _Overlap(split_of, alarms, notices)
 
 
 def _write_rejects(rejects: pd.DataFrame, total: int, output_dir: Path) -> None:

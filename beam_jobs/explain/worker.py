@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from beam_jobs.explain import heatmap_shards, mask_measures, units
-from dr_tfx.dataset import leakage, records
+from dr_tfx.dataset import records
 from dr_tfx.explanation import explainer, gradcam, localization
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles
@@ -26,7 +26,8 @@ from dr_tfx.storage import files
 OVERLAYS = ("full", "small", "none")
 COLUMNS = (
     *("id", "label", "target", "scores", "shard", "overlay"),
-    *("photograph", "ungradable", "outside", "digest", "measures", "reason", "detail"),
+    *("photograph", "ungradable", "outside", "pixels", "fingerprint"),
+    *("measures", "reason", "detail"),
 )
 _LOADING = threading.Lock()
 
@@ -127,7 +128,8 @@ class ExplainPart(beam.DoFn):
                 "photograph": self._inputs.path(item),
                 "ungradable": prepared.picture.ungradable,
                 "outside": int(localization.is_outside(heatmap, mask_measures.retina(rgb))),
-                "digest": leakage.digest(rgb).hex(),
+                "pixels": records.digest(rgb).hex(),
+                "fingerprint": prepared.picture.fingerprint.hex(),
                 "measures": json.dumps(measures),
             }
 

@@ -14,7 +14,7 @@ from typing import Any
 from beam_jobs.build_examples import job
 from beam_jobs.sources import find_source, refusals
 from dr_tfx.config import specs
-from dr_tfx.dataset import leakage, manifest, splits
+from dr_tfx.dataset import identities, leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
 
@@ -76,10 +76,11 @@ def run(
     name = _name(photographs)
     fitted = evaluate.require_fitted(bundle, workdir, name)
     manifest.check_reads_photographs(bundle.manifest)
-    training = None
+    known = None
     if data_dir is not None:
         training = manifest.load(data_dir)
         manifest.check_same_contract(bundle.manifest, training, where=str(data_dir))
+        known = identities.load(data_dir, training)
     folder = workdir / "evaluation" / name / DATA
     data = job.build(
         _spec(bundle, photographs, name),
@@ -89,9 +90,8 @@ def run(
         overwrite=overwrite,
     )
     shared = None
-    if data_dir is not None and training is not None:
-        here = leakage.examples(folder, data)
-        shared = leakage.with_training(here, training_dir=data_dir, training=training)
+    if known is not None:
+        shared = leakage.with_training(identities.load(folder, data), known)
     scored = evaluate.Scored(
         bundle,
         workdir,
@@ -167,6 +167,7 @@ def _elsewhere(
     if others:
         notices.append(f"Prepared with other versions than the model's own: {', '.join(others)}.")
     alarms = leakage.training_alarms(shared) if shared else []
+    notices += leakage.training_notices(shared) if shared else []
     if rejected:
         many = rejected > bundle.experiment.dataset.max_reject_rate * data.rows
         (alarms if many else notices).append(unscored)
@@ -180,7 +181,7 @@ def _elsewhere(
             "written": data.written,
             "rejected": data.rejected,
             "compared": shared is not None,
-            **(shared or {"identical": [], "patients": [], "photographs": {}}),
+            **(shared or {"copies": [], "patients": [], "photographs": {}}),
         },
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.preprocessing import decoding, fingerprint, recipes
 from dr_tfx.storage import files
 
 _MAX_HEADER = 10_000  # Bytes. numpy refuses longer ones too, but only once they are in memory.
@@ -50,7 +50,9 @@ class Arrays(folders.Source):
 
     def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
         """Return the photograph as uint8. No recipe is applied, and its quality is not assessed."""
-        return recipes.Picture(self._pixels(data))
+        rgb = self._pixels(data)
+        printed = fingerprint.of(np.ascontiguousarray(rgb[..., ::-1]))
+        return recipes.Picture(rgb, fingerprint=printed)
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
         return self._pixels(data)

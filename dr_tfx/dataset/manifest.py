@@ -17,7 +17,8 @@ from dr_tfx.dataset import splits
 from dr_tfx.storage import files, json_files
 
 FILE_NAME = "dataset.json"
-SCHEMA_VERSION = 1
+IDENTITIES_FILE = "photographs.arrow"  # The file of `identities`.
+SCHEMA_VERSION = 2
 NAMED_PATIENTS = 20
 BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # The ways of preparing pictures.
 
@@ -45,6 +46,9 @@ def _is_group(twin: Mapping[str, Any]) -> bool:
     return len(lengths) == 1
 
 
+_Twins = Annotated[dict[str, Any], specs.Rule(_is_group, "lists: ids, labels and splits")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """The contract of a data set. It holds no time and no machine's name: same input, same bytes.
@@ -60,6 +64,8 @@ class Manifest:
       patients: number of patients by split.
       shared_patients: number of patients with photographs in more than one split.
       twins: groups of byte-identical files, with their `ids`, `labels` and `splits`.
+      near_twins: the same of photographs that are copies of one: resized, compressed anew or
+        cropped along the dark border.
       unlabelled: number of photographs in the folder that the CSV does not name.
       shards: the files of the data set.
       ungradable: number of photographs that the quality gate flagged and that were kept, by
@@ -69,6 +75,7 @@ class Manifest:
       shared_names: the first names of the `shared_patients`, `NAMED_PATIENTS` at most.
       unknown_patients: number of examples whose patient neither a column nor a pattern tells, so
         that each counts as a patient of its own.
+      identities: SHA-256 of the file of `identities`, by which photographs are recognised.
       prepared: `BY_RECIPE`, or `ELSEWHERE` if pictures were given as arrays, to which neither
         recipe nor quality gate was applied.
       schema_version: version of this format.
@@ -83,15 +90,15 @@ class Manifest:
     counts: dict[str, dict[str, int]]
     patients: dict[str, int]
     shared_patients: int
-    twins: tuple[
-        Annotated[dict[str, Any], specs.Rule(_is_group, "lists: ids, labels and splits")], ...
-    ]
+    twins: tuple[_Twins, ...]
     unlabelled: int
     shards: tuple[Shard, ...]
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     shared_names: tuple[str, ...] = ()
     unknown_patients: int = 0
+    near_twins: tuple[_Twins, ...] = ()
+    identities: str = ""
     prepared: str = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
 
@@ -99,7 +106,7 @@ class Manifest:
         """Refuse labels that have no name."""
         names = len(self.dataset.label_names)
         labels = [shard.label for shard in self.shards]
-        labels += [label for twin in self.twins for label in twin["labels"]]
+        labels += [label for twin in (*self.twins, *self.near_twins) for label in twin["labels"]]
         wrong = [label for label in labels if not 0 <= label < names]
         specs.require(
             not wrong,
@@ -111,18 +118,21 @@ class Manifest:
         counts = pd.DataFrame(self.counts).T
         counts["photographs"] = counts.sum(axis=1)
         counts["patients"] = pd.Series(self.patients)
-        contradicting = [twin["ids"] for twin in self.twins if len(set(twin["labels"])) > 1]
+        contradicting = [
+            twin["ids"] for twin in (*self.twins, *self.near_twins) if len(set(twin["labels"])) > 1
+        ]
         rejected = ", ".join(f"{n} {reason}" for reason, n in self.rejected.items()) or "none"
         return "\n".join(
             [
                 counts.to_string(),
                 f"written: {self.written} of {self.rows} rows; rejected: {rejected}",
                 self._gated(),
-                f"byte-identical groups: {len(self.twins)}; patients in more than one split: "
+                f"byte-identical groups: {len(self.twins)}; groups of other copies of one "
+                f"photograph: {len(self.near_twins)}; patients in more than one split: "
                 f"{self.shared_patients}; photographs without a label: {self.unlabelled}",
                 *filter(None, [patients_warning(self.unknown_patients, self.written)]),
                 *(
-                    f"byte-identical, but of different labels: {', '.join(ids)}"
+                    f"one photograph, but of different labels: {', '.join(ids)}"
                     for ids in contradicting
                 ),
             ]
@@ -145,6 +155,7 @@ class Manifest:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["dataset"] = specs.to_dict(self.dataset)
         plain["twins"] = list(self.twins)
+        plain["near_twins"] = list(self.near_twins)
         plain["shared_names"] = list(self.shared_names)
         plain["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
         return plain
@@ -242,6 +253,10 @@ def parse(text: str | bytes, *, sizes: Mapping[str, int], where: str) -> Manifes
         manifest = from_dict(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if manifest.identities and IDENTITIES_FILE not in sizes:
+        raise FileNotFoundError(
+            f"{where}/{IDENTITIES_FILE} is missing, but {path} names it. Build it again."
+        )
     for shard in manifest.shards:
         file, size = f"{where}/{shard.name}", sizes.get(shard.name)
         if size is None:

@@ -23,6 +23,8 @@ IMAGE_PATIENT = "image/patient"  # bytes: UTF-8
 LABEL_PREFIX = "label/"  # int64: the finest label
 MASK_PREFIX = "mask/"  # bytes: one uint8 channel of the image's size, encoded as the image is
 
+DIGEST_BYTES = 16
+
 IMAGE = "image"  # The images in a batch of examples; features keep the names of their keys.
 
 
@@ -114,6 +116,12 @@ def decode_image(data: bytes, encoding: str, size: int, channels: int = 3) -> np
     if channels == 1:
         return np.asarray(cv2.imdecode(buffer, cv2.IMREAD_GRAYSCALE)).reshape(size, size, 1)
     return cv2.cvtColor(cv2.imdecode(buffer, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def digest(pixels: np.ndarray) -> bytes:
+    """Return a digest of DIGEST_BYTES of the pixels of an image, uint8 (size, size, channels)."""
+    data = np.ascontiguousarray(pixels).data
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def example(features: Mapping[str, bytes | str | int | float]) -> bytes:

@@ -10,15 +10,17 @@ of `binary` stand in `dr_tfx.tasks.binary.summary`.
 
     alarms                 sentences; empty when nothing is wrong
     counts                 images, patients, patients_known (false: every image counts as its
-                           own), joined (groups of patients who share byte-identical photographs,
-                           by name: each is one to all intervals)
+                           own), joined (groups of patients who share a photograph or copies of
+                           one, by name: each is one to all intervals)
     elsewhere              null where the model's own data set was scored; else {external_dir,
                            labels, rows, written, rejected {reason: rows}, compared (false: nobody
-                           gave the model's own data), and what is in that, too: identical [{id,
-                           training_id, split}], photographs {split: how many of them}, patients
-                           [{patient, splits}]}
-    leakage                {shared_patients (a count), patients (the first names), twins [{ids,
-                           labels, splits}]}: what the splits of the scored data set share
+                           gave the model's own data), and what is in that, too: copies [{id,
+                           training_id, split, identical (once prepared)}], photographs {split:
+                           how many of them}, patients [{patient, splits, alike (true: by name
+                           only, their photographs are others)}]}
+    leakage                {shared_patients (a count), patients (the first names), twins and
+                           near_twins [{ids, labels, splits}]}: what the splits of the scored data
+                           set share
     notices                sentences on what the data set does not allow to know
     schema                 version of these keys and the kind's
     selection              checkpoint_rule (column of history.csv), chosen_on (the split of all

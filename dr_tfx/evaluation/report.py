@@ -46,11 +46,13 @@ _DATA = {  # Words where the key itself does not say it well.
     "dataset.split.column": "Column of the split",
     "dataset.split.method": "Split by",
     "dataset.split.strata": "Strata of the split",
+    "identities": "Hash of the photographs' identities",
     "rows": "Rows of the CSV",
     "shared_names": "Patients in several splits, by name",
     "shared_patients": "Patients in several splits",
     "twins": "Byte-identical photographs",
     "unknown_patients": "Photographs whose patient is not known",
+    "near_twins": "Other copies of one photograph",
     "unlabelled": "Photographs without a label",
 }
 
@@ -158,7 +160,7 @@ def _elsewhere_facts(elsewhere: Mapping[str, Any] | None) -> Iterator[tuple[str,
     if elsewhere["compared"]:
         counts = [f"{n:,} in its {split} split" for split, n in elsewhere["photographs"].items()]
         names = f"{len(elsewhere['patients']):,} names of patients or photographs"
-        known = f"identical once prepared: {', '.join(counts)}; {names}"
+        known = f"the photograph or a copy of it: {', '.join(counts)}; {names}"
     yield "In the model's own data set, too", known
 
 
@@ -173,12 +175,14 @@ def _without_splits(contract: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterator[tuple[str, str]]:
     """Yield the data set's contract as rows of (name, text), in words."""
-    groups, recipe = len(contract["twins"]), contract["dataset"]["recipe"]
+    recipe = contract["dataset"]["recipe"]
     said = {
         "dataset.recipe": _listed([f"{k.replace('_', ' ')} {v}" for k, v in recipe.items()]),
         "shards": f"{len(contract['shards'])} files",
-        "twins": f"{groups} group{'s' * (groups != 1)}" if groups else "none",
     }
+    for key in ("twins", "near_twins"):
+        groups = len(contract[key])
+        said[key] = f"{groups} group{'s' * (groups != 1)}" if groups else "none"
     if contract.get("prepared") == manifest.ELSEWHERE:
         said["dataset.recipe"] = f"none: prepared elsewhere, size {recipe['size']}"
     if not patients_known:

@@ -74,10 +74,10 @@ class Scored:
     def clustered(self) -> pd.DataFrame:
         """The predictions with a column `cluster`: what the bootstrap draws as one.
 
-        Patients who share a byte-identical photograph are one cluster, because the same photograph
-        under two names tells nothing new.
+        Patients who share a photograph, byte-identical or as a copy in another size, compression or
+        crop, are one cluster, because the same photograph under two names tells nothing new.
         """
-        twins = [twin["ids"] for twin in self.data.twins]
+        twins = [twin["ids"] for twin in (*self.data.twins, *self.data.near_twins)]
         return self.predictions.assign(cluster=splits.clusters(self.predictions, twins))
 
     @property
@@ -124,12 +124,12 @@ def notices(data: manifest.Manifest) -> list[str]:
     names = data.dataset.label_names
     contradicting = [
         ", ".join(f"{i} ({names[n]})" for i, n in zip(twin["ids"], twin["labels"], strict=True))
-        for twin in data.twins
+        for twin in (*data.twins, *data.near_twins)
         if len(set(twin["labels"])) > 1
     ]
     if contradicting:
         found.append(
-            "Byte-identical photographs have different labels, so that one of each group is "
+            "Copies of one photograph have different labels, so that one of each group is "
             f"wrong: {'; '.join(contradicting)}."
         )
     return found

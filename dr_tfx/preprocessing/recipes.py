@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dr_tfx.config import specs
-from dr_tfx.preprocessing import decoding, geometry, photometry, quality
+from dr_tfx.preprocessing import decoding, fingerprint, geometry, photometry, quality
 
 
 class Picture(NamedTuple):
@@ -25,6 +25,7 @@ class Picture(NamedTuple):
     rgb: np.ndarray  # uint8 (size, size, 3).
     ungradable: str = ""  # Why the gate flagged the photograph; "" if it did not.
     box: geometry.Box = geometry.Box()  # The part of the photograph that `rgb` shows.
+    fingerprint: bytes = b""  # What `fingerprint.of` returned of the decoded photograph.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +73,14 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
     decoded = decoding.decode(data, at_least=recipe.size if steps.is_reduced else None)
     shown = steps.photometry.window(decoded)
     ungradable = _judge(shown, steps, recipe)
+    printed = _fingerprint(data, shown, steps)  # Before `enhance`, which may overwrite `shown`.
     crop = steps.geometry.crop(shown)
     box = crop.box(*shown.shape[:2])
     square = crop.cut(shown)
     reads = steps.geometry.reads(square, recipe.size)
     enhanced = steps.photometry.enhance(square, recipe, reads)
     bgr = steps.geometry.resize(enhanced, recipe.size)
-    return Picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), ungradable, box)
+    return Picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), ungradable, box, printed)
 
 
 def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:
@@ -93,6 +95,13 @@ def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:
     """
     shown = decoding.displayed(decoding.decode(data, at_least=at_least))
     return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
+
+
+def _fingerprint(data: bytes, shown: np.ndarray, steps: Steps) -> bytes:
+    """Return the fingerprint of a photograph, for which a small recipe may decode too little."""
+    if steps.is_reduced and min(shown.shape[:2]) < fingerprint.AT_LEAST:
+        shown = steps.photometry.window(decoding.decode(data, at_least=fingerprint.AT_LEAST))
+    return fingerprint.of(shown)
 
 
 def _judge(bgr: np.ndarray, steps: Steps, recipe: specs.Recipe) -> str:

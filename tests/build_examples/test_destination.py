@@ -42,6 +42,7 @@ def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path)
     assert made.dataset.recipe.size == 48 and (out / "mine.txt").read_text() == "kept"
     assert set(contents(out)) == {
         "dataset.json",
+        "photographs.arrow",
         "rejects.csv",
         "contact_sheet.png",
         "mine.txt",

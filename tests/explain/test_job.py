@@ -228,6 +228,10 @@ def test_photographs_of_the_training_are_known_whatever_they_are_called(raw, bui
     (tmp_path / "given").mkdir()
     for new, old in given.items():
         shutil.copy(raw / f"{old}.jpeg", tmp_path / "given" / f"{new}.jpeg")
+    # The second one in another size.
+    image = cv2.imread(str(raw / f"{given['b']}.jpeg"))
+    (tmp_path / "given" / "b.jpeg").unlink()
+    cv2.imwrite(str(tmp_path / "given" / "b.png"), cv2.resize(image, (250, 188)))
     cv2.imwrite(str(tmp_path / "given" / "d.png"), draw(99))
     out = run(made, tmp_path / "out", image_dir=str(tmp_path / "given"))
     index = pd.read_csv(out / "index.csv", index_col="id", keep_default_na=False)
@@ -236,7 +240,7 @@ def test_photographs_of_the_training_are_known_whatever_they_are_called(raw, bui
     page = (out / "index.html").read_text()
     assert "The model was trained on 2 of these photographs" in page and "here 2 of 4" in page
     assert (
-        f"validation split, c = {given['c']}." in page
+        f"anew or cropped, c = {given['c']}." in page
         and "It is not known whether the model was trained" not in page
     )
     before = contents(out)

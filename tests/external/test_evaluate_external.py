@@ -7,6 +7,7 @@ import shutil
 from html import unescape
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,9 +16,9 @@ from beam_jobs.external import evaluate_external
 from beam_jobs.sources import refusals
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.dataset import leakage, manifest
+from dr_tfx.dataset import identities, leakage, manifest
 from dr_tfx.models import bundles, network
-from dr_tfx.preprocessing import recipes
+from dr_tfx.preprocessing import fingerprint, recipes
 from tests.helpers import backbones, datasets
 from tests.helpers.drawn import draw, encode, eyepacs_like
 
@@ -54,11 +55,18 @@ def workdir(built, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(raw, tmp_path_factory):
-    """Three photographs of `raw` under other names, nine others, and labels with three flaws."""
+    """Three photographs of `raw` under other names, nine others, and labels with three flaws.
+
+    One of the three is there as it is, one resized, one compressed anew.
+    """
     folder = tmp_path_factory.mktemp("clinic")
     lines = ["file,site,grade"]
     for i, name in enumerate(SEEN):
-        shutil.copy(raw / f"{name}.jpeg", folder / f"seen{i}.jpeg")
+        image = cv2.imread(str(raw / f"{name}.jpeg"))
+        larger = cv2.resize(image, None, fx=1.7, fy=1.7, interpolation=cv2.INTER_CUBIC)
+        coarse = cv2.imencode(".jpeg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes()
+        data = ((raw / f"{name}.jpeg").read_bytes(), encode(larger), coarse)[i]
+        (folder / f"seen{i}.jpeg").write_bytes(data)
         lines.append(f"seen{i}.jpeg,B,{i % 3}")
     for i in range(9):
         name = "12_left" if i == 0 else f"new{i}"  # A patient's name that `raw` has, too.
@@ -126,26 +134,29 @@ def test_scores_are_those_of_the_recipe_and_the_model(page, elsewhere):
 def test_photographs_and_patients_of_the_training_data_are_named(said, built):
     found = said["elsewhere"]
     assert found["compared"]
-    pairs = {(f["id"], f["training_id"]) for f in found["identical"]}
-    assert pairs == {(f"seen{i}", name) for i, name in enumerate(SEEN)}
-    examples = leakage.examples(built, manifest.load(built))
-    split_of = {example.id: example.split for example in examples}
+    pairs = {(f["id"], f["training_id"]): f["identical"] for f in found["copies"]}
+    assert pairs == {(f"seen{i}", name): i == 0 for i, name in enumerate(SEEN)}
+    known = identities.load(built, manifest.load(built))
+    split_of = dict(zip(known.text("id"), known.text("split"), strict=True))
     splits = [split_of[name] for name in SEEN]
-    assert [f["split"] for f in found["identical"]] == splits
+    assert [f["split"] for f in found["copies"]] == splits
     assert found["photographs"] == {s: splits.count(s) for s in ("train", "validation", "test")}
-    assert [f["patient"] for f in found["patients"]] == ["12"]
+    # A photograph 12_left is there, too, but shows something else.
+    assert [(f["patient"], f["alike"]) for f in found["patients"]] == [("12", True)]
     assert any(
         f"The model was trained on {splits.count('train')} of these photographs" in alarm
         and f"{SEEN[splits.index('train')]}" in alarm
         for alarm in said["alarms"]
     )
-    named = [alarm for alarm in said["alarms"] if alarm.startswith("Names of patients")]
-    assert split_of["12_left"] == "train" and "too (1): 12 (train)." in named[0]
+    assert split_of["12_left"] == "train"
+    assert not any(alarm.startswith("Names of patients") for alarm in said["alarms"])
+    (named,) = [notice for notice in said["notices"] if "photographs of these names" in notice]
+    assert named.startswith("1 names of patients or photographs") and ": 12. Most" in named
 
 
 def test_what_the_model_was_made_of_is_an_alarm_and_its_own_test_split_is_none():
     found = {
-        "identical": [
+        "copies": [
             {"id": "a", "training_id": "x", "split": "train"},
             {"id": "a", "training_id": "y", "split": "train"},
             {"id": "b", "training_id": "z", "split": "validation"},
@@ -153,8 +164,9 @@ def test_what_the_model_was_made_of_is_an_alarm_and_its_own_test_split_is_none()
         ],
         "photographs": {"train": 1, "validation": 1, "test": 1},
         "patients": [
-            {"patient": "p", "splits": ["test"]},
-            {"patient": "q", "splits": ["test", "train"]},
+            {"patient": "p", "splits": ["test"], "alike": False},
+            {"patient": "q", "splits": ["test", "train"], "alike": False},
+            {"patient": "r", "splits": ["train"], "alike": True},
         ],
     }
     trained, chosen, names = leakage.training_alarms(found)
@@ -172,7 +184,7 @@ def test_the_page_says_nothing_of_splits_that_these_photographs_have_not(page, e
     for words in ("Images in test", "Split, ", "Split by", "Strata of the split", "Shared names"):
         assert words not in text, words
     assert f"Photographs {elsewhere} " in text
-    assert "In the model's own data set, too identical once prepared:" in text
+    assert "In the model's own data set, too the photograph or a copy of it:" in text
     assert "in these photographs, " in text  # PPV and NPV hold at the share of the abnormal.
 
 
@@ -185,7 +197,7 @@ def test_the_same_call_again_prepares_nothing_and_without_the_data_says_so(
     evaluate_external.run(photographs(elsewhere), workdir=workdir, data_dir=None)
     assert [shard.stat().st_mtime_ns for shard in shards] == before
     said = json.loads((page.parent / "metrics.json").read_text())
-    assert not said["elsewhere"]["compared"] and not said["elsewhere"]["identical"]
+    assert not said["elsewhere"]["compared"] and not said["elsewhere"]["copies"]
     assert any("give its data set with --data_dir" in notice for notice in said["notices"])
 
 
@@ -247,13 +259,22 @@ def test_patients_and_twins_in_several_splits_are_alarms_with_names():
         {"ids": ["a", "b"], "labels": [0, 0], "splits": ["train", "validation"]},
         {"ids": ["c", "d"], "labels": [0, 1], "splits": ["train", "train"]},
     ]
-    contract = {"shared_patients": 7, "shared_names": names, "twins": twins}
+    near = [{"ids": ["e", "f"], "labels": [0, 0], "splits": ["test", "train"]}]
+    contract = {"shared_patients": 7, "shared_names": names, "twins": twins, "near_twins": near}
     found = leakage.within(contract)
-    assert found == {"shared_patients": 7, "patients": names, "twins": twins[:1]}
-    patients, identical = leakage.alarms(found)
+    assert found == {
+        "shared_patients": 7,
+        "patients": names,
+        "twins": twins[:1],
+        "near_twins": near,
+    }
+    patients, identical, copies = leakage.alarms(found)
+    assert "1 groups of copies of one photograph" in copies and "e (test) = f (train)" in copies
     assert patients.startswith("7 patients have photographs in more than one split: p0, p1, p2")
     assert "a (train) = b (validation)" in identical and "c (" not in identical
-    clean = leakage.within({**contract, "shared_patients": 0, "shared_names": [], "twins": []})
+    clean = leakage.within(
+        {**contract, "shared_patients": 0, "shared_names": [], "twins": [], "near_twins": []}
+    )
     assert leakage.alarms(clean) == []
 
 
@@ -263,8 +284,40 @@ def test_a_split_by_image_names_the_patients_it_parts(raw, tmp_path):
     spec = dataclasses.replace(eyepacs_like(), split=specs.Split(method="image", validation=0.25))
     data = build(raw, tmp_path / "data", spec=spec)
     seen = {}
-    for example in leakage.examples(tmp_path / "data", data):
-        seen.setdefault(example.patient, set()).add(example.split)
+    known = identities.load(tmp_path / "data", data)
+    for patient, split in zip(known.text("patient"), known.text("split"), strict=True):
+        seen.setdefault(patient, set()).add(split)
     shared = sorted(patient for patient, splits in seen.items() if len(splits) > 1)
     assert shared and data.shared_patients == len(shared)
     assert list(data.shared_names) == shared[: manifest.NAMED_PATIENTS]
+
+
+def test_names_are_no_alarm_where_the_photographs_are_others():
+    marks = [fingerprint.of(draw(i)) for i in range(6)]
+
+    def known(*rows):
+        return identities.collect(
+            identities.PhotographIdentity(i, patient, split, bytes([n] * 16), marks[n])
+            for i, patient, split, n in rows
+        )
+
+    training = known(
+        ("1_left", "1", "train", 0),
+        ("2_left", "2", "train", 1),
+        ("3_left", "3", "validation", 2),
+        ("9_left", "9", "train", 5),  # Another one than here, where it is a copy of 3_left.
+    )
+    here = known(
+        ("1_left", "1", "", 3),  # The name of another photograph.
+        ("2_right", "2", "", 4),  # Perhaps the other eye of the same patient.
+        ("9_left", "9", "", 2),  # The photograph of another name.
+    )
+    found = leakage.with_training(here, training)
+    assert [(f["id"], f["training_id"]) for f in found["copies"]] == [("9_left", "3_left")]
+    assert found["photographs"] == {"train": 0, "validation": 1, "test": 0}
+    alike = {f["patient"]: f["alike"] for f in found["patients"]}
+    assert alike == {"1": True, "2": False, "9": True}
+    (chosen, names), (notice,) = leakage.training_alarms(found), leakage.training_notices(found)
+    assert "chosen on 1 of these photographs" in chosen and "9_left = 3_left" in chosen
+    assert "too (1): 2 (train)" in names
+    assert notice.startswith("2 names") and "others: 1, 9." in notice

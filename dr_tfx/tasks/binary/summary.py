@@ -47,7 +47,7 @@ from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.binary import alarms, breakdown, fitting, settings
 from dr_tfx.tasks.binary.scores import SCORE, VIEW
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of metrics.json."""
 
 _IDENTITY = f"{VIEW}identity"
