@@ -33,6 +33,7 @@ def run(script, *arguments):
         "build_examples.job",
         "explanation.gradcam",
         "inference.tta",
+        "dataset.copies",
         "input_pipeline.loader",
         "input_pipeline.memory",
         "statistics.intervals",
@@ -127,3 +128,11 @@ def test_test_time_augmentation_is_held_against_plain_passes_and_arrays(tmp_path
     assert "seconds" in header and "ours to it" in header
     assert [row.split()[0] for row in rows[:3]] == ["ours", "plain", "arrays"]
     assert float(rows[0].split()[-1]) == 1 and not list(tmp_path.iterdir())
+
+
+def test_copies_of_photographs_are_two_tables_and_all_are_found():
+    text = run("dataset.copies", "--photographs=4", "--fingerprints=600", "--given=20")
+    changes = [line.split()[-3:] for line in text.splitlines() if " 4 " in line]
+    assert len(changes) == 10 and all(missed == "0" for missed, *_ in changes)
+    assert "0 of 6 pairs were taken for copies" in text
+    assert "6 of 6; 0 others" in text and "20 of 20" in text
