@@ -30,6 +30,7 @@ _REQUIRES = [
     "psutil>=5.9",
     "pyarrow>=14.0",  # Beam brings it too.
     "scikit-learn>=1.4",
+    "simplejpeg>=1.9",  # libjpeg-turbo with its warnings, which others drop.
     "tqdm>=4.66",
 ]
 # What all commands after the build need besides.
@@ -43,6 +44,7 @@ _TRAIN = [
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
 _DICOM = "pydicom>=3.0"
+_HEIC = "pillow-heif>=1.0"
 _SETUPTOOLS = "setuptools>=70.1"  # The first that makes wheels by itself.
 _EXTRAS = {
     "train": _TRAIN,
@@ -69,6 +71,7 @@ _EXTRAS = {
     ],
     "dicom": [_DICOM],
     "excel": [_EXCEL],
+    "heic": [_HEIC],
     "docs": [  # make docs
         "ipykernel>=6.29",
         "mkdocs>=1.6,<2",
@@ -81,6 +84,7 @@ _EXTRAS = {
         _DASK,
         _DICOM,
         _EXCEL,
+        _HEIC,
         _SETUPTOOLS,
         "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",

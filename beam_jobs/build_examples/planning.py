@@ -17,6 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+import PIL
+import simplejpeg
 
 import dr_tfx
 from beam_jobs.build_examples import label_table, photograph_table, twin_files
@@ -28,6 +30,8 @@ LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,
     "numpy": np.__version__,
     "opencv": cv2.__version__,
+    "pillow": PIL.__version__,
+    "simplejpeg": simplejpeg.__version__,
 }  # The versions that decide pixels.
 
 _LOG = logging.getLogger(__name__)

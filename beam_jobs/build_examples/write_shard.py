@@ -153,6 +153,7 @@ class WriteShard(beam.DoFn):
             digest,
             example,
             picture.ungradable,
+            is_spread=picture.is_spread,
             pixels=records.digest(picture.rgb),
             fingerprint=picture.fingerprint,
         )
@@ -170,6 +171,7 @@ class _Made:
     digest: str = ""
     example: bytes = b""
     ungradable: str = ""
+    is_spread: bool = False
     reject: decoding.RejectedImage | None = None
     pixels: bytes = b""
     fingerprint: bytes = b""
@@ -190,6 +192,7 @@ class Sidecar:
     rejects: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
     # (id, name, reason) of each photograph that was flagged and kept.
     ungradable: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    spread: int = 0  # Photographs whose values were spread over all greys.
 
     def add(self, made: _Made) -> None:
         """Account for one photograph, in Beam's counters too."""
@@ -202,6 +205,9 @@ class Sidecar:
         printed = base64.b64encode(made.fingerprint).decode()
         self.photographs.append((row.id, row.patient, made.pixels.hex(), printed, made.digest))
         Metrics.counter("build_examples", "written").inc()
+        if made.is_spread:
+            self.spread += 1
+            Metrics.counter("build_examples", "spread").inc()
         if made.ungradable:
             self.ungradable.append((row.id, row.name, made.ungradable))
             Metrics.counter("build_examples", f"ungradable:{made.ungradable}").inc()

@@ -163,7 +163,8 @@ def _elsewhere(
             "for: give its data set with --data_dir."
         )
     theirs = bundle.manifest.libraries
-    others = [f"{k} {v} (then {theirs[k]})" for k, v in data.libraries.items() if theirs[k] != v]
+    ours = {k: v for k, v in data.libraries.items() if theirs.get(k) != v}
+    others = [f"{k} {v} (then {theirs.get(k, 'not used')})" for k, v in ours.items()]
     if others:
         notices.append(f"Prepared with other versions than the model's own: {', '.join(others)}.")
     alarms = leakage.training_alarms(shared) if shared else []

@@ -16,7 +16,7 @@ from apache_beam.runners.portability import stager
 
 import dr_tfx
 
-_EXACT = ("gcsfs", "numpy", "opencv-python-headless")
+_EXACT = ("gcsfs", "numpy", "opencv-python-headless", "pillow", "simplejpeg")
 
 
 class DataflowRunner(dataflow_runner.DataflowRunner):

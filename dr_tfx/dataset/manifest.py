@@ -70,6 +70,8 @@ class Manifest:
       shards: the files of the data set.
       ungradable: number of photographs that the quality gate flagged and that were kept, by
         `ungradable:<why>`.
+      spread: number of examples whose files did not say which value is white, so that their values
+        were spread over all greys: 16 bits of which 14 or fewer are used, DICOM without a window.
       inputs: digests of the rows and of the photographs' names and sizes, which tell what has
         changed in another build.
       shared_names: the first names of the `shared_patients`, `NAMED_PATIENTS` at most.
@@ -94,6 +96,7 @@ class Manifest:
     unlabelled: int
     shards: tuple[Shard, ...]
     ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
+    spread: int = 0
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     shared_names: tuple[str, ...] = ()
     unknown_patients: int = 0
@@ -127,6 +130,8 @@ class Manifest:
                 counts.to_string(),
                 f"written: {self.written} of {self.rows} rows; rejected: {rejected}",
                 self._gated(),
+                *[f"spread over all greys, as no file says what is white: {self.spread}"]
+                * bool(self.spread),
                 f"byte-identical groups: {len(self.twins)}; groups of other copies of one "
                 f"photograph: {len(self.near_twins)}; patients in more than one split: "
                 f"{self.shared_patients}; photographs without a label: {self.unlabelled}",

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from dr_tfx.preprocessing import jpeg
+
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _KINDS = ((1, 8), (1, 16), (3, 8), (3, 16))  # Samples of a pixel, and bits of a sample.
 
@@ -46,6 +48,13 @@ class Scan:
         implied = "HU" if self.header.get("Modality") == "CT" else ""
         return str(self.header.get("RescaleType") or implied)
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether nothing says which value is white: no VOI LUT, no window, more than 8 bits."""
+        header = self.header
+        is_byte = header.get("BitsStored") == 8 and not header.get("PixelRepresentation")
+        return not is_byte and "VOILUTSequence" not in header and "WindowWidth" not in header
+
     def as_displayed(self) -> np.ndarray:
         """Return uint8 (height, width), as a viewer shows the frame when it is opened.
 
@@ -59,19 +68,22 @@ class Scan:
         from pydicom import pixels
 
         values, header = self.values, self.header
-        if "VOILUTSequence" in header:
+        if self.is_spread:
+            low, high = float(values.min()), float(values.max())
+        elif "VOILUTSequence" in header:
             low, high = 0.0, 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
         elif "WindowWidth" in header:
             # The window's own function says which values are the darkest and the brightest.
             low, high = pixels.apply_voi_lut(np.array([-1e9, 1e9]), header)
-        elif header.BitsStored == 8 and not header.PixelRepresentation:
-            low, high = 0.0, 255.0
         else:
-            low, high = float(values.min()), float(values.max())
-        shown = pixels.apply_voi_lut(values, header)
-        shown = np.clip((shown - low) * (255 / max(high - low, 1e-9)), 0, 255).round()
-        grey = shown.astype(np.uint8)
+            low, high = 0.0, 255.0
+        grey = scaled(pixels.apply_voi_lut(values, header), low, high)
         return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return values as uint8: `low` and what is below become 0, `high` and above 255."""
+    return np.clip((values - low) * (255 / max(high - low, 1e-9)), 0, 255).round().astype(np.uint8)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -136,7 +148,7 @@ def _check_frame(dataset: Any) -> None:
     """Refuse a compressed frame that is larger than the file's header says, which is a bomb.
 
     Raises:
-      ValueError: the sizes differ.
+      ValueError: the sizes differ, or libjpeg notices damage, of which pydicom says nothing.
     """
     from pydicom import encaps, uid
 
@@ -144,6 +156,9 @@ def _check_frame(dataset: Any) -> None:
     if not syntax.is_compressed or syntax == uid.RLELossless:
         return
     frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset))
-    size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
-    if size != (dataset.Columns, dataset.Rows):
-        raise ValueError(f"a frame of {size[0]}x{size[1]}, not {dataset.Columns}x{dataset.Rows}")
+    image = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000"))
+    width, height = image.size
+    if (width, height) != (dataset.Columns, dataset.Rows):
+        raise ValueError(f"a frame of {width}x{height}, not {dataset.Columns}x{dataset.Rows}")
+    if image.format == "JPEG":
+        jpeg.check(frame, width=width, height=height)

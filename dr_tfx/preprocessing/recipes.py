@@ -26,6 +26,8 @@ class Picture(NamedTuple):
     ungradable: str = ""  # Why the gate flagged the photograph; "" if it did not.
     box: geometry.Box = geometry.Box()  # The part of the photograph that `rgb` shows.
     fingerprint: bytes = b""  # What `fingerprint.of` returned of the decoded photograph.
+    # The file did not say which value is white, so that the highest one is: `decoding.is_spread`.
+    is_spread: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Steps:
       photometry: which of its values are shown, and with which contrast.
       gate: judges a decoded photograph, uint8 BGR (height, width, 3); None for files of which
         nothing is known that would make them ungradable.
-      is_reduced: decode photographs at the smallest fraction whose sides are at least the size.
+      is_reduced: decode JPEG files at the smallest fraction whose sides are at least the size.
     """
 
     geometry: geometry.Geometry
@@ -80,7 +82,9 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
     reads = steps.geometry.reads(square, recipe.size)
     enhanced = steps.photometry.enhance(square, recipe, reads)
     bgr = steps.geometry.resize(enhanced, recipe.size)
-    return Picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), ungradable, box, printed)
+    is_spread = steps.photometry.window is decoding.displayed and decoding.is_spread(decoded)
+    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return Picture(rgb, ungradable, box, printed, is_spread)
 
 
 def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:

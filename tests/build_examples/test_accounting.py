@@ -138,6 +138,35 @@ def test_what_the_gate_flags_is_counted_and_shown(copy, tmp_path, gate):
     assert gallery is not None and (gallery == 0).all(axis=2).any()  # The black photograph.
 
 
+def test_photographs_that_use_12_of_16_bits_are_shown_and_counted(copy, tmp_path):
+    """They give what their upper 8 bits give, and are not black."""
+    image = draw(4)
+    image[0, 0], image[60, 80] = 0, 255  # The darkest and the brightest value.
+    for name, made in (("12_left", image.astype(np.uint16) * 16 + 15), ("13_left", image)):
+        (copy / f"{name}.jpeg").write_bytes(encode(made, ".png"))  # The content decides.
+    spec = dataclasses.replace(eyepacs_like(), max_reject_rate=0.0)
+    made = build(copy, tmp_path / "out", spec=spec)
+    assert (made.written, made.spread, made.ungradable) == (40, 1, {})
+    pictures = {}
+    for shard in made.shards:
+        with (tmp_path / "out" / shard.name).open("rb") as stream:
+            pictures |= dict(records.read_images(stream, spec.recipe.size))
+    np.testing.assert_allclose(pictures["12_left"].astype(int), pictures["13_left"], atol=2)
+
+
+def test_damage_that_a_decoder_only_warns_of_is_rejected_in_its_words(copy, tmp_path):
+    data = encode(np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8))
+    (copy / "12_left.jpeg").write_bytes(data[: len(data) // 3] + data)
+    (copy / "13_left.jpeg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    spec = dataclasses.replace(eyepacs_like(quality_gate="off"), max_reject_rate=0.1)
+    assert build(copy, tmp_path / "out", spec=spec).rejected == {"unreadable": 2}
+    table = csv.DictReader((tmp_path / "out" / "rejects.csv").read_text().splitlines())
+    assert {row["id"]: row["detail"] for row in table} == {
+        "12_left": "JPEG: Invalid JPEG file structure: two SOI markers",
+        "13_left": "JPEG: Corrupt JPEG data: premature end of data segment",
+    }
+
+
 def test_photographs_without_a_row_are_listed(copy, tmp_path):
     for name in ("stray.tif", "Ärztin 1.png"):
         (copy / name).write_bytes(encode(draw(1), Path(name).suffix))

@@ -114,6 +114,7 @@ BLACK = {"ungradable:black": 2}
         ("reject", {"rejected": BLACK}, "flagged by the quality gate and rejected: 2 ungradable:"),
         ("reject", {}, "flagged by the quality gate and rejected: none"),
         ("off", {}, "quality gate: off"),
+        ("off", {"spread": 3}, "spread over all greys, as no file says what is white: 3"),
         ("reject", {"prepared": "elsewhere"}, "prepared elsewhere: neither recipe nor quality"),
     ],
 )

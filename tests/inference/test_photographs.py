@@ -6,11 +6,32 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
+from dr_tfx.config import specs
 from dr_tfx.inference import photographs, scoring
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import recipes
 from tests.helpers.bundled import evaluated_bundle, with_gate, write_photographs
+from tests.helpers.drawn import draw
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", [".png", ".tif", ".webp"])
+def test_photographs_are_turned_as_their_camera_was_held(tmp_path, extension, orientation):
+    image = Image.fromarray(draw(2, width=321, height=199, center=(80, 100), radius=70)[..., ::-1])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / f"tagged{extension}", exif=exif, lossless=True)
+    ImageOps.exif_transpose(Image.open(tmp_path / f"tagged{extension}")).save(tmp_path / "up.png")
+    for name in ("reference", "fundus"):
+        recipe = specs.Recipe(name=name, size=48)
+        tagged, upright = (
+            photographs.prepare(tmp_path / file, recipe).picture
+            for file in (f"tagged{extension}", "up.png")
+        )
+        np.testing.assert_array_equal(tagged.rgb, upright.rgb)
+        assert tagged.box == upright.box
 
 
 @pytest.fixture(scope="module")

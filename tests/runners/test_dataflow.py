@@ -157,6 +157,8 @@ def test_workers_are_told_the_versions_that_decide_pixels(staged):
         f"gcsfs=={version('gcsfs')}",
         f"numpy=={version('numpy')}",
         f"opencv-python-headless=={version('opencv-python-headless')}",
+        f"pillow=={version('pillow')}",
+        f"simplejpeg=={version('simplejpeg')}",
     ]
     assert (staged / "workflow.tar.gz").stat().st_size < 1_000_000
     with tarfile.open(staged / "workflow.tar.gz") as packed:

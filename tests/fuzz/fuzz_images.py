@@ -1,6 +1,6 @@
 """Damage small files of every format and give them to every recipe.
 
-    python tests/preprocessing/fuzz_images.py SEED CASES
+    python tests/fuzz/fuzz_images.py SEED CASES
 
 This runs in a process of its own, so that a crash of native code fails one test and not the run. It
 prints the number of accepted and of rejected files, and fails at the first file that is neither or
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pydicom
 from PIL import Image
 
@@ -51,6 +52,13 @@ def seeds() -> list[bytes]:
     made += [save("TIFF", compression=kind) for kind in kinds]
     made += [save("TIFF", "1", compression="group4"), save("TIFF", "I;16"), save("TIFF", "P")]
     made += [save("TIFF", save_all=True, append_images=[picture])]
+    made += [save("TIFF", "I;16", compression=kind) for kind in ("tiff_lzw", "tiff_adobe_deflate")]
+    made += [save("WEBP", mode, lossless=mode == "RGBA") for mode in ("RGB", "RGBA")]
+    made += [save(kind, "P", save_all=True, append_images=[picture]) for kind in ("GIF", "WEBP")]
+    made += [save("JPEG2000", mode) for mode in ("RGB", "L", "RGBA", "I;16")]
+    made += [save("JPEG2000", tile_size=(16, 16)), save("JPEG2000", no_jp2=True)]
+    made += [save("PNG", exif=exif), save("TIFF", exif=exif), save("WEBP", exif=exif)]
+    made += [heic(picture, **options) for options in ({}, {"exif": exif.tobytes()})]
     grey = rgb[..., 0].astype(np.uint16) * 16
     window = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": 1, "RescaleIntercept": -9}
     table = dicom_files.lookup_table(list(range(0, 4096, 16)), bits=12)
@@ -62,6 +70,12 @@ def seeds() -> list[bytes]:
     made += [dicom_files.dicom(grey, **window, Modality="CT")] * 3  # All that `ct` takes.
     made += [dicom_files.dicom(rgb[..., 0].copy(), VOILUTSequence=table)]
     return made
+
+
+def heic(picture: Image.Image, **options) -> bytes:
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(stream, **options)
+    return stream.getvalue()
 
 
 def main(seed: int, cases: int) -> None:

@@ -1,0 +1,61 @@
+"""Bytes before the end marker of a JPEG file: stray ones, or pixels that were not needed."""
+
+import io
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from dr_tfx.preprocessing import jpeg_scan
+from tests.helpers.drawn import draw
+
+
+def jpeg_of(mode: str = "RGB", height: int = 120, **options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(draw(3)[:height, :, ::-1]).convert(mode).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("stray", [b"", bytes(211), b"\xee" * 3, b"other stray bytes" * 5])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("mode, optimize", [("RGB", False), ("RGB", True), ("L", True)])
+def test_stray_bytes_are_told(mode, optimize, subsampling, stray):
+    data = jpeg_of(mode, optimize=optimize, subsampling=subsampling)
+    assert jpeg_scan.ends_with_stray_bytes(data[:-2] + stray + data[-2:])
+
+
+@pytest.mark.parametrize("mode, subsampling", [("RGB", 0), ("RGB", 2), ("L", 0)])
+@pytest.mark.parametrize("rows", [16, 64])
+def test_pixels_that_were_not_needed_are_no_stray_bytes(mode, subsampling, rows):
+    """The header says that the picture is lower than it is, as if the decoder had been too fast."""
+    data = bytearray(jpeg_of(mode, subsampling=subsampling, quality=95))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 2] = (120 - rows).to_bytes(2, "big")
+    with pytest.raises(ValueError, match="extraneous bytes before marker 0xd9"):
+        simplejpeg.decode_jpeg(bytes(data))
+    assert not jpeg_scan.ends_with_stray_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xd8\xff\xd9",
+        jpeg_of()[:-2],
+        jpeg_of(progressive=True),
+        jpeg_of(restart_marker_blocks=4),
+        jpeg_of().replace(b"\xff\xc4", b"\xff\xe4"),
+    ],
+)
+def test_what_cannot_be_told_is_no_stray_byte(data):
+    assert not jpeg_scan.ends_with_stray_bytes(data)
+
+
+def test_damaged_files_raise_nothing():
+    rng, data = np.random.default_rng(0), jpeg_of()
+    for _ in range(100):
+        damaged = bytearray(data)
+        for at in rng.integers(0, len(data), 4):
+            damaged[at] = int(rng.integers(0, 256))
+        assert jpeg_scan.ends_with_stray_bytes(bytes(damaged)) in (True, False)
