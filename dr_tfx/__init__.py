@@ -6,10 +6,18 @@ until something is used.
 
 import importlib
 import os
+import sys
 from typing import Any
 
+if sys.platform == "win32":
+    raise ImportError(
+        "dr_tfx runs on Linux and macOS. On Windows, install and start it inside WSL, the Windows "
+        "Subsystem for Linux: https://learn.microsoft.com/windows/wsl/install"
+    )
 # TensorFlow's C++ start-up notices would bury the progress bars; errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The variable decides over a person's own ~/.keras/keras.json, which may name JAX or PyTorch.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 NOTICE = "Research software, not a medical device, not for diagnosis."
 """What stands on everything that shows results."""

@@ -29,6 +29,7 @@ import copy
 import functools
 import importlib.metadata
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,7 +66,7 @@ def load_config(
       ConfigError: unknown key, wrong type, value out of range or contradicting settings.
     """
     if isinstance(config, str | Path):
-        settings = config_files.load(Path(config)).to_dict()
+        settings = config_files.load(_path(config)).to_dict()
     else:
         settings = copy.deepcopy(dict(config))
     for name, value in (changes or {}).items():
@@ -103,9 +104,9 @@ def build(
     (job,) = importlib.metadata.entry_points(group=JOBS, name="build")
     job.load()(
         experiment.dataset,
-        image_dir=str(image_dir),
-        labels=str(labels),
-        output_dir=str(output_dir),
+        image_dir=os.path.expanduser(image_dir),
+        labels=os.path.expanduser(labels),
+        output_dir=os.path.expanduser(output_dir),
         overwrite=overwrite,
     )
     return load_dataset(output_dir)
@@ -128,7 +129,7 @@ def synthesize(folder: str | Path, *, num_patients: int, seed: int = 0, size: in
     """
     from dr_tfx.synthetic import data_set
 
-    return data_set.synthesize(Path(folder), num_patients=num_patients, seed=seed, size=size)
+    return data_set.synthesize(_path(folder), num_patients=num_patients, seed=seed, size=size)
 
 
 def load_dataset(folder: str | Path) -> "Dataset":
@@ -138,7 +139,7 @@ def load_dataset(folder: str | Path) -> "Dataset":
       FileNotFoundError: no manifest (the build did not finish), or a shard is missing.
       ValueError: the manifest is damaged, or a shard has another size than it says.
     """
-    return Dataset(Path(folder), manifest.load(Path(folder)))
+    return Dataset(_path(folder), manifest.load(_path(folder)))
 
 
 class Dataset(NamedTuple):
@@ -194,17 +195,21 @@ def train(
     """
     from dr_tfx.training import train as training
 
-    return load_bundle(training.train(experiment, data_dir=Path(data_dir), workdir=Path(workdir)))
+    return load_bundle(training.train(experiment, data_dir=_path(data_dir), workdir=_path(workdir)))
 
 
 def evaluate(
-    workdir: str | Path, *, data_dir: str | Path, split: str = "validation"
+    workdir: str | Path,
+    *,
+    data_dir: str | Path,
+    split: str = "validation",
+    output_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained model on a split of its data set.
 
     Thresholds and calibration are fitted on `validation`, which comes first, and are merely used
-    on every other split. WORKDIR/evaluation/<split>/ receives report.html, metrics.json,
-    predictions.csv and the figures.
+    on every other split. `output_dir`, by default WORKDIR/evaluation/<split>, receives report.html,
+    metrics.json, predictions.csv and the figures.
 
     Returns:
       The content of metrics.json.
@@ -215,7 +220,12 @@ def evaluate(
     """
     from dr_tfx.evaluation import evaluate as evaluation
 
-    page = evaluation.evaluate(workdir=Path(workdir), data_dir=Path(data_dir), split=split)
+    page = evaluation.evaluate(
+        workdir=_path(workdir),
+        data_dir=_path(data_dir),
+        split=split,
+        output_dir=_path(output_dir) if output_dir else None,
+    )
     return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
 
 
@@ -228,7 +238,12 @@ def load_bundle(folder: str | Path) -> "TrainedModel":
     """
     from dr_tfx.models import bundles
 
-    return TrainedModel(bundles.load(Path(folder)))
+    return TrainedModel(bundles.load(_path(folder)))
+
+
+def _path(given: str | Path) -> Path:
+    """Return a path; `~` at its beginning is the person's home."""
+    return Path(given).expanduser()
 
 
 class Explanation(NamedTuple):

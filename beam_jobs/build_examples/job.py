@@ -23,11 +23,11 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from beam_jobs.runners import beam_flags
+from beam_jobs.runners import beam_flags, interrupts
 from beam_jobs.sources import find_source, folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.storage import files
+from dr_tfx.storage import files, locks
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,13 +56,36 @@ def build(
       FileNotFoundError: the CSV or the folder is missing, or a finished data set lacks a shard.
       ValueError: the input is unusable, too many rows were rejected, or `output_dir` holds another
         build, cannot be written, or holds the photographs. Most are `refusals.UnusableInput`.
-      OSError: no space is left, or a worker was killed.
+      OSError: no space is left, a worker was killed, or another build writes into `output_dir`.
     """
     options = options or PipelineOptions([])
     beam_flags.check_folders(options, image_dir=image_dir, output_dir=output_dir)
     beam_flags.check_dataflow(options, image_dir, labels, output_dir)
     output_dir = files.absolute(output_dir)
     destination.check_place(output_dir)
+    # A finished data set is only looked at, so that nobody has to be able to write there.
+    is_there = files.exists(posixpath.join(output_dir, manifest.FILE_NAME)) and not overwrite
+    with contextlib.nullcontext() if is_there else locks.held(output_dir):
+        return _build(
+            spec,
+            image_dir=image_dir,
+            labels=labels,
+            output_dir=output_dir,
+            overwrite=overwrite,
+            options=options,
+        )
+
+
+def _build(
+    spec: specs.DatasetSpec,
+    *,
+    image_dir: str,
+    labels: str,
+    output_dir: str,
+    overwrite: bool,
+    options: PipelineOptions,
+) -> manifest.Manifest:
+    """Build the data set in a folder that nobody else writes into; see `build`."""
     source = find_source.open_photographs(image_dir, spec.recipe)
     plan = planning.make_plan(spec, labels=labels, source=source)
     destination.check_apart(output_dir, plan, source)
@@ -73,6 +96,7 @@ def build(
         destination.delete(output_dir)
     if finished := destination.finished(output_dir, plan, source):
         destination.forget(output_dir)
+        locks.clear(output_dir)
         _LOG.info("%s is finished and up to date: nothing to do", output_dir)
         return finished
     return _write(plan, source, output_dir, options)
@@ -115,6 +139,7 @@ def _run(
     tasks = sorted(tasks, key=lambda task: -task.length)
     try:
         with (
+            interrupts.kept(),
             _watch_workers(),
             beam.Pipeline(runner=beam_flags.create(options), options=options) as pipeline,
         ):

@@ -60,8 +60,7 @@ The last line printed is the folder that was made.
 import json
 import logging
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 from ml_collections import config_flags
@@ -106,44 +105,54 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
-    try:
-        options = beam_flags.options(argv[1:])
-        needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
-        needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
-        needed = ["config", "npy_labels" if needs_npy_labels else "labels"]
-        if not _PLAN.value:
-            needed += ["npy_images" if needs_npy_images else "image_dir", "output_dir"]
-        console.require(*needed, others=argv[1:])
-        for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
-            if flags.FLAGS[one].value and flags.FLAGS[other].value:
-                raise ValueError(f"--{one} and --{other} are both given; expected one of them")
-        if os.path.isdir(labels) and labels != label_files.FOLDERS:
-            raise ValueError(
-                f"--labels={labels} is a folder; expected the CSV of the labels, or "
-                f"--labels={label_files.FOLDERS} where the photographs of each label are in a "
-                "folder of their own"
-            )
-        experiment = tasks.from_config(_CONFIG.value)
-        spec = experiment.dataset
-        if _PLAN.value:
-            source = find_source.open_photographs(place, spec.recipe) if place else None
-            plan = planning.make_plan(spec, labels=labels, source=source, find_twins=False)
-            data = tasks.of(experiment).data
-            told = planning.summary(plan, classes=data.groups, class_of=data.group_of)
-            print(json.dumps(told, indent=2))
-            return
-        made = job.build(
-            spec,
-            image_dir=place,
-            labels=labels,
-            output_dir=_OUTPUT_DIR.value,
-            overwrite=_OVERWRITE.value,
-            options=options,
+    options = beam_flags.options(argv[1:])
+    needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
+    needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
+    needed = ["config", "npy_labels" if needs_npy_labels else "labels"]
+    if not _PLAN.value:
+        needed += ["npy_images" if needs_npy_images else "image_dir", "output_dir"]
+    console.require(*needed, others=argv[1:])
+    for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
+        if flags.FLAGS[one].value and flags.FLAGS[other].value:
+            raise ValueError(f"--{one} and --{other} are both given; expected one of them")
+    if os.path.isdir(labels) and labels != label_files.FOLDERS:
+        raise ValueError(
+            f"--labels={labels} is a folder; expected the CSV of the labels, or "
+            f"--labels={label_files.FOLDERS} where the photographs of each label are in a "
+            "folder of their own"
         )
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    experiment = tasks.from_config(_CONFIG.value)
+    spec = experiment.dataset
+    if _PLAN.value:
+        source = find_source.open_photographs(place, spec.recipe) if place else None
+        plan = planning.make_plan(spec, labels=labels, source=source, find_twins=False)
+        data = tasks.of(experiment).data
+        told = planning.summary(plan, classes=data.groups, class_of=data.group_of)
+        _warn(told["classes"])
+        print(json.dumps(told, indent=2))
+        return
+    made = job.build(
+        spec,
+        image_dir=place,
+        labels=labels,
+        output_dir=_OUTPUT_DIR.value,
+        overwrite=_OVERWRITE.value,
+        options=options,
+    )
+    kind = tasks.of(experiment)
+    _warn({split: kind.images(made, split) for split in made.counts})
     print(made.describe())
     print(_OUTPUT_DIR.value)
+
+
+def _warn(images: Mapping[str, Mapping[str, int]]) -> None:
+    """Log which splits lack a class.
+
+    Args:
+      images: how many images of each class the splits have, by the names of both.
+    """
+    for sentence in tasks.lacking(images):
+        logging.getLogger("beam_jobs").warning("%s", sentence)
 
 
 def run() -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from absl import app, flags
 
 from dr_tfx.cli import console
+from dr_tfx.storage import locks
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
 _CONFIG = flags.DEFINE_string("config", "configs/smoke.py", "Config file of the run.")
@@ -94,14 +95,19 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     output_dir = Path(_OUTPUT_DIR.value)
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        sys.exit(f"error: {output_dir} is not an empty folder; remove it or give another one.")
     config = Path(_CONFIG.value)
     if not config.is_file():
         sys.exit(
             f"error: {config} does not exist in {Path.cwd()}. Run drtfx-demo in a clone of the "
             "repository, or pass --config."
         )
+    with locks.held(output_dir):
+        if any(path.name != locks.FILE for path in output_dir.iterdir()):
+            sys.exit(f"error: {output_dir} is not an empty folder; remove it or give another one.")
+        _run_all(output_dir, config)
+
+
+def _run_all(output_dir: Path, config: Path) -> None:
     steps = commands(
         output_dir,
         config=config,

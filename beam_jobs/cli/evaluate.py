@@ -21,13 +21,14 @@ Evaluate raw photographs of another clinic or camera, with a CSV of their labels
 They are prepared as the model's own were, and its threshold is used unchanged. PHOTOS is a folder,
 a quoted pattern such as 'PHOTOS/*/*.jpeg', or a .zip archive. The CSV has the columns of the
 model's own, unless --image_column and --label_column name others, and labels of the same meaning.
-Every row is scored, or listed in WORKDIR/evaluation/clinic_b/data/rejects.csv with the reason.
+Every row is scored, or listed in data/rejects.csv beside the report, with the reason.
 --data_dir is optional here: with the model's own data set, photographs and patients that are in
 both are found and named.
 
-Results go to WORKDIR/evaluation/<split or name>/: report.html, which any browser opens without a
-network, metrics.json, predictions.csv with one row per image, and the figures as PNG. The last line
-printed is the path of the report. Alarms, such as a model that always gives the same answer, are
+Results go to --output_dir, by default WORKDIR/evaluation/<split or name>/: report.html, which any
+browser opens without a network, metrics.json, predictions.csv with one row per image, and the
+figures as PNG. A WORKDIR that cannot be written needs --output_dir. The last line printed is the
+path of the report. Alarms, such as a model that always gives the same answer, are
 logged and stand at the top of the page.
 """
 
@@ -69,6 +70,9 @@ _PATIENT_PATTERN = flags.DEFINE_string(
     None,
     "A regex whose first group is the patient, if it is another; '': patients are not known.",
 )
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder of the report; WORKDIR/evaluation/<split or name> if not given."
+)
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Prepare these photographs in the place of others of the same name."
 )
@@ -82,18 +86,21 @@ def main(argv: Sequence[str]) -> None:
     console.require("workdir", *(("external_dir", "labels") if is_external else ("data_dir",)))
     if is_external and flags.FLAGS["split"].present:
         raise app.UsageError("--split and --external_dir are both given; expected one of them")
-    try:
-        page = _external() if is_external else _split()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(page)
+    print(_external() if is_external else _split())
+
+
+def _output_dir() -> Path | None:
+    return Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
 
 
 def _split() -> Path:
     from dr_tfx.evaluation import evaluate  # Not above: --help need not wait for TensorFlow.
 
     return evaluate.evaluate(
-        workdir=Path(_WORKDIR.value), data_dir=Path(_DATA_DIR.value), split=_SPLIT.value
+        workdir=Path(_WORKDIR.value),
+        data_dir=Path(_DATA_DIR.value),
+        split=_SPLIT.value,
+        output_dir=_output_dir(),
     )
 
 
@@ -116,6 +123,7 @@ def _external() -> Path:
             photographs,
             workdir=Path(_WORKDIR.value),
             data_dir=Path(_DATA_DIR.value) if _DATA_DIR.value else None,
+            output_dir=_output_dir(),
             overwrite=_OVERWRITE.value,
         )
     except refusals.UnusableInput as error:

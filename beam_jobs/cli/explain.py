@@ -52,7 +52,7 @@ RAW and OUT under the same paths, as folders and not as gs:// addresses. Every p
 model once.
 """
 
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,37 +108,34 @@ _OVERWRITE = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Run the job that the flags describe; print the folder of the results as the last line."""
-    try:
-        options = beam_flags.options(argv[1:])
-        console.require("workdir", "output_dir", others=argv[1:])
-        if not (_DATA_DIR.value or _IMAGE_DIR.value):
-            raise app.UsageError(
-                "--data_dir, a data set, or --image_dir, photographs, must be given"
-            )
-        folders = {"workdir": _WORKDIR.value, "output_dir": _OUTPUT_DIR.value}
-        given = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
-        beam_flags.check_folders(options, **folders, **{k: v for k, v in given.items() if v})
-        # Imported here, so that --help and wrong flags do not wait for TensorFlow.
-        from beam_jobs.explain import job, plan
+    # The error of a worker on this machine is raised here too, so it need not be logged.
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
+    options = beam_flags.options(argv[1:])
+    console.require("workdir", "output_dir", others=argv[1:])
+    if not (_DATA_DIR.value or _IMAGE_DIR.value):
+        raise app.UsageError("--data_dir, a data set, or --image_dir, photographs, must be given")
+    folders = {"workdir": _WORKDIR.value, "output_dir": _OUTPUT_DIR.value}
+    given = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
+    beam_flags.check_folders(options, **folders, **{k: v for k, v in given.items() if v})
+    # Imported here, so that --help and wrong flags do not wait for TensorFlow.
+    from beam_jobs.explain import job, plan
 
-        request = plan.ExplainRequest(
-            workdir=Path(_WORKDIR.value).absolute(),
-            output_dir=Path(_OUTPUT_DIR.value).absolute(),
-            data_dir=Path(_DATA_DIR.value).absolute() if _DATA_DIR.value else None,
-            split=_SPLIT.value,
-            image_dir=_IMAGE_DIR.value,
-            labels=_LABELS.value,
-            methods=tuple(_METHOD.value),
-            average_views=_AVERAGE_VIEWS.value,
-            colormap=_COLORMAP.value,
-            overlays=_OVERLAYS.value,
-            masks_dir=Path(_MASKS_DIR.value).absolute() if _MASKS_DIR.value else None,
-            lesions=tuple(_LESIONS.value),
-            overwrite=_OVERWRITE.value,
-        )
-        job.explain(request, options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    request = plan.ExplainRequest(
+        workdir=Path(_WORKDIR.value).absolute(),
+        output_dir=Path(_OUTPUT_DIR.value).absolute(),
+        data_dir=Path(_DATA_DIR.value).absolute() if _DATA_DIR.value else None,
+        split=_SPLIT.value,
+        image_dir=_IMAGE_DIR.value,
+        labels=_LABELS.value,
+        methods=tuple(_METHOD.value),
+        average_views=_AVERAGE_VIEWS.value,
+        colormap=_COLORMAP.value,
+        overlays=_OVERLAYS.value,
+        masks_dir=Path(_MASKS_DIR.value).absolute() if _MASKS_DIR.value else None,
+        lesions=tuple(_LESIONS.value),
+        overwrite=_OVERWRITE.value,
+    )
+    job.explain(request, options)
     print(_OUTPUT_DIR.value)
 
 

@@ -25,6 +25,7 @@ finished. OUTPUT_DIR receives
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.build_examples import progress
 from beam_jobs.explain import heatmap_shards, page, published_figures, results, worker
 from beam_jobs.explain import plan as planning
-from beam_jobs.runners import beam_flags
-from dr_tfx.storage import files
+from beam_jobs.runners import beam_flags, interrupts
+from dr_tfx.storage import files, locks
 
 SOURCE_FILE = "explain.json"
+_OF_SYSTEM = re.compile(r"\[Errno (\d+)\] (.+?): '(.+?)'")  # The text of an OSError with a file.
 _FILES = (
     *("heatmaps-*", "localization*", published_figures.PATTERN),
     *(results.INDEX_FILE, results.REJECTS_FILE, page.FILE_NAME),
@@ -57,15 +59,17 @@ def explain(request: planning.ExplainRequest, options: PipelineOptions) -> Path:
       FileNotFoundError: no bundle, no data set or no photographs.
       ValueError: data and bundle do not fit, a shard or mask is damaged, no photograph can be used,
         or the folder holds something else and `overwrite` is not set.
+      OSError: the folder cannot be written, or another process writes into it.
     """
-    plan = planning.make(request, threads=beam_flags.threads_per_worker(options))
-    _claim(plan.output_dir, plan.source, overwrite=request.overwrite)
-    _run(plan, options)
-    logging.info("drawing the figures and the page")
-    joined = results.join(plan)
-    published_figures.write(plan, joined)
-    files.write_text(plan.output_dir / page.FILE_NAME, page.render(plan, joined))
-    return plan.output_dir
+    with locks.held(request.output_dir):
+        plan = planning.make(request, threads=beam_flags.threads_per_worker(options))
+        _claim(plan.output_dir, plan.source, overwrite=request.overwrite)
+        _run(plan, options)
+        logging.info("drawing the figures and the page")
+        joined = results.join(plan)
+        published_figures.write(plan, joined)
+        files.write_text(plan.output_dir / page.FILE_NAME, page.render(plan, joined))
+        return plan.output_dir
 
 
 def _claim(output_dir: Path, source: dict[str, Any], *, overwrite: bool) -> None:
@@ -117,8 +121,12 @@ def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:
 
     with progress.bar(count, total=total, seconds=0.5, title="explain"):
         try:
-            pipeline.run().wait_until_finish()
+            with interrupts.kept():
+                pipeline.run().wait_until_finish()
         except RuntimeError as error:  # Beam passes on what a worker raised as text alone.
             logging.debug("%s", error)
             last = str(error).strip().splitlines()[-1]
+            if of_system := _OF_SYSTEM.search(last):
+                number, words, file = of_system.groups()
+                raise OSError(int(number), words, file) from error
             raise ValueError(f"{last} (--verbosity=1 shows where.)") from error

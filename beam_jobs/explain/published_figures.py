@@ -12,6 +12,7 @@ from beam_jobs.explain.plan import ExplainPlan
 from beam_jobs.explain.results import ExplainResults
 from dr_tfx import tasks
 from dr_tfx.explanation import figures
+from dr_tfx.storage import files
 
 ALL_FILE = "gradcam_final.png"
 PATTERN = "gradcam_*.png"  # It matches every figure.
@@ -38,9 +39,8 @@ def write(plan: ExplainPlan, results: ExplainResults) -> None:
     for file, (names, photographs) in shown.items():
         title = f"{results.method}: {_listed(names)}{'' if is_known else ', as decided'}"
         rows = [drawn[name] for name in photographs["id"]]
-        temporary = plan.output_dir / f"{file}.tmp"
-        temporary.write_bytes(figures.draw(rows, title=title, colormap=plan.settings.colormap))
-        temporary.replace(plan.output_dir / file)
+        png = figures.draw(rows, title=title, colormap=plan.settings.colormap)
+        files.write(plan.output_dir / file, png)
 
 
 def choose(rows: pd.DataFrame) -> pd.DataFrame:

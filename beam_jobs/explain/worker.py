@@ -68,7 +68,7 @@ class ExplainPart(beam.DoFn):
         final = heatmap_shards.path(self._output_dir, part.name)
         temporary = final.with_name(f"{final.name}.tmp")
         with files.Live(str(heatmap_shards.live_path(self._output_dir, part.name))) as live:
-            with temporary.open("wb") as stream:
+            with files.named(final), temporary.open("wb") as stream:
                 rows = self._explain_part(part, records.RecordWriter(stream), live)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -163,7 +163,8 @@ class ExplainPart(beam.DoFn):
             raise ValueError(f"OpenCV could not write {path}, {rgb.shape}, as PNG")
         final = self._output_dir / path
         final.parent.mkdir(parents=True, exist_ok=True)
-        final.write_bytes(png.tobytes())
+        with files.named(final):
+            final.write_bytes(png.tobytes())
 
 
 def load(settings: ExplainSettings) -> dict[str, explainer.Explainer]:

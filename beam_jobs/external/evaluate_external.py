@@ -17,6 +17,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import identities, leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
+from dr_tfx.storage import locks
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.
 SPLIT = "test"  # The split of everything from elsewhere, in its own data set; it is never named.
@@ -53,24 +54,27 @@ def run(
     *,
     workdir: Path,
     data_dir: Path | None,
+    output_dir: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write WORKDIR/evaluation/<name>/ and return the path of its report.html.
+    """Write a report and return the path of its report.html.
 
-    The photographs are prepared in <name>/data. The same call again goes on where an interrupted
-    one stopped, and prepares nothing twice.
+    The photographs are prepared in the folder `data` beside it. The same call again goes on where
+    an interrupted one stopped, and prepares nothing twice.
 
     Args:
       photographs: the photographs to evaluate.
       workdir: a trained bundle that was evaluated on validation.
       data_dir: the data set it was trained on, to find photographs and patients that are in both.
         None: they are not looked for, and the report says so.
+      output_dir: folder of the report. None: WORKDIR/evaluation/<name>.
       overwrite: prepare other photographs in the place of those that an earlier call prepared.
 
     Raises:
       FileNotFoundError: there is no bundle, or there are no photographs or labels.
       ValueError: nothing is fitted yet, the model was made of arrays, or the photographs cannot be
         evaluated. A `refusals.UnusableInput` may be told with FLAGS.
+      OSError: the folder cannot be written, or another process writes into it.
     """
     bundle = bundles.load(workdir)
     name = _name(photographs)
@@ -81,7 +85,35 @@ def run(
         training = manifest.load(data_dir)
         manifest.check_same_contract(bundle.manifest, training, where=str(data_dir))
         known = identities.load(data_dir, training)
-    folder = workdir / "evaluation" / name / DATA
+    report = output_dir or evaluate.usual_folder(workdir, name)
+    with locks.held(report):
+        return _evaluated(
+            photographs,
+            bundle,
+            fitted,
+            name=name,
+            workdir=workdir,
+            report=report,
+            data_dir=data_dir,
+            known=known,
+            overwrite=overwrite,
+        )
+
+
+def _evaluated(
+    photographs: ExternalPhotographs,
+    bundle: bundles.Bundle,
+    fitted: Any,
+    *,
+    name: str,
+    workdir: Path,
+    report: Path,
+    data_dir: Path | None,
+    known: identities.Identities | None,
+    overwrite: bool,
+) -> Path:
+    """Prepare, score and judge the photographs in the folder of the report; see `run`."""
+    folder = report / DATA
     data = job.build(
         _spec(bundle, photographs, name),
         image_dir=photographs.external_dir,
@@ -99,9 +131,12 @@ def run(
         evaluate.predict(bundle, folder, SPLIT, external=True),
         fitted,
         data=data,
-        commands=_commands(bundle, photographs, name, workdir=workdir, data_dir=data_dir),
+        commands=_commands(
+            bundle, photographs, name, workdir=workdir, data_dir=data_dir, report=report
+        ),
         images=gallery.reader(folder, SPLIT),
         elsewhere=_elsewhere(photographs, data, bundle, shared),
+        output_dir=report,
     )
     return evaluate.judge(scored)
 
@@ -194,6 +229,7 @@ def _commands(
     *,
     workdir: Path,
     data_dir: Path | None,
+    report: Path,
 ) -> list[list[str]]:
     """Return the commands that made the model, and the one that makes this report again."""
     before = reproduce.commands(
@@ -202,6 +238,12 @@ def _commands(
         data_dir=data_dir or Path("DATA"),
         split=evaluate.SELECTION_SPLIT,
     )
-    given = {**dataclasses.asdict(photographs), "name": name, "data_dir": data_dir}
+    usual = evaluate.usual_folder(workdir, name)
+    given = {
+        **dataclasses.asdict(photographs),
+        "name": name,
+        "data_dir": data_dir,
+        "output_dir": None if report == usual else report,
+    }
     flags = [f"--{key}={value}" for key, value in given.items() if value is not None]
     return [*before, ["drtfx-evaluate", f"--workdir={workdir}", *flags]]

@@ -15,7 +15,6 @@ figures go to --output_dir, by default RUN_A/comparison/<split>-<the other runs>
 printed is the path of the page.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,15 +36,12 @@ def main(argv: Sequence[str]) -> None:
     written = [f"--split={_SPLIT.value}"]
     if output_dir:
         written.append(f"--output_dir={output_dir}")
-    try:
-        page = compare.compare(
-            [Path(folder) for folder in argv[1:]],
-            split=_SPLIT.value,
-            output_dir=output_dir,
-            command=["drtfx-compare", *argv[1:], *written],
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    page = compare.compare(
+        [Path(folder) for folder in argv[1:]],
+        split=_SPLIT.value,
+        output_dir=output_dir,
+        command=["drtfx-compare", *argv[1:], *written],
+    )
     print(page)
 
 

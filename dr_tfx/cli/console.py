@@ -1,6 +1,7 @@
-"""The start of every console script: its help, and one line about a wrong command line."""
+"""The start of every console script, and its end: help, and one line about what went wrong."""
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
+from dr_tfx.cli import endings
 from dr_tfx.machine import resources
+from dr_tfx.storage import temporary
 
 _OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
+_INTERRUPTED = 130  # The exit code of shells for Ctrl-C.
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
@@ -24,7 +28,9 @@ def run(
     """Run an absl binary whose `--help` shows its module's text and flags.
 
     absl looks for both in `__main__`, which under a console script is a few generated lines. A
-    wrong command line ends with one line that says what is wrong, without absl's page of help.
+    wrong command line ends with one line that says what is wrong, without absl's page of help. So
+    does an error that a person can do something about (ValueError, OSError, memory), and Ctrl-C.
+    `~` at the beginning of a flag or an argument is the person's home, as in a shell.
 
     Args:
       main: takes the arguments that are left after the flags.
@@ -42,7 +48,9 @@ def run(
         if "config" in flags.FLAGS and not _HELP.intersection(argv):
             _check_config_file(argv)
         try:
-            return flags_parser(argv)
+            left = [_at_home(word) for word in flags_parser(argv)]
+            _expand_homes()
+            return left
         except flags.Error as error:
             missing = _missing() if flags.FLAGS.is_parsed() else []
             _refuse(_must_be_given(missing) if missing else str(error))
@@ -53,9 +61,15 @@ def run(
 
     def checked_main(argv: Sequence[str]) -> None:
         try:
+            temporary.use_own_folder()
             main(argv)
         except app.UsageError as error:
             _refuse(str(error))
+        except (ValueError, OSError, resources.MemoryCeilingError) as error:
+            sys.exit(f"error: {endings.told(error)}")
+        except KeyboardInterrupt as stop:
+            print(f"\n{endings.told_interrupt(stop)}", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         except ModuleNotFoundError as error:
             if error.name not in _OF_TRAIN:
                 raise
@@ -90,6 +104,19 @@ def require(*names: str, others: Sequence[str] = ()) -> None:
         like = [w for w in given if difflib.get_close_matches(w.strip("-").split("=")[0], missing)]
         typed = f"; {', '.join(like)} is no flag of this command: a typing error?" if like else ""
         raise app.UsageError(_must_be_given(missing) + typed)
+
+
+def _expand_homes() -> None:
+    """Replace `~` at the beginning of every flag's value, which a shell leaves after a `=`."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if isinstance(flag.value, str) and "~" in flag.value:
+            flag.value = _at_home(flag.value)
+
+
+def _at_home(text: str) -> str:
+    """Return a path, or several with commas between them, without `~` at a beginning."""
+    return ",".join(map(os.path.expanduser, text.split(",")))
 
 
 def _must_be_given(names: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ from absl import app, flags
 
 from dr_tfx.cli import console
 from dr_tfx.config import specs
+from dr_tfx.storage import locks
 
 if TYPE_CHECKING:
     from dr_tfx.models import bundles
@@ -72,17 +73,15 @@ def main(argv: Sequence[str]) -> None:
 
     workdir = Path(_WORKDIR.value)
     output_dir = Path(_OUTPUT_DIR.value or workdir / "predictions")
-    try:
-        bundle = bundles.load(workdir)
-        if bundle.fitted is None:
-            print(
-                f"note: {workdir} was not evaluated on validation yet, so that nothing is fitted. "
-                f"{bundle.kind.scores.rule(None)} Run drtfx-evaluate --split=validation.",
-                file=sys.stderr,
-            )
+    bundle = bundles.load(workdir)
+    if bundle.fitted is None:
+        print(
+            f"note: {workdir} was not evaluated on validation yet, so that nothing is fitted. "
+            f"{bundle.kind.scores.rule(None)} Run drtfx-evaluate --split=validation.",
+            file=sys.stderr,
+        )
+    with locks.held(output_dir):
         rows = _read(bundle, argv[1:], output_dir)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
     print(output_dir)
     if all(row["rejected"] for row in rows):
         sys.exit(1)

@@ -19,7 +19,6 @@ the path of a Keras .weights.h5 file. --config.training.precision is auto, float
 mixed_bfloat16.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,23 +61,20 @@ def main(argv: Sequence[str]) -> None:
     """Read the flags and make one call."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-    try:
-        config = _CONFIG.value
-        for flag in (_MAX_MEMORY_GB, _DETERMINISTIC):
-            if flag.value is not None:
-                config.training[flag.name] = flag.value
-        experiment = tasks.from_config(config)
-        resources.tune_malloc()
-        from dr_tfx.training import train  # Late, so that --help and refusals are fast.
+    config = _CONFIG.value
+    for flag in (_MAX_MEMORY_GB, _DETERMINISTIC):
+        if flag.value is not None:
+            config.training[flag.name] = flag.value
+    experiment = tasks.from_config(config)
+    resources.tune_malloc()
+    from dr_tfx.training import train  # Late, so that --help and refusals are fast.
 
-        workdir = train.train(
-            experiment,
-            data_dir=Path(_DATA_DIR.value),
-            workdir=Path(_WORKDIR.value),
-            profile=_PROFILE.value,
-        )
-    except (ValueError, OSError, resources.MemoryCeilingError) as error:
-        sys.exit(f"error: {error}")
+    workdir = train.train(
+        experiment,
+        data_dir=Path(_DATA_DIR.value),
+        workdir=Path(_WORKDIR.value),
+        profile=_PROFILE.value,
+    )
     print(workdir)
 
 

@@ -21,7 +21,7 @@ from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare_figures, reproduce
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
-from dr_tfx.storage import json_files, tables
+from dr_tfx.storage import files, json_files, locks, tables
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 _NAMED = 5  # Images that an error names.
@@ -44,6 +44,7 @@ def compare(
     Raises:
       FileNotFoundError: a folder holds no run, or one that was not evaluated on the split.
       ValueError: fewer than two runs, one of them twice, another task, or other images.
+      OSError: the folder cannot be written, or another process writes into it.
     """
     runs = load_runs(folders, split)
     check_comparable(runs, split)
@@ -51,7 +52,18 @@ def compare(
     if output_dir is None:
         others = "-".join(run.name.replace("/", "_") for run in runs[1:])
         output_dir = runs[0].folder / "comparison" / f"{split}-{others}"
-    output_dir.mkdir(parents=True, exist_ok=True)
+    with locks.held(output_dir):
+        return _write(runs, result, output_dir=output_dir, command=command)
+
+
+def _write(
+    runs: Sequence[ComparedRun],
+    result: Mapping[str, Any],
+    *,
+    output_dir: Path,
+    command: Sequence[str],
+) -> Path:
+    """Write the files of a comparison, the page last, and return its path."""
     page = output_dir / "compare.html"
     page.unlink(missing_ok=True)  # It is written last: where it is, the other files belong to it.
     kind = _kind(runs[0])
@@ -63,7 +75,7 @@ def compare(
     differences = compare_figures.draw_differences(result, deciding)
     figures = [*comparison.draw(runs, result), differences]
     for figure in figures:
-        (output_dir / f"{figure.name}.png").write_bytes(figure.png)
+        files.write(output_dir / f"{figure.name}.png", figure.png)
     html = pages.render(
         "comparison.html.j2",
         templates=kind.judgement.TEMPLATES,

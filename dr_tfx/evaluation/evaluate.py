@@ -29,9 +29,10 @@ of `binary` stand in `dr_tfx.tasks.binary.summary`.
     views                  names of the test-time views; the first is 'identity'
 """
 
+import contextlib
+import errno
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,18 @@ import pandas as pd
 
 from dr_tfx.dataset import leakage
 from dr_tfx.evaluation import gallery, report, reproduce
-from dr_tfx.evaluation.scored import SELECTION_SPLIT, Elsewhere, Scored, notices, patients_known
+from dr_tfx.evaluation.scored import (
+    SELECTION_SPLIT,
+    Elsewhere,
+    Scored,
+    notices,
+    patients_known,
+    usual_folder,
+)
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.reports.learning_curves import learning_curves
-from dr_tfx.storage import tables
+from dr_tfx.storage import files, locks, tables
 
 __all__ = [
     "SELECTION_SPLIT",
@@ -54,16 +62,24 @@ __all__ = [
     "judge",
     "predict",
     "require_fitted",
+    "usual_folder",
 ]
 
 _LOG = logging.getLogger(__name__)
 
 
-def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
-    """Score a split with the bundle in `workdir` and write WORKDIR/evaluation/<split>/.
+def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | None = None) -> Path:
+    """Score a split with the bundle in `workdir` and write its report.
 
     On `validation` everything that the kind of task fits is fitted and stored in the bundle; on any
-    other split the stored values are used.
+    other split the stored values are used, and so they are where the bundle has them and cannot be
+    written.
+
+    Args:
+      workdir: folder of the bundle.
+      data_dir: folder of its data set.
+      split: what to evaluate.
+      output_dir: folder of the report. None: WORKDIR/evaluation/<split>.
 
     Returns:
       The path of report.html.
@@ -71,27 +87,58 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str) -> Path:
     Raises:
       ValueError: there is no such split, nothing is fitted yet, or the split cannot be evaluated.
       FileNotFoundError: there is no bundle or no data set.
+      OSError: a folder cannot be written, or another process writes into it.
     """
     bundle = bundles.load(workdir)
     bundle.manifest.shards_of(split)  # Says which splits there are, before anything else is said.
     fitted = None if split == SELECTION_SPLIT else require_fitted(bundle, workdir, split)
-    predictions = predict(bundle, data_dir, split)
-    if fitted is None:
-        fitted = bundle.kind.judgement.fit(predictions, split=split)
-        bundles.save_fitted(workdir, fitted)
-    scored = Scored(
-        bundle,
-        workdir,
-        split,
-        predictions,
-        fitted,
-        data=bundle.manifest,
-        commands=reproduce.commands(
+    with contextlib.ExitStack() as held:  # What cannot be written is found before the work.
+        if fitted is None:
+            fitted = _fitted_if_read_only(held, workdir, bundle)
+        held.enter_context(locks.held(output_dir or usual_folder(workdir, split)))
+        predictions = predict(bundle, data_dir, split)
+        if fitted is None:
+            fitted = bundle.kind.judgement.fit(predictions, split=split)
+            bundles.save_fitted(workdir, fitted)
+        commands = reproduce.commands(
             bundle.experiment, workdir=workdir, data_dir=data_dir, split=split
-        ),
-        images=gallery.reader(data_dir, split),
-    )
-    return judge(scored)
+        )
+        if output_dir is not None:
+            commands[-1].append(f"--output_dir={output_dir}")
+        scored = Scored(
+            bundle,
+            workdir,
+            split,
+            predictions,
+            fitted,
+            data=bundle.manifest,
+            commands=commands,
+            images=gallery.reader(data_dir, split),
+            output_dir=output_dir,
+        )
+        return judge(scored)
+
+
+def _fitted_if_read_only(
+    held: contextlib.ExitStack, workdir: Path, bundle: bundles.Bundle
+) -> Any | None:
+    """Lock a bundle that can be written; return what is fitted in one that cannot.
+
+    Raises:
+      OSError: nothing is fitted yet and the bundle cannot be written, or somebody else writes it.
+    """
+    try:
+        held.enter_context(locks.held(workdir))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        if bundle.fitted is None:
+            raise OSError(
+                f"{workdir} cannot be written ({error.strerror}), and an evaluation of "
+                f"'{SELECTION_SPLIT}' stores there what it fits. Evaluate a copy of {workdir}"
+            ) from error
+        return bundle.fitted
+    return None
 
 
 def require_fitted(bundle: bundles.Bundle, workdir: Path, name: str) -> Any:
@@ -138,7 +185,7 @@ def predict(
 def judge(scored: Scored) -> Path:
     """Say what scores are worth: figures of merit, alarms and a report.
 
-    WORKDIR/evaluation/<name>/ receives predictions.csv, metrics.json, the figures and report.html.
+    The folder of `scored` receives predictions.csv, metrics.json, the figures and report.html.
 
     Returns:
       The path of report.html.
@@ -219,14 +266,13 @@ def write(
     Returns:
       The path of report.html.
     """
-    scored.folder.mkdir(parents=True, exist_ok=True)
     page = scored.folder / "report.html"
     page.unlink(missing_ok=True)
     readings = scored.bundle.kind.scores.read(scored.predictions, scored.fitted)
     table = scored.predictions.assign(decision=[reading.decision for reading in readings])
-    _replace(scored.folder / "predictions.csv", tables.csv_text(table).encode())
+    files.write_text(scored.folder / "predictions.csv", tables.csv_text(table))
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    _replace(scored.folder / "metrics.json", (text + "\n").encode())
+    files.write_text(scored.folder / "metrics.json", text + "\n")
     path = scored.workdir / "history.csv"
     history = pd.read_csv(path) if path.exists() else None
     figures = [*scored.judgement.figures(scored.predictions, summary)]
@@ -234,14 +280,7 @@ def write(
         rule, curves = summary["selection"]["checkpoint_rule"], scored.judgement.CURVES
         figures.insert(0, learning_curves(history, rule, curves))
     for figure in figures:
-        _replace(scored.folder / f"{figure.name}.png", figure.png)
+        files.write(scored.folder / f"{figure.name}.png", figure.png)
     html = report.render(scored, summary, figures=figures, history=history, images=images)
-    _replace(page, html.encode())
+    files.write_text(page, html)
     return page
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -48,6 +48,7 @@ class Scored:
       commands: what to type to get the report again, word by word.
       images: numbers of rows int64 (n,) -> what the model saw, uint8 RGB (n, size, size, 3).
       elsewhere: what is to be said of photographs that are not of the model's own data set.
+      output_dir: the folder of the report, if it is not the usual one.
     """
 
     bundle: "bundles.Bundle"
@@ -59,11 +60,12 @@ class Scored:
     commands: Sequence[Sequence[str]]
     images: Callable[[np.ndarray], np.ndarray]
     elsewhere: Elsewhere = Elsewhere()
+    output_dir: Path | None = None
 
     @property
     def folder(self) -> Path:
         """The folder of the report and of everything beside it."""
-        return self.workdir / "evaluation" / self.name
+        return self.output_dir or usual_folder(self.workdir, self.name)
 
     @property
     def judgement(self) -> "JudgementSide":
@@ -90,6 +92,11 @@ class Scored:
             "patients": int(self.predictions["patient"].nunique()),
             "patients_known": patients_known(self.data),
         }
+
+
+def usual_folder(workdir: Path, name: str) -> Path:
+    """Return the folder of the report on a split, or on photographs from elsewhere of this name."""
+    return workdir / "evaluation" / name
 
 
 def patients_known(data: manifest.Manifest) -> bool:

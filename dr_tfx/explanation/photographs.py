@@ -99,12 +99,11 @@ def write_figures(
     Yields:
       Each photograph, in order, with the file name of its figure; "" if it was rejected.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
     for explained, name in zip(explain(paths), _figure_names(paths), strict=True):
         if explained.rejected:
             yield explained, ""
             continue
-        (output_dir / name).write_bytes(explain.figure(explained, colormap=colormap))
+        files.write(output_dir / name, explain.figure(explained, colormap=colormap))
         yield explained, name
 
 

@@ -39,7 +39,6 @@ class ShardReader:
 
     Raises:
       ValueError: a shard is damaged, or is not what the manifest says; the message names the file.
-      OSError: there are more shards than the system lets a process open.
     """
 
     def __init__(
@@ -48,13 +47,15 @@ class ShardReader:
         self.schema = schema
         self._paths = [data_dir / shard.name for shard in shards]
         self._ends = np.cumsum([shard.records for shard in shards])  # The end of each shard's rows.
-        self._open()
+        self._files = _OpenFiles(self._paths)
         self.index = np.zeros(len(self), self.index_dtype)
-        start = 0
-        for path, shard, file in zip(self._paths, shards, self._files.tolist(), strict=True):
+        start, advised = 0, _fits(sum(shard.bytes for shard in shards))
+        for number, (path, shard) in enumerate(zip(self._paths, shards, strict=True)):
+            file = self._files[number]
             self.index["offset"][start : start + shard.records] = _offsets(path, file, shard)
             start += shard.records
-        self._advise(sum(shard.bytes for shard in shards))
+            if advised:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
 
     @property
     def index_dtype(self) -> np.dtype:
@@ -70,23 +71,15 @@ class ShardReader:
             [("offset", "int64"), ("pixels", "int16"), *masks, *self.schema.numbers.items()]
         )
 
-    def _open(self) -> None:
-        _allow_open_files(len(self._paths) + 256)
-        self._files = np.array([os.open(path, os.O_RDONLY) for path in self._paths], np.int32)
-
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("_files", "index")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._open()
+        self._files = _OpenFiles(self._paths)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
-
-    def __del__(self) -> None:
-        for file in getattr(self, "_files", np.array(())).tolist():
-            os.close(file)
 
     def read(self, numbers: np.ndarray, flips: np.ndarray, batch: Mapping[str, np.ndarray]) -> None:
         """Read a batch of examples.
@@ -126,11 +119,11 @@ class ShardReader:
         """Copy the raw pixels of examples that were read before from the files into a batch."""
         scratch = np.empty_like(into[0])
         positions = (self.index["offset"][numbers] + self.index[column][numbers]).tolist()
-        files = self._files[self._shards_of(numbers)].tolist()
+        shards = self._shards_of(numbers).tolist()
         for row in rows:
             code, target = codes[row], into[row]
             pixels = target if code == _AS_IT_IS else scratch
-            if os.preadv(files[row], [pixels], positions[row]) < scratch.nbytes:
+            if os.preadv(self._files[shards[row]], [pixels], positions[row]) < scratch.nbytes:
                 raise ValueError(self._damaged_record(int(numbers[row])))
             if code != _AS_IT_IS:
                 cv2.flip(scratch, code, dst=target)
@@ -141,7 +134,7 @@ class ShardReader:
     def _read_record(self, number: int) -> dict[str, np.ndarray]:
         """Compare a record's checksum, parse it, note its features; return image and masks."""
         shard, start = int(self._shards_of(np.array(number))), int(self.index["offset"][number])
-        file = int(self._files[shard])
+        file = self._files[shard]
         length = int.from_bytes(os.pread(file, 8, start), "little")
         data = os.pread(file, length + 4, start + 12)
         if len(data) != length + 4 or records.masked_crc(data[:-4]) != data[-4:]:
@@ -173,19 +166,33 @@ class ShardReader:
         path = self._paths[int(self._shards_of(np.array(number)))]
         return _damaged(path, f"the record at byte {self.index['offset'][number]}")
 
-    def _advise(self, total: int) -> None:
-        """Have the system read the shards into free memory, if they fit.
 
-        Examples are read in random order; a disk that is slow at that has them in its cache soon.
-        """
-        if not hasattr(os, "posix_fadvise"):
-            return
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if total < free / 2:
-            for file in self._files.tolist():
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+class _OpenFiles:
+    """The files of all shards, as many of them open as the system lets a process have.
+
+    Where there are more, the one that was opened first is closed for the next.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._paths = paths
+        self._most = min(len(paths), _open_files_allowed(len(paths)))
+        self._files: dict[int, int] = {}
+
+    def __getitem__(self, shard: int) -> int:
+        """Return the descriptor of a shard's file, for use before the next one is asked for."""
+        file = self._files.get(shard)
+        if file is None:
+            if len(self._files) == self._most:
+                os.close(self._files.pop(next(iter(self._files))))
+            file = self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
+        return file
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_files", {}).values():
+            os.close(file)
 
 
+_OTHERS = 256  # Files that a process has open besides its shards, at most.
 _AS_IT_IS = 2
 _FLIP_CODES = np.array([[_AS_IT_IS, 0], [1, -1]])  # OpenCV's, by (left to right, top to bottom).
 
@@ -229,11 +236,21 @@ def _damaged(path: Path, what: str) -> str:
     )
 
 
-def _allow_open_files(count: int) -> None:
-    """Raise this process's own limit of open files, since every shard stays open."""
+def _fits(total: int) -> bool:
+    """Tell whether the system is to read so many bytes of shards into free memory ahead.
+
+    Examples are read in random order; a disk that is slow at that has them in its cache soon.
+    """
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return hasattr(os, "posix_fadvise") and total < free / 2
+
+
+def _open_files_allowed(count: int) -> int:
+    """Raise this process's own limit for so many shards; return how many may be open at once."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE,
-            (count if hard == resource.RLIM_INFINITY else min(count, hard), hard),
-        )
+    wanted = count + _OTHERS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return count
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return count if limit == wanted else max(1, limit - _OTHERS, limit // 4)

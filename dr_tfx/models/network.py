@@ -7,6 +7,7 @@ import keras
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
+from dr_tfx.models import keras_settings
 
 # The constructor of each backbone, and the scale and offset that bring pixels 0..255 to the range
 # that it was trained on.
@@ -36,6 +37,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
       ValueError: the backbone is unknown, its weights are not available or do not fit, or the
         layers behind it are too large.
     """
+    keras_settings.apply()
     spec = experiment.model
     if spec.backbone not in BACKBONES:
         raise ValueError(
@@ -93,14 +95,15 @@ def _pretrained(spec: specs.Model, size: int) -> keras.Model:
                 "--config.model.weights=PATH, or train from scratch with "
                 "--config.model.weights=none."
             ) from error
-    if not Path(spec.weights).is_file():
+    weights = Path(spec.weights).expanduser()
+    if not weights.is_file():
         raise ValueError(
             f"config.model.weights is {spec.weights!r}: no such file. "
             "Expected imagenet, none or the path of a Keras .weights.h5 file."
         )
     donor = constructor(include_top=False, weights=None, input_shape=(size, size, 3))
     try:
-        donor.load_weights(spec.weights)
+        donor.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(
             f"config.model.weights is {spec.weights!r}, which does not hold weights of "

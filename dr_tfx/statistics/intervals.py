@@ -24,7 +24,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dr_tfx.statistics import metrics
 from dr_tfx.statistics.metrics import Estimate
-from dr_tfx.statistics.operating_points import require_both_classes
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -84,16 +83,15 @@ class PatientBootstrap:
     def ranking(self, target: npt.ArrayLike, score: npt.ArrayLike) -> dict[str, Estimate]:
         """Return `auc` and `average_precision` of scores (n,) for targets (n,).
 
-        Where fewer than two patients are of a class, nothing is known and the interval is (0, 1).
-        Where the classes are wholly separated, the AUC has Newcombe's interval (2006, Statistics in
-        Medicine 25:559, method 5, with patients for images) and the average precision has none
-        (NaN).
-
-        Raises:
-          ValueError: only one class is present.
+        Neither is defined where all targets are of one class: they are NaN then. Where fewer than
+        two patients are of a class, nothing is known and the interval is (0, 1). Where the classes
+        are wholly separated, the AUC has Newcombe's interval (2006, Statistics in Medicine 25:559,
+        method 5, with patients for images) and the average precision has none (NaN).
         """
         target, score = np.asarray(target), np.asarray(score, np.float64)
-        require_both_classes(target)
+        if len(np.unique(target)) < 2:
+            undefined = Estimate(float("nan"), float("nan"), float("nan"))
+            return {"auc": undefined, "average_precision": undefined}
         auc = float(roc_auc_score(target, score))
         precision = float(average_precision_score(target, score))
         patients = [len(np.unique(self._cluster[target == c])) for c in (0, 1)]

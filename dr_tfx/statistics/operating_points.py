@@ -88,6 +88,7 @@ def choose(
     Raises:
       ValueError: only one class is present.
     """
+    require_both_classes(np.asarray(target))
     wide = threshold_table(target, score, candidates(score))
     grid = threshold_table(target, score, clear_of(score, grid_values(settings.threshold_grid)))
     rules: list[tuple[RuleName, float | None]] = [("accuracy", None), ("youden", None)]
@@ -149,13 +150,16 @@ def grid_values(grid: tuple[float, float, float]) -> FloatArray:
 def threshold_table(
     target: npt.ArrayLike, score: npt.ArrayLike, thresholds: npt.ArrayLike
 ) -> pd.DataFrame:
-    """Return accuracy, balanced_accuracy, sensitivity and specificity of every threshold."""
+    """Return accuracy, balanced_accuracy, sensitivity and specificity of every threshold.
+
+    The rate of a class without examples is NaN, and so is the balanced accuracy.
+    """
     target, score = np.asarray(target), np.asarray(score, np.float64)
-    require_both_classes(target)
     positives, negatives = np.sort(score[target == 1]), np.sort(score[target == 0])
     found = len(positives) - np.searchsorted(positives, thresholds, "left")
     cleared = np.searchsorted(negatives, thresholds, "left")
-    sensitivity, specificity = found / len(positives), cleared / len(negatives)
+    with np.errstate(invalid="ignore"):
+        sensitivity, specificity = found / len(positives), cleared / len(negatives)
     return pd.DataFrame(
         {
             "threshold": np.asarray(thresholds, np.float64),

@@ -9,6 +9,7 @@ Google's, s3fs for Amazon's.
 
 import concurrent.futures
 import contextlib
+import errno
 import os
 import posixpath
 import re
@@ -23,6 +24,7 @@ import fsspec
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _LIVE_SECONDS = 0.2
 _DELETERS = 16  # Threads that delete objects; they mostly wait.
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _RANGE_NOT_SATISFIABLE = 416  # HTTP's answer to a request for bytes behind the end of an object.
 
 
@@ -233,7 +235,7 @@ def _replacement(path: str) -> Iterator[BinaryIO]:
     # The name is unique, because a runner may try a task twice at the same time.
     temporary = Path(folder) / f".{name}.{uuid.uuid4().hex}.tmp"
     try:
-        with temporary.open("wb") as stream:
+        with named(path), temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -242,6 +244,25 @@ def _replacement(path: str) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Give this path to the body's errors about the disk that name no file.
+
+    Writing to a full disk fails without a name, and some libraries give the reason as text only.
+
+    Raises:
+      OSError: the body found no space, or the disk can no longer be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = "No space left on device" in str(error)
+        code = errno.ENOSPC if full else error.errno
+        if error.filename or code not in _OF_DISKS:
+            raise
+        raise OSError(code, os.strerror(code), os.fspath(path)) from error
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dr_tfx.config import seeds
+from dr_tfx.storage import files, locks
 from dr_tfx.synthetic import fundus
 
 # Grades 0..4 in the training set of Kaggle's Diabetic Retinopathy Detection (2015).
@@ -77,7 +78,6 @@ def _claim(output_dir: Path, made_with: dict[str, Any]) -> None:
       ValueError: the folder holds something else, or a set made with other arguments.
     """
     record, text = output_dir / _RECORD, json.dumps(made_with, indent=2) + "\n"
-    output_dir.mkdir(parents=True, exist_ok=True)
     if record.exists():
         _check(
             record.read_text() == text,
@@ -86,7 +86,7 @@ def _claim(output_dir: Path, made_with: dict[str, Any]) -> None:
         )
     else:
         _check(
-            not any(output_dir.iterdir()),
+            all(path.name == locks.FILE for path in output_dir.iterdir()),
             f"{output_dir} is not empty and was not made by this program (it has no {_RECORD}): "
             "choose another folder",
         )
@@ -96,7 +96,8 @@ def _claim(output_dir: Path, made_with: dict[str, Any]) -> None:
 def _write(path: Path, data: bytes) -> None:
     """Write the whole file, or leave what was there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
+    with files.named(path):
+        temporary.write_bytes(data)
     os.replace(temporary, path)
 
 
@@ -165,6 +166,7 @@ def synthesize(
 
     Raises:
       ValueError: an argument is out of range, or the folder holds something else.
+      OSError: the folder cannot be written, or another process writes into it.
     """
     output_dir = Path(output_dir)
     _check(num_patients >= 1, f"num_patients is {num_patients}, expected at least 1")
@@ -181,12 +183,13 @@ def synthesize(
 
     odds = [float(p) for p in grade_probabilities]
     made_with = {"num_patients": num_patients, "seed": seed, "size": size}
-    _claim(output_dir, {**made_with, "grade_probabilities": odds})
-    labels = output_dir / "labels.csv"
-    labels.unlink(missing_ok=True)
-    for kind in fundus.LESIONS:
-        (output_dir / "masks" / kind).mkdir(parents=True, exist_ok=True)
-    _write_photographs(drawings, processes)
-    rows = [f"{d.patient}_{d.eye},{d.level}\n" for d in drawings]
-    _write(labels, "".join(["image,level\n", *rows]).encode())
+    with locks.held(output_dir):
+        _claim(output_dir, {**made_with, "grade_probabilities": odds})
+        labels = output_dir / "labels.csv"
+        labels.unlink(missing_ok=True)
+        for kind in fundus.LESIONS:
+            (output_dir / "masks" / kind).mkdir(parents=True, exist_ok=True)
+        _write_photographs(drawings, processes)
+        rows = [f"{d.patient}_{d.eye},{d.level}\n" for d in drawings]
+        _write(labels, "".join(["image,level\n", *rows]).encode())
     return output_dir

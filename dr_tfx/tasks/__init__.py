@@ -8,7 +8,7 @@ from dr_tfx.tasks.binary.kind import Binary
 from dr_tfx.tasks.judging import FittedSettings
 from dr_tfx.tasks.kind import Kind, Reading
 
-__all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "defaults", "from_config", "of"]
+__all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "defaults", "from_config", "lacking", "of"]
 
 KINDS: dict[str, type[Kind]] = {
     "binary": Binary,
@@ -44,6 +44,25 @@ def from_config(config: Mapping[str, Any]) -> specs.Experiment:
     experiment = specs.read(config, task=kind.TASK, evaluation=kind.EVALUATION)
     kind(experiment).check()
     return experiment
+
+
+def lacking(images: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return a sentence on each split that has no image of a group.
+
+    Args:
+      images: how many images of each group the splits have, by the names of both.
+    """
+    found = []
+    for split, counts in images.items():
+        missing = [repr(group) for group, count in counts.items() if not count]
+        if missing and any(counts.values()):
+            has = ", ".join(f"{count:,} of {group!r}" for group, count in counts.items() if count)
+            found.append(
+                f"Split '{split}' has {has}, and none of {', '.join(missing)}: what tells the "
+                "groups apart, such as an AUC, is not defined there. More patients, or a larger "
+                "share in config.dataset.split, may help"
+            )
+    return found
 
 
 def _kind(name: str) -> type[Kind]:

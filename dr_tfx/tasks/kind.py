@@ -12,7 +12,7 @@ column of the model's output or a column of the predictions by itself: it asks t
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dr_tfx.config import specs
-from dr_tfx.dataset import records
+from dr_tfx.dataset import manifest, records
 
 if TYPE_CHECKING:
     import keras
@@ -88,6 +88,18 @@ class Kind(abc.ABC):
         ):
             specs.check_weights(name, getattr(training, name), length=length, things=things)
         _check_corrections(training, self.loss_correction())
+
+    def images(self, data: manifest.Manifest, split: str) -> dict[str, int]:
+        """Return how many images of each group a split has, by the name of the group."""
+        counts = dict.fromkeys(self.data.groups, 0)
+        for shard in data.shards:
+            if shard.split == split:
+                counts[self.data.groups[self.data.group_of[shard.label]]] += shard.records
+        return counts
+
+    def undefined(self, images: Mapping[str, int]) -> Sequence[str]:
+        """Return those of `MONITORS` that have no value on a split with so many images a group."""
+        return ()
 
     def loss_correction(self) -> str:
         """Name the setting by which the loss corrects for rare classes; "" if it does not."""

@@ -25,9 +25,7 @@ class Watch:
         """Ask the kind of task what is wrong with an epoch, judged on the validation split."""
         task = tasks.of(experiment)
         self._judgement = task.judgement
-        self._images = [0] * len(task.data.groups)
-        for shard in data.shards_of("validation"):
-            self._images[task.data.group_of[shard.label]] += shard.records
+        self._images = list(task.images(data, "validation").values())
 
     def standing(self, history: Sequence[Row]) -> dict[str, str]:
         """Return the alarms that stand after the last epoch of a history; see `standing`."""

@@ -1,5 +1,9 @@
 """The files that a run writes for TensorBoard."""
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +33,21 @@ class Board:
         self._profiling = False
 
     def write(self, row: dict[str, float], epoch: int) -> None:
-        """Write a row of history.csv; the column `val_x` becomes `epoch_x` of validation."""
-        for name, value in row.items():
-            part = "validation" if name.startswith("val_") else "train"
-            if part not in self._writers:
-                self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
-            if name != "epoch":
-                with self._writers[part].as_default():
-                    tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=epoch)
-        for writer in self._writers.values():
-            writer.flush()
+        """Write a row of history.csv; the column `val_x` becomes `epoch_x` of validation.
+
+        Raises:
+          OSError: the disk is full.
+        """
+        with self._full_disk_named():
+            for name, value in row.items():
+                part = "validation" if name.startswith("val_") else "train"
+                if part not in self._writers:
+                    self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
+                if name != "epoch":
+                    with self._writers[part].as_default():
+                        tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=epoch)
+            for writer in self._writers.values():
+                writer.flush()
 
     def before(self, step: int) -> None:
         """Start or stop the profile; to be called before each step."""
@@ -59,8 +68,18 @@ class Board:
             logging.warning(
                 "No profile was written: this run had fewer than %d steps left.", PROFILED[0]
             )
-        for writer in self._writers.values():
-            writer.close()
+        with self._full_disk_named():
+            for writer in self._writers.values():
+                writer.close()
+
+    @contextlib.contextmanager
+    def _full_disk_named(self) -> Iterator[None]:
+        """Turn TensorFlow's error about a full disk, its word for all scarcity, into Python's."""
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError as error:
+            code = errno.ENOSPC
+            raise OSError(code, os.strerror(code), str(self._folder)) from error
 
     def _stop_profile(self) -> None:
         tf.profiler.experimental.stop()

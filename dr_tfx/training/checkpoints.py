@@ -57,7 +57,7 @@ class Run:
         self.callbacks: dict[str, dict[str, float]] = {}
         self.running: dict[str, float] = {}  # Costs of the unfinished epoch; empty between epochs.
         self.history: list[dict[str, float]] = []
-        self._last = workdir / "checkpoints" / "last"
+        self._last = _last(workdir)
         self._folder: Path | None = None
         self._stored: dict[str, Any] = {}
         states = sorted(p for p in self._last.glob("step-*") if not p.name.endswith(".tmp"))
@@ -145,7 +145,7 @@ class Run:
         temporary = final.with_name(final.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        with (temporary / _VARIABLES).open("wb") as stream:
+        with files.named(final), (temporary / _VARIABLES).open("wb") as stream:
             np.savez(stream, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
@@ -168,14 +168,15 @@ class Run:
     def remove(self) -> None:
         """Remove the state, for which a finished run has no use."""
         if self.chief:
-            shutil.rmtree(self._last, ignore_errors=True)
+            remove_state(self.workdir)
 
     def _save_best(self, model: keras.Model) -> None:
         if not self.chief:
             return
         folder = self.workdir / "checkpoints"
         folder.mkdir(exist_ok=True)
-        model.save_weights(folder / "tmp.weights.h5")
+        with files.named(folder / "best.weights.h5"):
+            model.save_weights(folder / "tmp.weights.h5")
         (folder / "tmp.weights.h5").replace(folder / "best.weights.h5")
 
     def _read(self, folder: Path) -> None:
@@ -206,6 +207,15 @@ _FIELDS = (
     "running",
     "history",
 )
+
+
+def _last(workdir: Path) -> Path:
+    return workdir / "checkpoints" / "last"
+
+
+def remove_state(workdir: Path) -> None:
+    """Remove the state of a finished run, if there is one and WORKDIR can be written."""
+    shutil.rmtree(_last(workdir), ignore_errors=True)
 
 
 def _variables(model: keras.Model) -> list[Any]:
@@ -240,7 +250,6 @@ def _libraries() -> str:
 
 def claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
     """Write config.json, which says which experiment and data WORKDIR belongs to."""
-    workdir.mkdir(parents=True, exist_ok=True)
     files.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
 
 

@@ -12,7 +12,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from dr_tfx.config import specs
+
 _ALIGNMENT = 64  # Bytes. TensorFlow uses memory in place only if it begins at a multiple.
+
+
+_KINDS = ("chief", "worker")
 
 
 def strategy(batch_size: int) -> tf.distribute.Strategy:
@@ -27,7 +32,8 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
       batch_size: examples of a step, over all devices of all workers.
 
     Raises:
-      ValueError: the batch cannot be divided among the devices, or TF_CONFIG cannot be read.
+      ValueError: the batch cannot be divided among the devices, or TF_CONFIG cannot be read or
+        gives this process a task in which it would not train.
       ConnectionError: this worker's port is taken.
     """
     if workers() > 1:
@@ -158,6 +164,25 @@ def lost_worker_named() -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def full_device_named(experiment: specs.Experiment, precision: str) -> Iterator[None]:
+    """Turn TensorFlow's error about a device without memory into one that says what to lower.
+
+    Raises:
+      ValueError: a step or a validation does not fit into the memory of the device.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        halved = ", or set config.training.precision=mixed_bfloat16" * (precision == "float32")
+        raise ValueError(
+            "The device has too little memory for config.training.batch_size="
+            f"{experiment.training.batch_size} (config.evaluation.batch_size="
+            f"{experiment.evaluation.batch_size} in validation) at "
+            f"{experiment.dataset.recipe.size} px in {precision}. Lower the batch size{halved}."
+        ) from error
+
+
 def _tensor(value: np.ndarray) -> tf.Tensor:
     """Return the array as a tensor, which shares its memory where TensorFlow allows it.
 
@@ -177,13 +202,22 @@ def workers() -> int:
     """Return the number of processes that share the run, which TF_CONFIG names.
 
     Raises:
-      ValueError: TF_CONFIG cannot be read.
+      ValueError: TF_CONFIG cannot be read, or gives this process another task than `chief` or
+        `worker`, which would train a run of its own.
     """
     try:
-        cluster = json.loads(os.environ.get("TF_CONFIG", "") or "{}").get("cluster", {})
-        return max(1, sum(len(cluster.get(kind, ())) for kind in ("chief", "worker")))
+        config = json.loads(os.environ.get("TF_CONFIG", "") or "{}")
+        cluster, task = config.get("cluster", {}), config.get("task", {}).get("type", "worker")
+        count = max(1, sum(len(cluster.get(kind, ())) for kind in _KINDS))
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"The environment variable TF_CONFIG is not a JSON object with a cluster: {error}. "
             "Correct it, or unset it to train in this process alone."
         ) from error
+    if task not in _KINDS:
+        raise ValueError(
+            f"TF_CONFIG gives this process the task {task!r}; expected 'chief' or 'worker'. All "
+            "workers share the steps, and nothing serves or evaluates beside them: start no "
+            f"process for {task!r}."
+        )
+    return count

@@ -21,7 +21,7 @@ from dr_tfx.training import board, checkpoints, distribution
 
 
 class Loop:
-    """The steps of one session: it watches the clock and the memory, and saves between steps."""
+    """The steps of one session: it watches clock, memory and loss, and saves between steps."""
 
     def __init__(
         self,
@@ -31,6 +31,8 @@ class Loop:
         memory: resources.Memory,
         batches: Iterator[dict[str, Any]],
         tensorboard: board.Board,
+        interrupted: Callable[[], bool],
+        claim: Callable[[], None],
     ):
         """Take no step yet.
 
@@ -40,9 +42,12 @@ class Loop:
           memory: the memory of the process tree and its ceiling.
           batches: the batches from `run.step` on, divided among the devices.
           tensorboard: starts and stops the profile.
+          interrupted: returns whether a person wants the run to stop.
+          claim: called once, after the first step of the session has succeeded.
         """
         self._model, self._run, self._memory, self._board = model, run, memory, tensorboard
-        self._batches = batches
+        self._batches, self._interrupted, self._claim = batches, interrupted, claim
+        self._claimed = False
         self._step = _step_function(model, run.experiment)
         self._began = time.monotonic() - run.seconds  # As if the run had never been interrupted.
         self._epoch_began = 0.0
@@ -57,6 +62,8 @@ class Loop:
 
         Raises:
           MemoryCeilingError: the ceiling is reached; the run is saved.
+          KeyboardInterrupt: the run was interrupted, and is saved.
+          ValueError: the training diverged.
         """
         run, training = self._run, self._run.experiment.training
         self._epoch_began = time.monotonic() - run.running.get("seconds", 0.0)
@@ -77,11 +84,12 @@ class Loop:
                 # This waits for the step before. The accelerator worked on it while the batch was
                 # fetched, and is never more than one step behind.
                 self._settle(taken)
-                full = tf.constant(float(self._memory.exceeded()))
-                taken = self._step(batch, tf.constant(run.step, tf.int64), full)
+                ends = tf.constant(float(self._has_to_end()))
+                taken = self._step(batch, tf.constant(run.step, tf.int64), ends)
                 run.step += 1
                 now = time.monotonic()
                 if run.step % training.checkpoint_steps == 0 and run.step < last:
+                    self._settle(taken)
                     self._save()
                 if now - shown > 0.2 or run.step == last:
                     shown = now
@@ -102,7 +110,9 @@ class Loop:
         """Return the figures of Keras' `evaluate` of `judge`, which may be the trained model.
 
         Raises:
-          MemoryCeilingError: the ceiling is reached; the run is saved as it was before.
+          MemoryCeilingError, KeyboardInterrupt: the ceiling is reached, or the run was interrupted;
+            it is saved as it was before.
+          ValueError: the training diverged.
         """
         # `evaluate` overwrites the metrics of the trained model, which belong to its state.
         metrics = [v for metric in self._model.metrics for v in metric.variables]
@@ -110,19 +120,20 @@ class Loop:
         trained = [variable.numpy() for variable in metrics]
 
         def look(batch: int, logs: dict[str, Any]) -> None:
-            if self._memory.exceeded():
-                raise _CeilingReachedError
+            if self._has_to_end():
+                raise _EndedError
 
         watch = keras.callbacks.LambdaCallback(on_test_batch_end=look)
-        found, full = {}, 0.0
+        found, ends = {}, 0.0
         try:
             found = judge.evaluate(validation, return_dict=True, verbose=0, callbacks=[watch])
-        except _CeilingReachedError:
-            full = 1.0
-        if distribution.agreed(self._model.distribute_strategy, {"full": full})["full"]:
+        except _EndedError:
+            ends = 1.0
+        if distribution.agreed(self._model.distribute_strategy, {"ends": ends})["ends"]:
             for variable, value in zip(metrics, trained, strict=True):
                 variable.assign(value)
             self._stop()
+        self._check(found["loss"], "The validation loss")
         return found
 
     def figures(self) -> dict[str, float]:
@@ -153,30 +164,56 @@ class Loop:
         }
         self._run.save(self._model)
 
+    def _has_to_end(self) -> bool:
+        return self._interrupted() or self._memory.exceeded()
+
     def _settle(self, taken: tf.Tensor | None) -> None:
-        """Wait for a step, and end the run if a worker was at its memory ceiling before it.
+        """Wait for a step, and end the run if a worker had to end before it.
 
         Saving takes all workers, so that they have to stop at the same step.
         """
-        if taken is not None and taken.numpy()[1]:
+        if taken is None:
+            return
+        loss, ends = taken.numpy()
+        self._check(loss, "The loss")
+        if not self._claimed:
+            self._claim()
+            self._claimed = True
+        if ends:
             self._stop()
 
+    def _check(self, loss: float, name: str) -> None:
+        """Refuse to go on with a loss that is not finite.
+
+        Raises:
+          ValueError: it is not.
+        """
+        if not np.isfinite(loss):
+            rate = float(np.asarray(self._model.optimizer.learning_rate))
+            raise ValueError(
+                f"{name} is {loss} after step {self._run.step}: the training diverged, and there "
+                f"is no bundle. Lower config.training.learning_rate, which is {rate:g} by now, and "
+                "choose another --workdir."
+            )
+
     def _stop(self) -> NoReturn:
-        """Save the run and raise a MemoryCeilingError."""
+        """Save the run and raise a MemoryCeilingError, or a KeyboardInterrupt."""
         self._save()
         # All wait until the state is written: a worker that ends sooner would end the others.
         distribution.agreed(self._model.distribute_strategy, {"saved": 1.0})
         saved = f"The run is saved at step {self._run.step}."
+        if self._interrupted():
+            raise KeyboardInterrupt(f"Interrupted. {saved} The same command goes on from there.")
         if self._memory.peak_gb < self._memory.limit_gb:
             raise resources.MemoryCeilingError(
-                "Another worker has reached its own config.training.max_memory_gb; its output says "
-                f"what to lower. {saved}"
+                "Another worker has reached its own config.training.max_memory_gb, or was "
+                f"interrupted; its output says which. {saved}"
             )
         raise self._memory.error(saved)
 
 
-class _CeilingReachedError(Exception):
-    """Ends a validation during which the memory ceiling is reached."""
+class _EndedError(Exception):
+    """Ends a validation during which the memory ceiling is reached or the run is interrupted."""
 
 
 def _step_function(
@@ -184,24 +221,24 @@ def _step_function(
 ) -> Callable[[dict[str, Any], tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the function that takes one step.
 
-    Its arguments are a batch, the global step (int64) and `full` (float32, 1 where the memory of
-    this worker is at its ceiling). It returns float32 (2,), means over all devices: the loss of the
-    epoch so far, and `full`.
+    Its arguments are a batch, the global step (int64) and `ends` (float32, 1 where this worker has
+    to end after the step). It returns float32 (2,), means over all devices: the loss of the epoch
+    so far, and `ends`.
     """
     strategy, spec = model.distribute_strategy, experiment.training.augmentation
     encode = tasks.of(experiment).model.encode
     reseed = _dropout_seeder(model, experiment.training.seed)
 
-    def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
+    def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
         changed = augmentation.augment(batch, spec)
         figures = model.train_step((changed["image"], *encode(changed)))
-        return tf.stack([tf.cast(figures["loss"], tf.float32), full])
+        return tf.stack([tf.cast(figures["loss"], tf.float32), ends])
 
     @tf.function
-    def step(batch: dict[str, Any], number: tf.Tensor, full: tf.Tensor) -> tf.Tensor:
+    def step(batch: dict[str, Any], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, None)
-        found = strategy.run(on_device, args=(batch, number, full))
+        found = strategy.run(on_device, args=(batch, number, ends))
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None)
 
     return step

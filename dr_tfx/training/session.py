@@ -13,7 +13,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.input_pipeline import loader
-from dr_tfx.machine import resources
+from dr_tfx.machine import interrupts, resources
 from dr_tfx.models import network
 from dr_tfx.training import alarms, board, checkpoints, distribution, loop, objectives
 
@@ -83,6 +83,8 @@ class Session:
 
         Raises:
           MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
+          KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is saved.
+          ValueError: the training diverged.
         """
         run, training = self._run, self._run.experiment.training
         # The loader comes first: its processes start while the rest is made.
@@ -99,6 +101,7 @@ class Session:
         with (
             contextlib.closing(batches),
             contextlib.closing(board.Board(folder, profile_from)) as tensorboard,
+            interrupts.noted() as interrupted,
         ):
             validation = loader.validation_dataset(data_dir, self._data, run.experiment)
             deciding = self._restored(validation)
@@ -109,6 +112,8 @@ class Session:
                 memory=self._memory,
                 batches=divided,
                 tensorboard=tensorboard,
+                interrupted=interrupted,
+                claim=self._claim,
             )
             while run.epoch < training.epochs and not run.stopped:
                 logs = running.steps_until((run.epoch + 1) * steps, steps)
@@ -118,6 +123,11 @@ class Session:
                     callback.on_epoch_end(run.epoch, dict(logs))
                 run.callbacks = {name: _counters(callback) for name, callback in deciding.items()}
                 self._finish_epoch({**logs, **running.figures()}, tensorboard)
+
+    def _claim(self) -> None:
+        """Claim WORKDIR; a start that fails before its first step leaves the folder free."""
+        if self._run.chief:
+            checkpoints.claim(self._run.workdir, self._run.experiment, self._data)
 
     def _restored(self, validation: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
         """Restore the trained model from the last checkpoint, and return the restored callbacks."""

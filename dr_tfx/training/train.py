@@ -3,17 +3,20 @@
 The training loop is the library's own (`loop`), so that it can stop and resume after any step.
 """
 
+import contextlib
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 from absl import logging
 
+from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
 from dr_tfx.dataset import leakage, manifest
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, network, precision
+from dr_tfx.storage import files, locks
 from dr_tfx.training import checkpoints, distribution, objectives, session
 
 
@@ -39,18 +42,21 @@ def train(
     Raises:
       FileNotFoundError: there is no data set.
       ValueError: the data set was built with other settings, WORKDIR holds a run of another config,
-        the devices cannot share a batch, a loss, optimizer or metric is not available here, or
-        the training diverged.
+        the devices cannot share a batch or have too little memory, a loss, optimizer or metric is
+        not available here, a figure that decides is not defined on the validation split, or the
+        training diverged.
       ConnectionError: another worker has ended.
+      OSError: WORKDIR cannot be written, or another process writes into it.
       MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
+      KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is saved.
     """
     training = experiment.training
+    distribution.workers()  # Refuses a task that would train a run of its own.
     data = manifest.load(data_dir)
     _check_data(experiment, data, data_dir)
-    checkpoints.check_claim(workdir, experiment, data)
-    if (workdir / bundles.BUNDLE_FILE).is_file():
-        logging.info("%s holds the finished run already; nothing to do.", workdir)
+    if _is_finished(workdir, experiment, data):
         return workdir
+    _check_monitors(experiment, data)
     for sentence in leakage.alarms(leakage.within(data.to_dict())):
         logging.warning("ALARM: %s", sentence)
     memory = resources.Memory(training.max_memory_gb)
@@ -58,23 +64,45 @@ def train(
         raise memory.error()
 
     objectives.check(experiment)
-    with distribution.lost_worker_named():
+    with distribution.lost_worker_named(), contextlib.ExitStack() as held:
         # The strategy comes first, because workers connect here.
         strategy = distribution.strategy(training.batch_size)
+        chief = distribution.is_chief(strategy)
+        if chief:
+            held.enter_context(locks.held(workdir))
+            # Another process may have finished it while this one started.
+            if _is_finished(workdir, experiment, data):
+                return workdir
         _seed(training.seed, deterministic=training.deterministic)
-        run = checkpoints.Run(workdir, experiment, chief=distribution.is_chief(strategy))
+        run = checkpoints.Run(workdir, experiment, chief=chief)
         _go_on_alike(run, strategy)
         if run.epoch < training.epochs and not run.stopped:
             models = session.make_models(run, strategy)
-            # The claim comes late: a start that fails for its weights leaves the folder free.
-            if run.chief:
-                checkpoints.claim(workdir, experiment, data)
-            with loader.damage_named(data_dir):
+            with (
+                loader.damage_named(data_dir),
+                distribution.full_device_named(experiment, run.precision),
+            ):
                 session.Session(models, run, data=data, memory=memory).fit(
                     data_dir, profile=profile
                 )
-    _finish(run, data)
+        _finish(run, data)
     return workdir
+
+
+def _is_finished(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> bool:
+    """Tell whether WORKDIR holds the bundle of this run.
+
+    Raises:
+      ValueError: WORKDIR belongs to another run.
+    """
+    checkpoints.check_claim(workdir, experiment, data)
+    if not (workdir / bundles.BUNDLE_FILE).is_file():
+        return False
+    # A kill right after the bundle was written leaves these.
+    checkpoints.remove_state(workdir)
+    locks.clear(workdir)
+    logging.info("%s holds the finished run already; nothing to do.", workdir)
+    return True
 
 
 def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None:
@@ -131,14 +159,15 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
     run.write_history()
     best = network.build(run.experiment, load_weights=False)
     best.load_weights(run.workdir / "checkpoints" / "best.weights.h5")
-    bundles.save(
-        run.workdir,
-        best,
-        experiment=run.experiment,
-        data=data,
-        precision=run.precision,
-        best_epoch=run.best_epoch,
-    )
+    with files.named(run.workdir / bundles.MODEL_FILE):
+        bundles.save(
+            run.workdir,
+            best,
+            experiment=run.experiment,
+            data=data,
+            precision=run.precision,
+            best_epoch=run.best_epoch,
+        )
     run.remove()
     logging.info("Best epoch %d by %s.", run.best_epoch, select_by)
 
@@ -151,6 +180,27 @@ def _seed(seed: int, *, deterministic: bool) -> None:
         keras.backend.experimental.enable_tf_random_generator()
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def _check_monitors(experiment: specs.Experiment, data: manifest.Manifest) -> None:
+    """Refuse to let a figure decide that is not defined on the validation split.
+
+    Raises:
+      ValueError: the message names the settings, the split and the group that is missing.
+    """
+    task = tasks.of(experiment)
+    images = task.images(data, "validation")
+    undefined, training = task.undefined(images), experiment.training
+    deciding = [
+        f"config.training.{name}={value}"
+        for name in ("select_by", "early_stopping_monitor", "plateau_monitor")
+        if (value := getattr(training, name)) in undefined
+    ]
+    for sentence in tasks.lacking({"validation": images}):
+        if deciding:
+            others = " or ".join(name for name in task.MONITORS if name not in undefined)
+            raise ValueError(f"{sentence}, and so may {others} in place of {', '.join(deciding)}.")
+        logging.warning("%s.", sentence)
 
 
 def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Backbones that are traced in no time, for tests: `small`, `small_norm`, `tiny` and `green`."""
+"""Backbones that are quickly traced, for tests: `small`, `small_norm`, `tiny`, `green`, `huge`."""
 
 import keras
 
@@ -31,5 +31,14 @@ def _green(*, include_top, weights, input_tensor):
 TINY, GREEN = "tiny", "green"
 network.BACKBONES[TINY] = (_tiny, 1 / 255, 0.0)
 network.BACKBONES[GREEN] = (_green, 1.0, 0.0)
+
+
+def _huge(*, include_top, weights, input_tensor):
+    x = keras.layers.Conv2D(1, 3, strides=4)(input_tensor)
+    x = keras.layers.UpSampling2D((2**18, 2**18))(x)  # 13 TB for each image: no device has them.
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
 network.BACKBONES["small"] = (_small, 1 / 127.5, -1.0)
 network.BACKBONES["small_norm"] = (_small_norm, 1 / 127.5, -1.0)
+network.BACKBONES["huge"] = (_huge, 1 / 127.5, -1.0)

@@ -1,5 +1,11 @@
 """The commands: name of the console script -> its module, in the order of the line."""
 
+import json
+import sys
+from pathlib import Path
+
+from dr_tfx.config import seeds, specs
+
 COMMANDS = {
     "drtfx-synthesize": "dr_tfx.cli.synthesize",
     "drtfx-inspect": "beam_jobs.cli.inspect_input",
@@ -11,3 +17,32 @@ COMMANDS = {
     "drtfx-compare": "dr_tfx.cli.compare",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
+
+_CODE = """
+import dr_tfx
+from tests.helpers import backbones
+from {module} import run
+run()
+"""
+_CONFIG = """
+import json, ml_collections
+def get_config():
+    return ml_collections.ConfigDict(json.loads({settings!r}))
+"""
+
+
+def line(command: str, *arguments: str) -> list[str]:
+    """Return the command line of a command that also knows the backbones of the tests."""
+    return [sys.executable, "-c", _CODE.format(module=COMMANDS[command]), *arguments]
+
+
+def train_line(experiment: specs.Experiment, data_dir: Path, workdir: Path) -> list[str]:
+    """Return the command line of drtfx-train, which also knows the backbones of the tests.
+
+    Its config file is written beside the folder of the data.
+    """
+    settings = specs.to_dict(experiment)
+    config = data_dir.parent / f"config-{seeds.stable_hash(str(settings))}.py"
+    config.write_text(_CONFIG.format(settings=json.dumps(settings)))
+    flags = [f"--config={config}", f"--data_dir={data_dir}", f"--workdir={workdir}"]
+    return line("drtfx-train", *flags)

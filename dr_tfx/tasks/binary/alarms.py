@@ -36,7 +36,7 @@ def alarms(
     """
     counts = np.asarray(confusion)
     rate = metrics.rates(confusion) if estimates is None else estimates
-    found = _one_answer(counts, class_names)
+    found = _one_class(counts, class_names) + _one_answer(counts, class_names)
     if auc.high < 0.5:
         found.append(f"The AUC, {_span(auc)}, is below chance: are the labels reversed?")
     elif auc.low <= 0.5:
@@ -53,7 +53,11 @@ def alarms(
     small = [f"{n} {of}'{name}' images" for name, n in named if n < _MIN_PATIENTS]
     limits = [("AUC", auc, _MAX_AUC_WIDTH)]
     limits += [(key, rate[key], _MAX_RATE_WIDTH) for key in ("sensitivity", "specificity")]
-    small += [f"{name} {_span(e)}" for name, e, limit in limits if e.high - e.low > limit]
+    small += [
+        f"{name} {_span(e)}"
+        for name, e, limit in limits
+        if np.isfinite(e.value) and e.high - e.low > limit
+    ]
     if small:
         found.append(
             f"Too few {'patients' if patients_known else 'images'} to conclude: {'; '.join(small)}."
@@ -76,9 +80,23 @@ def one_number(score: npt.ArrayLike) -> list[str]:
     ]
 
 
+def _one_class(counts: metrics.IntArray, class_names: Sequence[str]) -> list[str]:
+    images = counts.sum(axis=1).tolist()
+    if all(images):
+        return []
+    there = int(np.argmax(images))
+    rate = ("specificity", "sensitivity")[there]
+    return [
+        f"AUC: not defined. All {images[there]:,} images are '{class_names[there]}', so that only "
+        f"the {rate} can be seen here."
+    ]
+
+
 def _one_answer(counts: metrics.IntArray, class_names: Sequence[str]) -> list[str]:
     truth, decided = counts.sum(axis=1) / counts.sum(), counts.sum(axis=0) / counts.sum()
     top = int(decided.argmax())
+    if truth[top] == 1:
+        return []
     if decided[top] < 1 and (decided[top] < _ONE_CLASS or truth[top] >= _ONE_CLASS):
         return []
     return [
@@ -92,7 +110,7 @@ def _no_better_than_majority(
 ) -> list[str]:
     truth = counts.sum(axis=1) / counts.sum()
     common = int(truth.argmax())
-    if rate["accuracy"].low > truth[common]:
+    if truth[common] == 1 or rate["accuracy"].low > truth[common]:
         return []
     text = (
         f"The accuracy, {_span(rate['accuracy'])}, is not clearly above {truth[common]:.3f}, "

@@ -1,7 +1,7 @@
 """The kind `binary`: two classes, of which the model gives the probability of the second."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -54,6 +54,9 @@ class Binary(kind.Kind):
     def check(self) -> None:
         settings.check_task(self.experiment.task, self.experiment.dataset)
         super().check()
+
+    def undefined(self, images: Mapping[str, int]) -> Sequence[str]:
+        return () if all(images.values()) else ("val_auc",)
 
     def loss_correction(self) -> str:
         """Name `focal_alpha` where the loss weighs class 1 otherwise than class 0."""

@@ -13,11 +13,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dr_tfx.reports.pages import percent
+from dr_tfx.reports.pages import number, percent
 from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw, unit_square
 
 _FIRST, _SECOND, _THIRD = SERIES[:3]
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+
+
+_Plan = tuple[str, str, Callable[[Sequence[Axes]], None], dict[str, Any]]
 
 
 class MarkedPoint(NamedTuple):
@@ -58,12 +61,14 @@ def _short_name(point: Mapping[str, Any]) -> str:
 def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[ReportFigure]:
     """Return every figure of the report but the learning curves.
 
+    Where all images are of one class, there is no curve of both.
+
     Args:
       predictions: one row an image, with columns target (0 or 1) and score.
       summary: what `summary.summarise` returned, with its selection.
     """
     words, strata = _words(summary), len(summary["strata"])
-    plans: list[tuple[str, str, Callable[[Sequence[Axes]], None], dict[str, Any]]] = [
+    ranking: list[_Plan] = [
         ("roc", "ROC curve", lambda a: _roc(a[0], predictions, summary), {}),
         (
             "precision_recall",
@@ -71,6 +76,9 @@ def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[
             lambda a: _precision_recall(a[0], predictions, summary),
             {},
         ),
+    ]
+    plans: list[_Plan] = [
+        *(ranking if summary["scores"]["tta"]["auc"]["value"] is not None else ()),
         ("confusion", "Confusion matrix", lambda a: _confusion(a[0], summary), {"height": 3.6}),
         (
             "strata",
@@ -104,9 +112,9 @@ def _words(summary: Mapping[str, Any]) -> dict[str, str]:
     kept, fewest = summary["referral"][0], summary["referral"][-1]
     strata = [f"{row['name']} {percent(row['rate'])}" for row in summary["strata"]]
     return {
-        "roc": f"ROC curve with area {tta['auc']['value']:.3f}; {at}: {pair}.",
+        "roc": f"ROC curve with area {number(tta['auc'])}; {at}: {pair}.",
         "precision_recall": f"Precision-recall curve with average precision "
-        f"{tta['average_precision']['value']:.3f}; {at}: recall {rates['sensitivity']}, precision "
+        f"{number(tta['average_precision'])}; {at}: recall {rates['sensitivity']}, precision "
         f"{rates['ppv']}.",
         "confusion": f"Confusion matrix {at}: of '{negative}', {cleared} correct and {alarmed} "
         f"false alarms; of '{positive}', {missed} missed and {found} found.",
@@ -185,7 +193,7 @@ def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: boo
 def _confusion(axis: Axes, summary: Mapping[str, Any]) -> None:
     counts = np.array(summary["scores"]["tta"]["at_threshold"]["confusion"])
     names = list(summary["counts"]["per_class"])
-    shares = counts / counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     for (row, column), n in np.ndenumerate(counts):
         share = float(shares[row, column])
         colour = _FIRST if row == column else _SECOND
@@ -222,7 +230,7 @@ def _strata(axis: Axes, summary: Mapping[str, Any]) -> None:
 
 
 def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
-    table = pd.DataFrame(summary["sweep"])
+    table = pd.DataFrame(summary["sweep"]).astype(np.float64)
     chosen, majority = summary["selection"]["threshold"], summary["counts"]["majority_rate"]
     for column, colour in (
         ("sensitivity", _SECOND),

@@ -2,10 +2,10 @@
 
 These are the keys of metrics.json that the kind `binary` gives, sorted; the module
 `dr_tfx.evaluation.evaluate` lists those of every kind. An interval is {value, low, high}, 95 %;
-each is null where it is undefined. A point is what one threshold decides: {threshold, confusion
-[[TN, FP], [FN, TP]], majority_rate, classes {name or mean: {precision, recall, f1-score, support}},
-rates {accuracy, balanced_accuracy, f1, kappa, lr_negative, lr_positive, mcc, npv, ppv, sensitivity,
-specificity: intervals}}.
+each is null where it is undefined, as an AUC is where all images are of one class. A point is what
+one threshold decides: {threshold, confusion [[TN, FP], [FN, TP]], majority_rate, classes {name or
+mean: {precision, recall, f1-score, support}}, rates {accuracy, balanced_accuracy, f1, kappa,
+lr_negative, lr_positive, mcc, npv, ppv, sensitivity, specificity: intervals}}.
 
     alarms                 sentences; empty when nothing is wrong
     calibration            temperature, fitted_on (a split), binning, notes, and 'before' and
@@ -30,9 +30,9 @@ specificity: intervals}}.
     strata                 stratum, name, class, images, correct (count), rate (interval): the
                            sensitivity of each stratum of class 1, the specificity of class 0
     sweep                  threshold, accuracy, balanced_accuracy, sensitivity, specificity
-    tta_effect             null with one view: threshold, and differences {auc, average_precision,
-                           accuracy, balanced_accuracy, sensitivity, specificity: intervals} of
-                           'tta' minus 'identity' on the same images
+    tta_effect             null with one view, or one class: threshold, and differences {auc,
+                           average_precision, accuracy, balanced_accuracy, sensitivity,
+                           specificity: intervals} of 'tta' minus 'identity' on the same images
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,9 +73,6 @@ def summarise(
 
     Returns:
       The keys that the module lists, but for `selection`.
-
-    Raises:
-      ValueError: only one class is present.
     """
     judge = _Judge(predictions, experiment)
     target, score = judge.target, predictions["score"]
@@ -109,7 +106,7 @@ def summarise(
         "referral": calibration.referral_curve(target, positive, certainty, judge.bootstrap),
         "scores": points,
         "strata": breakdown.strata(predictions, **naming, bootstrap=judge.bootstrap),
-        "sweep": sweep.to_dict("records"),
+        "sweep": sweep.astype(object).where(sweep.notna(), None).to_dict("records"),
         "tta_effect": _tta_effect(predictions, fitted.threshold, judge),
     }
 
@@ -218,8 +215,9 @@ def _patients(
 def _tta_effect(
     predictions: pd.DataFrame, threshold: float, judge: _Judge
 ) -> dict[str, Any] | None:
-    """Return what the further views change, or None where there is one view."""
-    if len(_score_columns(predictions)) < 3:  # The score itself, and one for each view.
+    """Return what the further views change; None where there is one view, or one class."""
+    views = len(_score_columns(predictions)) - 1  # One column is the score itself.
+    if views < 2 or predictions["target"].nunique() == 1:
         return None
     found = differences.paired_differences(
         judge.target,

@@ -268,14 +268,18 @@ def test_degenerate_predictions_are_judged_and_doubted(stratum, score, patient):
     assert any("Too few patients to conclude" in alarm for alarm in told["alarms"])
 
 
-def test_one_class_alone_is_an_error_that_says_so(fitted):
+def test_one_class_alone_fits_nothing_and_has_its_one_rate(fitted):
     alone = _table([1, 2, 1], [0.1, 0.5, 0.9])
-    for judge in (
-        lambda: fitting.fit(alone, SETTINGS, split="validation"),
-        lambda: _summarise(alone, fitted),
-    ):
-        with pytest.raises(ValueError, match=r"class 0 and of class 1, got classes \[1\]"):
-            judge()
+    with pytest.raises(ValueError, match=r"class 0 and of class 1, got classes \[1\]"):
+        fitting.fit(alone, SETTINGS, split="validation")
+    told = _summarise(alone, fitted)
+    json.dumps(told, allow_nan=False)
+    tta = told["scores"]["tta"]
+    assert tta["auc"]["value"] is None and told["tta_effect"] is None
+    rates = tta["at_threshold"]["rates"]
+    found = sum(score >= fitted.threshold for score in (0.1, 0.5, 0.9))
+    assert rates["sensitivity"]["value"] == found / 3 and rates["specificity"]["value"] is None
+    assert all(row["specificity"] is None for row in told["sweep"])
 
 
 def test_guessing_is_called_so():

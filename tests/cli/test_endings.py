@@ -1,0 +1,177 @@
+"""What a command says on a disk that is full or read-only, and what it does with `~` and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import bundled, commands, disks
+from tests.training.test_endings import quick
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(line, **environment):
+    return subprocess.run(
+        line,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A folder with the bundle `run`, its `data` and `photographs`."""
+    folder = tmp_path_factory.mktemp("line")
+    bundled.evaluated_bundle(folder)
+    bundled.write_photographs(folder / "photographs")
+    return folder
+
+
+def words(command, line, out):
+    """A command line that writes to `out`."""
+    run, data = f"--workdir={line / 'run'}", f"--data_dir={line / 'data'}"
+    arguments = {
+        "drtfx-evaluate": [run, data, f"--output_dir={out}"],
+        "drtfx-explain": [run, data, f"--output_dir={out}"],
+        "drtfx-predict": [run, f"--output_dir={out}", str(line / "photographs" / "eye.jpeg")],
+        "drtfx-synthesize": ["--num_patients=2", "--processes=1", f"--output_dir={out}"],
+        "drtfx-train": [],
+    }
+    if command == "drtfx-train":
+        return commands.train_line(quick(encoding="png", epochs=1), line / "data", out)
+    return commands.line(command, *arguments[command])
+
+
+WRITERS = ["drtfx-train", "drtfx-evaluate", "drtfx-explain", "drtfx-predict", "drtfx-synthesize"]
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_full_disk_is_a_sentence_with_the_file_and_what_to_do(command, line, tmp_path):
+    with disks.mounted(tmp_path / "disk", size=1_000_000) as disk:
+        disks.fill(disk, left=12_000)
+        done = run(words(command, line, disk / "out"))
+        last = done.stderr.rstrip().splitlines()[-1]
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        assert last.startswith("error: no space is left for "), done.stderr
+        assert f"{disk / 'out'}" in last and last.endswith("what is finished is kept")
+        (disk / "filled").unlink()
+        done = run(words(command, line, disk / "out"))
+        if command != "drtfx-synthesize":  # Its photographs are larger than this disk.
+            assert done.returncode == 0, done.stderr
+            assert not list(disk.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_read_only_disk_is_named_before_the_work(command, line, tmp_path):
+    with disks.mounted(tmp_path / "disk", size=1_000_000) as disk:
+        disks.make_read_only(disk)
+        done = run(words(command, line, disk / "out"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.rstrip().splitlines()[-1] == (
+        f"error: {disk / 'out'} cannot be written: its disk is read-only. Choose another folder "
+        "for the results"
+    )
+
+
+def test_a_home_stands_for_a_tilde_after_the_equals_sign(line, tmp_path):
+    """As a shell that expands none: neither in a flag nor in an argument."""
+    run_in, photograph = "--workdir=~/run", "~/photographs/eye.jpeg"
+    line_in_home = ["drtfx-predict", run_in, "--output_dir=~/predicted", photograph]
+    done = run(commands.line(*line_in_home), HOME=str(line))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().splitlines()[-1] == str(line / "predicted")
+    assert (line / "predicted" / "eye.png").is_file()
+
+
+def test_a_persons_own_settings_of_keras_change_nothing(line, tmp_path):
+    """The default order of axes, float type and backend of the person are others."""
+    keras = tmp_path / ".keras"
+    keras.mkdir()
+    own = {"image_data_format": "channels_first", "backend": "jax", "floatx": "float64"}
+    (keras / "keras.json").write_text(json.dumps(own))
+    tables = []
+    for environment in ({}, {"HOME": str(tmp_path), "KERAS_BACKEND": "torch"}):
+        out = tmp_path / str(len(tables))
+        done = run(words("drtfx-predict", line, out), **environment)
+        assert done.returncode == 0, done.stderr
+        tables.append((out / "predictions.csv").read_bytes())
+    assert tables[0] == tables[1]
+    workdir = tmp_path / "run"
+    trained = commands.train_line(quick(encoding="png", epochs=1), line / "data", workdir)
+    done = run(trained, HOME=str(tmp_path), KERAS_BACKEND="torch")
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_backend_that_is_loaded_already_is_a_sentence():
+    code = (
+        "import keras\n"
+        "keras.backend.backend = lambda: 'jax'\n"  # JAX itself need not be installed here.
+        "from dr_tfx.models import keras_settings; keras_settings.apply()\n"
+    )
+    done = run([sys.executable, "-c", code])
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert "Keras runs on 'jax' in this process; dr_tfx needs TensorFlow" in last
+
+
+def test_windows_is_told_of_wsl():
+    code = "import sys; sys.platform = 'win32'; import dr_tfx"
+    done = run([sys.executable, "-c", code])
+    assert "On Windows, install and start it inside WSL" in done.stderr.rstrip().splitlines()[-1]
+
+
+def test_a_killed_commands_temporary_files_are_removed_by_the_next(line, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (temporary / "mine").touch()
+    command = words("drtfx-explain", line, tmp_path / "out")
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.PIPE
+    ) as process:
+        until = time.monotonic() + 200
+        while not list(tmp_path.glob("out/heatmaps-*.tmp")):
+            assert time.monotonic() < until and process.poll() is None, process.stderr.read()
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    (left,) = (path for path in temporary.iterdir() if path.name != "mine")
+    assert left.name.startswith("drtfx-")
+    long_ago = time.time() - 3600
+    os.utime(left, (long_ago, long_ago))
+    done = run(command, TMPDIR=str(temporary))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in temporary.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("command", ["drtfx-explain", "drtfx-build-examples"])
+def test_ctrl_c_ends_a_job_in_one_line_and_the_same_command_goes_on(line, tmp_path, raw, command):
+    out = tmp_path / "out"
+    job = words("drtfx-explain", line, out)
+    if command == "drtfx-build-examples":
+        config = tmp_path / "config.py"
+        settings = {"dataset": {"label_names": ("0", "1", "2")}, "task": {"label_map": (0, 1, 1)}}
+        config.write_text(
+            "import ml_collections\n"
+            f"def get_config():\n    return ml_collections.ConfigDict({settings})\n"
+        )
+        flags = [f"--config={config}", f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}"]
+        job = commands.line(command, *flags, f"--output_dir={out}")
+    with subprocess.Popen(job, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 200
+        while not [*out.glob("heatmaps-*.tmp"), *out.glob(".train-*.tmp")]:
+            assert time.monotonic() < until and process.poll() is None, process.stderr.read()
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130 and "Traceback" not in said, said
+    assert said.rstrip().splitlines()[-1].startswith("interrupted. The same command again goes on")
+    assert not (out / ".lock").exists()
+    done = run(job)
+    assert done.returncode == 0, done.stderr
