@@ -177,7 +177,7 @@ def _meanings(table: pd.DataFrame, found: guess_columns.ColumnMeanings) -> list[
     """Return lines on the columns besides that of the photographs."""
     if len(found.label) == 1:
         (label,) = found.label
-        told = [f"label: {label} ({_counted(table[label])})"]
+        told = [f"label: {label} ({_counted(table[label])})", *_odd(table[label])]
     else:
         told = [f"label: the one that is 1 of {', '.join(found.label)}"]
     if found.patient:
@@ -185,6 +185,18 @@ def _meanings(table: pd.DataFrame, found: guess_columns.ColumnMeanings) -> list[
     if found.split:
         told.append(f"split: {found.split} ({_counted(table[found.split])})")
     return told
+
+
+def _odd(labels: pd.Series) -> list[str]:
+    """Return lines on what may be a slip in the labels: one that occurs once, numbers left out."""
+    count = collections.Counter(label for label in labels if label)
+    told = [f"{label!r} occurs once: is it a slip?" for label, n in count.items() if n == 1]
+    if guess_columns.is_number(list(count)):
+        numbers = {int(float(label)) for label in count}
+        absent = [str(n) for n in range(min(numbers), max(numbers)) if n not in numbers]
+        if absent:
+            told.append(f"no row has the label {', '.join(absent)}: is the highest one a slip?")
+    return told[:_SHOWN]
 
 
 def of_folders(names: Sequence[str]) -> LabelFindings | None:

@@ -236,6 +236,8 @@ def test_labels_that_begin_at_one_and_rows_that_are_lost_are_provided_for(
     made = proposed("raw")
     assert made.file == "own-2.py" and (tmp_path / "own.py").read_text() == "mine"
     assert "config.task.label_map = (0, 0, 1, 1)" in made.config
+    assert "--output_dir=data-2" in made.command
+    assert made.after[0] == "drtfx-train --config=own-2.py --data_dir=data-2 --workdir=run-2"
     done = built(made, tmp_path)
     assert done.written == 39  # The rows of 10_left contradict each other.
     assert done.dataset.label_names == ("0", "1", "2", "3")
@@ -270,3 +272,12 @@ def test_folders_are_labels_where_they_look_so(names, labels):
 @pytest.mark.parametrize("stems, is_so", [(PHOTOGRAPHS, True), (["1_a", "2_b"], False)])
 def test_patients_are_told_by_the_names_of_eyes(stems, is_so):
     assert bool(guess_columns.patient_pattern(stems)) == is_so
+
+
+def test_a_slip_in_the_labels_is_asked_about(tmp_path):
+    rows = [f"{name},{i % 2}" for i, name in enumerate(PHOTOGRAPHS[1:])]
+    table(["image,grade", f"{PHOTOGRAPHS[0]},7", *rows], tmp_path / "labels.csv")
+    names = [f"{name}.jpeg" for name in PHOTOGRAPHS]
+    told = look_at_labels.look(str(tmp_path / "labels.csv"), "/raw/", names).told
+    assert "'7' occurs once: is it a slip?" in told
+    assert "no row has the label 2, 3, 4, 5, 6: is the highest one a slip?" in told
