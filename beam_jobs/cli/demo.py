@@ -96,14 +96,14 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     output_dir = Path(_OUTPUT_DIR.value)
     config = Path(_CONFIG.value)
-    if not config.is_file():
-        sys.exit(
-            f"error: {config} does not exist in {Path.cwd()}. Run drtfx-demo in a clone of the "
-            "repository, or pass --config."
-        )
     with locks.held(output_dir):
         if any(path.name != locks.FILE for path in output_dir.iterdir()):
             sys.exit(f"error: {output_dir} is not an empty folder; remove it or give another one.")
+        if not config.is_file():
+            sys.exit(
+                f"error: {config} does not exist in {Path.cwd()}. Run drtfx-demo in a clone of "
+                "the repository, or pass --config."
+            )
         _run_all(output_dir, config)
 
 

@@ -289,7 +289,8 @@ def test_the_library_knows_no_task():
     """A task is a config, never a branch. Synthetic photographs and the demo are of one kind."""
     files = [*(ROOT / "dr_tfx").rglob("*.py"), *(ROOT / "beam_jobs").rglob("*.py")]
     assert len(files) > 100
-    shown = {"synthetic", "synthesize.py", "demo.py"}
+    # Words that people write above their columns are guessed at, whatever the task.
+    shown = {"synthetic", "synthesize.py", "demo.py", "guess_columns.py"}
     for path in files:
         code = re.sub(r'""".*?"""|#[^\n]*', "", path.read_text(encoding="utf-8"), flags=re.S)
         assert not re.search(r"task\.name\s*(==|!=|in\b)|dataset\.name\s*(==|!=|in\b)", code), path

@@ -42,7 +42,7 @@ def test_the_headline_gives_rates_and_the_weakest_label():
     weakest = min(summary["strata"], key=lambda row: row["correct"] / row["images"])
     text = _words(_html(scored, summary))
     assert f"The model finds {found} % of the 'abnormal' images" in text
-    assert f"it clears {cleared} % of the 'normal' images" in text
+    assert f"It clears {cleared} % of the 'normal' images" in text
     share = 100 * weakest["correct"] / weakest["images"]
     said = f"least often right about '{weakest['name']}': {share:.1f} % of {weakest['images']}"
     assert said in text.replace("\u00a0", " ")
