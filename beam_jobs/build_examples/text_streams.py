@@ -74,6 +74,8 @@ class SeenText(io.TextIOWrapper):
     Some versions of pandas end a value at NUL, and take the name before it for another's.
     """
 
+    # The types of the two methods below differ from those that typeshed gives the class.
+
     def read(self, size: int | None = -1, /) -> str:
         return super().read(size).replace("\0", _SEEN_NUL)
 
