@@ -18,8 +18,8 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from beam_jobs.sources import folders, refusals, trees
 from dr_tfx.dataset import identities, manifest, records, splits
+from dr_tfx.sources import folders, refusals, trees
 from dr_tfx.storage import files, tables
 
 

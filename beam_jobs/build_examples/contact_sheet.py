@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from beam_jobs.sources import folders
 from dr_tfx.dataset import manifest, records
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import folders
 from dr_tfx.storage import files
 
 SHOWN = 4  # Photographs a label.

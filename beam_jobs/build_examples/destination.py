@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 
 from beam_jobs.build_examples import planning, write_shard
-from beam_jobs.sources import folders, refusals, trees
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import folders, refusals, trees
 from dr_tfx.storage import files
 
 REJECTS_FILE = "rejects.csv"

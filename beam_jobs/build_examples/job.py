@@ -24,9 +24,9 @@ from beam_jobs.build_examples import (
     write_shard,
 )
 from beam_jobs.runners import beam_flags, interrupts
-from beam_jobs.sources import find_source, folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.sources import find_source, folders
 from dr_tfx.storage import files, locks
 
 _LOG = logging.getLogger(__name__)

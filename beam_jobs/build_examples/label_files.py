@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.build_examples import label_texts, photograph_names, text_tables
-from beam_jobs.sources import arrays, folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
+from dr_tfx.sources import arrays, folders, refusals
 from dr_tfx.storage import files
 
 FOLDERS = "folders"  # In place of a file: the folder of a photograph is its label.

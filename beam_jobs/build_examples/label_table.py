@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 
 from beam_jobs.build_examples import label_files, label_texts, photograph_names
-from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
+from dr_tfx.sources import folders, refusals
 
 _LONGEST = 4096  # Characters of a path; no system has longer ones, and the rest is cut off.
 _UNKNOWN = 20  # Texts that are no labels and are told of.

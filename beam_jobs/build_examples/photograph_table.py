@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.build_examples import label_files, label_table, photograph_names
-from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
+from dr_tfx.sources import folders, refusals
 
 _MISSING, _AMBIGUOUS = -1, -2  # Places of photographs that are not one.
 _SHOWN = 3  # Photographs that a reason names.

@@ -22,9 +22,9 @@ import simplejpeg
 
 import dr_tfx
 from beam_jobs.build_examples import label_table, photograph_table, twin_files
-from beam_jobs.sources import arrays, folders, refusals, trees
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
+from dr_tfx.sources import arrays, folders, refusals, trees
 
 LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,

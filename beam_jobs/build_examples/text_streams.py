@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from beam_jobs.sources import refusals, spelling
+from dr_tfx.sources import refusals, spelling
 from dr_tfx.storage import files
 
 MAX_LINE = 1 << 20  # Characters of a line.

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pandas as pd
 
 from beam_jobs.build_examples import text_streams
-from beam_jobs.sources import refusals
 from dr_tfx.dataset import splits
+from dr_tfx.sources import refusals
 from dr_tfx.storage import files
 
 MAX_COLUMNS = 4096

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from beam_jobs.sources import folders
 from dr_tfx.dataset import copies, identities, manifest, splits
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import folders
 
 _LOG = logging.getLogger(__name__)
 _READERS = 16  # Threads that read files to compare them; they mostly wait.

@@ -23,10 +23,10 @@ import apache_beam as beam
 import cv2
 from apache_beam.metrics import Metrics
 
-from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import folders
 from dr_tfx.storage import files
 
 PROGRESS = "_progress"

@@ -67,9 +67,9 @@ from ml_collections import config_flags
 
 from beam_jobs.build_examples import job, label_files, planning
 from beam_jobs.runners import beam_flags
-from beam_jobs.sources import find_source
 from dr_tfx import tasks
 from dr_tfx.cli import console
+from dr_tfx.sources import find_source
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A config file, such as those in configs/."

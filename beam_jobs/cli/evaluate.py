@@ -39,8 +39,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from beam_jobs.sources import refusals
 from dr_tfx.cli import console
+from dr_tfx.sources import refusals
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder of the model's data set.")

@@ -26,8 +26,8 @@ from absl import app, flags
 
 from beam_jobs.build_examples import photograph_names
 from beam_jobs.inspection import look_at_labels, look_at_photographs, proposal
-from beam_jobs.sources import find_source
 from dr_tfx.cli import console
+from dr_tfx.sources import find_source
 
 _LABELS = flags.DEFINE_string("labels", "", "The labels, as --labels of drtfx-build-examples.")
 _SAMPLE = flags.DEFINE_integer(

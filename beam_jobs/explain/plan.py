@@ -9,11 +9,11 @@ from typing import Any
 from absl import logging
 
 from beam_jobs.explain import mask_measures, units, worker
-from beam_jobs.sources import find_source
 from dr_tfx.config import specs
 from dr_tfx.dataset import identities, manifest, splits
 from dr_tfx.explanation import localization
 from dr_tfx.models import bundles
+from dr_tfx.sources import find_source
 
 _FORMAT = 4  # The format of the parts' files: a folder with another one is not continued.
 _TRAINED_ON = (

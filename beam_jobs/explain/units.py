@@ -18,10 +18,10 @@ import numpy as np
 from apache_beam.metrics import Metrics
 
 from beam_jobs.build_examples import label_table, photograph_table
-from beam_jobs.sources import folders
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records, splits
 from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.sources import folders
 
 PHOTOGRAPHS = 64  # Names in a part: an interruption costs a minute or two.
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.build_examples import job
-from beam_jobs.sources import find_source, refusals
 from dr_tfx.config import specs
 from dr_tfx.dataset import identities, leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
+from dr_tfx.sources import find_source, refusals
 from dr_tfx.storage import locks
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.

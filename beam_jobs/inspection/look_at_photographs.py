@@ -12,9 +12,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from beam_jobs.build_examples import photograph_table, twin_files
-from beam_jobs.sources import folders, trees
 from dr_tfx.machine import resources
 from dr_tfx.preprocessing import decoding, dicom
+from dr_tfx.sources import folders, trees
 
 _AHEAD = 64  # Photographs that are read at a time, for each thread.
 

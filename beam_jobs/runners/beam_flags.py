@@ -25,8 +25,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.utils import interactive_utils
 
-from beam_jobs.sources import find_source
 from dr_tfx.machine import resources
+from dr_tfx.sources import find_source
 
 _LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _DASK = "beam_jobs.runners.dask_runner.DaskRunner"

@@ -88,8 +88,8 @@ def build(image_dir: str, recipe: str, flags: list[str], shard_examples: int = 1
 def plan(labels: str, method: str) -> float:
     """Time a plan of a CSV and as many photographs. Return seconds."""
     from beam_jobs.build_examples import planning
-    from beam_jobs.sources import folders
     from dr_tfx.config import specs
+    from dr_tfx.sources import folders
 
     class SizesOnly(folders.Source):
         """A source that lists photographs of different sizes and can read none."""

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from beam_jobs.build_examples import contact_sheet, job
-from beam_jobs.sources import folders
 from dr_tfx.dataset import manifest
 from dr_tfx.preprocessing import recipes
+from dr_tfx.sources import folders
 from dr_tfx.storage import files
 from tests.helpers.builds import SPEC, build
 from tests.helpers.drawn import draw, encode

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beam_jobs.build_examples import label_table
-from beam_jobs.sources import arrays, folders
+from dr_tfx.sources import arrays, folders
 from tests.helpers.drawn import eyepacs_like
 
 SPEC = eyepacs_like()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from beam_jobs.build_examples import planning
-from beam_jobs.sources import arrays, find_source
 from dr_tfx.config import specs
+from dr_tfx.sources import arrays, find_source
 from tests.helpers.drawn import draw, encode, eyepacs_like
 from tests.helpers.places import Named
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from beam_jobs.build_examples import planning, twin_files
-from beam_jobs.sources import arrays, find_source, folders
 from dr_tfx.config import specs
+from dr_tfx.sources import arrays, find_source, folders
 from tests.helpers.drawn import eyepacs_like
 
 SPEC = eyepacs_like()

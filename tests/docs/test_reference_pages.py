@@ -71,7 +71,7 @@ def test_keys_of_metrics_are_listed():
 
 def test_every_package_has_a_page():
     pages = reference_pages.packages()
-    assert "dr_tfx.tasks.binary" in pages and "beam_jobs.sources" in pages
+    assert "dr_tfx.tasks.binary" in pages and "dr_tfx.sources" in pages
     path, text = pages["dr_tfx.dataset"]
     assert path == "reference/python/dr_tfx.dataset.md"
     assert text.startswith("# dr_tfx.dataset\n")

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from beam_jobs.external import evaluate_external
-from beam_jobs.sources import refusals
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import identities, leakage, manifest
 from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import fingerprint, recipes
+from dr_tfx.sources import refusals
 from tests.helpers import backbones, datasets
 from tests.helpers.drawn import draw, encode, eyepacs_like
 

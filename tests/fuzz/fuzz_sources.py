@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from beam_jobs.sources import arrays, find_source
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import arrays, find_source
 from tests.helpers.damage import damage
 
 RECIPE = specs.Recipe(name="reference", size=8)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import fsspec
 from fsspec.spec import AbstractFileSystem
 
-from beam_jobs.sources import folders
+from dr_tfx.sources import folders
 
 
 def archive(raw: Path, path: Path, **kwargs) -> Path:

@@ -11,10 +11,10 @@ import pytest
 
 from beam_jobs.build_examples import job
 from beam_jobs.inspection import guess_columns, look_at_labels, look_at_photographs, proposal
-from beam_jobs.sources import find_source
 from dr_tfx import tasks
 from dr_tfx.config import config_files
 from dr_tfx.dataset import manifest
+from dr_tfx.sources import find_source
 
 ROOT = Path(__file__).parents[2]
 PHOTOGRAPHS = [f"{patient}_{eye}" for patient in range(10, 30) for eye in ("left", "right")]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.build_examples import job
-from beam_jobs.sources import archives, find_source
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import archives, find_source
 from tests.helpers.drawn import eyepacs_like
 from tests.helpers.places import archive
 

@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from beam_jobs.sources import arrays
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import arrays
 from tests.helpers.drawn import draw, encode
 
 RECIPE = specs.Recipe(name="reference", size=32)

@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from beam_jobs.sources import find_source, folders
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.sources import find_source, folders
 from tests.helpers.places import archive
 
 RECIPE = specs.Recipe(name="reference", size=32)

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from beam_jobs.sources import find_source, trees
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import find_source, trees
 from dr_tfx.storage import files
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beam_jobs.sources import refusals
+from dr_tfx.sources import refusals
 
 
 def test_parameters_have_the_names_of_the_command_and_values_are_left_alone():

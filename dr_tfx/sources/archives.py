@@ -17,8 +17,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from beam_jobs.sources import folders, refusals, spelling, trees
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import folders, refusals, spelling, trees
 from dr_tfx.storage import files
 
 _LOG = logging.getLogger(__name__)

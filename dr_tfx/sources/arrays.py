@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from beam_jobs.sources import folders, refusals
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, fingerprint, recipes
+from dr_tfx.sources import folders, refusals
 from dr_tfx.storage import files
 
 _MAX_HEADER = 10_000  # Bytes. numpy refuses longer ones too, but only once they are in memory.

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from beam_jobs.sources import archives, arrays, folders, refusals, several, trees
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import archives, arrays, folders, refusals, several, trees
 from dr_tfx.storage import files
 
 _PART = re.compile(r"(.+\.zip)\.\d{2,}", re.IGNORECASE)  # Made by 7-zip and `split`.

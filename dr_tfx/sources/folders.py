@@ -17,9 +17,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from beam_jobs.sources import trees
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.sources import trees
 from dr_tfx.storage import files
 
 PATTERN_CHARACTER = re.compile(r"[*?[]")

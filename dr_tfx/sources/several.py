@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
-from beam_jobs.sources import folders
+from dr_tfx.sources import folders
 
 
 @dataclasses.dataclass(frozen=True)
