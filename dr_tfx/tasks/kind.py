@@ -171,6 +171,15 @@ class ModelSide(abc.ABC):
         """A constructor for each name in `Kind.METRICS` and in `watched`."""
 
     @property
+    def exact(self) -> Mapping[str, Callable[[np.ndarray, np.ndarray], float]]:
+        """Figures of targets and outputs of the whole validation split, by the names of metrics.
+
+        They stand in history.csv in place of the metric of that name. Both arrays are float32
+        (images, ...), and are held in memory if there is such a figure.
+        """
+        return {}
+
+    @property
     @abc.abstractmethod
     def watched(self) -> tuple[str, ...]:
         """Names of the metrics that every training computes."""

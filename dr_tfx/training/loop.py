@@ -17,7 +17,7 @@ from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
 from dr_tfx.input_pipeline import augmentation
 from dr_tfx.machine import resources
-from dr_tfx.training import board, checkpoints, distribution
+from dr_tfx.training import board, checkpoints, distribution, validation
 
 
 class Loop:
@@ -106,32 +106,17 @@ class Loop:
         self._input_wait = self._share()
         return logs
 
-    def validate(self, judge: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
-        """Return the figures of Keras' `evaluate` of `judge`, which may be the trained model.
+    def validate(self, examples: validation.Validation) -> dict[str, float]:
+        """Return the figures of the validation split.
 
         Raises:
           MemoryCeilingError, KeyboardInterrupt: the ceiling is reached, or the run was interrupted;
             it is saved as it was before.
           ValueError: the training diverged.
         """
-        # `evaluate` overwrites the metrics of the trained model, which belong to its state.
-        metrics = [v for metric in self._model.metrics for v in metric.variables]
-        metrics = metrics if judge is self._model else []
-        trained = [variable.numpy() for variable in metrics]
-
-        def look(batch: int, logs: dict[str, Any]) -> None:
-            if self._has_to_end():
-                raise _EndedError
-
-        watch = keras.callbacks.LambdaCallback(on_test_batch_end=look)
-        found, ends = {}, 0.0
-        try:
-            found = judge.evaluate(validation, return_dict=True, verbose=0, callbacks=[watch])
-        except _EndedError:
-            ends = 1.0
-        if distribution.agreed(self._model.distribute_strategy, {"ends": ends})["ends"]:
-            for variable, value in zip(metrics, trained, strict=True):
-                variable.assign(value)
+        found = examples.figures(self._has_to_end)
+        ends = {"ends": float(found is None)}
+        if distribution.agreed(self._model.distribute_strategy, ends)["ends"] or found is None:
             self._stop()
         self._check(found["loss"], "The validation loss")
         return found
@@ -210,10 +195,6 @@ class Loop:
                 f"interrupted; its output says which. {saved}"
             )
         raise self._memory.error(saved)
-
-
-class _EndedError(Exception):
-    """Ends a validation during which the memory ceiling is reached or the run is interrupted."""
 
 
 def _step_function(

@@ -15,17 +15,25 @@ from dr_tfx.dataset import manifest
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import interrupts, resources
 from dr_tfx.models import network
-from dr_tfx.training import alarms, board, checkpoints, distribution, loop, objectives
+from dr_tfx.training import (
+    alarms,
+    board,
+    checkpoints,
+    distribution,
+    loop,
+    objectives,
+    validation,
+)
 
 
 class Models(NamedTuple):
-    """The compiled models of a session.
+    """The models of a session.
 
     Attributes:
       trained: the model that learns, over all devices.
-      judge: the model that is evaluated, with the weights of the other one. It is the same model,
-        unless several devices share the batches: Keras cannot evaluate a last batch that devices
-        share unequally, so one of them does it.
+      judge: the model that is validated, with the weights of the other one. It is the same model,
+        unless several devices share the batches: one device then validates, because the last
+        batch cannot be shared equally.
     """
 
     trained: keras.Model
@@ -33,7 +41,9 @@ class Models(NamedTuple):
 
 
 def make_models(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> Models:
-    """Return the compiled models of a run; pre-trained weights are loaded at its first step only.
+    """Return the models of a run, the trained one compiled.
+
+    Pre-trained weights are loaded at its first step only.
 
     Raises:
       ValueError: an unknown backbone, or weights that cannot be had or do not fit.
@@ -46,9 +56,7 @@ def make_models(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> Model
         objectives.compile_model(trained, run.experiment)
     if not several:
         return Models(trained, trained)
-    judge = network.build(run.experiment, load_weights=False)
-    objectives.compile_model(judge, run.experiment)
-    return Models(trained, judge)
+    return Models(trained, network.build(run.experiment, load_weights=False))
 
 
 class Session:
@@ -103,8 +111,9 @@ class Session:
             contextlib.closing(board.Board(folder, profile_from)) as tensorboard,
             interrupts.noted() as interrupted,
         ):
-            validation = loader.validation_dataset(data_dir, self._data, run.experiment)
-            deciding = self._restored(validation)
+            examples = loader.validation_dataset(data_dir, self._data, run.experiment)
+            deciding = self._restored(examples)
+            judged = validation.Validation(self._models.judge, run.experiment, examples)
             divided = distribution.distribute(batches, self._strategy)
             running = loop.Loop(
                 self._models.trained,
@@ -117,7 +126,7 @@ class Session:
             )
             while run.epoch < training.epochs and not run.stopped:
                 logs = running.steps_until((run.epoch + 1) * steps, steps)
-                logs |= self._validated(running, validation)
+                logs |= self._validated(running, judged)
                 for callback in deciding.values():
                     # Some callbacks add the learning rate to the logs.
                     callback.on_epoch_end(run.epoch, dict(logs))
@@ -129,10 +138,10 @@ class Session:
         if self._run.chief:
             checkpoints.claim(self._run.workdir, self._run.experiment, self._data)
 
-    def _restored(self, validation: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
+    def _restored(self, examples: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
         """Restore the trained model from the last checkpoint, and return the restored callbacks."""
         with self._strategy.scope():
-            _complete(self._models.trained, validation)
+            _complete(self._models.trained, examples)
         self._run.restore(self._models.trained)
         deciding = _deciding(self._models.trained, self._run.experiment)
         for name, values in self._run.callbacks.items():
@@ -140,13 +149,12 @@ class Session:
                 setattr(deciding[name], attribute, value)
         return deciding
 
-    def _validated(self, running: loop.Loop, validation: tf.data.Dataset) -> dict[str, float]:
+    def _validated(self, running: loop.Loop, judged: validation.Validation) -> dict[str, float]:
         """Return the figures of the validation split, the same for all workers."""
         trained, judge = self._models
         if judge is not trained:
             judge.set_weights(trained.get_weights())
-        found = running.validate(judge, validation)
-        found = {f"val_{name}": float(value) for name, value in found.items()}
+        found = {f"val_{name}": value for name, value in running.validate(judged).items()}
         return found if judge is trained else distribution.agreed(self._strategy, found)
 
     def _finish_epoch(self, figures: dict[str, float], tensorboard: board.Board) -> None:
@@ -163,7 +171,7 @@ class Session:
                 logging.warning("%s", sentence)
 
 
-def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
+def _complete(model: keras.Model, examples: tf.data.Dataset) -> None:
     """Make the variables that Keras makes at the first step: the optimizer's and the metrics'.
 
     A checkpoint can fill them only once they exist.
@@ -172,7 +180,7 @@ def _complete(model: keras.Model, validation: tf.data.Dataset) -> None:
     # The optimizers of tensorflow-addons have no `build`.
     make = getattr(optimizer, "build", None) or optimizer._create_all_weights
     make(model.trainable_variables)
-    batch = next(iter(validation))
+    batch = next(iter(examples))
     if hasattr(model, "_symbolic_build"):  # Keras 3 cannot test a batch with two workers.
         model._symbolic_build(data_batch=batch)
     else:

@@ -19,7 +19,11 @@ from dr_tfx.config import specs
 from dr_tfx.models import bundles, precision
 from dr_tfx.tasks.binary import model as binary_model
 from dr_tfx.training import objectives, train
-from tests.helpers import configs, datasets
+from tests.helpers import (
+    backbones,  # noqa: F401 - `small`.
+    configs,
+    datasets,
+)
 
 ROOT = Path(__file__).parents[2]
 HAS_ADDONS = find_spec("tensorflow_addons") is not None
@@ -189,6 +193,8 @@ def test_a_training_with_kappa_leaves_a_model_that_needs_none_of_it(tmp_path):
     experiment = datasets.experiment(
         metrics=["kappa"], optimizer="adamw", loss="cross_entropy", epochs=1
     )
+    model = dataclasses.replace(experiment.model, backbone="small")
+    experiment = dataclasses.replace(experiment, model=model)
     datasets.write(tmp_path / "data", experiment.dataset)
     work = train.train(experiment, data_dir=tmp_path / "data", workdir=tmp_path / "run")
     history = pd.read_csv(work / "history.csv")

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
@@ -40,6 +41,10 @@ class BinaryModel(kind.ModelSide):
             "kappa": Kappa,
         }
 
+    @property
+    def exact(self) -> Mapping[str, Callable[[np.ndarray, np.ndarray], float]]:
+        return {"auc": _auc}
+
     def outputs(self, features: Any) -> Any:
         """Return the probability of class 1, float32 (batch, 1)."""
         return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(features)
@@ -59,6 +64,13 @@ class BinaryModel(kind.ModelSide):
         targets = np.array([[0], [1]], np.float32)
         good, bad = (np.abs(targets - error) for error in (np.float32(0.1), np.float32(0.9)))
         return targets, good, bad
+
+
+def _auc(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Return the area under the ROC curve; NaN if all targets are the same."""
+    if len(np.unique(targets)) < 2:
+        return float("nan")
+    return float(roc_auc_score(targets[:, 0], outputs[:, 0]))
 
 
 def _focal(training: specs.Training) -> keras.losses.Loss:
