@@ -8,8 +8,9 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 BIN = .venv/bin
 PYTHON_ADDONS ?= python3.11
-# Two processes, each file's tests in one of them: fixtures of a file are then made once.
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+# Two processes, each file's tests in one of them: fixtures of a file are then made once. The order
+# is that of tests/conftest.py, which begins with the long ones.
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help .venv demo test test-addons docs clean
 .DELETE_ON_ERROR:

@@ -14,6 +14,20 @@ _CHROMIUM = (
 )
 
 
+_LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take minutes first, so that no process waits for one of them at the end."""
+    here = Path(__file__).parent
+
+    def place(item) -> int:
+        room = item.path.relative_to(here).parts[0]
+        return _LONG.index(room) if room in _LONG else len(_LONG)
+
+    items.sort(key=place)  # The order is otherwise kept.
+
+
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory) -> Path:
     """20 patients with two drawn photographs each: `<patient>_<eye>.jpeg` and labels.csv."""
