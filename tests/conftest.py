@@ -18,7 +18,7 @@ _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that take minutes first, so that no process waits for one of them at the end."""
+    """Put the files that take minutes first, so that no process waits for one at the end."""
     here = Path(__file__).parent
 
     def place(item) -> int:
