@@ -79,6 +79,7 @@ def render(
         "evaluation.html.j2",
         templates=judgement.TEMPLATES,
         s=summary,
+        data_name=scored.data.dataset.name,
         groups=scored.bundle.kind.data.groups,
         figures={figure.name: figure for figure in figures},
         facts=[

@@ -66,7 +66,7 @@ def test_a_config_loads_where_another_package_is_called_configs(path, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() in ("dataset", "eyepacs", "synthetic")
+    assert done.stdout.strip() in ("dataset", "eyepacs", "drawn photographs")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -61,4 +61,4 @@ def test_a_task_on_another_label_map_is_trained_and_evaluated(experiment, built,
         "mild": "below",
         "moderate": "moderate",
     }
-    assert "moderate on validation: evaluation" in page.read_text()
+    assert "moderate on validation of drawn: evaluation" in page.read_text()
