@@ -79,9 +79,10 @@ def _nothing_usable(
       unknown: the first texts that are no labels.
     """
     likely = {
-        "label_not_an_integer": "Its labels are {found}. If they are what {label_names} calls "
+        "unknown_label": "Its labels are {found}. If they are what {label_names} calls "
         "{names}, say which is which: {label_values}='({example},)'. If they are others, set "
         "{label_column} to the right column",
+        "missing_label": "Does {label_column} name the right column?",
         "label_out_of_range": "Does {label_names} name every label?",
         "unknown_split": "Does {split_column} name the right column?",
         "duplicate_id": "Does {image_column} name the right column?",

@@ -47,12 +47,14 @@ class LabelTexts:
 
     def reject(self, text: str) -> tuple[str, str]:
         """Return reason and detail against a text that is no label."""
+        if not text:
+            return "missing_label", "the label is empty"
         expected = f"0 to {len(self._names) - 1}"
         if self._values:
             expected = f"one of {some(self._values)}"
         if self.label(text) is not None:
             return "label_out_of_range", f"label {text}, expected {expected}"
-        return "label_not_an_integer", f"label {short(text)!r}, expected {expected}"
+        return "unknown_label", f"label {short(text)!r}, expected {expected}"
 
 
 def short(text: str) -> str:

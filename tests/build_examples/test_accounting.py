@@ -58,9 +58,9 @@ def test_every_row_is_accounted_for(copy, tmp_path):
     expected = {
         ("10_left", "duplicate_id"): 1,
         ("11_left", "duplicate_id"): 2,
-        ("90_left", "label_not_an_integer"): 1,
-        ("90_right", "label_not_an_integer"): 1,
-        ("90_up", "label_not_an_integer"): 1,
+        ("90_left", "unknown_label"): 1,
+        ("90_right", "missing_label"): 1,
+        ("90_up", "unknown_label"): 1,
         ("91_left", "label_out_of_range"): 1,
         ("91_right", "label_out_of_range"): 1,
         ("92_left", "missing_image"): 1,

@@ -97,7 +97,7 @@ def test_hopeless_labels_fail_before_any_work(copy, tmp_path, monkeypatch):
     with (copy / "labels.csv").open("a") as stream:
         stream.write("90_left,x\n" * 3)
     monkeypatch.setattr(job, "_run", lambda *_, **__: pytest.fail("worked"))
-    with pytest.raises(ValueError, match="3 label_not_an_integer.* Mend them, or raise"):
+    with pytest.raises(ValueError, match="3 unknown_label.* Mend them, or raise"):
         build(copy, tmp_path / "out")
     assert (tmp_path / "out" / "rejects.csv").exists()
 

@@ -44,7 +44,7 @@ def test_csv_of_another_taste_is_read(copy):
         (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
         (b"10_left,x,0\n10_right,y,1\n", "no column 'image': its header .* missing.*'10_left,x,0'"),
         (b"10_left.jpeg,a,2\n", "Put the line 'image,level', or what the columns are called"),
-        (b"image,level\n10_left,x\n", "none of the 1 rows.*label_not_an_integer.*10_left"),
+        (b"image,level\n10_left,x\n", "none of the 1 rows.*unknown_label.*10_left"),
         (
             b"image,level\n1,sick\n2,well\n",
             "labels are 'sick', 'well'. .* calls 'no DR', 'mild', 'moderate', say which is which: "
@@ -86,7 +86,7 @@ def test_other_numbers_are_rejects(copy, text):
     with (copy / "labels.csv").open("a") as stream:
         stream.write(f"a,{text}\n")
     made = read(copy)
-    assert made.rejects["reason"].tolist() == ["label_not_an_integer"]
+    assert made.rejects["reason"].tolist() == ["unknown_label"]
     assert made.rejects["detail"].tolist() == [f"label {text!r}, expected 0 to 2"]
 
 

@@ -46,7 +46,7 @@ def test_labels_may_be_texts_that_are_their_names(tmp_path):
     text = "image,level\na,No DR\nb,moderate\nc, Mild \nd,severe\ne,2\n"
     made = of_text(tmp_path, text, "a.png b.png c.png d.png e.png")
     assert labels(made) == {"a.png": 0, "b.png": 2, "c.png": 1, "e.png": 2}
-    assert rejected(made) == {"d": "label_not_an_integer"}
+    assert rejected(made) == {"d": "unknown_label"}
 
 
 def test_a_name_that_is_a_number_is_that_label(tmp_path):
@@ -62,7 +62,7 @@ def test_labels_may_be_mapped(tmp_path, values):
     text = "image,level\na,R0\nb,r1+m\nc,R=1\nd,1\ne,mild\n"
     made = of_text(tmp_path, text, "a.png b.png c.png d.png e.png", label_values=values)
     assert labels(made) == {"a.png": 0, "b.png": 1, "c.png": 2, "e.png": 1}
-    assert rejected(made) == {"d": "label_not_an_integer"}  # A number is none of the values.
+    assert rejected(made) == {"d": "unknown_label"}  # A number is none of the values.
 
 
 @pytest.mark.parametrize("values", [("a",), ("a=3",), ("a=x",), ("=1",), ("a=0", "a=1")])
@@ -86,7 +86,7 @@ def test_one_column_for_each_label(tmp_path):
     )
     made = of_text(tmp_path, text, "a.png b.png c.png d.png e.png f.png", label_column="N,M,S")
     assert labels(made) == {"a.png": 0, "b.png": 2, "c.png": 1}
-    assert rejected(made) == dict.fromkeys("def", "label_not_an_integer")
+    assert rejected(made) == dict.fromkeys("def", "unknown_label")
     assert "label 'N=1, M=1, S=0'" in made.rejects["detail"].tolist()[0]
 
 
@@ -104,7 +104,7 @@ def test_a_folder_for_each_label_needs_no_table():
         "train/mild/2.png": 1,
         "deep/moderate/x/3.png": 2,
     }
-    assert rejected(made) == {"4": "label_not_an_integer"}
+    assert rejected(made) == {"4": "unknown_label"}
     assert made.unlabelled.empty and "label 'other'" in made.rejects["detail"].iloc[0]
     assert set(made.rows["id"]) == {"no_dr/1", "MILD/1", "2", "3"}
 
@@ -237,7 +237,7 @@ def test_an_excel_workbook(tmp_path):
     made = plan(workbook(tmp_path / "labels.xlsx", rows), "007.png b.png 9.png d.png")
     assert labels(made) == {"007.png": 0, "b.png": 2, "9.png": 1}
     # Nothing has computed the formula, and we do not.
-    assert rejected(made) == {"d": "label_not_an_integer"} and made.csv_rows == 4
+    assert rejected(made) == {"d": "missing_label"} and made.csv_rows == 4
 
 
 def test_a_workbook_that_cannot_be_read_is_told(tmp_path, monkeypatch):

@@ -278,8 +278,8 @@ def test_rejects_of_every_kind(tmp_path):
     names = ["a.png", "d.jpeg", "x/d.png", "e.png", "f.png", "g.png", "i.png", "z.png", "y.png"]
     made = plan_of(tmp_path, text, [*names, "b.png"])
     expected = {
-        ("b", "label_not_an_integer", "label '1.5', expected 0 to 2"),
-        ("short", "label_not_an_integer", "label '', expected 0 to 2"),
+        ("b", "unknown_label", "label '1.5', expected 0 to 2"),
+        ("short", "missing_label", "the label is empty"),
         ("c", "label_out_of_range", "label 3, expected 0 to 2"),
         ("d", "ambiguous_image", "d.jpeg, x/d.png"),
         ("e", "duplicate_id", "an earlier row has the same id and label"),

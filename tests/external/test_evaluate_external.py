@@ -110,11 +110,11 @@ def test_the_report_lies_under_its_name_and_says_where_the_photographs_are_from(
 def test_every_row_is_scored_or_rejected_with_a_reason(page, said, elsewhere):
     assert said["elsewhere"]["rows"] == 15
     assert said["elsewhere"]["written"] == said["counts"]["images"] == 12
-    reasons = {"label_not_an_integer": 1, "missing_image": 1, "unreadable": 1}
+    reasons = {"unknown_label": 1, "missing_image": 1, "unreadable": 1}
     assert said["elsewhere"]["rejected"] == reasons
     rejects = pd.read_csv(page.parent / "data" / "rejects.csv")
     assert set(rejects["id"]) == {"torn", "gone", "new1b"}
-    alarm = "3 of the 15 rows of the CSV could not be scored (1 label not an integer, 1 missing"
+    alarm = "3 of the 15 rows of the CSV could not be scored (1 missing image, 1 un"
     assert any(alarm in found for found in said["alarms"])
 
 
