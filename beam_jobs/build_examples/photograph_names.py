@@ -12,15 +12,12 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dr_tfx.dataset import naming
 from dr_tfx.preprocessing import decoding
 
 _FROM_ROOT = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:/|/")  # A store, a drive or a disk.
 _EXTENSIONS = frozenset(extension.removeprefix(".") for extension in decoding.EXTENSIONS)
 _PACKED = ".zip"  # An archive train.zip stands for a folder train.
-# Control characters, and those that turn the direction of what is written behind them.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
-)
 
 
 class NameParts(NamedTuple):
@@ -74,7 +71,7 @@ def identify(name: str) -> str:
 
 def stem_of(path: str) -> str:
     """Return the stem of a path that `normalise` returned, as `identify` does."""
-    return printable(_split(path.rpartition("/")[2])[0])
+    return naming.printable(_split(path.rpartition("/")[2])[0])
 
 
 def _split(base: str) -> tuple[str, str]:
@@ -87,14 +84,7 @@ def _split(base: str) -> tuple[str, str]:
 
 def spell(name: str) -> str:
     """Return the name of a patient or the like as it is shown and compared: NFC, and all seen."""
-    return printable(unicodedata.normalize("NFC", name))
-
-
-def printable(text: str) -> str:
-    """Return a text in which every character that is not seen is written as its number."""
-    if text.isascii() and text.isprintable():
-        return text
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return naming.printable(unicodedata.normalize("NFC", name))
 
 
 def distinct(paths: Iterable[str]) -> dict[str, str]:
@@ -122,7 +112,7 @@ def distinct(paths: Iterable[str]) -> dict[str, str]:
         ids |= {part: part.ending(depth) for part in rest if count[part.ending(depth)] == 1}
         rest = {part for part in rest if part not in ids}
     ids |= {part: part.ending(deepest) + part.extension for part in rest}
-    return {path: printable(ids[part]) for path, part in split.items()}
+    return {path: naming.printable(ids[part]) for path, part in split.items()}
 
 
 def common_folders(paths: Iterable[str]) -> int:

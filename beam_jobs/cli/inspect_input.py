@@ -24,9 +24,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from absl import app, flags
 
-from beam_jobs.build_examples import photograph_names
 from beam_jobs.inspection import look_at_labels, look_at_photographs, proposal
 from dr_tfx.cli import console
+from dr_tfx.dataset import naming
 from dr_tfx.sources import find_source
 
 _LABELS = flags.DEFINE_string("labels", "", "The labels, as --labels of drtfx-build-examples.")
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     proposed = proposal.propose(photographs, labels)
     lines = [*_told(photographs), *_told_labels(labels)]
     for line in [*lines, *(proposed.look if proposed.command else [])]:
-        print(f"# {photograph_names.printable(line)}".rstrip())
+        print(f"# {naming.printable(line)}".rstrip())
     if not proposed.command:
         sys.exit(f"error: {proposed.look[0]}")
     print(proposal.script(proposed), end="")

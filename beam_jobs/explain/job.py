@@ -38,7 +38,7 @@ from beam_jobs.build_examples import progress
 from beam_jobs.explain import heatmap_shards, page, published_figures, results, worker
 from beam_jobs.explain import plan as planning
 from beam_jobs.runners import beam_flags, interrupts
-from dr_tfx.storage import files, locks
+from dr_tfx.storage import files, json_files, locks
 
 SOURCE_FILE = "explain.json"
 _OF_SYSTEM = re.compile(r"\[Errno (\d+)\] (.+?): '(.+?)'")  # The text of an OSError with a file.
@@ -88,7 +88,7 @@ def _claim(output_dir: Path, source: dict[str, Any], *, overwrite: bool) -> None
                 old.unlink()
         path.unlink()
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_files.read(path)
         different = [key for key in {**source, **found} if found.get(key) != source.get(key)]
         if different:
             raise ValueError(

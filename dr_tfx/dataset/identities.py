@@ -13,8 +13,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dr_tfx.dataset import manifest, records, splits
+from dr_tfx.dataset import manifest, naming, records, splits
 from dr_tfx.preprocessing import fingerprint
 
 _SCHEMA = pa.schema(
@@ -101,8 +102,31 @@ def load(data_dir: Path, data: manifest.Manifest) -> Identities:
     with path.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != data.identities:
             raise ValueError(f"{path} is damaged: {manifest.FILE_NAME} says otherwise. {again}")
-    with pa.memory_map(str(path)) as stream:
-        return Identities(pa.ipc.open_file(stream).read_all())
+    try:
+        with pa.memory_map(str(path)) as stream:
+            table = pa.ipc.open_file(stream).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {again}") from error
+    if wrong := _wrong(table, data):
+        raise ValueError(f"{path} is damaged: {wrong}. {again}")
+    return Identities(table)
+
+
+def _wrong(table: pa.Table, data: manifest.Manifest) -> str:
+    """Return a clause on what a valid table has that no build writes; "" for what one does."""
+    if not table.schema.equals(_SCHEMA) or any(column.null_count for column in table.columns):
+        return "it has other columns than photographs are recognised by"
+    if len(table) != data.written:
+        return f"it has {len(table):,} photographs; {manifest.FILE_NAME} says {data.written:,}"
+    if not set(table["split"].unique().to_pylist()) <= set(splits.SPLITS):
+        return f"it has other splits than {', '.join(splits.SPLITS)}"
+    unseen = [
+        name
+        for name in ("id", "patient")
+        if pc.any(pc.match_substring_regex(table[name], naming.UNSEEN)).as_py()
+    ]
+    return f"it has control characters in the column {unseen[0]}" if unseen else ""
 
 
 class _Hashed:

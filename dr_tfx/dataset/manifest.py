@@ -4,8 +4,10 @@ It is written last: a folder without it is not a data set. Training copies it in
 whatever reads data for that bundle compares the two first.
 """
 
+import collections
 import dataclasses
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,26 +15,44 @@ from typing import Annotated, Any
 import pandas as pd
 
 from dr_tfx.config import specs
-from dr_tfx.dataset import splits
+from dr_tfx.dataset import naming, splits
 from dr_tfx.storage import files, json_files
 
 FILE_NAME = "dataset.json"
 IDENTITIES_FILE = "photographs.arrow"  # The file of `identities`.
 SCHEMA_VERSION = 2
 NAMED_PATIENTS = 20
-BY_RECIPE, ELSEWHERE = "by recipe", "elsewhere"  # The ways of preparing pictures.
+BY_RECIPE, ELSEWHERE = _WAYS = "by recipe", "elsewhere"  # The ways of preparing pictures.
+
+
+_RECORD = 16  # Bytes of a TFRecord around its data.
+_Amount = Annotated[int, specs.Rule(lambda n: n >= 0, "0 or more")]
+_FileName = Annotated[
+    str,
+    specs.Rule(
+        lambda name: naming.printable(name) == name == posixpath.basename(name) not in ("", ".."),
+        "the name of a file in the folder",
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One TFRecord file, with examples of one split and one label."""
 
-    name: str
-    split: str
+    name: _FileName
+    split: Annotated[str, specs.Rule(splits.SPLITS.__contains__, "train, validation or test")]
     label: int
-    records: int
-    bytes: int
+    records: specs.Count
+    bytes: specs.Count
     sha256: str
+
+    def check(self) -> None:
+        """Refuse more records than there is room for."""
+        specs.require(
+            self.records * _RECORD <= self.bytes,
+            f"{self.name} has {self.records:,} records in {self.bytes:,} bytes; expected fewer.",
+        )
 
 
 def _is_group(twin: Mapping[str, Any]) -> bool:
@@ -40,10 +60,10 @@ def _is_group(twin: Mapping[str, Any]) -> bool:
     lengths = set()
     for name, kind in (("ids", str), ("labels", int), ("splits", str)):
         values = twin.get(name)
-        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        if not isinstance(values, list) or not all(type(value) is kind for value in values):
             return False
         lengths.add(len(values))
-    return len(lengths) == 1
+    return len(lengths) == 1 and set(twin["splits"]) <= set(splits.SPLITS)
 
 
 _Twins = Annotated[dict[str, Any], specs.Rule(_is_group, "lists: ids, labels and splits")]
@@ -86,27 +106,27 @@ class Manifest:
     dataset: specs.DatasetSpec
     fingerprint: str
     libraries: dict[str, str]
-    rows: int
-    written: int
-    rejected: dict[str, int]
-    counts: dict[str, dict[str, int]]
-    patients: dict[str, int]
-    shared_patients: int
+    rows: _Amount
+    written: _Amount
+    rejected: dict[str, _Amount]
+    counts: dict[str, dict[str, _Amount]]
+    patients: dict[str, _Amount]
+    shared_patients: _Amount
     twins: tuple[_Twins, ...]
-    unlabelled: int
+    unlabelled: _Amount
     shards: tuple[Shard, ...]
-    ungradable: dict[str, int] = dataclasses.field(default_factory=dict)
-    spread: int = 0
+    ungradable: dict[str, _Amount] = dataclasses.field(default_factory=dict)
+    spread: _Amount = 0
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     shared_names: tuple[str, ...] = ()
-    unknown_patients: int = 0
+    unknown_patients: _Amount = 0
     near_twins: tuple[_Twins, ...] = ()
     identities: str = ""
-    prepared: str = BY_RECIPE
+    prepared: Annotated[str, specs.Rule(_WAYS.__contains__, " or ".join(_WAYS))] = BY_RECIPE
     schema_version: int = SCHEMA_VERSION
 
     def check(self) -> None:
-        """Refuse labels that have no name."""
+        """Refuse labels that have no name, and numbers that contradict each other."""
         names = len(self.dataset.label_names)
         labels = [shard.label for shard in self.shards]
         labels += [label for twin in (*self.twins, *self.near_twins) for label in twin["labels"]]
@@ -115,6 +135,21 @@ class Manifest:
             not wrong,
             f"manifest has the label {wrong[:1]}; expected one of {names} labels, from 0.",
         )
+        held = collections.Counter[tuple[str, str]]()
+        for shard in self.shards:
+            held[shard.split, self.dataset.label_names[shard.label]] += shard.records
+        sums = [("written", self.written, "the records of all shards", held.total())]
+        rejected = sum(self.rejected.values())
+        sums += [("rows", self.rows, "written and rejected ones", self.written + rejected)]
+        sums += [
+            (f"counts.{split}.{name}", count, "the records of its shards", held[split, name])
+            for split, counts in self.counts.items()
+            for name, count in counts.items()
+        ]
+        for key, have, of, expected in sums:
+            specs.require(
+                have == expected, f"manifest.{key} is {have:,}; expected {expected:,}, {of}."
+            )
 
     def describe(self) -> str:
         """Return a small table of what was built."""
@@ -237,7 +272,7 @@ def load(data_dir: Path) -> Manifest:
             "Run drtfx-build-examples (the same command again resumes it)."
         )
     sizes = {file.name: file.stat().st_size for file in data_dir.iterdir() if file.is_file()}
-    return parse(path.read_bytes(), sizes=sizes, where=str(data_dir))
+    return parse(json_files.bytes_of(path), sizes=sizes, where=str(data_dir))
 
 
 def parse(text: str | bytes, *, sizes: Mapping[str, int], where: str) -> Manifest:

@@ -1,20 +1,22 @@
 """An example on disk: feature keys, tf.train.Example bytes, TFRecord framing.
 
-The module loads no TensorFlow, so that the workers of the build job start without it. The messages
-are declared in a private descriptor pool, because a second `tensorflow.Example` in protobuf's
-default pool would collide with TensorFlow's own; the bytes are the same.
+The module loads no TensorFlow, so that the workers of the build job start without it. What is read
+may come from a stranger: a record is compared with what it has to be before anything is made of it.
 """
 
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Literal
 
 import cv2
 import google_crc32c
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import message
+
+from dr_tfx.dataset import example_message, naming
+from dr_tfx.preprocessing import png
 
 IMAGE_ENCODED = "image/encoded"  # bytes: raw RGB uint8 in C order, or a PNG file
 IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
@@ -25,18 +27,25 @@ MASK_PREFIX = "mask/"  # bytes: one uint8 channel of the image's size, encoded a
 
 DIGEST_BYTES = 16
 
+MOST_BYTES = 1 << 30  # Of a record; the largest image has 50 MB.
+
 IMAGE = "image"  # The images in a batch of examples; features keep the names of their keys.
+
+
+class DamagedRecord(ValueError):
+    """A record is not what it has to be. The message goes on where the record has been named."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
     """One feature of a record beside the image: a number, or a mask of the image's geometry.
 
-    Masks are uint8, numbers are not.
+    Masks are uint8, numbers are not. A number that has so many `values` is one of them, from 0 on.
     """
 
     dtype: Literal["int64", "float32", "uint8"]
     is_mask: bool = False
+    values: int | None = None
 
 
 def has_geometry(name: str) -> bool:
@@ -109,13 +118,25 @@ def encode_image(pixels: np.ndarray, encoding: str) -> bytes:
 
 
 def decode_image(data: bytes, encoding: str, size: int, channels: int = 3) -> np.ndarray:
-    """Return the inverse of `encode_image`, uint8 (size, size, channels)."""
+    """Return the inverse of `encode_image`, uint8 (size, size, channels).
+
+    Raises:
+      DamagedRecord: the data are no such image.
+    """
+    expected = f"{size} x {size} pixels of {channels} channels"
     buffer = np.frombuffer(data, np.uint8)
     if encoding == "raw":
+        if len(data) != size * size * channels:
+            raise DamagedRecord(
+                f"of {len(data):,} bytes; expected {size * size * channels:,}, {expected}"
+            )
         return buffer.reshape(size, size, channels)
-    if channels == 1:
-        return np.asarray(cv2.imdecode(buffer, cv2.IMREAD_GRAYSCALE)).reshape(size, size, 1)
-    return cv2.cvtColor(cv2.imdecode(buffer, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    if not data.startswith(png.header(size, size)) or not png.is_whole(data):
+        raise DamagedRecord(f"that is no whole PNG file of {expected}")
+    pixels = cv2.imdecode(buffer, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DamagedRecord(f"that is a damaged PNG file of {expected}")
+    return pixels[..., np.newaxis] if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def digest(pixels: np.ndarray) -> bytes:
@@ -126,28 +147,98 @@ def digest(pixels: np.ndarray) -> bytes:
 
 def example(features: Mapping[str, bytes | str | int | float]) -> bytes:
     """Return a serialized tf.train.Example, its keys in sorted order, one value a feature."""
-    message = _EXAMPLE()
+    made = example_message.Example()
     for key in sorted(features):
         value = features[key]
-        feature = message.features.feature[key]
+        feature = made.features.feature[key]
         if isinstance(value, int):
             feature.int64_list.value.append(value)
         elif isinstance(value, float):
             feature.float_list.value.append(value)
         else:
             feature.bytes_list.value.append(value.encode() if isinstance(value, str) else value)
-    return message.SerializeToString(deterministic=True)
+    return made.SerializeToString(deterministic=True)
 
 
 def parse(serialized: bytes) -> dict[str, bytes | int | float]:
-    """Return the inverse of `example`: the first value of every feature."""
-    message = _EXAMPLE()
-    message.ParseFromString(serialized)
+    """Return the inverse of `example`: the value of every feature.
+
+    Raises:
+      DamagedRecord: it is no message of tf.train.Example, or a feature has not one value.
+    """
+    parsed = example_message.Example()
+    try:
+        parsed.ParseFromString(serialized)
+    except message.DecodeError as error:
+        raise DamagedRecord("is no tf.train.Example") from error
     result = {}
-    for key, feature in message.features.feature.items():
-        values = getattr(feature, feature.WhichOneof("kind")).value
+    for key, feature in parsed.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        values: Sequence[Any] = getattr(feature, kind).value if kind else ()
+        if len(values) != 1:
+            raise DamagedRecord(f"has {len(values)} values of {naming.printable(key)}; expected 1")
         result[key] = values[0]
     return result
+
+
+def check(example: Mapping[str, Any], schema: Schema, texts: Sequence[str] = ()) -> None:
+    """Refuse a parsed record that lacks a feature, or has one of another type or value.
+
+    Args:
+      example: what `parse` returned.
+      schema: what is read of it.
+      texts: keys of features that are read besides, IMAGE_ID or IMAGE_PATIENT.
+
+    Raises:
+      DamagedRecord: names the feature.
+    """
+    needed = {**dict.fromkeys((*schema.channels, *texts), "bytes"), **schema.numbers}
+    if missing := sorted(needed.keys() - example.keys()):
+        have = ", ".join(map(naming.printable, sorted(example)))
+        raise DamagedRecord(f"has {have}, but not {', '.join(missing)}")
+    for name, dtype in needed.items():
+        value = example[name]
+        if not isinstance(value, _TYPES[dtype]):
+            found = next(kind for kind, python in _TYPES.items() if isinstance(value, python))
+            raise DamagedRecord(f"has {name} as {found}; expected {dtype}")
+    for name, feature in schema.features.items():
+        if feature.values is not None and not 0 <= example[name] < feature.values:
+            raise DamagedRecord(
+                f"has the {name} {example[name]}; expected 0 to {feature.values - 1}"
+            )
+    for name in texts:
+        text_of(example, name)
+
+
+_TYPES = {"bytes": bytes, "int64": int, "float32": float}
+
+
+def text_of(example: Mapping[str, Any], name: str) -> str:
+    """Return an id or a patient, which are written into pages and file names.
+
+    Raises:
+      DamagedRecord: it is no UTF-8, leads out of a folder, or hides what it is.
+    """
+    try:
+        return naming.checked(example[name], is_path=name == IMAGE_ID)
+    except ValueError as error:
+        raise DamagedRecord(f"has the {name} {error}") from error
+
+
+def pictures(example: Mapping[str, Any], schema: Schema) -> dict[str, np.ndarray]:
+    """Return the image and the masks of a record that was checked, by their names in a batch.
+
+    Raises:
+      DamagedRecord: one of them has another size, or is no image.
+    """
+    found = {}
+    for name, channels in schema.channels.items():
+        try:
+            pixels = decode_image(example[name], schema.encoding, schema.size, channels)
+        except DamagedRecord as error:
+            raise DamagedRecord(f"has an {name} {error}") from error
+        found[IMAGE if name == IMAGE_ENCODED else name] = pixels
+    return found
 
 
 class RecordWriter:
@@ -178,12 +269,14 @@ def read(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the records of a TFRecord stream.
 
     Raises:
-      ValueError: a frame is cut short or its checksum is wrong.
+      ValueError: a frame is cut short, its checksum is wrong, or it is longer than any record.
     """
     while header := stream.read(12):
         length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
         if length < 0 or masked_crc(header[:8]) != header[8:]:
             raise ValueError("A TFRecord header is damaged: the file is truncated or no TFRecord.")
+        if length > MOST_BYTES:
+            raise ValueError(f"A TFRecord says that it has {length:,} bytes, which none has.")
         record, crc = stream.read(length), stream.read(4)
         if len(record) < length or masked_crc(record) != crc:
             raise ValueError("A TFRecord is damaged: the file is truncated or was changed.")
@@ -191,66 +284,24 @@ def read(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def read_images(stream: BinaryIO, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield id and uint8 RGB image (size, size, 3) of every example of a shard, in order."""
-    for serialized in read(stream):
-        example: dict[str, Any] = parse(serialized)
-        image = decode_image(example[IMAGE_ENCODED], example[IMAGE_FORMAT].decode(), size)
-        yield example[IMAGE_ID].decode(), image
+    """Yield id and uint8 RGB image (size, size, 3) of every example of a shard, in order.
+
+    Raises:
+      ValueError: a record is damaged, or is not what it has to be.
+    """
+    texts = (IMAGE_ID, IMAGE_FORMAT)
+    for number, serialized in enumerate(read(stream)):
+        try:
+            example = parse(serialized)
+            check(example, Schema(size, ""), texts)
+            schema = Schema(size, text_of(example, IMAGE_FORMAT))
+            image = pictures(example, schema)[IMAGE]
+        except DamagedRecord as error:
+            raise ValueError(f"record {number} {error}") from error
+        yield text_of(example, IMAGE_ID), image
 
 
 def masked_crc(data: bytes) -> bytes:
     """Return the checksum that a TFRecord's frame holds of the data: 4 bytes."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def _message_class() -> type:
-    """Return the class of tf.train.Example, declared as in tensorflow/core/example/*.proto."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="dr_tfx/example.proto", package="tensorflow", syntax="proto3"
-    )
-
-    def message(name: str, *fields: dict) -> descriptor_pb2.DescriptorProto:
-        declared = file.message_type.add(name=name)
-        for number, kwargs in enumerate(fields, start=1):
-            declared.field.add(
-                **{"number": number, "label": field.LABEL_OPTIONAL, "type": field.TYPE_MESSAGE}
-                | kwargs
-            )
-        return declared
-
-    repeated = {"name": "value", "label": field.LABEL_REPEATED}
-    message("BytesList", repeated | {"type": field.TYPE_BYTES})
-    message("FloatList", repeated | {"type": field.TYPE_FLOAT})
-    message("Int64List", repeated | {"type": field.TYPE_INT64})
-    feature = message(
-        "Feature",
-        {"name": "bytes_list", "type_name": ".tensorflow.BytesList", "oneof_index": 0},
-        {"name": "float_list", "type_name": ".tensorflow.FloatList", "oneof_index": 0},
-        {"name": "int64_list", "type_name": ".tensorflow.Int64List", "oneof_index": 0},
-    )
-    feature.oneof_decl.add(name="kind")
-    entry_name = ".tensorflow.Features.FeatureEntry"
-    features = message(
-        "Features", {"name": "feature", "label": field.LABEL_REPEATED, "type_name": entry_name}
-    )
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    optional = field.LABEL_OPTIONAL
-    entry.field.add(name="key", number=1, label=optional, type=field.TYPE_STRING)
-    entry.field.add(
-        name="value",
-        number=2,
-        label=optional,
-        type=field.TYPE_MESSAGE,
-        type_name=".tensorflow.Feature",
-    )
-    message("Example", {"name": "features", "type_name": ".tensorflow.Features"})
-
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
-_EXAMPLE = _message_class()

@@ -79,15 +79,22 @@ def stream(
     external = data.dataset.split.method == "external"  # The name of its split says nothing.
     title = f"score {data.dataset.name if external else split}"
     bar = tqdm(total=total, desc=title, unit="image")
-    with bar, loader.damage_named(data_dir):
+    with bar, loader.damage_named(data_dir, data, split, kind.data.features):
         for batch in dataset:
-            arrays = {name: batch[name].numpy() for name in ("id", "patient", *kind.data.features)}
+            arrays = {name: batch[name].numpy() for name in (*_TEXTS, *kind.data.features)}
             outputs = score(batch["image"]).numpy()
-            known = {name: [v.decode() for v in arrays.pop(name)] for name in ("id", "patient")}
+            known = {short: _texts(arrays.pop(short), key) for short, key in _TEXTS.items()}
             told = kind.data.truth(arrays) | bundle.columns(outputs)
             parts.append(pd.DataFrame({**known, **told}))
             bar.update(len(outputs))
     return pd.concat(parts, ignore_index=True)
+
+
+_TEXTS = {"id": records.IMAGE_ID, "patient": records.IMAGE_PATIENT}
+
+
+def _texts(values: np.ndarray, key: str) -> list[str]:
+    return [records.text_of({key: value}, key) for value in values]
 
 
 def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:

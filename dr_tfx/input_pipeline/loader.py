@@ -7,6 +7,7 @@ number (`shard_reader`), and nothing but the batches in flight is held in memory
 
 import collections
 import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Generator, Iterator, Mapping
@@ -23,6 +24,7 @@ from dr_tfx.input_pipeline import (
     batch_readers,
     parsing,
     sampling,
+    shard_check,
     shard_reader,
     strata,
 )
@@ -91,9 +93,15 @@ def train_batches(
 
 
 def schema_of(data: manifest.Manifest, features: Mapping[str, records.Feature]) -> records.Schema:
-    """Return what to read of the records of a data set: the image and these features."""
-    recipe = data.dataset.recipe
-    return records.Schema(recipe.size, recipe.encoding, features)
+    """Return what to read of the records of a data set: the image and these features.
+
+    Its label is one of those that have a name.
+    """
+    recipe, label = data.dataset.recipe, records.LABEL_PREFIX + data.dataset.label_column
+    found = dict(features)
+    if label in found:
+        found[label] = dataclasses.replace(found[label], values=len(data.dataset.label_names))
+    return records.Schema(recipe.size, recipe.encoding, found)
 
 
 _Plan = tuple[np.ndarray, np.ndarray, np.ndarray]  # Numbers, flips and draws of a batch.
@@ -201,9 +209,11 @@ def evaluation_dataset(
       and each of the features by its name, masks uint8 (batch, size, size, 1) and numbers (batch,).
 
     Raises:
-      ValueError: the data set has no such split.
+      ValueError: the data set has no such split, or a shard has other records than the manifest
+        says. Damage that is met later is TensorFlow's error; see `damage_named`.
     """
     shards, schema = data.shards_of(split), schema_of(data, features)
+    shard_check.check(data_dir, shards)
     files = [str(data_dir / shard.name) for shard in shards]
     batches = tf.data.TFRecordDataset(files).batch(batch_size)
     # The count is declared, so that Keras does not take the end of the split for a mistake.
@@ -220,25 +230,44 @@ def evaluation_dataset(
 
 def _parse(batch: tf.Tensor, schema: records.Schema) -> dict[str, tf.Tensor]:
     """Return a batch of serialized examples as `evaluation_dataset` has it."""
-    parsed = parsing.parse(batch, schema, (records.IMAGE_ID, records.IMAGE_PATIENT))
-    names = {"id": records.IMAGE_ID, "patient": records.IMAGE_PATIENT}
+    parsed = parsing.parse(batch, schema, _TEXTS)
+    names = dict(zip(("id", "patient"), _TEXTS, strict=True))
     return {**{short: parsed.pop(key) for short, key in names.items()}, **parsed}
 
 
+_TEXTS = (records.IMAGE_ID, records.IMAGE_PATIENT)
+_OF_DATA = (  # What TensorFlow raises where a file or a record is not what it has to be.
+    *(records.DamagedRecord, tf.errors.DataLossError, tf.errors.FailedPreconditionError),
+    *(tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.OutOfRangeError),
+    *(tf.errors.PermissionDeniedError, tf.errors.UnknownError),
+)
+
+
 @contextlib.contextmanager
-def damage_named(data_dir: Path) -> Iterator[None]:
-    """Turn TensorFlow's complaint of a damaged shard into an error that says what to do.
+def damage_named(
+    data_dir: Path,
+    data: manifest.Manifest,
+    split: str,
+    features: Mapping[str, records.Feature],
+) -> Iterator[None]:
+    """Turn an error about what `evaluation_dataset` reads into one that names file and record.
+
+    The arguments are those of `evaluation_dataset`. After an error that may be one, the split is
+    read once more.
 
     Raises:
-      ValueError: a record's checksum is wrong, or a shard ends early.
+      ValueError: a shard or a record is damaged.
+      OSError: a shard is missing, or cannot be read.
     """
     try:
         yield
-    except tf.errors.DataLossError as error:
-        raise ValueError(
-            f"A shard in {data_dir} is damaged or was changed after the build: {error.message}. "
-            "Build the data set again with drtfx-build-examples --overwrite."
-        ) from error
+    except _OF_DATA as error:
+        schema = schema_of(data, features)
+        try:
+            shard_check.find_damage(data_dir, data.shards_of(split), schema, _TEXTS)
+        except (ValueError, OSError) as found:
+            raise found from error
+        raise
 
 
 def validation_dataset(

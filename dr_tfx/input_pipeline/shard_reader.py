@@ -5,6 +5,9 @@ buffer reaches, and after an interruption reads all over again what it had passe
 is an offset in a file: an order is a sequence of indices, an epoch is shuffled as a whole, and
 memory holds 10 bytes an example, and the numbers among its features.
 
+A checksum is compared when a record is read for the first time, and again once the time or size of
+its file has changed: after every batch the system is asked, which costs a microsecond a file.
+
 The module loads no TensorFlow. It reads at positions (`preadv`) and never seeks.
 """
 
@@ -12,12 +15,13 @@ import os
 import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from dr_tfx.dataset import records
+from dr_tfx.input_pipeline import shard_check
 
 if TYPE_CHECKING:  # It loads pandas, which the processes that read (`batch_readers`) do not need.
     from dr_tfx.dataset import manifest
@@ -48,12 +52,13 @@ class ShardReader:
         self._paths = [data_dir / shard.name for shard in shards]
         self._ends = np.cumsum([shard.records for shard in shards])  # The end of each shard's rows.
         self._files = _OpenFiles(self._paths)
+        self._states: list[_FileState] = []  # That of each file when it was last looked at.
         self.index = np.zeros(len(self), self.index_dtype)
-        start, advised = 0, _fits(sum(shard.bytes for shard in shards))
+        advised = _fits(sum(shard.bytes for shard in shards))
         for number, (path, shard) in enumerate(zip(self._paths, shards, strict=True)):
             file = self._files[number]
-            self.index["offset"][start : start + shard.records] = _offsets(path, file, shard)
-            start += shard.records
+            self._states.append(_state(file))
+            self.index["offset"][self._rows(number)] = shard_check.offsets(path, file, shard)
             if advised:
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
 
@@ -81,12 +86,16 @@ class ShardReader:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def _rows(self, shard: int) -> slice:
+        """Return the numbers of a shard's examples."""
+        return slice(self._ends[shard - 1] if shard else 0, self._ends[shard])
+
     def read(self, numbers: np.ndarray, flips: np.ndarray, batch: Mapping[str, np.ndarray]) -> None:
         """Read a batch of examples.
 
-        A record is parsed, and its checksum compared, when it is read for the first time. Images
-        are mirrored here, and not on the way to the model, because copying them mirrored costs what
-        copying does.
+        A record is parsed, and its checksum compared, when it is read for the first time or its
+        file was changed. Images are mirrored here, and not on the way to the model, because copying
+        them mirrored costs what copying does.
 
         Args:
           numbers: int64 (batch,), which examples.
@@ -96,16 +105,35 @@ class ShardReader:
         Raises:
           ValueError: a record is damaged or lacks a feature; the message names the file.
         """
+        self._fill(numbers, flips, batch)
+        if self._forget_changed(np.unique(self._shards_of(numbers)).tolist()):
+            self._fill(numbers, flips, batch)  # With checksums.
+
+    def _fill(
+        self, numbers: np.ndarray, flips: np.ndarray, batch: Mapping[str, np.ndarray]
+    ) -> None:
         codes = _FLIP_CODES[flips[:, 0].astype(int), flips[:, 1].astype(int)].tolist()
-        known = self.index["pixels"][numbers] > 0
+        # They are taken once: another process may find just now that a file was changed.
+        places = {"pixels": self.index["pixels"][numbers]}
+        known = places["pixels"] > 0
         for row in np.flatnonzero(~known).tolist():
             for name, pixels in self._read_record(int(numbers[row])).items():
                 _place(pixels, codes[row], batch[name][row])
         rows = np.flatnonzero(known).tolist()
+        places |= {name: self.index[name][numbers] for name in self.schema.masks}
         for name, column in ((records.IMAGE, "pixels"), *((m, m) for m in self.schema.masks)):
-            self._copy(numbers, rows, codes, column=column, into=batch[name])
+            self._copy(numbers, rows, codes, places=places[column], into=batch[name])
         for name in self.schema.numbers:
             batch[name][...] = self.index[name][numbers]
+
+    def _forget_changed(self, shards: Sequence[int]) -> bool:
+        """Forget what is known of the records of files that were changed; tell whether any was."""
+        found = {number: _state(self._files[number]) for number in shards}
+        changed = [number for number in shards if found[number] != self._states[number]]
+        for number in changed:
+            self._states[number] = found[number]
+            self.index["pixels"][self._rows(number)] = 0
+        return bool(changed)
 
     def _copy(
         self,
@@ -113,12 +141,12 @@ class ShardReader:
         rows: Sequence[int],
         codes: Sequence[int],
         *,
-        column: str,
+        places: np.ndarray,
         into: np.ndarray,
     ) -> None:
         """Copy the raw pixels of examples that were read before from the files into a batch."""
         scratch = np.empty_like(into[0])
-        positions = (self.index["offset"][numbers] + self.index[column][numbers]).tolist()
+        positions = (self.index["offset"][numbers] + places).tolist()
         shards = self._shards_of(numbers).tolist()
         for row in rows:
             code, target = codes[row], into[row]
@@ -134,37 +162,26 @@ class ShardReader:
     def _read_record(self, number: int) -> dict[str, np.ndarray]:
         """Compare a record's checksum, parse it, note its features; return image and masks."""
         shard, start = int(self._shards_of(np.array(number))), int(self.index["offset"][number])
-        file = self._files[shard]
-        length = int.from_bytes(os.pread(file, 8, start), "little")
-        data = os.pread(file, length + 4, start + 12)
-        if len(data) != length + 4 or records.masked_crc(data[:-4]) != data[-4:]:
-            raise ValueError(self._damaged_record(number))
-        example: dict[str, Any] = records.parse(data[:-4])
-        if missing := sorted({*self.schema.features} - {*example}):
-            raise ValueError(
-                f"{self._paths[shard]} lacks what the task is made of: the record at byte {start} "
-                f"has {', '.join(sorted(example))}, but not {', '.join(missing)}. Build the data "
-                "set with the config that is trained, or train with the config of the build."
-            )
-        raw = self.schema.encoding == "raw"
-        if raw:
-            for name in self.schema.masks:
-                self.index[name][number] = 12 + _position(data, name, example[name])
-        for name in self.schema.numbers:
+        path, schema = self._paths[shard], self.schema
+        data, example = shard_check.read_record(path, self._files[shard], start, schema=schema)
+        try:
+            arrays = records.pictures(example, schema)
+            if schema.encoding == "raw":
+                for name in schema.masks:
+                    self.index[name][number] = 12 + _position(data, name, example[name])
+                name = records.IMAGE_ENCODED
+                pixels = 12 + _position(data, name, example[name], most=_MOST_BEFORE)
+        except records.DamagedRecord as error:
+            raise ValueError(shard_check.unfit(path, start, error)) from error
+        for name in schema.numbers:
             self.index[name][number] = example[name]
-        if raw:  # It is noted last: another process takes it as a sign that all else is there.
-            name = records.IMAGE_ENCODED
-            self.index["pixels"][number] = 12 + _position(data, name, example[name])
-        return {
-            records.IMAGE if name == records.IMAGE_ENCODED else name: records.decode_image(
-                example[name], self.schema.encoding, self.schema.size, channels
-            )
-            for name, channels in self.schema.channels.items()
-        }
+        if schema.encoding == "raw":  # It is last: other processes take it as a sign of all else.
+            self.index["pixels"][number] = pixels
+        return arrays
 
     def _damaged_record(self, number: int) -> str:
         path = self._paths[int(self._shards_of(np.array(number)))]
-        return _damaged(path, f"the record at byte {self.index['offset'][number]}")
+        return shard_check.damaged(path, f"the record at byte {self.index['offset'][number]}")
 
 
 class _OpenFiles:
@@ -192,6 +209,8 @@ class _OpenFiles:
             os.close(file)
 
 
+_BETWEEN = 32  # Bytes between a feature's name and its value, at most,
+_MOST_BEFORE = 30_000  # and in front of the name of the image: its place is an int16.
 _OTHERS = 256  # Files that a process has open besides its shards, at most.
 _AS_IT_IS = 2
 _FLIP_CODES = np.array([[_AS_IT_IS, 0], [1, -1]])  # OpenCV's, by (left to right, top to bottom).
@@ -205,35 +224,38 @@ def _place(pixels: np.ndarray, code: int, into: np.ndarray) -> None:
         cv2.flip(pixels, code, dst=into)
 
 
-def _position(data: bytes, name: str, value: bytes) -> int:
+def _position(data: bytes, name: str, value: bytes, *, most: int | None = None) -> int:
     """Return where a feature's value is in a serialized example: a few bytes after its name.
 
     `data.index(value)` would take longer than all else, above all where pixels are alike.
+
+    Raises:
+      DamagedRecord: it is not where `records.example` puts it, within the first `most` bytes.
     """
     key = name.encode()
-    after = data.index(key) + len(key)
-    return next(at for at in range(after, len(data)) if data.startswith(value, at))
+    at = data.find(key, 0, most)
+    while at >= 0:
+        after = at + len(key)
+        for start in range(after, after + _BETWEEN):
+            if data.startswith(value, start):
+                return start
+        at = data.find(key, after, most)
+    raise records.DamagedRecord(f"has its {name} elsewhere than drtfx-build-examples writes it")
 
 
-def _offsets(path: Path, file: int, shard: "manifest.Shard") -> np.ndarray:
-    """Return where each record's frame begins in a shard, from the headers of the frames."""
-    offsets, position = np.empty(shard.records, np.int64), 0
-    for number in range(shard.records):
-        header = os.pread(file, 12, position)
-        if records.masked_crc(header[:8]) != header[8:]:
-            raise ValueError(_damaged(path, f"record {number}"))
-        offsets[number] = position
-        position += int.from_bytes(header[:8], "little") + 16
-    if position != shard.bytes or os.fstat(file).st_size != shard.bytes:
-        raise ValueError(_damaged(path, f"{shard.records} records are {position} bytes"))
-    return offsets
+class _FileState(NamedTuple):
+    """The facts of a file that differ once it was changed, or another took its place."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
 
 
-def _damaged(path: Path, what: str) -> str:
-    return (
-        f"{path} is damaged or was changed after the build: {what}. "
-        "Build the data set again with drtfx-build-examples --overwrite."
-    )
+def _state(file: int) -> _FileState:
+    """Return the state of an open file."""
+    found = os.fstat(file)
+    return _FileState(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _fits(total: int) -> bool:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
-from dr_tfx.input_pipeline import loader, parsing, sampling, strata
+from dr_tfx.input_pipeline import loader, parsing, sampling, shard_check, strata
 
 _FILES_AT_ONCE = 4  # Shards of a stratum that are read in turn.
 
@@ -60,8 +60,10 @@ def as_tf_dataset(
       targets as the task encodes them; and weights, float32 (batch,).
 
     Raises:
-      ValueError: the data set has no such split, or `label_weights` does not fit its labels.
+      ValueError: the data set has no such split, `label_weights` does not fit its labels, or a
+        shard has other records than the manifest says.
     """
+    shard_check.check(data_dir, data.shards_of(split))
     training = split == "train" and shuffle_buffer > 0
     if training:
         mixed = _strata(data, experiment, label_weights)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from dr_tfx.preprocessing import jpeg
+from dr_tfx.preprocessing import jpeg, png
 
 # A format is recognised by its first bytes. Others would be measured by rules that nobody checked.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
@@ -103,7 +103,7 @@ def decode(header: Image.Image, data: bytes, *, at_least: int | None) -> np.ndar
     if header.format in ("PNG", "TIFF", "BMP"):
         is_wide = False
         if header.format == "PNG":
-            if not _png_ends(data):
+            if not png.is_whole(data):
                 raise ValueError("truncated: the PNG file has no whole IEND chunk")
             is_wide = data[24] == 16
         if isinstance(header, TiffImagePlugin.TiffImageFile):
@@ -201,17 +201,3 @@ def _codestream_pixels(siz: bytes) -> int:
     tiles = -(-right // max(tile_width, 1)) * -(-bottom // max(tile_height, 1))
     components = int.from_bytes(siz[32:34], "big")
     return max(width * height * max(components // 4, 1), tiles * _TILE_COST)
-
-
-def _png_ends(data: bytes) -> bool:
-    """Return whether all chunks up to IEND are there.
-
-    OpenCV would allocate whatever length a chunk claims, gigabytes included.
-    """
-    at = 8
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")  # Length, name, content, CRC.
-        if end > len(data) or data[at + 4 : at + 8] == b"IEND":
-            return end <= len(data)
-        at = end
-    return False

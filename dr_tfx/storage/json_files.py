@@ -15,9 +15,13 @@ def read(path: Path) -> dict[str, Any]:
       FileNotFoundError: there is no such file.
       ValueError: the file is too large or damaged; names it.
     """
+    return parse(bytes_of(path), where=str(path))
+
+
+def bytes_of(path: Path) -> bytes:
+    """Return the bytes of a file for `parse`, which refuses it if there are too many."""
     with path.open("rb") as stream:
-        data = stream.read(MOST_BYTES + 1)
-    return parse(data, where=str(path))
+        return stream.read(MOST_BYTES + 1)
 
 
 def parse(text: str | bytes, *, where: str) -> dict[str, Any]:

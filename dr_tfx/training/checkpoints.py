@@ -15,8 +15,8 @@ from absl import logging
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest
-from dr_tfx.storage import files
+from dr_tfx.dataset import manifest, naming
+from dr_tfx.storage import files, json_files
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
@@ -181,10 +181,11 @@ class Run:
 
     def _read(self, folder: Path) -> None:
         try:
-            self._stored = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            found = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            self._stored = {name: found[name] for name in (*_FIELDS, "variables", "libraries")}
             for name in _FIELDS:
                 setattr(self, name, self._stored[name])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise self._damaged(folder, error) from error
         self._folder = folder
 
@@ -262,11 +263,15 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
     path = workdir / CONFIG_FILE
     if not path.is_file():
         return
-    claimed = path.read_text(encoding="utf-8")
-    if claimed == _claim(experiment, data):
+    claimed, own = json_files.read(path), json.loads(_claim(experiment, data))
+    if claimed == own:
         return
-    theirs = manifest.flat(json.loads(claimed)["experiment"])
-    mine = manifest.flat(json.loads(_claim(experiment, data))["experiment"])
+    if not isinstance(claimed.get("experiment"), dict) or claimed.keys() != own.keys():
+        raise ValueError(
+            f"{path} was not written by drtfx-train: it has {_named(claimed)}, and not the "
+            f"settings of a run, {_named(own)}. Choose another --workdir."
+        )
+    theirs, mine = manifest.flat(claimed["experiment"]), manifest.flat(own["experiment"])
     different = [
         f"config.{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now"
         for key in {**mine, **theirs}
@@ -276,6 +281,11 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
         f"{workdir} holds a run of another config. {'; '.join(different)}. "
         "Choose another --workdir, or delete this one to train anew."
     )
+
+
+def _named(content: dict[str, Any]) -> str:
+    """Return the first keys of a file, for an error."""
+    return manifest.some([repr(naming.printable(key[:40])) for key in content]) or "nothing"
 
 
 def _claim(experiment: specs.Experiment, data: manifest.Manifest) -> str:

@@ -78,8 +78,9 @@ def train(
         _go_on_alike(run, strategy)
         if run.epoch < training.epochs and not run.stopped:
             models = session.make_models(run, strategy)
+            features = tasks.of(experiment).data.features
             with (
-                loader.damage_named(data_dir),
+                loader.damage_named(data_dir, data, "validation", features),
                 distribution.full_device_named(experiment, run.precision),
             ):
                 session.Session(models, run, data=data, memory=memory).fit(

@@ -19,14 +19,14 @@ MADE = manifest.Manifest(
     written=3,
     rejected={"unreadable": 1},
     ungradable={},
-    counts={"train": {"a": 1, "b": 1, "c": 0}, "validation": {"a": 0, "b": 0, "c": 1}},
+    counts={"train": {"a": 2, "b": 0, "c": 0}, "validation": {"a": 0, "b": 0, "c": 1}},
     patients={"train": 2, "validation": 1},
     shared_patients=0,
     twins=({"ids": ["1", "2"], "labels": [0, 1], "splits": ["train", "train"]},),
     unlabelled=2,
     shards=(
-        manifest.Shard("train-0.tfrecord-00000-of-00001", "train", 0, 1, 5, "0" * 64),
-        manifest.Shard("validation-2.tfrecord-00000-of-00001", "validation", 2, 1, 7, "1" * 64),
+        manifest.Shard("train-0.tfrecord-00000-of-00001", "train", 0, 2, 50, "0" * 64),
+        manifest.Shard("validation-2.tfrecord-00000-of-00001", "validation", 2, 1, 27, "1" * 64),
     ),
 )
 
@@ -55,7 +55,14 @@ def test_counts_are_read_in_the_order_of_labels_and_splits(tmp_path):
     spec = dataclasses.replace(SPEC, label_names=names)
     counts = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
     patients = dict.fromkeys(counts, 3)
-    made = dataclasses.replace(MADE, dataset=spec, counts=counts, patients=patients)
+    shards = tuple(
+        manifest.Shard(f"{split}-{label}", split, label, 1, 50, "0" * 64)
+        for split in counts
+        for label in range(3)
+    )
+    made = dataclasses.replace(
+        MADE, dataset=spec, counts=counts, patients=patients, shards=shards, written=9, rows=10
+    )
     read = manifest.from_dict(json.loads(made.to_json()))
     assert list(read.counts) == list(read.patients) == ["train", "validation", "test"]
     assert [tuple(by_label) for by_label in read.counts.values()] == [names] * 3
@@ -69,7 +76,7 @@ def test_folder_without_manifest_says_what_to_do(tmp_path):
 def test_missing_and_short_shards_are_named(data_dir):
     shard = data_dir / MADE.shards[1].name
     shard.write_bytes(bytes(6))
-    with pytest.raises(ValueError, match=r"validation-2.*has 6 bytes.*says 7"):
+    with pytest.raises(ValueError, match=r"validation-2.*has 6 bytes.*says 27"):
         manifest.load(data_dir)
     shard.unlink()
     with pytest.raises(FileNotFoundError, match=r"validation-2.*missing"):
@@ -94,6 +101,38 @@ def test_damaged_manifest_is_refused(data_dir, change, message):
     with pytest.raises(ValueError, match=message) as caught:
         manifest.load(data_dir)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("rows", -4, "rows is -4; expected 0 or more"),
+        ("rows", 10**11, "rows is 100,000,000,000; expected 4, written and rejected ones"),
+        ("rejected.odd", 10**30, "rejected.odd has more than 64 bits"),
+        ("counts.train.a", 9, "counts.train.a is 9; expected 2, the records of its shards"),
+        ("shards.0.records", 10**11, "100,000,000,000 records in 50 bytes; expected fewer"),
+        ("shards.0.records", 1, "written is 3; expected 2, the records of all shards"),
+        ("shards.0.split", "../x", "split is '../x'; expected train, validation or test"),
+        ("shards.0.name", "../x", "name is '../x'; expected the name of a file in the folder"),
+        ("shards.0.name", "\x1b[2J", "expected the name of a file in the folder"),
+        ("shards.0.label", True, "label is True; expected int"),
+        ("shards.0.label", -1, r"the label \[-1\]; expected one of 3 labels, from 0"),
+        ("twins.0.labels", [0, True], "expected lists: ids, labels and splits"),
+        ("twins.0.splits", ["train", "x"], "expected lists: ids, labels and splits"),
+        ("prepared", "so", "prepared is 'so'; expected by recipe or elsewhere"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_key_with_what_was_expected(data_dir, key, value, message):
+    path = data_dir / manifest.FILE_NAME
+    plain = part = json.loads(path.read_text())
+    *above, last = [int(k) if k.isdecimal() else k for k in key.split(".")]
+    for name in above:
+        part = part[name]
+    part[last] = value
+    path.write_text(json.dumps(plain))
+    with pytest.raises(ValueError, match=message) as caught:
+        manifest.load(data_dir)
+    assert str(caught.value).startswith(str(path))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])

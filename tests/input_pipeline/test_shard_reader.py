@@ -1,6 +1,9 @@
 """Reading examples by number: the bytes of a plain reader, mirrored as asked; damage by name."""
 
 import dataclasses
+import io
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -105,7 +108,9 @@ def test_a_record_without_a_feature_of_the_task_is_named(tmp_path):
     shards, _ = write(tmp_path)
     schema = records.Schema(32, "raw", {"label/level": records.Feature("int64")})
     reader = shard_reader.ShardReader(tmp_path, shards, schema)
-    with pytest.raises(ValueError, match=f"{shards[0].name} lacks .* but not label/level"):
+    with pytest.raises(
+        ValueError, match=f"{shards[0].name} .* the record at byte 0 has .* but not label/level"
+    ):
         read(reader, [0])
 
 
@@ -129,6 +134,39 @@ def test_a_shard_of_another_shape_is_refused_when_opened(tmp_path, change):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=f"{path.name} is damaged"):
         shard_reader.ShardReader(tmp_path, shards, schema)
+
+
+def at_images(path):
+    """The bytes of a shard in which every image of noise is black."""
+    data = bytearray(path.read_bytes())
+    for serialized in records.read(io.BytesIO(bytes(data))):
+        image = records.parse(serialized)[records.IMAGE_ENCODED]
+        at = data.index(image)
+        data[at : at + len(image)] = bytes(len(image))
+    return bytes(data)
+
+
+def test_what_is_zeroed_after_its_first_reading_is_never_given_away(tmp_path):
+    shards, schema = write(tmp_path)
+    reader = shard_reader.ShardReader(tmp_path, shards, schema)
+    child = pickle.loads(pickle.dumps(reader))  # As in a process of its own: it shares the index.
+    child.index = reader.index
+    first = read(reader, range(33))
+    path = tmp_path / shards[1].name
+    os.utime(path)  # Its time alone makes nothing wrong.
+    for each in (reader, child):
+        assert all(np.array_equal(first[name], read(each, range(33))[name]) for name in first)
+    intact = path.read_bytes()
+    with path.open("r+b") as stream:
+        stream.write(at_images(path))
+    others = [n for n in range(33) if not 7 <= n < 14]
+    for each in (reader, child):
+        assert np.array_equal(first["image"][others], read(each, others)["image"])
+        with pytest.raises(ValueError, match=f"{path.name} is damaged .* the record at byte"):
+            read(each, [7])
+    path.write_bytes(intact)
+    for each in (reader, child):
+        assert np.array_equal(first["image"], read(each, range(33))["image"])
 
 
 def test_a_shard_cut_short_while_it_is_read_is_noticed(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from dr_tfx.models import precision
 from dr_tfx.training import checkpoints
+from tests.dataset.test_manifest import MADE
 from tests.helpers import datasets
 
 
@@ -89,3 +90,16 @@ def test_scale_of_the_loss_slots_and_learning_rate_come_back(tmp_path):
     states = [[np.asarray(v) for v in checkpoints._variables(m)] for m in (model, other)]
     assert all(np.array_equal(a, b) for a, b in zip(*states, strict=True))
     assert any(np.size(v) == 1 and float(v) == 2.0**14 for v in states[0])
+
+
+BRACKETS = "[" * 9999
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "{}", '{"experiment": 3}', BRACKETS, "NaN"])
+def test_a_config_json_of_another_program_is_refused_by_name(tmp_path, text):
+    path = tmp_path / checkpoints.CONFIG_FILE
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^{path} (is damaged|was not written by drtfx-train)"):
+        checkpoints.check_claim(tmp_path, datasets.experiment(), MADE)
+    checkpoints.claim(tmp_path, datasets.experiment(), MADE)
+    checkpoints.check_claim(tmp_path, datasets.experiment(), MADE)
