@@ -237,7 +237,8 @@ def _parse(batch: tf.Tensor, schema: records.Schema) -> dict[str, tf.Tensor]:
 
 _TEXTS = (records.IMAGE_ID, records.IMAGE_PATIENT)
 _OF_DATA = (  # What TensorFlow raises where a file or a record is not what it has to be.
-    *(records.DamagedRecord, tf.errors.DataLossError, tf.errors.FailedPreconditionError),
+    *(records.DamagedRecord, UnicodeDecodeError),  # Its own message has bytes of the record.
+    *(tf.errors.DataLossError, tf.errors.FailedPreconditionError),
     *(tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.OutOfRangeError),
     *(tf.errors.PermissionDeniedError, tf.errors.UnknownError),
 )

@@ -49,6 +49,7 @@ def made(folder: Path) -> Path:
         },
         "patients": {"train": 17, "validation": 6},
         "rejected": {"unreadable": 1},
+        "rows": data.rows + 1,
     }
     data = manifest.from_dict(plain)
     manifest.write_text(folder / "data" / manifest.FILE_NAME, data.to_json())

@@ -1,19 +1,28 @@
-"""Hundreds of damaged bundles and manifests; tens of thousands are run by hand."""
+"""Hundreds of damaged bundles and data sets; tens of thousands are run by hand."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 
-def test_damaged_and_hostile_bundles_and_manifests_are_loaded_or_refused():
-    """In a process of its own: a crash of native code fails this test and not the run."""
-    script = Path(__file__).with_name("fuzz_bundles.py")
-    done = subprocess.run(
-        [sys.executable, str(script), "1", "300"], capture_output=True, text=True, check=False
+
+def test_damaged_and_hostile_bundles_and_data_sets_are_read_or_refused():
+    """In a process of their own: a crash of native code fails this test and not the run."""
+    code = (
+        "from tests.fuzz import fuzz_bundles, fuzz_data_sets\n"
+        "fuzz_bundles.main(1, 300)\n"
+        "fuzz_data_sets.main(1, 300)\n"
     )
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    said, told = done.stdout.decode(), done.stderr.decode(errors="replace")
+    assert done.returncode == 0, told[-9000:]
     for file in ("bundle.json", "dataset.json", "weights.safetensors"):
         for outcome in ("damaged refused", "mutated refused"):
-            assert f"{file} {outcome}" in done.stdout
+            assert f"{file} {outcome}" in said
     for file in ("bundle.json", "dataset.json", "model.keras"):
-        assert f"{file} mutated loaded" in done.stdout
+        assert f"{file} mutated loaded" in said
+    for kind in ("shard damaged", "shard of another length", "record changed", "manifest mutated"):
+        assert f"{kind} refused" in said
+    for kind in ("record changed", "manifest mutated", "identities damaged"):
+        assert f"{kind} read" in said
