@@ -21,7 +21,7 @@ from beam_jobs.build_examples import planning, write_shard
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import decoding
 from dr_tfx.sources import folders, refusals, trees
-from dr_tfx.storage import files
+from dr_tfx.storage import files, json_files
 
 REJECTS_FILE = "rejects.csv"
 UNLABELLED_FILE = "unlabelled.csv"
@@ -102,7 +102,7 @@ def finished(
     for path in (last, in_progress(output_dir, PLAN_FILE)):
         if not files.exists(path):
             continue
-        earlier = json.loads(files.read(path))
+        earlier = _earlier(path)
         near = [twin["ids"] for twin in earlier.get("near_twins", ())]
         now = plan.reunited(near).contract()
         if earlier["fingerprint"] != now["fingerprint"]:
@@ -124,6 +124,30 @@ def finished(
         raise refusals.UnusableInput("{error} Pass {overwrite}", error=error) from error
     _check_unchanged(output_dir, plan, source)
     return made
+
+
+def _earlier(path: str) -> dict[str, Any]:
+    """Return what dataset.json, or the plan of an unfinished build, says.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        found = json_files.parse(files.read(path), where=path)
+    except ValueError as error:
+        raise refusals.UnusableInput("{error} Pass {overwrite}", error=error) from error
+    near = found.get("near_twins", [])
+    try:
+        is_ours = "fingerprint" in found and all(isinstance(i, str) for t in near for i in t["ids"])
+    except (TypeError, LookupError):
+        is_ours = False
+    if not is_ours:
+        raise refusals.UnusableInput(
+            "{place} is damaged or another program's: expected `fingerprint` and `near_twins` of a "
+            "data set. Choose another {output_dir}, or pass {overwrite}",
+            place=path,
+        )
+    return found
 
 
 def claim(

@@ -30,6 +30,7 @@ _LAST_GAP = r"\s+(?=\S+\s*$)"  # The last spaces of a line: names of files may h
 _BROKEN = 64  # Line breaks in names of columns.
 _CELLS = 8 * splits.CHUNK  # Values that are Python objects at the same time.
 _EXCEL = (".xlsx", ".xlsm")
+_SAID = 200  # Characters of what a library says of a damaged workbook, which may be all of it.
 # zipfile raises these for damaged files; NotImplementedError and UnicodeDecodeError are some.
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -251,7 +252,7 @@ def _workbook(path: str) -> TextTable:
             raise refusals.UnusableInput(
                 "{file} cannot be read as an Excel workbook: {error}",
                 file=path,
-                error=error or type(error).__name__,
+                error=" ".join(str(error).split())[:_SAID] or type(error).__name__,
             ) from error
     if sheet.empty:
         raise refusals.UnusableInput("{file}: the first sheet is empty", file=path)

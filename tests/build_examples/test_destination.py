@@ -103,6 +103,15 @@ def test_an_output_folder_that_may_not_be_written_is_refused(raw, tmp_path, monk
         build(raw, tmp_path / "data" / "more")
 
 
+def test_a_dataset_json_that_is_none_is_named_and_left_alone(raw, tmp_path):
+    path = tmp_path / manifest.FILE_NAME
+    for text in ("{", '{"fingerprint": "x", "near_twins": [3]}', '{"near_twins": []}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"^{path} .*damaged.* --overwrite"):
+            build(raw, tmp_path)
+        assert path.read_text() == text
+
+
 def test_finished_data_set_with_a_damaged_shard_is_refused(raw, built, tmp_path):
     out = Path(shutil.copytree(built, tmp_path / "out"))
     next(out.glob("*.tfrecord-*")).unlink()
