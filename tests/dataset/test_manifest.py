@@ -114,7 +114,7 @@ def test_damaged_manifest_is_refused(data_dir, change, message):
         ("shards.0.records", 1, "written is 3; expected 2, the records of all shards"),
         ("shards.0.split", "../x", "split is '../x'; expected train, validation or test"),
         ("shards.0.name", "../x", "name is '../x'; expected the name of a file in the folder"),
-        ("shards.0.name", "\x1b[2J", "expected the name of a file in the folder"),
+        ("shards.0.name", "\x1b[2J", "expected no control characters"),
         ("shards.0.label", True, "label is True; expected int"),
         ("shards.0.label", -1, r"the label \[-1\]; expected one of 3 labels, from 0"),
         ("twins.0.labels", [0, True], "expected lists: ids, labels and splits"),
