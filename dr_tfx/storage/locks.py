@@ -178,9 +178,10 @@ def _refuse_the_living(file: int, folder: Path, *, system_locks: bool) -> None:
 def _holder(file: int) -> _Holder | None:
     """Return who a lock file names; None if it names nobody yet."""
     try:
-        return _Holder(**json.loads(os.pread(file, 4096, 0)))
-    except (ValueError, TypeError):
+        holder = _Holder(**json.loads(os.pread(file, 4096, 0)))
+    except (ValueError, TypeError, RecursionError):
         return None
+    return holder if isinstance(holder.process, int) else None
 
 
 def _sign(file: int, folder: Path) -> None:

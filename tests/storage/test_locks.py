@@ -84,6 +84,23 @@ def test_a_writer_on_another_machine_counts_as_long_as_it_gives_signs_of_life(tm
     assert not file.exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "3",
+        "[" * 4096,
+        '{"host": 1}',
+        '{"host": "h", "process": [], "command": "", "since": ""}',
+    ],
+)
+def test_a_lock_file_that_names_nobody_is_taken(tmp_path, text):
+    (tmp_path / locks.FILE).write_text(text)
+    with locks.held(tmp_path):
+        assert json.loads((tmp_path / locks.FILE).read_text())["process"] == os.getpid()
+
+
 def test_a_holder_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "BEAT", 0.01)
     file = tmp_path / locks.FILE
