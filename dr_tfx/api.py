@@ -38,7 +38,7 @@ import numpy as np
 
 from dr_tfx import tasks
 from dr_tfx.config import config_files, specs
-from dr_tfx.dataset import manifest
+from dr_tfx.dataset import folds, manifest
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -132,14 +132,23 @@ def synthesize(folder: str | Path, *, num_patients: int, seed: int = 0, size: in
     return data_set.synthesize(_path(folder), num_patients=num_patients, seed=seed, size=size)
 
 
-def load_dataset(folder: str | Path) -> "Dataset":
+def load_dataset(folder: str | Path, *, fold: int | None = None) -> "Dataset":
     """Return a data set that was built.
+
+    Args:
+      folder: where it is.
+      fold: of a data set with folds, the one that is to be `test`; the next one is `validation`,
+        the others are `train`. None: the splits are the folds themselves, `fold-0` and so on.
 
     Raises:
       FileNotFoundError: no manifest (the build did not finish), or a shard is missing.
-      ValueError: the manifest is damaged, or a shard has another size than it says.
+      ValueError: the manifest is damaged, a shard has another size than it says, or there is no
+        such fold.
     """
-    return Dataset(_path(folder), manifest.load(_path(folder)))
+    data = manifest.load(_path(folder))
+    return Dataset(
+        _path(folder), data if fold is None else folds.view(data, fold, where=str(folder))
+    )
 
 
 class Dataset(NamedTuple):

@@ -45,7 +45,8 @@ _INPUTS = {
 _OF_UNFINISHED = re.compile(
     rf".*(?:{re.escape(write_shard.LIVE_SUFFIX)}|{re.escape(write_shard.NO_SPACE_SUFFIX)})"
 )
-_SHARD = re.compile(rf"(?:{'|'.join(splits.SPLITS)})-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
+_PART = rf"(?:{'|'.join(splits.SPLITS)}|fold-\d+)"
+_SHARD = re.compile(rf"{_PART}-\d+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
 
 
 def check_place(output_dir: str) -> None:

@@ -177,7 +177,7 @@ def count_labels(rows: pd.DataFrame, names: Iterable[str]) -> dict[str, dict[str
     counts = rows.groupby(["split", "label"], observed=True).size()
     return {
         split: {name: int(counts.get((split, label), 0)) for label, name in enumerate(names)}
-        for split in splits.SPLITS
+        for split in rows["split"].cat.categories
         if (rows["split"] == split).any()
     }
 
@@ -185,9 +185,10 @@ def count_labels(rows: pd.DataFrame, names: Iterable[str]) -> dict[str, dict[str
 def count_patients(rows: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
     """Return split -> patients, and the sorted names of those who are in more than one split."""
     codes, names = pd.factorize(rows["patient"])
-    is_in = np.zeros((len(names), len(splits.SPLITS)), bool)
+    parts = rows["split"].cat.categories
+    is_in = np.zeros((len(names), len(parts)), bool)
     is_in[codes, rows["split"].cat.codes] = True
-    counts = dict(zip(splits.SPLITS, is_in.sum(axis=0).tolist(), strict=True))
+    counts = dict(zip(parts, is_in.sum(axis=0).tolist(), strict=True))
     shared = sorted(names[is_in.sum(axis=1) > 1].tolist())
     return {name: count for name, count in counts.items() if count}, shared
 
@@ -253,7 +254,7 @@ def _with_official_split(
     """Return settings that take the split which files of labels have, if they have one.
 
     Raises:
-      ValueError: the settings ask for an official split, and there is none.
+      ValueError: the settings ask for an official split, and there is none, or for folds beside it.
     """
     if spec.split.method == "column" and not has_official:
         raise refusals.UnusableInput(
@@ -264,6 +265,13 @@ def _with_official_split(
         )
     if not has_official or spec.split.method in ("column", "external"):
         return spec
+    if spec.split.folds:
+        raise refusals.UnusableInput(
+            "{csv}: the files tell a split of their own, which {split_folds}={folds} would ignore. "
+            "Give the labels that are to be dealt to folds as one CSV, or set {split_folds}=0",
+            csv=labels,
+            folds=spec.split.folds,
+        )
     _LOG.warning(
         "%s: the split is that of the files, not config.dataset.split.method=%r. Train with "
         "--config.dataset.split.method=column",
@@ -347,6 +355,9 @@ def _warn(plan: Plan) -> None:
             len(plan.unlabelled),
             ", ".join(plan.unlabelled.head(3)),
         )
-    for name in ("validation", "test") if plan.spec.split.method != "external" else ():
-        if getattr(plan.spec.split, name) and not (plan.rows["split"] == name).any():
+    split = plan.spec.split
+    held_out = [name for name in ("validation", "test") if getattr(split, name)]
+    expected = splits.names_of(split) if split.folds else held_out
+    for name in expected if split.method != "external" else ():
+        if not (plan.rows["split"] == name).any():
             _LOG.warning("no photograph is in split %s: there are too few patients", name)

@@ -10,7 +10,7 @@ from absl import logging
 
 from beam_jobs.explain import mask_measures, units, worker
 from dr_tfx.config import specs
-from dr_tfx.dataset import identities, manifest, splits
+from dr_tfx.dataset import folds, identities, manifest, splits
 from dr_tfx.explanation import localization
 from dr_tfx.models import bundles
 from dr_tfx.sources import find_source
@@ -170,8 +170,7 @@ def _check(request: ExplainRequest) -> None:
 def _training(request: ExplainRequest, bundle: bundles.Bundle) -> TrainingData | None:
     if request.data_dir is None:
         return None
-    data = manifest.load(request.data_dir)
-    manifest.check_same_contract(bundle.manifest, data, where=str(request.data_dir))
+    data = folds.load_trained_on(bundle.manifest, request.data_dir)
     known = identities.load(request.data_dir, data) if request.image_dir else None
     return TrainingData(request.data_dir, data, known)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from beam_jobs.build_examples import job
 from dr_tfx.config import specs
-from dr_tfx.dataset import identities, leakage, manifest, splits
+from dr_tfx.dataset import folds, identities, leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
 from dr_tfx.sources import find_source, refusals
@@ -29,6 +29,7 @@ FLAGS = refusals.BUILD_FLAGS | {
     "patient_column": "--patient_column",
     "split_method": "dataset.split.method of the model",
     "split_column": "dataset.split.column of the model",
+    "split_folds": "dataset.split.folds of the model",
     "label_values": "dataset.label_values of the model",
     "label_names": "dataset.label_names of the model",
     "size": "dataset.recipe.size of the model",
@@ -82,8 +83,7 @@ def run(
     manifest.check_reads_photographs(bundle.manifest)
     known = None
     if data_dir is not None:
-        training = manifest.load(data_dir)
-        manifest.check_same_contract(bundle.manifest, training, where=str(data_dir))
+        training = folds.load_trained_on(bundle.manifest, data_dir)
         known = identities.load(data_dir, training)
     report = output_dir or evaluate.usual_folder(workdir, name)
     with locks.held(report):
@@ -134,7 +134,7 @@ def _evaluated(
         commands=_commands(
             bundle, photographs, name, workdir=workdir, data_dir=data_dir, report=report
         ),
-        images=gallery.reader(folder, SPLIT),
+        images=gallery.reader(folder, data, SPLIT),
         elsewhere=_elsewhere(photographs, data, bundle, shared),
         output_dir=report,
     )

@@ -34,6 +34,14 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder written by drtfx-build-examples.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; created if it is missing.")
+_FOLD = flags.DEFINE_integer(
+    "fold",
+    None,
+    "The fold that is tested, from 0 on, of a data set built with --config.dataset.split.folds; "
+    "the next one is the validation split, the others are trained on. Overrides "
+    "config.training.fold.",
+    lower_bound=0,
+)
 _MAX_MEMORY_GB = flags.DEFINE_float(
     "max_memory_gb",
     None,
@@ -62,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
     config = _CONFIG.value
-    for flag in (_MAX_MEMORY_GB, _DETERMINISTIC):
+    for flag in (_FOLD, _MAX_MEMORY_GB, _DETERMINISTIC):
         if flag.value is not None:
             config.training[flag.name] = flag.value
     experiment = tasks.from_config(config)

@@ -40,6 +40,7 @@ _MOST_PIXELS = 4096  # A side, of a picture as the network sees it.
 OUTPUT_STRIDES = (32, 16, 8, 4)
 _PLACES = 6  # A side, of the last features: what the error about small pictures advises.
 _SHOWN = 200  # Characters of a value in an error.
+_MOST_FOLDS = 100
 UNGATED = ("ct",)  # Recipes without a quality gate.
 
 
@@ -109,6 +110,10 @@ class Split:
 
     `external` makes everything `test`, for photographs that a model is evaluated on and none is
     trained on.
+
+    With `folds`, the methods `patient` and `hash` deal all photographs to so many folds of equal
+    size instead, for cross-validation: each run then tests on one (`config.training.fold`), selects
+    on the next and trains on the others. `validation` and `test` do not matter.
     """
 
     method: Literal["patient", "image", "hash", "column", "external"] = "patient"
@@ -116,10 +121,13 @@ class Split:
     validation: Fraction = 0.2  # Fraction of all photographs.
     test: FractionOrZero = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.
+    folds: Annotated[
+        int, Rule(lambda n: n == 0 or 3 <= n <= _MOST_FOLDS, f"0 for none, or 3 to {_MOST_FOLDS}")
+    ] = 0
     seed: int = 42
 
     def check(self) -> None:
-        """Refuse fractions that leave nothing to train on."""
+        """Refuse fractions that leave nothing to train on, and folds beside another split."""
         require(
             self.validation + self.test < 1,
             f"config.dataset.split has validation={self.validation} and test={self.test}; "
@@ -129,6 +137,16 @@ class Split:
             not self.column or self.method == "column",
             f"config.dataset.split.column is {self.column!r}, but config.dataset.split.method is "
             f"{self.method!r}; set it to 'column', or the column to ''.",
+        )
+        require(
+            not self.folds or self.method in ("patient", "hash"),
+            f"config.dataset.split.folds is {self.folds}, but config.dataset.split.method is "
+            f"{self.method!r}; folds are dealt by 'patient' or 'hash'.",
+        )
+        require(
+            not self.folds or not self.test,
+            f"config.dataset.split.folds is {self.folds}, and config.dataset.split.test is "
+            f"{self.test}; set test to 0, as every photograph is tested in its turn.",
         )
 
 
@@ -276,6 +294,8 @@ class Training:
     """
 
     seed: Annotated[int, Rule(lambda n: 0 <= n < 2**31, "0 to 2**31 - 1")] = 0
+    # The fold that is tested, from 0 on; -1: the data set has none. See `Split.folds`.
+    fold: Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for none")] = -1
     epochs: Count = 30
     batch_size: Count = 32  # Over all devices.
     learning_rate: Positive = 1e-3
@@ -365,7 +385,13 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
     evaluation: _EvaluationT
 
     def check(self) -> None:
-        """Refuse pictures whose last features have one place, and enlarged ones that are huge."""
+        """Refuse a fold that there is not, and pictures too small or too large for the backbone."""
+        fold, folds = self.training.fold, self.dataset.split.folds
+        require(
+            fold < folds,  # Building a data set with folds needs no fold.
+            f"config.training.fold is {fold}, but config.dataset.split.folds is {folds}; expected "
+            + (f"a fold from 0 to {folds - 1}." if folds else "-1, as there are no folds."),
+        )
         size, stride = self.dataset.recipe.size, self.model.output_stride
         fitting = max((s for s in OUTPUT_STRIDES if size >= _PLACES * s), default=4)
         require(

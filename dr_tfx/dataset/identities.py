@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dr_tfx.dataset import manifest, naming, records, splits
+from dr_tfx.dataset import folds, manifest, naming, records, splits
 from dr_tfx.preprocessing import fingerprint
 
 _SCHEMA = pa.schema(
@@ -63,6 +63,15 @@ class Identities:
         """The fingerprints, uint8 (photographs, fingerprint.BYTES)."""
         return _bytes(self._table["fingerprint"], fingerprint.BYTES)
 
+    def in_view(self, data: manifest.Manifest) -> "Identities":
+        """Return them with the splits of a view of a data set with folds."""
+        role = folds.roles(data, data.fold)
+        seen = pa.array(
+            [role[name] for name in self._table["split"].to_pylist()], pa.large_string()
+        )
+        place = self._table.schema.get_field_index("split")
+        return Identities(self._table.set_column(place, _SCHEMA.field(place), seen))
+
     def write(self, stream: BinaryIO) -> str:
         """Write the file, and return the SHA-256 of its bytes."""
         hashed = _Hashed(stream)
@@ -89,7 +98,7 @@ def load(data_dir: Path, data: manifest.Manifest) -> Identities:
 
     Args:
       data_dir: its folder.
-      data: its manifest.
+      data: its manifest, or a view of it.
 
     Raises:
       FileNotFoundError: the file is missing.
@@ -110,7 +119,8 @@ def load(data_dir: Path, data: manifest.Manifest) -> Identities:
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {again}") from error
     if wrong := _wrong(table, data):
         raise ValueError(f"{path} is damaged: {wrong}. {again}")
-    return Identities(table)
+    found = Identities(table)
+    return found.in_view(data) if data.fold >= 0 else found
 
 
 def _wrong(table: pa.Table, data: manifest.Manifest) -> str:
@@ -119,8 +129,9 @@ def _wrong(table: pa.Table, data: manifest.Manifest) -> str:
         return "it has other columns than photographs are recognised by"
     if len(table) != data.written:
         return f"it has {len(table):,} photographs; {manifest.FILE_NAME} says {data.written:,}"
-    if not set(table["split"].unique().to_pylist()) <= set(splits.SPLITS):
-        return f"it has other splits than {', '.join(splits.SPLITS)}"
+    parts = splits.names_of(data.dataset.split)
+    if not set(table["split"].unique().to_pylist()) <= set(parts):
+        return f"it has other splits than {', '.join(parts)}"
     unseen = [
         name
         for name in ("id", "patient")

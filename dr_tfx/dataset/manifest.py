@@ -41,7 +41,7 @@ class Shard:
     """One TFRecord file, with examples of one split and one label."""
 
     name: _FileName
-    split: Annotated[str, specs.Rule(splits.SPLITS.__contains__, "train, validation or test")]
+    split: str
     label: int
     records: specs.Count
     bytes: specs.Count
@@ -63,7 +63,7 @@ def _is_group(twin: Mapping[str, Any]) -> bool:
         if not isinstance(values, list) or not all(type(value) is kind for value in values):
             return False
         lengths.add(len(values))
-    return len(lengths) == 1 and set(twin["splits"]) <= set(splits.SPLITS)
+    return len(lengths) == 1
 
 
 _Twins = Annotated[dict[str, Any], specs.Rule(_is_group, "lists: ids, labels and splits")]
@@ -88,6 +88,7 @@ class Manifest:
         cropped along the dark border.
       unlabelled: number of photographs in the folder that the CSV does not name.
       shards: the files of the data set.
+      fold: the fold that is `test` in a view of a data set with folds (see `folds.view`), or -1.
       ungradable: number of photographs that the quality gate flagged and that were kept, by
         `ungradable:<why>`.
       spread: number of examples whose files did not say which value is white, so that their values
@@ -123,10 +124,11 @@ class Manifest:
     near_twins: tuple[_Twins, ...] = ()
     identities: str = ""
     prepared: Annotated[str, specs.Rule(_WAYS.__contains__, " or ".join(_WAYS))] = BY_RECIPE
+    fold: int = -1
     schema_version: int = SCHEMA_VERSION
 
     def check(self) -> None:
-        """Refuse labels that have no name, and numbers that contradict each other."""
+        """Refuse labels and splits that there are not, and numbers that contradict each other."""
         names = len(self.dataset.label_names)
         labels = [shard.label for shard in self.shards]
         labels += [label for twin in (*self.twins, *self.near_twins) for label in twin["labels"]]
@@ -134,6 +136,20 @@ class Manifest:
         specs.require(
             not wrong,
             f"manifest has the label {wrong[:1]}; expected one of {names} labels, from 0.",
+        )
+        specs.require(
+            -1 <= self.fold < self.dataset.split.folds,
+            f"manifest.fold is {self.fold}; expected one of {self.dataset.split.folds} folds, "
+            "or -1.",
+        )
+        parts = [shard.split for shard in self.shards]
+        parts += [part for twin in (*self.twins, *self.near_twins) for part in twin["splits"]]
+        unknown = sorted({*parts, *self.counts, *self.patients} - set(self.parts))
+        specs.require(
+            not unknown,
+            f"manifest has the split {unknown[:1]}; expected {', '.join(self.parts[:3])}"
+            + ", ..." * (len(self.parts) > 3)
+            + ".",
         )
         held = collections.Counter[tuple[str, str]]()
         for shard in self.shards:
@@ -150,6 +166,11 @@ class Manifest:
             specs.require(
                 have == expected, f"manifest.{key} is {have:,}; expected {expected:,}, {of}."
             )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names that its splits have, in order: those of the folds if they have no roles."""
+        return splits.SPLITS if self.fold >= 0 else splits.names_of(self.dataset.split)
 
     def describe(self) -> str:
         """Return a small table of what was built."""
@@ -212,7 +233,7 @@ class Manifest:
         """
         shards = [shard for shard in self.shards if shard.split == split]
         if not shards:
-            have = [name for name in splits.SPLITS if any(s.split == name for s in self.shards)]
+            have = [name for name in self.parts if any(s.split == name for s in self.shards)]
             raise ValueError(
                 f"The data set has no examples in split {split!r}; it has {', '.join(have)}. "
                 "config.dataset.split decides what is held out when the data set is built."
@@ -251,11 +272,9 @@ def from_dict(plain: Mapping[str, Any]) -> Manifest:
     # The keys of the file are sorted; what is printed has the order of splits and labels.
     counts = {
         split: _ordered(counts, found.dataset.label_names)
-        for split, counts in _ordered(found.counts, splits.SPLITS).items()
+        for split, counts in _ordered(found.counts, found.parts).items()
     }
-    return dataclasses.replace(
-        found, counts=counts, patients=_ordered(found.patients, splits.SPLITS)
-    )
+    return dataclasses.replace(found, counts=counts, patients=_ordered(found.patients, found.parts))
 
 
 def load(data_dir: Path) -> Manifest:
@@ -293,6 +312,8 @@ def parse(text: str | bytes, *, sizes: Mapping[str, int], where: str) -> Manifes
         manifest = from_dict(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if manifest.fold != -1:
+        raise ValueError(f"{path} is of a run on fold {manifest.fold}. Build the data set again.")
     if manifest.identities and IDENTITIES_FILE not in sizes:
         raise FileNotFoundError(
             f"{where}/{IDENTITIES_FILE} is missing, but {path} names it. Build it again."

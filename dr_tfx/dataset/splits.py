@@ -1,4 +1,4 @@
-"""Splits and shards: the assignment of examples to train, validation and test, and to files.
+"""Splits and shards: the assignment of examples to splits or folds, and to files.
 
 Everything here is a pure function of the rows and the `Split`: there is no clock and no hash that
 depends on the process. Tables may have tens of millions of rows. So strings are Arrow's, loops in
@@ -7,13 +7,14 @@ Python take a chunk at a time, and the rest is arrays of small integers.
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from dr_tfx.config import seeds, specs
 
@@ -22,6 +23,11 @@ TEXT = pd.StringDtype("pyarrow")  # A column is one buffer, without a Python obj
 _BEGINNINGS = {"train": "train", "valid": "validation", "test": "test"}  # And of what is longer.
 _WORDS = {"val": "validation", "dev": "validation"}
 CHUNK = 1 << 16  # This many rows are Python objects at the same time.
+
+
+def names_of(split: specs.Split) -> tuple[str, ...]:
+    """Return the names of the parts of a data set: SPLITS, or those of its folds."""
+    return tuple(f"fold-{number}" for number in range(split.folds)) or SPLITS
 
 
 def stable_hashes(values: pd.Series, *names: object) -> np.ndarray:
@@ -89,7 +95,7 @@ def named(text: str) -> str:
 def assign(
     rows: pd.DataFrame, split: specs.Split, twins: Sequence[Sequence[str]] = ()
 ) -> pd.Series:
-    """Assign every row to a split.
+    """Assign every row to a split, or to a fold.
 
     Args:
       rows: columns `id` (unique), `patient`, `label`, in the order of the CSV; for the method
@@ -99,7 +105,7 @@ def assign(
         them in one split; 'hash' looks at one patient at a time and cannot.
 
     Returns:
-      A categorical Series of "train" | "validation" | "test", aligned with `rows`.
+      A categorical Series of `names_of(split)`, aligned with `rows`.
 
     Raises:
       ValueError: too few photographs or patients to split.
@@ -109,7 +115,7 @@ def assign(
     if split.method == "hash":
         codes, names = pd.factorize(rows["patient"])
         assigned = _by_hash(pd.Series(names), split)[codes]
-        return _as_splits(assigned, rows.index)
+        return _as_splits(assigned, rows.index, names_of(split))
     if split.method == "column":
         return _as_splits(_official(rows, split, twins), rows.index)
     stratum_of = np.asarray(split.strata or range(int(rows["label"].max()) + 1), np.int16)
@@ -121,7 +127,8 @@ def assign(
     groups = clusters(rows, twins)
     highest = np.full(groups.max() + 1, strata.min())
     np.maximum.at(highest, groups, strata)
-    return _as_splits(_hold_out(highest, split)[groups], rows.index)
+    dealt = _deal(highest, split) if split.folds else _hold_out(highest, split)
+    return _as_splits(dealt[groups], rows.index, names_of(split))
 
 
 def _official(
@@ -137,14 +144,18 @@ def _official(
     return assigned
 
 
-def _as_splits(codes: npt.NDArray[np.int8], index: pd.Index) -> pd.Series:
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(SPLITS)), index=index, name="split")
+def _as_splits(
+    codes: npt.NDArray[np.int8], index: pd.Index, names: Sequence[str] = SPLITS
+) -> pd.Series:
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index, name="split")
 
 
 def _by_hash(patients: pd.Series, split: specs.Split) -> np.ndarray:
-    """Return the place in SPLITS of every patient, from nothing but seed and name."""
+    """Return the place in `names_of(split)` of every patient, from nothing but seed and name."""
     # The place is in [0, 1]; its 64 bits are rounded to 53, which the fractions do not notice.
     place = stable_hashes(patients, "split", split.seed) / 2.0**64
+    if split.folds:
+        return np.minimum(place * split.folds, split.folds - 1).astype(np.int8)
     held = [place < split.test, place < split.test + split.validation]
     return np.select(held, [SPLITS.index("test"), SPLITS.index("validation")]).astype(np.int8)
 
@@ -182,6 +193,32 @@ def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
         )
         result[held] = SPLITS.index(name)
         rest = rest[result[rest] == 0]
+    return result
+
+
+def _deal(strata: np.ndarray, split: specs.Split) -> np.ndarray:
+    """Return the fold of every member, stratified by scikit-learn.
+
+    Args:
+      strata: the stratum of every member.
+      split: number of folds and seed.
+
+    Raises:
+      ValueError: there are fewer members than folds.
+    """
+    if len(strata) < split.folds:
+        raise ValueError(
+            f"{len(strata)} patients are too few for {split.folds} folds; add photographs or lower "
+            "config.dataset.split.folds."
+        )
+    if np.bincount(strata - strata.min()).max() < split.folds:  # scikit-learn refuses these.
+        strata = np.zeros_like(strata)
+    result = np.empty(len(strata), np.int8)
+    dealer = StratifiedKFold(split.folds, shuffle=True, random_state=split.seed)
+    with warnings.catch_warnings():  # A rare stratum is not in every fold: the build tells that.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for number, (_, members) in enumerate(dealer.split(strata, strata)):
+            result[members] = number
     return result
 
 
@@ -270,12 +307,13 @@ def shard_rows(rows: pd.DataFrame, *, shard_examples: int) -> Iterator[tuple[str
       rows: columns `id`, `split` (from `assign`) and `label`.
       shard_examples: the most rows in a shard.
     """
+    names = rows["split"].cat.categories
     labels = int(rows["label"].max()) + 1
     kind = rows["split"].cat.codes.to_numpy().astype(np.int32) * labels + rows["label"].to_numpy()
     order = np.lexsort([stable_hashes(rows["id"], "shard"), kind])
-    ends = np.cumsum(np.bincount(kind, minlength=len(SPLITS) * labels))
+    ends = np.cumsum(np.bincount(kind, minlength=len(names) * labels))
     for (split, label), members in zip(
-        ((split, label) for split in SPLITS for label in range(labels)),
+        ((split, label) for split in names for label in range(labels)),
         np.split(order, ends[:-1]),
         strict=True,
     ):

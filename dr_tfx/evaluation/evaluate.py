@@ -113,7 +113,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
             fitted,
             data=bundle.manifest,
             commands=commands,
-            images=gallery.reader(data_dir, split),
+            images=gallery.reader(data_dir, bundle.manifest, split),
             output_dir=output_dir,
         )
         return judge(scored)

@@ -37,15 +37,21 @@ class GalleryImage:
         return None if self.overlay is None else data_uri(self.overlay, "image/jpeg")
 
 
-def reader(data_dir: Path, split: str) -> Callable[[np.ndarray], np.ndarray]:
+def reader(
+    data_dir: Path, data: manifest.Manifest, split: str
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function: numbers of examples, int64 (n,) -> uint8 RGB (n, size, size, 3).
 
     Examples are numbered over the split's shards, in the order of `scoring.predict_split`. Nothing
     is read before the function is called.
+
+    Args:
+      data_dir: the folder of the data set.
+      data: its manifest.
+      split: which part of it.
     """
 
     def read(numbers: np.ndarray) -> np.ndarray:
-        data = manifest.load(data_dir)
         recipe = data.dataset.recipe
         schema = records.Schema(recipe.size, recipe.encoding)
         shards = shard_reader.ShardReader(data_dir, data.shards_of(split), schema)

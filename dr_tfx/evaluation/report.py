@@ -46,6 +46,7 @@ _DATA = {  # Words where the key itself does not say it well.
     "dataset.split.column": "Column of the split",
     "dataset.split.method": "Split by",
     "dataset.split.strata": "Strata of the split",
+    "fold": "Fold that is tested",
     "identities": "Hash of the photographs' identities",
     "rows": "Rows of the CSV",
     "shared_names": "Patients in several splits, by name",
@@ -170,8 +171,18 @@ def _without_splits(contract: Mapping[str, Any]) -> Mapping[str, Any]:
     ((split, counts),) = contract["counts"].items()
     hidden = ("max_reject_rate", "split")
     dataset = {key: value for key, value in contract["dataset"].items() if key not in hidden}
-    kept = {k: v for k, v in contract.items() if k not in ("shared_patients", "shared_names")}
+    of_splits = ("fold", "shared_patients", "shared_names")
+    kept = {k: v for k, v in contract.items() if k not in of_splits}
     return {**kept, "dataset": dataset, "counts": counts, "patients": contract["patients"][split]}
+
+
+def _with_what_matters(contract: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the contract without empty names, and without what decides nothing with folds."""
+    has_folds, split = contract["fold"] >= 0, contract["dataset"]["split"]
+    hidden = ("validation", "test") if has_folds else ("folds",)
+    dataset = {**contract["dataset"], "split": {k: split[k] for k in split if k not in hidden}}
+    dropped = ["shared_names"] * (not contract["shared_names"]) + ["fold"] * (not has_folds)
+    return {**{k: v for k, v in contract.items() if k not in dropped}, "dataset": dataset}
 
 
 def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterator[tuple[str, str]]:
@@ -193,8 +204,8 @@ def _data_facts(contract: Mapping[str, Any], *, patients_known: bool) -> Iterato
         )
     if contract["dataset"]["split"]["method"] == "external":
         contract = _without_splits(contract)
-    elif not contract["shared_names"]:
-        contract = {key: value for key, value in contract.items() if key != "shared_names"}
+    else:
+        contract = _with_what_matters(contract)
     for name, text in _facts({**contract, "rejected": contract["rejected"] or "none"}):
         plain = name.removeprefix("dataset.").replace("_", " ")
         for key, words in (("counts.", "images in "), ("split.", "split, ")):

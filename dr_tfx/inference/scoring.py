@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from dr_tfx.dataset import manifest, records
+from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.inference import views
 from dr_tfx.input_pipeline import loader
 from dr_tfx.models import bundles
@@ -35,15 +35,14 @@ def predict_split(
       FileNotFoundError: there is no data set in the folder.
       ValueError: it was built for another model, or has no such split, or a score is not finite.
     """
-    data = manifest.load(data_dir)
-    where = str(data_dir)
     if external:
-        manifest.check_same_recipe(bundle.manifest, data, where=where)
+        data = manifest.load(data_dir)
+        manifest.check_same_recipe(bundle.manifest, data, where=str(data_dir))
         # The label's column may have another name elsewhere, and so has its feature in the shards.
         experiment = dataclasses.replace(bundle.experiment, dataset=data.dataset)
         bundle = dataclasses.replace(bundle, experiment=experiment)
     else:
-        manifest.check_same_contract(bundle.manifest, data, where=where)
+        data = folds.load_trained_on(bundle.manifest, data_dir)
     return stream(bundle, view_scorer(bundle), data_dir, data=data, split=split)
 
 

@@ -19,6 +19,7 @@ BUILD_FLAGS = {
     "patient_column": "--config.dataset.patient_column",
     "split_method": "--config.dataset.split.method",
     "split_column": "--config.dataset.split.column",
+    "split_folds": "--config.dataset.split.folds",
     "label_values": "--config.dataset.label_values",
     "label_names": "--config.dataset.label_names",
     "size": "--config.dataset.recipe.size",

@@ -12,7 +12,7 @@ from absl import logging
 
 from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
-from dr_tfx.dataset import leakage, manifest
+from dr_tfx.dataset import folds, leakage, manifest
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, network, precision
@@ -41,10 +41,10 @@ def train(
 
     Raises:
       FileNotFoundError: there is no data set.
-      ValueError: the data set was built with other settings, WORKDIR holds a run of another config,
-        the devices cannot share a batch or have too little memory, a loss, optimizer or metric is
-        not available here, a figure that decides is not defined on the validation split, or the
-        training diverged.
+      ValueError: the data set was built with other settings, or has folds and the config names none
+        of them, WORKDIR holds a run of another config, the devices cannot share a batch or have too
+        little memory, a loss, optimizer or metric is not available here, a figure that decides is
+        not defined on the validation split, or the training diverged.
       ConnectionError: another worker has ended.
       OSError: WORKDIR cannot be written, or another process writes into it.
       MemoryCeilingError: `training.max_memory_gb` is reached; a checkpoint is saved.
@@ -54,6 +54,7 @@ def train(
     distribution.workers()  # Refuses a task that would train a run of its own.
     data = manifest.load(data_dir)
     _check_data(experiment, data, data_dir)
+    data = folds.view(data, training.fold, where=str(data_dir))
     if _is_finished(workdir, experiment, data):
         return workdir
     _check_monitors(experiment, data)

@@ -47,11 +47,19 @@ def given(copy, parted):
     return copy
 
 
-@pytest.mark.parametrize("method", ["patient", "image"])
+@pytest.mark.parametrize(
+    "split",
+    [
+        specs.Split(method="patient", validation=0.25),
+        specs.Split(method="image", validation=0.25),
+        specs.Split(folds=19),  # The patients of the copies are together, one each in other folds.
+    ],
+    ids=["patient", "image", "folds"],
+)
 def test_a_copy_of_another_size_is_in_the_split_of_the_original(
-    given, parted, tmp_path, method, caplog
+    given, parted, tmp_path, split, caplog
 ):
-    spec = dataclasses.replace(SPEC, split=specs.Split(method=method, validation=0.25))
+    spec = dataclasses.replace(SPEC, split=split)
     made = build(given, tmp_path / "out", spec=spec)
     splits = split_of(tmp_path / "out")
     assert len(splits) == made.written == 40 and made.twins == ()
@@ -60,7 +68,10 @@ def test_a_copy_of_another_size_is_in_the_split_of_the_original(
     assert twin["splits"] == [splits[name] for name in twin["ids"]]
     assert splits[parted] == splits[ORIGINAL]
     assert "1 groups of photographs are one photograph each" in caplog.text
-    if method == "patient":
+    assert {shard.name.rsplit("-", 4)[0] for shard in made.shards} == set(splits.values())
+    if split.folds:
+        assert sorted(made.patients.values()) == [1] * 18 + [2]
+    if split.method == "patient":
         assert made.shared_patients == 0
         patients = [{p: splits[f"{p}_{eye}"] for p in range(10, 30)} for eye in ("left", "right")]
         assert patients[0] == patients[1]

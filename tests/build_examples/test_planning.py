@@ -482,3 +482,13 @@ def test_the_plan_says_where_photographs_are_and_what_was_left_out(copy, caplog)
     plan(copy)
     assert "41 photographs: 40 in the folder itself, 1 in deep/er" in caplog.text
     assert "1 pictures in folders called mask or masks are not taken" in caplog.text
+
+
+def test_an_official_split_and_folds_contradict(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("image,level\n" + f"{name}_1,0\n{name}_2,1\n")
+    labels = f"{tmp_path}/train.csv,{tmp_path}/test.csv"
+    spec = specs.DatasetSpec(split=specs.Split(folds=3))
+    told = "split of their own, which --config.dataset.split.folds=3"
+    with pytest.raises(ValueError, match=told):
+        planning.make_plan(spec, labels=labels, source=None)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dr_tfx import tasks
+from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import gallery
 from tests.helpers import datasets
 
@@ -44,7 +45,7 @@ def test_images_are_those_of_the_numbers_that_were_asked_for(data_dir):
     """The n-th example of the data set has the pixel value n; validation begins after train."""
     numbers, first = np.array([7, 0, 3]), sum(datasets.COUNTS["train"])
     ids = [f"n{first + number}" for number in numbers]
-    images = gallery.reader(data_dir, "validation")
+    images = gallery.reader(data_dir, manifest.load(data_dir), "validation")
     found = gallery.gallery_images(_bundle(32, 1.0), images, numbers, ids)
     assert [picture.id for picture in found] == ids
     for picture, number in zip(found, numbers, strict=True):
