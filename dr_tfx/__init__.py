@@ -31,6 +31,7 @@ __all__ = [
     "TrainedModel",
     "__version__",
     "build",
+    "crossvalidate",
     "evaluate",
     "load_bundle",
     "load_config",

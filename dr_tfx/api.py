@@ -238,6 +238,32 @@ def evaluate(
     return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
 
 
+def crossvalidate(
+    experiment: specs.Experiment, *, data_dir: str | Path, workdir: str | Path
+) -> dict[str, Any]:
+    """Train and evaluate a model on every fold of a data set, or go on with what was interrupted.
+
+    Args:
+      experiment: the settings; `dataset.split.folds` are those of the data set.
+      data_dir: folder of the data set.
+      workdir: receives a run for each fold, and in `out_of_fold` the report over all photographs.
+
+    Returns:
+      The content of WORKDIR/out_of_fold/metrics.json, whose `measures` are those of all photographs
+      and of the folds.
+
+    Raises:
+      FileNotFoundError, ValueError: no data set or none with these folds, or a folder that holds
+        other runs.
+    """
+    from dr_tfx.evaluation import crossvalidate as crossvalidation
+
+    page = crossvalidation.crossvalidate(
+        experiment, data_dir=_path(data_dir), workdir=_path(workdir)
+    )
+    return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
+
+
 def load_bundle(folder: str | Path) -> "TrainedModel":
     """Return the model that a training left in a folder.
 

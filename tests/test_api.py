@@ -19,6 +19,7 @@ NAMES = {
     "TrainedModel",
     "__version__",
     "build",
+    "crossvalidate",
     "evaluate",
     "load_bundle",
     "load_config",

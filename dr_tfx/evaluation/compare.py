@@ -114,10 +114,15 @@ def load_runs(folders: Sequence[Path], split: str) -> list[ComparedRun]:
             + "; ".join(reproduce.evaluation_command(folder, split) for folder in missing)
         )
     names = _short_names(resolved)
-    return [_load(f, name, split) for f, name in zip(folders, names, strict=True)]
+    return [load_run(f, name, split) for f, name in zip(folders, names, strict=True)]
 
 
-def _load(folder: Path, name: str, split: str) -> ComparedRun:
+def load_run(folder: Path, name: str, split: str) -> ComparedRun:
+    """Return a run that has been evaluated on a split.
+
+    Raises:
+      ValueError: the bundle is damaged, or the evaluation is of another version.
+    """
     where = folder / "evaluation" / split
     bundle = bundle_file.read(folder)
     schema = tasks.of(bundle_file.experiment(bundle, folder)).judgement.SCHEMA

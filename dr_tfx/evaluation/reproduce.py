@@ -23,6 +23,25 @@ def commands(
     hold the name of its config file, but it holds every setting; so the settings are given as
     changes of configs/base.py, which holds the defaults of every kind of task.
     """
+    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
+    names = list(dict.fromkeys([SELECTION_SPLIT, split]))
+    return [
+        *_until_trained(experiment, "drtfx-train", workdir=workdir, data_dir=data_dir),
+        *(["drtfx-evaluate", *folders, f"--split={name}"] for name in names),
+    ]
+
+
+def crossvalidation_commands(
+    experiment: specs.Experiment, *, workdir: Path, data_dir: Path
+) -> list[list[str]]:
+    """Return the commands that give the report of a cross-validation, as `commands` does."""
+    return _until_trained(experiment, "drtfx-crossvalidate", workdir=workdir, data_dir=data_dir)
+
+
+def _until_trained(
+    experiment: specs.Experiment, command: str, *, workdir: Path, data_dir: Path
+) -> list[list[str]]:
+    """Return the command of the build, and the one that trains on it."""
     kind = experiment.task.kind
     defaults = _by_flag(tasks.defaults(kind))
     settings = [
@@ -31,14 +50,11 @@ def commands(
         if value != defaults[key]
     ]
     for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
-    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
     base = "--config=configs/base.py" + (f":{kind}" if kind != specs.Task.kind else "")
     paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
-    names = list(dict.fromkeys([SELECTION_SPLIT, split]))
     return [
         ["drtfx-build-examples", base, *paths, *for_data],
-        ["drtfx-train", base, *folders, *settings],
-        *(["drtfx-evaluate", *folders, f"--split={name}"] for name in names),
+        [command, base, f"--workdir={workdir}", f"--data_dir={data_dir}", *settings],
     ]
 
 

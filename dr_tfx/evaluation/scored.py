@@ -79,19 +79,34 @@ class Scored:
         Patients who share a photograph, byte-identical or as a copy in another size, compression or
         crop, are one cluster, because the same photograph under two names tells nothing new.
         """
-        twins = [twin["ids"] for twin in (*self.data.twins, *self.data.near_twins)]
-        return self.predictions.assign(cluster=splits.clusters(self.predictions, twins))
+        return clustered(self.predictions, self.data)
 
     @property
     def counts(self) -> dict[str, Any]:
         """Images, patients, whether patients are known, and which of them are drawn as one."""
-        patients = self.clustered.drop_duplicates("patient").groupby("cluster")["patient"]
-        return {
-            "images": len(self.predictions),
-            "joined": [sorted(map(str, names)) for _, names in patients if len(names) > 1],
-            "patients": int(self.predictions["patient"].nunique()),
-            "patients_known": patients_known(self.data),
-        }
+        return counts(self.clustered, self.data)
+
+
+def clustered(predictions: pd.DataFrame, data: manifest.Manifest) -> pd.DataFrame:
+    """Return predictions for a data set with a column `cluster`; see `Scored.clustered`."""
+    twins = [twin["ids"] for twin in (*data.twins, *data.near_twins)]
+    return predictions.assign(cluster=splits.clusters(predictions, twins))
+
+
+def counts(predictions: pd.DataFrame, data: manifest.Manifest) -> dict[str, Any]:
+    """Return images, patients, whether patients are known, and which of them are drawn as one.
+
+    Args:
+      predictions: what `clustered` returned.
+      data: the manifest of the data set.
+    """
+    patients = predictions.drop_duplicates("patient").groupby("cluster")["patient"]
+    return {
+        "images": len(predictions),
+        "joined": [sorted(map(str, names)) for _, names in patients if len(names) > 1],
+        "patients": int(predictions["patient"].nunique()),
+        "patients_known": patients_known(data),
+    }
 
 
 def usual_folder(workdir: Path, name: str) -> Path:

@@ -37,16 +37,31 @@ class PatientBootstrap:
       patient: (n,) any labels, one an image; all arrays given later have the same order.
       resamples: how many times to draw; each takes one byte a patient.
       seed: the same seed gives the same intervals.
+      within: (n,) any labels: from each group of patients of one label, as many are drawn as it
+        has. A patient of several counts to that of the first image. None: all are one group.
     """
 
-    def __init__(self, patient: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0):
+    def __init__(
+        self,
+        patient: npt.ArrayLike,
+        *,
+        resamples: int = 2000,
+        seed: int = 0,
+        within: npt.ArrayLike | None = None,
+    ):
         self._cluster, names = pd.factorize(np.asarray(patient))
-        patients, rng = len(names), np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
+        group = np.zeros(len(names), np.int64)
+        if within is not None:
+            _, first = np.unique(self._cluster, return_index=True)
+            group = pd.factorize(np.asarray(within)[first])[0]
+        groups = [np.flatnonzero(group == number) for number in np.unique(group)]
         # A byte is enough: that a patient is drawn 256 times is less likely than 1e-490.
-        self._times = np.empty((patients, resamples), np.uint8)
+        self._times = np.empty((len(names), resamples), np.uint8)
         for column in range(resamples):
-            drawn = rng.integers(patients, size=patients)
-            self._times[:, column] = np.bincount(drawn, minlength=patients)
+            for members in groups:
+                drawn = rng.integers(len(members), size=len(members))
+                self._times[members, column] = np.bincount(drawn, minlength=len(members))
 
     def sums(self, values: npt.ArrayLike) -> FloatArray:
         """Return the sums over the images of every resample, (k, resamples), of values (n, k)."""

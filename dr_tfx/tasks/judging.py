@@ -16,6 +16,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from dr_tfx.reports.style import ReportFigure
+    from dr_tfx.statistics.intervals import PatientBootstrap
 
 
 class FittedSettings(Protocol):
@@ -178,6 +179,16 @@ class ComparisonSide(abc.ABC):
     @abc.abstractmethod
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Return {value, low, high} of every measure of one run, and what else its page shows."""
+
+    @abc.abstractmethod
+    def measured(self, predictions: pd.DataFrame, bootstrap: "PatientBootstrap") -> dict[str, Any]:
+        """Return {value, low, high} of every measure of images that several models have scored.
+
+        Args:
+          predictions: predictions.csv of all of them, one row an image. Its column `decision` is
+            what the image's own model decides, by what was fitted for that model.
+          bootstrap: over the patients of these images.
+        """
 
     @abc.abstractmethod
     def differences(self, run: ComparedRun, first: ComparedRun) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def _run(
         "best_epoch": 3,
         "experiment": specs.to_dict(experiment),
         "files": {},
+        "fitted": fitted.to_dict(),
         "format": 2,
         "libraries": {"keras": "3"},
         "manifest": {"fingerprint": "ab" * 32},

@@ -15,6 +15,7 @@ COMMANDS = {
     "drtfx-explain": "beam_jobs.cli.explain",
     "drtfx-predict": "dr_tfx.cli.predict",
     "drtfx-compare": "dr_tfx.cli.compare",
+    "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

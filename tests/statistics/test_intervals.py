@@ -180,3 +180,21 @@ def test_a_constant_score_has_an_auc_of_a_half_for_certain():
 def test_one_class_has_no_ranking():
     found = PatientBootstrap(["a", "b"]).ranking([1, 1], [0.1, 0.2])
     assert all(np.isnan(figure).all() for figure in found.values())
+
+
+def test_patients_are_drawn_within_their_groups():
+    group = np.repeat([0, 1, 2], [2, 5, 9])
+    bootstrap = PatientBootstrap(np.arange(16), resamples=200, within=group)
+    drawn = bootstrap.sums(group[:, None] == np.arange(3))
+    assert (drawn == [[2], [5], [9]]).all()
+    # What is the same within each group does not vary at all; over all patients it would.
+    mean = bootstrap.mean(group == 1)
+    assert (mean.low, mean.value, mean.high) == (5 / 16, 5 / 16, 5 / 16)
+    whole = PatientBootstrap(np.arange(16), resamples=200).mean(group == 1)
+    assert whole.low < 5 / 16 < whole.high
+
+
+def test_one_group_is_no_group():
+    values = np.arange(12.0)
+    one = PatientBootstrap(np.arange(12) // 2, resamples=100, within=np.zeros(12))
+    assert one.mean(values) == PatientBootstrap(np.arange(12) // 2, resamples=100).mean(values)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_curve
 
@@ -17,6 +18,7 @@ from dr_tfx.reports.style import (
     unit_square,
 )
 from dr_tfx.statistics import differences
+from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks import judging
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
@@ -34,6 +36,10 @@ class BinaryComparison(judging.ComparisonSide):
     )
     TRUTH: ClassVar = {"stratum": "label"}
 
+    def __init__(self, positive: str):
+        """Take the name of the positive class."""
+        self._positive = positive
+
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Return every measure, with brier (an interval), ece and threshold."""
         tta, calibration = summary["scores"]["tta"], summary["calibration"]["after"]
@@ -44,6 +50,13 @@ class BinaryComparison(judging.ComparisonSide):
             "ece": calibration["ece"],
             "threshold": summary["selection"]["threshold"],
         }
+
+    def measured(self, predictions: pd.DataFrame, bootstrap: PatientBootstrap) -> dict[str, Any]:
+        """Return AUC and average precision of the scores, and the rates of the decisions."""
+        target, score = predictions["target"].to_numpy(), predictions["score"].to_numpy()
+        positive = (predictions["decision"] == self._positive).to_numpy()
+        found = bootstrap.ranking(target, score) | bootstrap.rates(target, positive)
+        return {measure.key: found[measure.key].to_dict() for measure in self.MEASURES}
 
     def differences(self, run: ComparedRun, first: ComparedRun) -> dict[str, Any]:
         """Return the AUC's difference by DeLong's method, with `p`, the others by bootstrap."""

@@ -105,6 +105,16 @@ class ToyComparison(judging.ComparisonSide):
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         return {measure.key: summary[measure.key] for measure in self.MEASURES}
 
+    def measured(self, predictions: pd.DataFrame, bootstrap: PatientBootstrap) -> dict[str, Any]:
+        truth = predictions["class"].to_numpy()
+        decided = np.array([self._names.index(name) for name in predictions["decision"]])
+        samples = _samples(truth, decided, bootstrap)
+        values = {
+            "accuracy": accuracy_score(truth, decided),
+            "recall": recall_score(truth, decided, average="macro"),
+        }
+        return {key: percentiles(values[key], samples[key]).to_dict() for key in values}
+
     def differences(self, run: ComparedRun, first: ComparedRun) -> dict[str, Any]:
         truth = first.predictions["class"].to_numpy()
         bootstrap = PatientBootstrap(first.predictions["cluster"], resamples=self._resamples)

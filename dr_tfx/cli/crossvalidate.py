@@ -1,0 +1,58 @@
+"""Train and evaluate a model on every fold of a data set, for sets too small to spare a test.
+
+    drtfx-build-examples --config=configs/dr_binary.py --config.dataset.split.folds=5 \\
+        --image_dir=RAW --labels=RAW/labels.csv --output_dir=DATA
+    drtfx-crossvalidate --config=configs/dr_binary.py --config.dataset.split.folds=5 \\
+        --data_dir=DATA --workdir=CV
+
+The folds are trained one after the other: fold K is tested by a model that was trained on the
+others, but for the next fold, which chooses epoch, thresholds and calibration. The same command
+again goes on where it was interrupted, and skips the folds that are finished.
+
+WORKDIR/fold-K/ is the run of one fold, as drtfx-train and drtfx-evaluate write it, and can be
+explained, compared and used like any other. WORKDIR/out_of_fold/ has report.html, metrics.json and
+predictions.csv over all photographs. The last line printed is the path of the report. To use
+several machines, train single folds with drtfx-train --fold=K --workdir=WORKDIR/fold-K first.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from dr_tfx import tasks
+from dr_tfx.cli import console
+from dr_tfx.machine import resources
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of a data set with folds.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the runs and of the report; created if it is missing."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read the flags and make one call."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    experiment = tasks.from_config(_CONFIG.value)
+    resources.tune_malloc()
+    from dr_tfx.evaluation import crossvalidate  # Late, so that --help and refusals are fast.
+
+    page = crossvalidate.crossvalidate(
+        experiment, data_dir=Path(_DATA_DIR.value), workdir=Path(_WORKDIR.value)
+    )
+    print(page)
+
+
+def run() -> None:
+    """Run the command; its console script calls this."""
+    flags.mark_flags_as_required(["config", "data_dir", "workdir"])
+    console.run(main, module=__name__, doc=__doc__)
+
+
+if __name__ == "__main__":
+    run()

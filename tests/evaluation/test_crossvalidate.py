@@ -1,0 +1,140 @@
+"""Cross-validation: each photograph is tested once, by a model that nothing of it has chosen.
+
+A kind of task that the project does not know goes the whole way; it draws no figures, which would
+take most of the time.
+"""
+
+import dataclasses
+import json
+import re
+
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, recall_score
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import folds, identities, manifest
+from dr_tfx.evaluation import crossvalidate, evaluate
+from dr_tfx.training.train import train
+from tests.helpers import backbones
+from tests.helpers.builds import SPEC, build
+from tests.tasks.toy.kind import Toy
+
+COUNT = 3
+DEALT = dataclasses.replace(SPEC, split=specs.Split(folds=COUNT))
+
+
+def experiment(*, folds_of: int = COUNT, fold: int = -1) -> specs.Experiment:
+    monitor = dict.fromkeys(("select_by", "early_stopping_monitor"), "val_accuracy")
+    return tasks.from_config(
+        {
+            "dataset": specs.to_dict(SPEC) | {"split": {"folds": folds_of}},
+            "task": {"kind": "toy", "name": "three_classes"},
+            "model": {"backbone": backbones.TINY, "output_stride": 16, "weights": "none"},
+            "training": {
+                "epochs": 1,
+                "batch_size": 8,
+                "fold": fold,
+                "loss": "categorical",
+                **monitor,
+            },
+            "evaluation": {"bootstrap_resamples": 100},
+        }
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tasks.KINDS, "toy", Toy)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data_dir(raw, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dealt")
+    build(raw, folder, spec=DEALT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(known, data_dir, tmp_path_factory):
+    """The folder of a cross-validation that was interrupted and went on, and what it left alone."""
+    workdir = tmp_path_factory.mktemp("cv")
+    real = evaluate.evaluate
+
+    def interrupted(*, workdir, split, **given):
+        if (workdir.name, split) == ("fold-1", "test"):
+            raise KeyboardInterrupt
+        return real(workdir=workdir, split=split, **given)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(evaluate, "evaluate", interrupted)
+        crossvalidate.crossvalidate(experiment(), data_dir=data_dir, workdir=workdir)
+    kept = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+    page = crossvalidate.crossvalidate(experiment(), data_dir=data_dir, workdir=workdir)
+    assert page == workdir / "out_of_fold" / "report.html"
+    return workdir, kept
+
+
+@pytest.fixture(scope="module")
+def table(done) -> pd.DataFrame:
+    return pd.read_csv(done[0] / "out_of_fold" / "predictions.csv", dtype={"patient": str})
+
+
+def test_what_was_finished_is_left_alone_when_it_goes_on(done):
+    workdir, kept = done
+    names = {path.relative_to(workdir).parts[0] for path in kept}
+    assert {"fold-0", "fold-1"} <= names and not {"fold-2", "out_of_fold"} & names
+    assert {path: path.stat().st_mtime_ns for path in kept if path.is_file()} == kept
+
+
+def test_each_photograph_is_tested_in_its_own_fold_and_selected_by_the_next(done, table, data_dir):
+    known = identities.load(data_dir, manifest.load(data_dir))
+    fold_of = dict(zip(known.text("id"), known.text("split"), strict=True))
+    assert table["id"].is_monotonic_increasing and len(table) == 40
+    assert [f"fold-{k}" for k in table["fold"]] == [fold_of[name] for name in table["id"]]
+    for k in range(COUNT):
+        run = done[0] / f"fold-{k}"
+        chosen_on = pd.read_csv(run / "evaluation" / "validation" / "predictions.csv")
+        assert set(chosen_on["id"]) == set(table["id"][table["fold"] == (k + 1) % COUNT])
+        assert json.loads((run / "bundle.json").read_text())["manifest"]["fold"] == k
+
+
+def test_the_figures_are_those_of_all_photographs_and_of_the_folds(done, table):
+    metrics = json.loads((done[0] / "out_of_fold" / "metrics.json").read_text())
+    assert (metrics["counts"]["images"], metrics["counts"]["patients"]) == (40, 20)
+    decided = table["decision"].map(SPEC.label_names.index)
+    accuracy, recall = (metrics["measures"][key] for key in ("accuracy", "recall"))
+    assert accuracy["pooled"]["value"] == pytest.approx(accuracy_score(table["class"], decided))
+    expected = recall_score(table["class"], decided, average="macro")
+    assert recall["pooled"]["value"] == pytest.approx(expected)
+    of_folds = (decided == table["class"]).groupby(table["fold"]).mean()
+    assert [fold["accuracy"]["value"] for fold in metrics["folds"]] == pytest.approx(list(of_folds))
+    assert (accuracy["mean"], accuracy["sd"]) == pytest.approx((of_folds.mean(), of_folds.std()))
+    assert [fold["images"] for fold in metrics["folds"]] == list(table.groupby("fold").size())
+
+
+def test_the_page_links_the_folds_and_says_how_to_get_it_again(done):
+    page = done[0] / "out_of_fold" / "report.html"
+    text = page.read_text()
+    links = re.findall(r'href="([^":,]+)"', text)
+    assert links == [f"../fold-{k}/evaluation/test/report.html" for k in range(COUNT)]
+    assert all((page.parent / link).is_file() for link in links)
+    assert "drtfx-crossvalidate --config=configs/base.py:toy" in text
+    assert "--config.dataset.split.folds=3" in text and "--config.training.fold" not in text
+
+
+def test_folds_that_are_not_asked_for_are_refused(data_dir, built, tmp_path):
+    with pytest.raises(specs.ConfigError, match="config.dataset.split.folds is 0; expected"):
+        crossvalidate.crossvalidate(experiment(folds_of=0), data_dir=built, workdir=tmp_path)
+    with pytest.raises(specs.ConfigError, match="fold is 1, but every fold is trained here"):
+        crossvalidate.crossvalidate(experiment(fold=1), data_dir=data_dir, workdir=tmp_path)
+    with pytest.raises(ValueError, match="has 3 folds. Say which one is tested, --fold=0 to"):
+        train(experiment(), data_dir=data_dir, workdir=tmp_path)
+    with pytest.raises(ValueError, match=r"split.folds: 3 in the config, 0 in the data"):
+        train(experiment(fold=0), data_dir=built, workdir=tmp_path)
+    with pytest.raises(ValueError, match="DATA has no folds, of which --fold=1 could be tested"):
+        folds.view(manifest.load(built), 1, where="DATA")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,81 @@
+"""The report over all photographs of a cross-validation, against scikit-learn; without a model."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
+
+from dr_tfx.evaluation import compare, out_of_fold
+from tests.evaluation.test_compare import EXPERIMENT, _predictions, _run
+from tests.helpers import browsing, screening
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+DATA = dataclasses.replace(
+    screening.MANIFEST, dataset=EXPERIMENT.dataset, rows=160, written=160, patients={"fold-0": 80}
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Three folds of whole patients, whose models have other scales and thresholds."""
+    folder, table = tmp_path_factory.mktemp("cv"), _predictions(1.0)
+    fold = table["patient"].astype(int) % 3
+    made = []
+    for k, threshold in enumerate(THRESHOLDS):
+        part = table[fold == k].sample(frac=1, random_state=k)
+        part["score"] = part["score/identity"] = part["score"] ** (0.5 + k)
+        run = _run(folder / f"fold-{k}", part, threshold=threshold)
+        made.append(compare.load_run(run, f"fold-{k}", "test"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out_of_fold")
+    return out_of_fold.write(runs, EXPERIMENT, DATA, folder=folder, commands=[["drtfx-x", "--y"]])
+
+
+def test_the_pooled_figures_are_scikit_learns_with_each_fold_at_its_own_threshold(page):
+    table = pd.read_csv(page.parent / "predictions.csv", dtype={"patient": str})
+    measures = json.loads((page.parent / "metrics.json").read_text())["measures"]
+    assert len(table) == 160 and table["id"].is_monotonic_increasing
+    target, score = table["target"], table["score"]
+    positive = score >= np.array(THRESHOLDS)[table["fold"]]
+    expected = {
+        "auc": roc_auc_score(target, score),
+        "average_precision": average_precision_score(target, score),
+        "sensitivity": recall_score(target, positive),
+        "specificity": recall_score(target, positive, pos_label=0),
+    }
+    assert {key: measures[key]["pooled"]["value"] for key in expected} == pytest.approx(expected)
+    of_folds = pd.Series(
+        [roc_auc_score(part["target"], part["score"]) for _, part in table.groupby("fold")]
+    )
+    auc = measures["auc"]
+    assert (auc["mean"], auc["sd"]) == pytest.approx((of_folds.mean(), of_folds.std()))
+    assert auc["pooled"]["low"] < auc["pooled"]["value"] < auc["mean"]  # The scales differ.
+
+
+def test_alarms_name_their_folds_and_thresholds_stand_beside_each_other(runs, page):
+    first = dataclasses.replace(runs[0], summary=runs[0].summary | {"alarms": ["It broke."]})
+    last = dataclasses.replace(runs[2], summary=runs[2].summary | {"alarms": ["It broke."]})
+    given = [first, dataclasses.replace(runs[1], summary=runs[1].summary | {"alarms": []}), last]
+    result = out_of_fold.result_of(given, out_of_fold.pooled(runs, DATA), EXPERIMENT, DATA)
+    assert result["alarms"] == ["fold-0, fold-2: It broke."]
+    assert [fold["chosen"]["threshold"] for fold in result["folds"]] == list(THRESHOLDS)
+    text = page.read_text()
+    assert "scores of different models are not on one scale" in text
+    assert all(f'<td class="n">{threshold:.3f}</td>' in text for threshold in THRESHOLDS)
+
+
+def test_photographs_that_are_missing_or_twice_there_are_refused(runs):
+    for given in (runs[:2], [*runs, runs[0]]):
+        with pytest.raises(ValueError, match=r"in \d+ rows; the data set has 160"):
+            out_of_fold.pooled(given, DATA)
+
+
+def test_the_page_looks_right_on_a_phone(page, browser):
+    browsing.check_page(browser, page, pictures=1)
