@@ -215,7 +215,8 @@ def metrics() -> str:
         found = _LIST_OF_KEYS.search(doc)
         if found:
             is_kind = path.parent.parent.name == "tasks"
-            title = f"The kind `{path.parent.name}`" if is_kind else "Every kind"
+            of_engine = "A cross-validation" if path.stem == "out_of_fold" else "Every kind"
+            title = f"The kind `{path.parent.name}`" if is_kind else of_engine
             start = doc.rfind("\n\n", 0, found.start()) + 2
             parts.append(f"## {title}\n\n{_keys(doc[start:])}")
     if len(parts) == 1:

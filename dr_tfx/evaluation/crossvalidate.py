@@ -16,7 +16,7 @@ from dr_tfx.dataset import splits
 from dr_tfx.evaluation import evaluate, out_of_fold
 from dr_tfx.models import bundles
 from dr_tfx.storage import locks
-from dr_tfx.training import train
+from dr_tfx.training import distribution, train
 
 
 def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Path:
@@ -35,8 +35,8 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
 
     Raises:
       FileNotFoundError, ValueError, OSError, MemoryCeilingError, KeyboardInterrupt: see
-        `train.train` and `evaluate.evaluate`; also ValueError if there are no folds, or the
-        settings name one of them.
+        `train.train` and `evaluate.evaluate`; also ValueError if there are no folds, the settings
+        name one of them, or TF_CONFIG names several processes.
     """
     count, fold = experiment.dataset.split.folds, experiment.training.fold
     specs.require(
@@ -49,6 +49,11 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
         f"config.training.fold is {fold}, but every fold is trained here; leave it at -1, or use "
         "drtfx-train for a single one.",
     )
+    if (workers := distribution.workers()) > 1:
+        raise ValueError(
+            f"TF_CONFIG names {workers} processes, but a cross-validation runs in one. Unset it or "
+            "train single folds with drtfx-train --fold, whose processes share every batch."
+        )
     with locks.held(workdir):
         for number, name in enumerate(splits.names_of(experiment.dataset.split)):
             logging.info("%s, of %d folds", name, count)

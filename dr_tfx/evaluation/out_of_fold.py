@@ -97,9 +97,11 @@ def write(
     measures = tasks.of(experiment).judgement.comparison.MEASURES
     figure = fold_figures.draw_folds(result, [m for m in measures if m.decides])
     files.write(folder / f"{figure.name}.png", figure.png)
+    choices = [fold["chosen"] for fold in result["folds"]]
     html = pages.render(
         "out_of_fold.html.j2",
         r=result,
+        chosen=[key for key in choices[0] if any(c[key] != choices[0][key] for c in choices)],
         measures=measures,
         figure=figure,
         commands=[reproduce.shell(words) for words in commands],

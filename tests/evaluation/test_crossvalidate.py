@@ -126,6 +126,14 @@ def test_the_page_links_the_folds_and_says_how_to_get_it_again(done):
     assert "--config.dataset.split.folds=3" in text and "--config.training.fold" not in text
 
 
+def test_several_processes_are_refused(data_dir, tmp_path, monkeypatch):
+    task = {"type": "worker", "index": 0}
+    cluster = {"worker": ["localhost:1", "localhost:2"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    with pytest.raises(ValueError, match="names 2 processes, but a cross-validation runs in one"):
+        crossvalidate.crossvalidate(experiment(), data_dir=data_dir, workdir=tmp_path)
+
+
 def test_folds_that_are_not_asked_for_are_refused(data_dir, built, tmp_path):
     with pytest.raises(specs.ConfigError, match="config.dataset.split.folds is 0; expected"):
         crossvalidate.crossvalidate(experiment(folds_of=0), data_dir=built, workdir=tmp_path)
