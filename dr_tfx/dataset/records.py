@@ -236,7 +236,7 @@ def pictures(example: Mapping[str, Any], schema: Schema) -> dict[str, np.ndarray
         try:
             pixels = decode_image(example[name], schema.encoding, schema.size, channels)
         except DamagedRecord as error:
-            raise DamagedRecord(f"has an {name} {error}") from error
+            raise DamagedRecord(f"has the {name} {error}") from error
         found[IMAGE if name == IMAGE_ENCODED else name] = pixels
     return found
 
