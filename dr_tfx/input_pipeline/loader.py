@@ -264,8 +264,17 @@ def damage_named(
         yield
     except _OF_DATA as error:
         schema = schema_of(data, features)
+
+        def parse(serialized: bytes) -> None:
+            try:
+                _parse(tf.constant([serialized]), schema)
+            except _OF_DATA as refused:
+                raise records.DamagedRecord("is none that TensorFlow can decode") from refused
+
         try:
-            shard_check.find_damage(data_dir, data.shards_of(split), schema, _TEXTS)
+            shard_check.find_damage(
+                data_dir, data.shards_of(split), schema, texts=_TEXTS, parse=parse
+            )
         except (ValueError, OSError) as found:
             raise found from error
         raise

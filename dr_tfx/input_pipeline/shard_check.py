@@ -9,7 +9,7 @@ The module loads neither TensorFlow nor pandas.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,8 @@ def find_damage(
     data_dir: Path,
     shards: Sequence["manifest.Shard"],
     schema: records.Schema,
-    texts: Sequence[str] = (),
+    texts: Sequence[str],
+    parse: Callable[[bytes], object],
 ) -> None:
     """Read every record of some shards, and refuse the first one that is damaged.
 
@@ -135,6 +136,8 @@ def find_damage(
       shards: what the manifest says of them.
       schema: what is read of every record.
       texts: keys of features that are read besides, see `records.check`.
+      parse: another parser of a serialized record, which raises a DamagedRecord for one that it
+        refuses: no two decoders of PNG files refuse the same.
 
     Raises:
       ValueError: a shard or a record is damaged; names the file.
@@ -145,8 +148,9 @@ def find_damage(
         with path.open("rb") as stream:
             file = stream.fileno()
             for position in offsets(path, file, shard).tolist():
-                _, example = read_record(path, file, position, schema=schema, texts=texts)
+                data, example = read_record(path, file, position, schema=schema, texts=texts)
                 try:
                     records.pictures(example, schema)
+                    parse(data)
                 except records.DamagedRecord as error:
                     raise ValueError(unfit(path, position, error)) from error
