@@ -123,7 +123,12 @@ setup(
     # An editable install then puts this folder itself on the path, where a folder dr_tfx/ in which
     # a command happens to be started (a clone's parent has one) cannot hide the package.
     package_dir={"": "."},
-    package_data={"dr_tfx.reports": ["templates/*"], "dr_tfx.tasks.binary": ["templates/*"]},
+    package_data={
+        "dr_tfx.reports": ["templates/*"],
+        "dr_tfx.tasks.binary": ["templates/*"],
+        "dr_tfx.tasks.classes": ["templates/*"],
+        "dr_tfx.tasks.grades": ["templates/*"],
+    },
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,
     entry_points={

@@ -170,17 +170,17 @@ def check_comparable(runs: Sequence[ComparedRun], split: str) -> None:
     Raises:
       ValueError: names what differs: the setting, or how many images and which.
     """
-    first = runs[0]
+    first, comparison = runs[0], _kind(runs[0]).judgement.comparison
     for run in runs[1:]:
         ours, theirs = (r.bundle["experiment"]["task"] for r in (first, run))
         different = [
             f"task.{key} is {ours.get(key)} in {first.name} and {theirs.get(key)} in {run.name}"
             for key in sorted({*ours, *theirs})
-            if ours.get(key) != theirs.get(key)
+            if ours.get(key) != theirs.get(key) and key not in comparison.MAY_DIFFER
         ]
         if different:
             raise ValueError(f"{run.folder} is of another task: {'; '.join(different)}")
-        found = list(_other_images(first, run, _kind(first).judgement.comparison.TRUTH))
+        found = list(_other_images(first, run, comparison.TRUTH))
         if found:
             raise ValueError(
                 f"{first.folder} and {run.folder} were evaluated on other images of '{split}': "

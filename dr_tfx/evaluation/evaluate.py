@@ -278,7 +278,8 @@ def write(
     figures = [*scored.judgement.figures(scored.predictions, summary)]
     if history is not None and len(history):
         rule, curves = summary["selection"]["checkpoint_rule"], scored.judgement.CURVES
-        figures.insert(0, learning_curves(history, rule, curves))
+        best = scored.bundle.kind.MONITORS[rule]
+        figures.insert(0, learning_curves(history, rule, curves, best=best))
     for figure in figures:
         files.write(scored.folder / f"{figure.name}.png", figure.png)
     html = report.render(scored, summary, figures=figures, history=history, images=images)

@@ -12,13 +12,16 @@ from dr_tfx.reports.style import INK, SERIES, ReportFigure, draw
 _VALIDATION = "val_"
 
 
-def learning_curves(history: pd.DataFrame, rule: str, curves: Mapping[str, str]) -> ReportFigure:
+def learning_curves(
+    history: pd.DataFrame, rule: str, curves: Mapping[str, str], *, best: str = "max"
+) -> ReportFigure:
     """Return the curves of training and validation, as far as the history has them.
 
     Args:
       history: history.csv, one row or more.
       rule: the column by which the checkpoint was chosen; its best epoch is marked.
       curves: the columns to draw, without the `val_` of validation, and words for them.
+      best: whether the `max` or the `min` of the rule's column is best.
     """
     drawn = {
         name: words
@@ -26,10 +29,11 @@ def learning_curves(history: pd.DataFrame, rule: str, curves: Mapping[str, str])
         if name in history or f"{_VALIDATION}{name}" in history
     }
     panels = max(1, len(drawn))
-    said = f"{len(history)} epochs; {_best(history, rule, curves)}"
+    row = _best_row(history, rule, best)
+    said = f"{len(history)} epochs; {_best(history, row, rule, curves)}"
     return draw(
         "learning_curves",
-        lambda axes: _paint(axes, history, rule, drawn),
+        lambda axes: _paint(axes, history, row, drawn),
         title="Learning curves",
         alt=f"Training and validation curves, {said}",
         rows=(1,) * panels,
@@ -45,30 +49,29 @@ def words_of(column: str, curves: Mapping[str, str]) -> str:
     return f"validation {curves[name]}"
 
 
-def _best_row(history: pd.DataFrame, rule: str) -> int | None:
+def _best_row(history: pd.DataFrame, rule: str, best: str) -> int | None:
     """Return the row of the epoch whose checkpoint was kept; of equals it is the first."""
     if rule not in history or history[rule].isna().all():
         return None
     values = history[rule].to_numpy(np.float64)
-    return int(np.nanargmin(values) if rule.endswith("loss") else np.nanargmax(values))
+    return int(np.nanargmin(values) if best == "min" else np.nanargmax(values))
 
 
 def _epochs(history: pd.DataFrame) -> pd.Series:
     return history.get("epoch", pd.Series(range(1, len(history) + 1), index=history.index))
 
 
-def _best(history: pd.DataFrame, rule: str, curves: Mapping[str, str]) -> str:
-    best = _best_row(history, rule)
-    if best is None:
+def _best(history: pd.DataFrame, row: int | None, rule: str, curves: Mapping[str, str]) -> str:
+    if row is None:
         return "no epoch is marked."
-    value = history[rule].iloc[best]
-    return f"best epoch {_epochs(history).iloc[best]:g}, {words_of(rule, curves)} {value:.4f}."
+    value = history[rule].iloc[row]
+    return f"best epoch {_epochs(history).iloc[row]:g}, {words_of(rule, curves)} {value:.4f}."
 
 
 def _paint(
-    axes: Sequence[Axes], history: pd.DataFrame, rule: str, curves: Mapping[str, str]
+    axes: Sequence[Axes], history: pd.DataFrame, best: int | None, curves: Mapping[str, str]
 ) -> None:
-    epochs, best = _epochs(history), _best_row(history, rule)
+    epochs = _epochs(history)
     for axis, (name, title) in zip(axes, curves.items(), strict=False):
         for column, label, colour in (
             (name, "training", SERIES[0]),

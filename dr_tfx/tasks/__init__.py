@@ -5,6 +5,8 @@ from typing import Any
 
 from dr_tfx.config import specs
 from dr_tfx.tasks.binary.kind import Binary
+from dr_tfx.tasks.classes.kind import Classes
+from dr_tfx.tasks.grades.kind import Grades
 from dr_tfx.tasks.judging import FittedSettings
 from dr_tfx.tasks.kind import Kind, Reading
 
@@ -12,6 +14,8 @@ __all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "defaults", "from_confi
 
 KINDS: dict[str, type[Kind]] = {
     "binary": Binary,
+    "classes": Classes,
+    "grades": Grades,
 }
 """Every kind of task by its name, the value of `config.task.kind`."""
 

@@ -171,10 +171,12 @@ class ComparisonSide(abc.ABC):
     Class attributes:
       MEASURES: in the order of the page.
       TRUTH: columns of predictions.csv in which all runs have to agree, and words for them.
+      MAY_DIFFER: settings of `config.task` in which runs that are compared may differ.
     """
 
     MEASURES: ClassVar[tuple[Measure, ...]]
     TRUTH: ClassVar[Mapping[str, str]]
+    MAY_DIFFER: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import records
 from dr_tfx.input_pipeline import augmentation, batch_readers, loader
 from dr_tfx.machine import resources
-from dr_tfx.tasks.binary import kind as binary_kind
+from dr_tfx.tasks import labels
 from tests.helpers import datasets
 
 LABEL = "label/level"
@@ -233,7 +233,7 @@ def lesion(number, size=64):
 def masks_too(monkeypatch):
     """Targets of the task are made of a mask besides."""
     own = {**FEATURES, MASK: records.Feature("uint8", is_mask=True)}
-    monkeypatch.setattr(binary_kind.BinaryData, "features", property(lambda self: own))
+    monkeypatch.setattr(labels.LabelData, "features", property(lambda self: own))
     return own
 
 

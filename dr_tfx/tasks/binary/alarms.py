@@ -7,9 +7,8 @@ import numpy.typing as npt
 
 from dr_tfx.statistics import metrics, operating_points
 from dr_tfx.statistics.metrics import Estimate
+from dr_tfx.tasks import alarms as shared
 
-_ONE_CLASS = 0.95
-_MIN_PATIENTS = 30
 _MAX_AUC_WIDTH = 0.10
 _MAX_RATE_WIDTH = 0.20
 
@@ -36,11 +35,11 @@ def alarms(
     """
     counts = np.asarray(confusion)
     rate = metrics.rates(confusion) if estimates is None else estimates
-    found = _one_class(counts, class_names) + _one_answer(counts, class_names)
+    found = _one_class(counts, class_names) + shared.one_answer(counts, class_names)
     if auc.high < 0.5:
-        found.append(f"The AUC, {_span(auc)}, is below chance: are the labels reversed?")
+        found.append(f"The AUC, {shared.span(auc)}, is below chance: are the labels reversed?")
     elif auc.low <= 0.5:
-        found.append(f"The AUC, {_span(auc)}, is compatible with guessing, 0.5.")
+        found.append(f"The AUC, {shared.span(auc)}, is compatible with guessing, 0.5.")
     found += _no_better_than_majority(counts, rate, class_names)
     if rate["sensitivity"].value < 0.5:
         found.append(
@@ -48,13 +47,11 @@ def alarms(
             f"'{class_names[1]}' images are missed."
         )
     # A bootstrap over a handful of patients can be narrow by accident, so they are counted too.
-    named = zip(class_names, patients, strict=True)
-    of = "patients with " if patients_known else ""
-    small = [f"{n} {of}'{name}' images" for name, n in named if n < _MIN_PATIENTS]
+    small = shared.few(class_names, patients, patients_known=patients_known)
     limits = [("AUC", auc, _MAX_AUC_WIDTH)]
     limits += [(key, rate[key], _MAX_RATE_WIDTH) for key in ("sensitivity", "specificity")]
     small += [
-        f"{name} {_span(e)}"
+        f"{name} {shared.span(e)}"
         for name, e, limit in limits
         if np.isfinite(e.value) and e.high - e.low > limit
     ]
@@ -92,30 +89,12 @@ def _one_class(counts: metrics.IntArray, class_names: Sequence[str]) -> list[str
     ]
 
 
-def _one_answer(counts: metrics.IntArray, class_names: Sequence[str]) -> list[str]:
-    truth, decided = counts.sum(axis=1) / counts.sum(), counts.sum(axis=0) / counts.sum()
-    top = int(decided.argmax())
-    if truth[top] == 1:
-        return []
-    if decided[top] < 1 and (decided[top] < _ONE_CLASS or truth[top] >= _ONE_CLASS):
-        return []
-    return [
-        f"{100 * decided[top]:.1f} % of the decisions are '{class_names[top]}', yet only "
-        f"{100 * truth[top]:.1f} % of the images are: the model (almost) always says the same."
-    ]
-
-
 def _no_better_than_majority(
     counts: metrics.IntArray, rate: Mapping[str, Estimate], class_names: Sequence[str]
 ) -> list[str]:
-    truth = counts.sum(axis=1) / counts.sum()
-    common = int(truth.argmax())
-    if truth[common] == 1 or rate["accuracy"].low > truth[common]:
+    text = shared.not_above_majority(counts, rate["accuracy"], class_names)
+    if not text:
         return []
-    text = (
-        f"The accuracy, {_span(rate['accuracy'])}, is not clearly above {truth[common]:.3f}, "
-        f"which always saying '{class_names[common]}' reaches"
-    )
     # Where a class is rare, a threshold that finds it costs accuracy, which is no collapse.
     if rate["sensitivity"].low + rate["specificity"].low > 1:
         text += (
@@ -123,7 +102,3 @@ def _no_better_than_majority(
             "says little"
         )
     return [f"{text}."]
-
-
-def _span(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"

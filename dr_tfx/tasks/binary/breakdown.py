@@ -14,20 +14,6 @@ from dr_tfx.statistics.intervals import PatientBootstrap
 _LISTED_ERRORS = 10  # Of each kind of error.
 
 
-def counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return images and patients of each class, and which class most images are of."""
-    per_class = {}
-    for index, name in enumerate(class_names):
-        rows = predictions[predictions["target"] == index]
-        per_class[name] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
-    largest = max(class_names, key=lambda name: per_class[name]["images"])
-    return {
-        "majority_class": largest,
-        "majority_rate": per_class[largest]["images"] / len(predictions),
-        "per_class": per_class,
-    }
-
-
 def strata(
     predictions: pd.DataFrame,
     *,

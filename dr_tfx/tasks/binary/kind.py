@@ -4,11 +4,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from dr_tfx.config import specs
-from dr_tfx.dataset import records
-from dr_tfx.tasks import kind
+from dr_tfx.tasks import kind, labels
 from dr_tfx.tasks.binary import settings
 
 if TYPE_CHECKING:
@@ -30,8 +27,11 @@ class Binary(kind.Kind):
     MONITORS: ClassVar = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
 
     @functools.cached_property
-    def data(self) -> "BinaryData":
-        return BinaryData(self.experiment)
+    def data(self) -> labels.LabelData:
+        task = self.experiment.task
+        return labels.LabelData(
+            self.experiment.dataset, names=task.class_names, classes=task.label_map
+        )
 
     @functools.cached_property
     def model(self) -> "BinaryModel":
@@ -66,28 +66,3 @@ class Binary(kind.Kind):
         elif training.loss == specs.ADDONS + _ADDONS_FOCAL:
             alpha = training.arguments.get(_ADDONS_FOCAL, {}).get("alpha", 0.25)
         return "focal_alpha" if alpha != 0.5 else ""
-
-
-class BinaryData(kind.DataSide):
-    """One label an image; the label map says which class it means."""
-
-    def __init__(self, experiment: settings.BinaryExperiment):
-        self._task = experiment.task
-        self._label = records.LABEL_PREFIX + experiment.dataset.label_column
-
-    @property
-    def features(self) -> Mapping[str, records.Feature]:
-        return {self._label: records.Feature("int64")}
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        return self._task.class_names
-
-    @property
-    def group_of(self) -> tuple[int, ...]:
-        return self._task.label_map
-
-    def truth(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return `stratum`, the finest label, and `target`, its class, int64 (examples,)."""
-        labels = features[self._label]
-        return {"stratum": labels, "target": np.asarray(self._task.label_map)[labels]}

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from dr_tfx.reports import confusion
 from dr_tfx.reports.pages import number, percent
 from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw, unit_square
 
@@ -191,22 +191,8 @@ def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: boo
 
 
 def _confusion(axis: Axes, summary: Mapping[str, Any]) -> None:
-    counts = np.array(summary["scores"]["tta"]["at_threshold"]["confusion"])
-    names = list(summary["counts"]["per_class"])
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    for (row, column), n in np.ndenumerate(counts):
-        share = float(shares[row, column])
-        colour = _FIRST if row == column else _SECOND
-        # At most half the strength, so that the text stays readable.
-        corner, strength = (column - 0.49, row - 0.49), 0.04 + 0.4 * share
-        axis.add_patch(Rectangle(corner, 0.98, 0.98, color=colour, alpha=strength, lw=0))
-        text = f"{n:,}\n{100 * share:.1f} %"
-        axis.text(column, row, text, ha="center", va="center", fontsize=13)
-    axis.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5), xlabel="decision", ylabel="truth")
-    axis.set_xticks(range(len(names)), names)
-    axis.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axis.spines[:].set_visible(False)
-    axis.tick_params(length=0)
+    counts = summary["scores"]["tta"]["at_threshold"]["confusion"]
+    confusion.paint(axis, counts, list(summary["counts"]["per_class"]))
 
 
 def _strata(axis: Axes, summary: Mapping[str, Any]) -> None:

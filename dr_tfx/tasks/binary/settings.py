@@ -1,21 +1,10 @@
 """The settings of a task of two classes, and the rules that they have to follow."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Literal
 
 from dr_tfx.config import specs
-
-Bounds = Annotated[
-    tuple[Annotated[float, specs.Rule(lambda x: 0 < x <= 1, "more than 0, and 1 at most")], ...],
-    specs.Rule(lambda bounds: len(set(bounds)) == len(bounds), "each bound once"),
-]
-Grid = Annotated[
-    tuple[float, float, float],
-    specs.Rule(
-        lambda grid: 0 < grid[0] <= grid[1] < 1 and grid[2] > 0,
-        "(first, last, step) with 0 < first <= last < 1 and a step above 0",
-    ),
-]
+from dr_tfx.tasks import labels, thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,29 +16,10 @@ class BinaryTask(specs.Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class BinaryEvaluation(specs.Evaluation):
+class BinaryEvaluation(thresholds.ThresholdEvaluation):
     """The combination of the views' scores, and the choice of thresholds."""
 
     combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.
-    # The rule of the operating point that decides; `min_*` takes the first bound of that setting.
-    threshold_rule: Literal["accuracy", "youden", "min_sensitivity", "min_specificity"] = "youden"
-    # First, last and step of the thresholds that `accuracy` and the sweep of the report try. The
-    # other rules choose among the midpoints between all scores.
-    threshold_grid: Grid = (0.01, 0.99, 0.01)
-    # Further operating points that are reported: the highest specificity at a sensitivity of at
-    # least each bound, and the reverse. The defaults are those with which IDx-DR was cleared
-    # (Abramoff et al. 2018).
-    min_sensitivity: Bounds = (0.872,)
-    min_specificity: Bounds = (0.907,)
-
-    def check(self) -> None:
-        """Refuse a rule whose bound is missing."""
-        for name in ("min_sensitivity", "min_specificity"):
-            specs.require(
-                self.threshold_rule != name or bool(getattr(self, name)),
-                f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is "
-                "empty; give it a bound, such as (0.9,).",
-            )
 
 
 BinaryExperiment = specs.Experiment[BinaryTask, BinaryEvaluation]
@@ -66,12 +36,4 @@ def check_task(task: BinaryTask, dataset: specs.DatasetSpec) -> None:
         classes == 2,
         f"config.task.class_names has {classes} names; the kind 'binary' expects two.",
     )
-    specs.require(
-        len(task.label_map) == len(dataset.label_names),
-        f"config.task.label_map has {len(task.label_map)} values; expected one for each of the "
-        f"{len(dataset.label_names)} labels in config.dataset.label_names.",
-    )
-    specs.require(
-        set(task.label_map) == set(range(classes)),
-        f"config.task.label_map is {task.label_map}; expected each class of 0 to {classes - 1}.",
-    )
+    labels.check_label_map(task.class_names, task.label_map, dataset)

@@ -44,6 +44,7 @@ import pandas as pd
 
 from dr_tfx.statistics import calibration, differences, metrics, operating_points
 from dr_tfx.statistics.intervals import PatientBootstrap
+from dr_tfx.tasks import labels
 from dr_tfx.tasks.binary import alarms, breakdown, fitting, settings
 from dr_tfx.tasks.binary.scores import SCORE, VIEW
 
@@ -85,7 +86,7 @@ def summarise(
         "identity": _scores(judge, predictions[_IDENTITY], fitted),
         "tta": _scores(judge, score, fitted),
     }
-    counts = breakdown.counts(predictions, judge.names)
+    counts = labels.counts(predictions, judge.names)
     grid = operating_points.grid_values(experiment.evaluation.threshold_grid)
     sweep = operating_points.threshold_table(target, score, grid)
     calibrated, limit = (

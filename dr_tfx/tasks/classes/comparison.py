@@ -1,0 +1,57 @@
+"""Measures that compare runs of several classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from dr_tfx.reports.style import ReportFigure
+from dr_tfx.statistics import multiclass
+from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
+from dr_tfx.tasks import judging
+from dr_tfx.tasks.judging import ComparedRun, Measure
+
+if TYPE_CHECKING:
+    from dr_tfx.tasks.classes.kind import Classes
+
+
+class ClassesComparison(judging.ComparisonSide):
+    """Macro AUC, and what each run decides."""
+
+    MEASURES: ClassVar[tuple[Measure, ...]] = (
+        Measure("auc", "AUC", "number", decides=True),
+        Measure("balanced_accuracy", "Balanced accuracy", "percent", decides=True),
+        Measure("accuracy", "Accuracy", "percent", decides=True),
+    )
+    TRUTH: ClassVar = {"stratum": "label"}
+
+    def __init__(self, task: "Classes"):
+        self._task = task
+
+    def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every measure, with log_loss."""
+        found = {measure.key: summary["figures"][measure.key] for measure in self.MEASURES}
+        return found | {"log_loss": summary["calibration"]["after"]["log_loss"]}
+
+    def differences(self, run: ComparedRun, first: ComparedRun) -> dict[str, Any]:
+        """Return the differences of all measures by bootstrap."""
+        resamples = self._task.experiment.evaluation.bootstrap_resamples
+        bootstrap = PatientBootstrap(first.predictions["cluster"], resamples=resamples)
+        truth = first.predictions["target"].to_numpy()
+        figures = multiclass.ClassFigures(truth, len(self._task.class_names), bootstrap)
+        found = figures.differences(self._decided(run), self._decided(first))
+        theirs, ours = (self._task.scores.of_table(each.predictions) for each in (run, first))
+        found["auc"] = percentiles(
+            multiclass.macro_auc(truth, theirs) - multiclass.macro_auc(truth, ours),
+            figures.auc_samples(theirs) - figures.auc_samples(ours),
+        )
+        return {measure.key: found[measure.key].to_dict() for measure in self.MEASURES}
+
+    def _decided(self, run: ComparedRun) -> np.ndarray:
+        return np.asarray(
+            pd.Index(self._task.class_names).get_indexer(list(run.predictions["decision"]))
+        )
+
+    def draw(self, runs: Sequence[ComparedRun], result: Mapping[str, Any]) -> list[ReportFigure]:
+        """Return nothing: the engine's figure of differences says it all."""
+        return []

@@ -1,0 +1,18 @@
+"""Everything that is fitted on `validation`, and frozen for every other split."""
+
+import dataclasses
+from typing import Any
+
+from dr_tfx.config import specs
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassesFitted:
+    """The temperature of one model; see `multiclass.apply_temperature`."""
+
+    split: str  # The split that it was fitted on.
+    temperature: specs.Positive
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return dataclasses.asdict(self)

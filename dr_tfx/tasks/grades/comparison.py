@@ -1,0 +1,27 @@
+"""Measures that compare runs of grades."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from dr_tfx.tasks.classes.comparison import ClassesComparison
+from dr_tfx.tasks.judging import Measure
+
+
+class GradesComparison(ClassesComparison):
+    """Kappa, macro AUC, and what each run decides."""
+
+    MEASURES = (
+        Measure("kappa", "Quadratic weighted kappa", "number", decides=True),
+        *ClassesComparison.MEASURES,
+    )
+    MAY_DIFFER: ClassVar = ("head", "smoothing")
+
+    def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every measure, with log_loss, mae, rps and the AUC of referable grades."""
+        referable = next(cut for cut in summary["cuts"] if cut["referable"])
+        figures = summary["figures"]
+        return super().figures_of(summary) | {
+            "mae": figures["mae"],
+            "referable_auc": referable["auc"],
+            "rps": figures["rps"],
+        }

@@ -1,0 +1,57 @@
+"""The kind `grades`, which is `classes` with an order: the way to its own sides."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from dr_tfx.config import specs
+from dr_tfx.tasks.classes.kind import Classes
+from dr_tfx.tasks.grades import settings
+
+if TYPE_CHECKING:
+    from dr_tfx.tasks.grades.judgement import GradesJudgement
+    from dr_tfx.tasks.grades.model import GradesModel
+    from dr_tfx.tasks.grades.scores import GradesScores
+
+
+class Grades(Classes):
+    """Classes in an order, and the expected grade."""
+
+    NAME = "grades"
+    TASK = settings.GradesTask
+    EVALUATION = settings.GradesEvaluation
+    LOSSES: ClassVar = ("focal", "cross_entropy", "cumulative", "squared_error")
+    MONITORS: ClassVar = {
+        "val_kappa": "max",
+        **Classes.MONITORS,
+        "val_mae": "min",
+    }
+
+    @functools.cached_property
+    def model(self) -> "GradesModel":
+        from dr_tfx.tasks.grades.model import GradesModel  # Loads TensorFlow.
+
+        return GradesModel(self)
+
+    @functools.cached_property
+    def scores(self) -> "GradesScores":
+        from dr_tfx.tasks.grades.scores import GradesScores  # Loads SciPy.
+
+        return GradesScores(self)
+
+    @functools.cached_property
+    def judgement(self) -> "GradesJudgement":
+        from dr_tfx.tasks.grades.judgement import GradesJudgement  # Loads scikit-learn.
+
+        return GradesJudgement(self)
+
+    def check(self) -> None:
+        super().check()
+        referable, grades = self.experiment.task.referable, len(self.class_names)
+        specs.require(
+            referable < grades,
+            f"config.task.referable is {referable}; expected a grade of 1 to {grades - 1}.",
+        )
+
+    def undefined(self, images: Mapping[str, int]) -> Sequence[str]:
+        return () if sum(map(bool, images.values())) > 1 else ("val_auc", "val_kappa")

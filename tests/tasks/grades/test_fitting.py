@@ -1,0 +1,90 @@
+"""Cut-points are worth what they claim, and the fusion of eyes has not seen whom it judges."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.tasks.grades import fitting
+
+
+def kappa(truth, grade, cuts) -> float:
+    return cohen_kappa_score(truth, fitting.by_cut_points(grade, cuts), weights="quadratic")
+
+
+def test_cut_points_find_a_scale_that_was_shrunk():
+    rng = np.random.default_rng(0)
+    truth = rng.choice(5, 400, p=[0.4, 0.1, 0.3, 0.1, 0.1])
+    grade = 1.5 + 0.3 * truth + rng.normal(scale=0.03, size=400)
+    cuts = fitting.fit_cut_points(truth, grade, 5)
+    assert kappa(truth, grade, np.arange(4) + 0.5) < 0.7
+    assert kappa(truth, grade, cuts) > 0.99
+    assert list(cuts) == sorted(cuts)
+
+
+def test_cut_points_are_never_worse_than_rounding():
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        truth, grade = rng.integers(0, 4, 60), rng.uniform(0, 3, 60)
+        cuts = fitting.fit_cut_points(truth, grade, 4)
+        assert kappa(truth, grade, cuts) >= kappa(truth, grade, np.arange(3) + 0.5)
+
+
+def test_cut_points_stay_where_there_is_nothing_to_choose():
+    assert fitting.fit_cut_points(np.array([2, 2]), np.array([1.0, 1.0]), 4) == (0.5, 1.5, 2.5)
+
+
+@pytest.fixture(scope="module")
+def eyes():
+    """200 patients whose eyes have like grades, seen by a model with errors of its own."""
+    rng = np.random.default_rng(2)
+    level = rng.uniform(0, 4, 200).repeat(2)
+    truth = np.clip(np.round(level + rng.normal(scale=0.2, size=400)), 0, 4).astype(np.int64)
+    grade = np.clip(truth + rng.normal(scale=1.0, size=400), 0, 4)
+    return pd.Series([f"p{i // 2}" for i in range(400)]), truth, grade
+
+
+def test_the_other_eye_helps_where_eyes_are_alike(eyes):
+    patient, truth, grade = eyes
+    fusion = fitting.fit_eyes(patient, truth, grade, 5)
+    fused = fitting.fused_grades(patient, grade, fusion)
+    alone = cohen_kappa_score(truth, np.round(grade).astype(int), weights="quadratic")
+    assert cohen_kappa_score(truth, fused, weights="quadratic") > alone + 0.05
+
+
+def test_no_patient_is_judged_by_a_model_that_has_seen_them(eyes):
+    patient, truth, grade = eyes
+    fusion = fitting.fit_eyes(patient, truth, grade, 5)
+    mine = (patient == "p7").to_numpy()
+    other = fitting.fit_eyes(patient, np.where(mine, 4 - truth, truth), grade, 5)
+    before, after = (fitting.fused_grades(patient, grade, one) for one in (fusion, other))
+    assert before[mine].tolist() == after[mine].tolist()
+    assert fusion != other
+
+
+def test_too_few_pairs_are_not_fused():
+    patient = pd.Series(["a", "a", "b", "c"])
+    assert fitting.fit_eyes(patient, np.array([0, 1, 2, 3]), np.arange(4.0), 5) is None
+
+
+def test_fitted_settings_survive_the_bundle_and_damage_is_named(eyes):
+    patient, truth, grade = eyes
+    task = tasks.of(
+        tasks.from_config({"dataset": {"label_names": list("abcde")}, "task": {"kind": "grades"}})
+    )
+    above = np.clip(grade[:, None] - np.arange(4), 0, 1)
+    shares = -np.diff(np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0))), axis=1)
+    table = pd.DataFrame(shares, columns=[f"probability/{name}" for name in "abcde"])
+    fitted = fitting.fit(table.assign(patient=patient, target=truth), task, split="validation")
+    plain = fitted.to_dict()
+    assert fitting.from_dict(plain, task) == fitted
+    for key, value, words in (
+        ("cut_points", [0.5], "not 4, one between each"),
+        ("cut_points", [2.0, 1.0, 3.0, 4.0], "numbers that do not fall"),
+        ("points", {"5": plain["points"]["1"]}, "expected grades of"),
+        ("temperature", 0.0, "temperature is 0.0"),
+    ):
+        with pytest.raises(specs.ConfigError, match=words):
+            fitting.from_dict({**plain, key: value}, task)
