@@ -13,7 +13,7 @@ _VALIDATION = "val_"
 
 
 def learning_curves(
-    history: pd.DataFrame, rule: str, curves: Mapping[str, str], *, best: str = "max"
+    history: pd.DataFrame, rule: str, curves: Mapping[str, str], *, best: str
 ) -> ReportFigure:
     """Return the curves of training and validation, as far as the history has them.
 

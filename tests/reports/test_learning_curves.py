@@ -10,20 +10,21 @@ HISTORY = pd.DataFrame({"epoch": [3, 4], "loss": [0.5, 0.4], "val_loss": [0.6, 0
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "best", "said"),
     [
-        ("val_loss", "best epoch 3, validation loss 0.6000."),
-        ("loss", "best epoch 4, loss 0.4000."),
-        ("val_auc", "no epoch is marked."),
+        ("val_loss", "min", "best epoch 3, validation loss 0.6000."),
+        ("loss", "min", "best epoch 4, loss 0.4000."),
+        ("loss", "max", "best epoch 3, loss 0.5000."),
+        ("val_auc", "max", "no epoch is marked."),
     ],
 )
-def test_the_best_epoch_is_said(rule, said):
-    assert learning_curves(HISTORY, rule, CURVES).alt.endswith(f"2 epochs; {said}")
+def test_the_best_epoch_is_said(rule, best, said):
+    assert learning_curves(HISTORY, rule, CURVES, best=best).alt.endswith(f"2 epochs; {said}")
 
 
 def test_columns_that_are_missing_have_no_panel():
-    one = learning_curves(HISTORY, "val_loss", CURVES)
-    two = learning_curves(HISTORY.assign(val_auc=[0.6, 0.7]), "val_loss", CURVES)
+    one = learning_curves(HISTORY, "val_loss", CURVES, best="min")
+    two = learning_curves(HISTORY.assign(val_auc=[0.6, 0.7]), "val_loss", CURVES, best="min")
     assert two.height > one.height
     assert "AUC" in two.svg and "AUC" not in one.svg
 

@@ -48,9 +48,8 @@ class ClassesComparison(judging.ComparisonSide):
         return {measure.key: found[measure.key].to_dict() for measure in self.MEASURES}
 
     def _decided(self, run: ComparedRun) -> np.ndarray:
-        return np.asarray(
-            pd.Index(self._task.class_names).get_indexer(list(run.predictions["decision"]))
-        )
+        names = self._task.class_names
+        return np.array([names.index(name) for name in run.predictions["decision"]])
 
     def draw(self, runs: Sequence[ComparedRun], result: Mapping[str, Any]) -> list[ReportFigure]:
         """Return nothing: the engine's figure of differences says it all."""
