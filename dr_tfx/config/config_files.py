@@ -19,8 +19,8 @@ def to_config(experiment: specs.Experiment) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(_with_tuples(settings), allow_dotted_keys=False)
 
 
-def load(path: Path) -> ml_collections.ConfigDict:
-    """Return what `get_config()` of the file at this path returns.
+def load(path: Path, *arguments: str) -> ml_collections.ConfigDict:
+    """Return what `get_config(*arguments)` of the file at this path returns.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -33,15 +33,16 @@ def load(path: Path) -> ml_collections.ConfigDict:
         raise FileNotFoundError(f"{path} is no Python file; expected a config such as smoke.py.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module.get_config(*arguments)
 
 
-def load_beside(file: str, name: str) -> ml_collections.ConfigDict:
+def load_beside(file: str, name: str, *arguments: str) -> ml_collections.ConfigDict:
     """Return the config of another file in the same folder, to be changed.
 
     Args:
       file: `__file__` of the config that starts from the other one.
       name: name of the other file, for example `eyepacs.py`.
+      arguments: for its `get_config`, for example the kind of task of `base.py`.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -52,7 +53,7 @@ def load_beside(file: str, name: str) -> ml_collections.ConfigDict:
             f"{file} starts from {path}, which does not exist. Copy {name} into the same folder, "
             "or change the name in load_beside."
         )
-    return load(path)
+    return load(path, *arguments)
 
 
 def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,44 @@
 """The network: a backbone and the layers between it and the task's output, as one flat model."""
 
 import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.models import keras_settings
+from dr_tfx.models import keras_settings, small
 
-# The constructor of each backbone, and the scale and offset that bring pixels 0..255 to the range
-# that it was trained on.
+
+class Backbone(NamedTuple):
+    """A convolutional network without its head.
+
+    Attributes:
+      constructor: takes `include_top=False`, `weights`, and `input_tensor` or `input_shape`.
+      scale: with `offset`, what brings pixels 0..255 to the range that it was trained on.
+      offset: one number, or one for red, green and blue.
+      stride: pixels a side for one place of the last features.
+      reads_bgr: whether its pre-trained weights expect blue before red.
+    """
+
+    constructor: Callable[..., keras.Model]
+    scale: float
+    offset: float | Sequence[float]
+    stride: int = 32
+    reads_bgr: bool = False
+
+
 BACKBONES = {
-    "MobileNetV2": (keras.applications.MobileNetV2, 1 / 127.5, -1.0),
-    "ResNet50V2": (keras.applications.ResNet50V2, 1 / 127.5, -1.0),
-    "EfficientNetV2B0": (keras.applications.EfficientNetV2B0, 1.0, 0.0),
+    "MobileNetV2": Backbone(keras.applications.MobileNetV2, 1 / 127.5, -1.0),
+    "ResNet50": Backbone(
+        keras.applications.ResNet50, 1.0, (-123.68, -116.779, -103.939), reads_bgr=True
+    ),
+    "ResNet50V2": Backbone(keras.applications.ResNet50V2, 1 / 127.5, -1.0),
+    "EfficientNetV2B0": Backbone(keras.applications.EfficientNetV2B0, 1.0, 0.0),
+    "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
 }
-_STRIDE = 32  # Of each backbone: pixels a side for one place of the last features.
 _MOST_WEIGHTS = 2**25  # Of the layers between backbone and output: 128 MiB.
 SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
@@ -43,18 +65,24 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         raise ValueError(
             f"config.model.backbone is {spec.backbone!r}; expected one of {', '.join(BACKBONES)}."
         )
-    constructor, scale, offset = BACKBONES[spec.backbone]
+    chosen = BACKBONES[spec.backbone]
+    scale, offset = chosen.scale, chosen.offset
     if spec.input_scaling == "unit":
         scale, offset = 1 / 255, 0.0
     size = experiment.dataset.recipe.size
     pixels = keras.Input((size, size, 3), name="pixels")
     x = keras.layers.Rescaling(scale, offset, name="input_scaling")(pixels)
-    factor = _STRIDE // spec.output_stride
+    factor = chosen.stride // spec.output_stride
+    if not factor:
+        raise ValueError(
+            f"config.model.output_stride is {spec.output_stride}, but that of {spec.backbone} is "
+            f"{chosen.stride}; set config.model.output_stride={chosen.stride}."
+        )
     if factor > 1:
         x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="enlarged")(x)
-    backbone = constructor(include_top=False, weights=None, input_tensor=x)
+    backbone = chosen.constructor(include_top=False, weights=None, input_tensor=x)
     if load_weights and spec.weights != "none":
-        backbone.set_weights(_pretrained(spec, factor * size).get_weights())
+        backbone.set_weights(_weights_for_rgb(_pretrained(spec, factor * size), chosen))
     _set_trainable(backbone, spec)
     x = keras.layers.GlobalAveragePooling2D(name="average_pool")(backbone.output)
     _check_size(spec, x.shape[-1])
@@ -84,7 +112,7 @@ def _pretrained(spec: specs.Model, size: int) -> keras.Model:
 
     The flat model, which has one more layer, cannot load them itself.
     """
-    constructor = BACKBONES[spec.backbone][0]
+    constructor = BACKBONES[spec.backbone].constructor
     if spec.weights == "imagenet":
         try:
             return constructor(include_top=False, weights="imagenet", input_shape=(size, size, 3))
@@ -110,6 +138,16 @@ def _pretrained(spec: specs.Model, size: int) -> keras.Model:
             f"{spec.backbone} without its top: {error}"
         ) from error
     return donor
+
+
+def _weights_for_rgb(donor: keras.Model, backbone: Backbone) -> list[Any]:
+    """Return the weights of a pre-trained backbone as they are to read red before blue."""
+    first = next(x for x in donor.layers if isinstance(x, keras.layers.Conv2D))
+    if backbone.reads_bgr:
+        kernel, *others = first.get_weights()
+        first.set_weights([kernel[:, :, ::-1], *others])
+    weights: list[Any] = donor.get_weights()
+    return weights
 
 
 def _set_trainable(backbone: keras.Model, spec: specs.Model) -> None:

@@ -29,8 +29,8 @@ def _green(*, include_top, weights, input_tensor):
 
 
 TINY, GREEN = "tiny", "green"
-network.BACKBONES[TINY] = (_tiny, 1 / 255, 0.0)
-network.BACKBONES[GREEN] = (_green, 1.0, 0.0)
+network.BACKBONES[TINY] = network.Backbone(_tiny, 1 / 255, 0.0)
+network.BACKBONES[GREEN] = network.Backbone(_green, 1.0, 0.0)
 
 
 def _huge(*, include_top, weights, input_tensor):
@@ -39,6 +39,6 @@ def _huge(*, include_top, weights, input_tensor):
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
-network.BACKBONES["small"] = (_small, 1 / 127.5, -1.0)
-network.BACKBONES["small_norm"] = (_small_norm, 1 / 127.5, -1.0)
-network.BACKBONES["huge"] = (_huge, 1 / 127.5, -1.0)
+network.BACKBONES["small"] = network.Backbone(_small, 1 / 127.5, -1.0)
+network.BACKBONES["small_norm"] = network.Backbone(_small_norm, 1 / 127.5, -1.0)
+network.BACKBONES["huge"] = network.Backbone(_huge, 1 / 127.5, -1.0)

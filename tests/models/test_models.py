@@ -109,14 +109,14 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path):
 
 @pytest.mark.parametrize("said", ["[Errno -3] no such host", "[Errno -3] no such host."])
 def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, said):
-    constructor, *scaling = network.BACKBONES["MobileNetV2"]
+    ours = network.BACKBONES["MobileNetV2"]
 
     def fails(*, weights, **others):
         if weights == "imagenet":
             raise Exception(said)  # Keras raises one too.
-        return constructor(weights=weights, **others)
+        return ours.constructor(weights=weights, **others)
 
-    monkeypatch.setitem(network.BACKBONES, "MobileNetV2", (fails, *scaling))
+    monkeypatch.setitem(network.BACKBONES, "MobileNetV2", ours._replace(constructor=fails))
     with pytest.raises(
         ValueError, match=r"be downloaded: .* no such host\. Without a network, giv"
     ):

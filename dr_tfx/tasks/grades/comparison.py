@@ -17,11 +17,11 @@ class GradesComparison(ClassesComparison):
     MAY_DIFFER: ClassVar = ("head", "smoothing")
 
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Return every measure, with log_loss, mae, rps and the AUC of referable grades."""
-        referable = next(cut for cut in summary["cuts"] if cut["referable"])
+        """Return every measure, with log_loss, mae, rps and the AUC of referred grades."""
+        referred = next(cut for cut in summary["cuts"] if cut["referred"])
         figures = summary["figures"]
         return super().figures_of(summary) | {
             "mae": figures["mae"],
-            "referable_auc": referable["auc"],
+            "referred_auc": referred["auc"],
             "rps": figures["rps"],
         }

@@ -64,12 +64,12 @@ class GradesJudgement(ClassesJudgement):
         return fitting.from_dict(content, self._grades)
 
     def chosen(self, fitted: Any) -> dict[str, Any]:
-        """Return temperature, rule, cut-points, and the threshold of a referable grade."""
-        points = fitted.points.get(str(self._grades.experiment.task.referable), ())
+        """Return temperature, rule, cut-points, and the threshold of a referred grade."""
+        points = fitted.points.get(str(self._grades.experiment.task.refer_from), ())
         return {
             "cut_points": list(fitted.cut_points),
             "decide": self._grades.experiment.evaluation.decide,
-            "referable_threshold": points[0].threshold if points else None,
+            "referred_threshold": points[0].threshold if points else None,
             "temperature": fitted.temperature,
         }
 
@@ -92,7 +92,7 @@ class GradesJudgement(ClassesJudgement):
     def page_values(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "rates": _RATES,
-            "referred": next(cut for cut in summary["cuts"] if cut["referable"]),
+            "referred": next(cut for cut in summary["cuts"] if cut["referred"]),
         }
 
     def wrong_with(self, row: Mapping[str, float], counts: Sequence[int]) -> dict[str, str]:

@@ -47,10 +47,10 @@ class Grades(Classes):
 
     def check(self) -> None:
         super().check()
-        referable, grades = self.experiment.task.referable, len(self.class_names)
+        referred, grades = self.experiment.task.refer_from, len(self.class_names)
         specs.require(
-            referable < grades,
-            f"config.task.referable is {referable}; expected a grade of 1 to {grades - 1}.",
+            referred < grades,
+            f"config.task.refer_from is {referred}; expected a grade of 1 to {grades - 1}.",
         )
 
     def undefined(self, images: Mapping[str, int]) -> Sequence[str]:

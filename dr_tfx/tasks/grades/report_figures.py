@@ -27,7 +27,7 @@ def draw_figures(
     names = list(summary["counts"]["per_class"])
     kappa, cuts = summary["figures"]["kappa"], summary["cuts"]
     areas = [f"{cut['name']} or above {number(cut['auc'])}" for cut in cuts]
-    referable = next(cut["name"] for cut in cuts if cut["referable"])
+    referred = next(cut["name"] for cut in cuts if cut["referred"])
     return [
         draw(
             "confusion",
@@ -45,7 +45,7 @@ def draw_figures(
             alt=f"ROC curves with their operating points. Areas: {', '.join(areas)}.",
             height=4.0 + LEGEND_LINE * len(cuts),
         ),
-        of_classes.draw_reliability(summary["calibration"], f"probability of {referable} or above"),
+        of_classes.draw_reliability(summary["calibration"], f"probability of {referred} or above"),
     ]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dr_tfx.tasks.grades.kind import Grades
 
 GRADE = "grade"  # The expected grade, 0 to the number of grades less 1.
-REFERABLE = "referable"  # The probability of a grade that is referred.
+REFERRED = "referred"  # The probability of a grade that is referred.
 
 
 class GradesScores(classes_scores.ClassesScores):
@@ -26,12 +26,12 @@ class GradesScores(classes_scores.ClassesScores):
 
     def __init__(self, task: "Grades"):
         super().__init__(task)
-        self._head, self._referable = task.experiment.task.head, task.experiment.task.referable
+        self._head, self._referred = task.experiment.task.head, task.experiment.task.refer_from
         self._rule = task.experiment.evaluation.decide
 
     @property
     def answer_names(self) -> tuple[str, ...]:
-        return ("decision", GRADE, REFERABLE, *self._columns)
+        return ("decision", GRADE, REFERRED, *self._columns)
 
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the expected grade and each grade's probability, means over the views.
@@ -88,8 +88,8 @@ class GradesScores(classes_scores.ClassesScores):
 
     def _reading(self, place: int, probability: list[float], number: float) -> kind.Reading:
         decision = self._names[place]
-        referable = float(multiclass.above([probability])[0, self._referable - 1])
-        words = f"{decision}   expected grade {number:.2f}   referable {referable:.3f}"
-        answer = {"decision": decision, GRADE: number, REFERABLE: referable}
+        referred = float(multiclass.above([probability])[0, self._referred - 1])
+        words = f"{decision}   expected grade {number:.2f}   referred {referred:.3f}"
+        answer = {"decision": decision, GRADE: number, REFERRED: referred}
         answer |= dict(zip(self._columns, probability, strict=True))
         return kind.Reading(number, decision, words, answer)

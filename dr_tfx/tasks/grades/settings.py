@@ -21,7 +21,7 @@ class GradesTask(labels.LabelTask):
 
     head: Head = "cumulative"
     # The lowest grade that is referred to an ophthalmologist: of the international scale, moderate.
-    referable: Annotated[int, specs.Rule(lambda k: k > 0, "more than 0")] = 2
+    refer_from: Annotated[int, specs.Rule(lambda k: k > 0, "more than 0")] = 2
     # Share that a grade's target gives to its neighbours, and again to theirs, before all shares
     # are divided by their sum; 0: one grade alone.
     smoothing: specs.FractionOrZero = 0.0

@@ -7,7 +7,7 @@ each is null where it is undefined. A cut calls a grade and all above it positiv
     alarms                 sentences; empty when nothing is wrong
     calibration            temperature, fitted_on (a split), binning, and 'before' and 'after' the
                            temperature: log_loss, rps (interval), and of the probability of a
-                           referable grade brier (interval), ece, ece_if_calibrated, mean_score,
+                           referred grade brier (interval), ece, ece_if_calibrated, mean_score,
                            bins (see the kind `binary`); cuts [{name, before, after: ECE}]
     classes                name, images, patients, decided (count), precision, recall (interval),
                            f1, auc (interval, against all other grades)
@@ -15,7 +15,7 @@ each is null where it is undefined. A cut calls a grade and all above it positiv
     costs                  of each cell of `confusion`, the squared distance
     counts                 per_class {name: {images, patients}}, majority_class, majority_rate
     cuts                   each cut of the scale: name, grade (the lowest positive), images
-                           (positive), referable (whether it is that cut), auc, average_precision
+                           (positive), referred (whether it is that cut), auc, average_precision
                            (intervals), points: what each threshold of P(grade or above) decides,
                            with name, rule, bound, description, threshold, confusion, rates
     eyes                   null unless some patients have several images: images, patients, rows
@@ -28,7 +28,7 @@ each is null where it is undefined. A cut calls a grade and all above it positiv
                            decision, wrongness
     rules                  each way to decide: name, chosen (whether it decides), kappa, mae,
                            accuracy, balanced_accuracy (intervals)
-    selection              temperature, decide, cut_points, referable_threshold (or null)
+    selection              temperature, decide, cut_points, referred_threshold (or null)
 """
 
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -136,7 +136,7 @@ def _cuts(
                 "images": int(target.sum()),
                 "name": name,
                 "points": points,
-                "referable": k == task.experiment.task.referable,
+                "referred": k == task.experiment.task.refer_from,
                 **multiclass.to_json(ranking),
             }
         )
@@ -162,7 +162,7 @@ def _calibration(
         for row, told in zip(cuts, assessed, strict=True):
             row[side] = told["ece"]
         scores = multiclass.ranked_probability_scores(judge.truth, probability)
-        found[side] = assessed[task.experiment.task.referable - 1] | {
+        found[side] = assessed[task.experiment.task.refer_from - 1] | {
             "log_loss": multiclass.log_loss(judge.truth, probability),
             "rps": judge.bootstrap.mean(scores).to_dict(),
         }

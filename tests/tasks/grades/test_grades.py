@@ -120,7 +120,7 @@ def test_what_validation_fitted_is_in_the_bundle_and_is_used(run):
             assert np.sum(point["confusion"]) == len(table)
         assert cut["points"][2]["rates"]["sensitivity"]["value"] >= 0.872
         assert cut["points"][3]["rates"]["specificity"]["value"] >= 0.907
-    assert [cut["name"] for cut in told["cuts"] if cut["referable"]] == ["moderate"]
+    assert [cut["name"] for cut in told["cuts"] if cut["referred"]] == ["moderate"]
 
 
 def test_both_eyes_are_rows_with_paired_differences(run):
@@ -145,7 +145,7 @@ def test_the_report_says_all_of_it(run):
     for title in ("Every cut of the scale", "Both eyes of a patient", "Ways to decide"):
         assert title in page
     assert f"{told['figures']['kappa']['value']:.3f}".replace("-", "−") in page
-    assert "chosen on this split" in page and "moderate or above (referable)" in page
+    assert "chosen on this split" in page and "moderate or above (referred)" in page
     assert "severe or above" not in page  # There is nothing above the last grade.
     assert re.search(r"--config=configs/base\.py:grades", page)
 

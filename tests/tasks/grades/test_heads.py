@@ -120,7 +120,7 @@ def test_what_heat_maps_explain_is_the_expected_grade():
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ({"referable": 5}, "config.task.referable is 5; expected a grade of 1 to 4"),
+        ({"refer_from": 5}, "config.task.refer_from is 5; expected a grade of 1 to 4"),
         ({"label_map": (0, 1, 2, 2, 2)}, "config.task.label_map is"),
         ({"smoothing": 1.0}, "config.task.smoothing is 1.0"),
         ({"head": "ordinal"}, "config.task.head is 'ordinal'"),
