@@ -317,7 +317,8 @@ class TrainedModel:
         """Return what the model says of a raw photograph, as plain JSON types.
 
         For a binary task: the calibrated `probability` (None until `evaluate` has fitted it), the
-        `score`, the `decision` and its `threshold`.
+        `score`, the `decision` and its `threshold`. For grades: the `decision`, the expected
+        `grade`, the probability of one that is `referred`, and that of each grade.
 
         Args:
           photograph: the path of a file, its bytes, or pixels, uint8 RGB (height, width, 3).

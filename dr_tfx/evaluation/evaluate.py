@@ -5,8 +5,8 @@ the numbers honest: whatever a kind of task fits, such as thresholds and a calib
 `validation`, stored in the bundle, and merely used on every other split. Figures of a split that
 took part in a choice say so.
 
-These are the keys of metrics.json that every kind of task has, sorted; the kind adds its own, those
-of `binary` stand in `dr_tfx.tasks.binary.summary`.
+These are the keys of metrics.json that every kind of task has, sorted; the kind adds its own, which
+stand in its module `summary`, such as `dr_tfx.tasks.binary.summary`.
 
     alarms                 sentences; empty when nothing is wrong
     counts                 images, patients, patients_known (false: every image counts as its

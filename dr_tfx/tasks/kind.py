@@ -172,10 +172,11 @@ class ModelSide(abc.ABC):
 
     @property
     def exact(self) -> Mapping[str, Callable[[np.ndarray, np.ndarray], float]]:
-        """Figures of targets and outputs of the whole validation split, by the names of metrics.
+        """Figures of targets and outputs of the whole validation split, by name.
 
-        They stand in history.csv in place of the metric of that name. Both arrays are float32
-        (images, ...), and are held in memory if there is such a figure.
+        Each is a column of history.csv, behind `val_`, in place of the metric of its name if there
+        is one. Both arrays are float32 (images, ...), and are held in memory if there is such a
+        figure.
         """
         return {}
 

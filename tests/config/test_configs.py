@@ -279,7 +279,22 @@ def test_our_recipe_mends_what_r1_breaks():
     assert ours.task == tasks.from_config(load("reference")).task
 
 
-@pytest.mark.parametrize("name", ["reference", "dr_binary", "smoke"])
+def test_one_build_serves_the_binary_task_and_the_grades():
+    binary, grades = (tasks.from_config(load(name)) for name in ("dr_binary", "dr_grade"))
+    assert grades.dataset == binary.dataset
+    assert len(tasks.of(grades).data.groups) == len(grades.dataset.label_names) == 5
+    assert grades.training.select_by == "val_kappa"
+
+
+def test_the_reference_of_grades_is_the_plain_reading_of_its_description():
+    plain = tasks.from_config(load("dr_grade_reference"))
+    assert plain.model.backbone == "ResNet50" and plain.model.weights == "imagenet"
+    assert plain.task.head == "softmax" and plain.evaluation.decide == "most_probable"
+    assert plain.dataset.split.method == "image"
+    assert plain.dataset.label_names == tasks.from_config(load("reference")).dataset.label_names
+
+
+@pytest.mark.parametrize("name", ["reference", "dr_binary", "dr_grade", "smoke"])
 def test_eyes_of_one_patient_are_recognised(name):
     pattern = re.compile(tasks.from_config(load(name)).dataset.patient_pattern)
     assert pattern.match("10_left").group(1) == pattern.match("10_right").group(1) == "10"

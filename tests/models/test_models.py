@@ -123,6 +123,48 @@ def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, sa
         network.build(changed(weights="imagenet"))
 
 
+def test_weights_that_expect_blue_before_red_are_given_what_they_expect(monkeypatch, tmp_path):
+    mean = np.array([123.68, 116.779, 103.939], np.float32)  # Of red, green and blue.
+
+    def make(*, include_top, weights, input_tensor=None, input_shape=None):
+        x = keras.Input(input_shape) if input_tensor is None else input_tensor
+        source = x if input_tensor is None else keras.utils.get_source_inputs(x)
+        return keras.Model(source, keras.layers.Conv2D(4, 3, name="first")(x))
+
+    caffe = network.BACKBONES["ResNet50"]._replace(constructor=make)
+    monkeypatch.setitem(network.BACKBONES, "caffe", caffe)
+    donor = make(include_top=False, weights=None, input_shape=(64, 64, 3))
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    model = network.build(
+        changed(backbone="caffe", weights=str(tmp_path / "donor.weights.h5"), output_stride=16)
+    )
+    small = tf.random.stateless_uniform((2, 32, 32, 3), (1, 2)) * 255
+    given = keras.Model(model.inputs, model.get_layer("enlarged").output)(small)
+    expected = donor(given[..., ::-1])
+    seen = keras.Model(model.inputs, model.get_layer("first").output)(small)
+    np.testing.assert_allclose(seen, expected, rtol=1e-3, atol=1e-2)
+    # What the donor is given has the mean taken off, as Keras' own preprocessing does.
+    by_keras = keras.applications.resnet50.preprocess_input(np.array(small))
+    np.testing.assert_allclose((np.array(small) - mean)[..., ::-1], by_keras, atol=1e-3)
+
+
+def test_a_small_picture_keeps_its_places_in_six_convolutions():
+    config = {
+        "dataset": {"recipe": {"size": 28}},
+        "model": {"backbone": "SixConvolutions", "weights": "none", "output_stride": 4},
+    }
+    model = network.build(tasks.from_config(config))
+    convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    assert len(convolutions) == 6 and convolutions[-1].output.shape[1:3] == (7, 7)
+    assert "enlarged" not in [layer.name for layer in model.layers]
+    config["dataset"]["recipe"]["size"], config["model"]["output_stride"] = 64, 32
+    with pytest.raises(ValueError, match="output_stride is 32, but that of SixConvolutions is 4"):
+        network.build(tasks.from_config(config))
+    config["model"] |= {"output_stride": 4, "weights": "imagenet"}
+    with pytest.raises(ValueError, match="no pre-trained weights of SixConvolutions"):
+        network.build(tasks.from_config(config))
+
+
 def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():
     expected = "float32" if not tf.config.list_physical_devices("GPU") else None
     assert expected is None or precision.choose("auto") == expected

@@ -26,7 +26,7 @@ def draw_figures(
     """
     names = list(summary["counts"]["per_class"])
     kappa, cuts = summary["figures"]["kappa"], summary["cuts"]
-    areas = [f"{cut['name']} or above {number(cut['auc'])}" for cut in cuts]
+    areas = [f"{cut['name']} {number(cut['auc'])}" for cut in cuts]
     referred = next(cut["name"] for cut in cuts if cut["referred"])
     return [
         draw(
@@ -45,7 +45,7 @@ def draw_figures(
             alt=f"ROC curves with their operating points. Areas: {', '.join(areas)}.",
             height=4.0 + LEGEND_LINE * len(cuts),
         ),
-        of_classes.draw_reliability(summary["calibration"], f"probability of {referred} or above"),
+        of_classes.draw_reliability(summary["calibration"], f"probability of {referred}"),
     ]
 
 
@@ -59,7 +59,7 @@ def _roc(
         if cut["auc"]["value"] is None:
             continue
         false_alarms, found, _ = roc_curve(target, above[:, cut["grade"] - 1])
-        label = f"{cut['name']} or above, {number(cut['auc'])}"
+        label = f"{cut['name']}, {number(cut['auc'])}"
         axis.plot(false_alarms, found, **series(i), label=label)
         colour = series(i)["color"]
         for first, point in enumerate(cut["points"]):

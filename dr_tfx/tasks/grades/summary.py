@@ -31,6 +31,7 @@ each is null where it is undefined. A cut calls a grade and all above it positiv
     selection              temperature, decide, cut_points, referred_threshold (or null)
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import numpy as np
@@ -111,9 +112,7 @@ def _cuts(
 ) -> list[dict[str, Any]]:
     """Return what is known of every cut of the scale in two."""
     above, rows = multiclass.above(judge.probability), []
-    for k, name in enumerate(judge.names):
-        if not k:
-            continue
+    for k, name in enumerate(cut_names(judge.names), start=1):
         target, score = (judge.truth >= k).astype(np.int64), above[:, k - 1]
         ranking = judge.bootstrap.ranking(target, score)
         points = []
@@ -143,6 +142,11 @@ def _cuts(
     return rows
 
 
+def cut_names(names: Sequence[str]) -> list[str]:
+    """Return words for what each cut calls positive, such as 'mild or above'."""
+    return [*(f"{name} or above" for name in names[1:-1]), names[-1]]
+
+
 def _calibration(
     judge: classes_summary.Judge, fitted: GradesFitted, task: "Grades"
 ) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def _calibration(
         "before": judge.probability,
         "after": multiclass.apply_temperature(judge.probability, fitted.temperature),
     }
-    cuts: list[dict[str, Any]] = [{"name": name} for name in judge.names[1:]]
+    cuts: list[dict[str, Any]] = [{"name": name} for name in cut_names(judge.names)]
     found: dict[str, Any] = {}
     for side, probability in sides.items():
         above = multiclass.above(probability)
