@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from dr_tfx.reports.style import ReportFigure
 from dr_tfx.statistics import multiclass
@@ -33,13 +34,23 @@ class ClassesComparison(judging.ComparisonSide):
         found = {measure.key: summary["figures"][measure.key] for measure in self.MEASURES}
         return found | {"log_loss": summary["calibration"]["after"]["log_loss"]}
 
+    def measured(self, predictions: pd.DataFrame, bootstrap: PatientBootstrap) -> dict[str, Any]:
+        """Return AUC of the probabilities, and the figures of the decisions."""
+        truth, names = predictions["target"].to_numpy(), self._task.class_names
+        figures = multiclass.ClassFigures(truth, len(names), bootstrap)
+        found = figures.decisions(self._decided(predictions))
+        found["auc"] = figures.macro_auc(self._task.scores.of_table(predictions))
+        return {measure.key: found[measure.key].to_dict() for measure in self.MEASURES}
+
     def differences(self, run: ComparedRun, first: ComparedRun) -> dict[str, Any]:
         """Return the differences of all measures by bootstrap."""
         resamples = self._task.experiment.evaluation.bootstrap_resamples
         bootstrap = PatientBootstrap(first.predictions["cluster"], resamples=resamples)
         truth = first.predictions["target"].to_numpy()
         figures = multiclass.ClassFigures(truth, len(self._task.class_names), bootstrap)
-        found = figures.differences(self._decided(run), self._decided(first))
+        found = figures.differences(
+            self._decided(run.predictions), self._decided(first.predictions)
+        )
         theirs, ours = (self._task.scores.of_table(each.predictions) for each in (run, first))
         found["auc"] = percentiles(
             multiclass.macro_auc(truth, theirs) - multiclass.macro_auc(truth, ours),
@@ -47,9 +58,9 @@ class ClassesComparison(judging.ComparisonSide):
         )
         return {measure.key: found[measure.key].to_dict() for measure in self.MEASURES}
 
-    def _decided(self, run: ComparedRun) -> np.ndarray:
+    def _decided(self, predictions: pd.DataFrame) -> np.ndarray:
         names = self._task.class_names
-        return np.array([names.index(name) for name in run.predictions["decision"]])
+        return np.array([names.index(name) for name in predictions["decision"]])
 
     def draw(self, runs: Sequence[ComparedRun], result: Mapping[str, Any]) -> list[ReportFigure]:
         """Return nothing: the engine's figure of differences says it all."""

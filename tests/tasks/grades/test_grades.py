@@ -13,6 +13,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import records
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.models import bundles
+from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.training.train import train
 from tests.helpers import backbones, bundled, datasets
 
@@ -100,6 +101,11 @@ def test_the_history_is_exact_and_so_is_the_report(run):
     mae = mean_absolute_error(truth, decided)
     assert told["figures"]["mae"]["value"] == pytest.approx(mae, abs=1e-9)
     assert told["costs"][0] == [0, 1, 4, 9]
+    # As a cross-validation reads it off the predictions of several models.
+    comparison = tasks.of(experiment(decide="cut_points")).judgement.comparison
+    bootstrap = PatientBootstrap(table["patient"], resamples=100)
+    for key, measured in comparison.measured(table, bootstrap).items():
+        assert measured["value"] == pytest.approx(told["figures"][key]["value"], abs=1e-6)
     assert table["grade"].to_numpy() == pytest.approx(probabilities(table) @ np.arange(4))
 
 
