@@ -266,7 +266,7 @@ def test_one_of_several_classes_is_explained(images):
 
 LAYERS = {
     "MobileNetV2": "Conv_1",
-    "ResNet50": "conv5_block3_out",
+    "ResNet50": "conv5_block3_add",  # The sum, which its last activation follows.
     "ResNet50V2": "conv5_block3_out",  # The sum: a shortcut leads around the last convolution.
     "EfficientNetV2B0": "top_conv",
 }
