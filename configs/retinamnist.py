@@ -41,10 +41,10 @@ def get_config() -> ml_collections.ConfigDict:
     model.hidden, model.dropout = (), (0.3,)
 
     training = config.training
-    training.epochs, training.batch_size, training.learning_rate = 60, 32, 1e-3
+    training.epochs, training.batch_size, training.learning_rate = 50, 32, 1e-3
     training.loss, training.balance = "cumulative", "none"
     training.select_by, training.early_stopping_monitor = "val_loss", "val_loss"
-    training.early_stopping_patience, training.plateau_patience = 15, 5
+    training.early_stopping_patience, training.plateau_patience = 25, 4
 
     augmentation = training.augmentation
     augmentation.horizontal_flip, augmentation.vertical_flip = True, True

@@ -115,13 +115,17 @@ def settings() -> str:
         for name, kind in tasks.KINDS.items():
             own = {"task": kind.TASK, "evaluation": kind.EVALUATION}.get(group, record)
             if own is not record:
-                parts += _group(own, group, f"`{group}`, of the kind `{name}`")
+                parts += _group(own, group, f"`{group}`, of the kind `{name}`", beyond=record)
     return "\n".join(parts)
 
 
-def _group(record: type, path: str, title: str) -> list[str]:
-    """Return a section for a record's own settings, and one for each record in it."""
-    own = list(declared(record))
+def _group(record: type, path: str, title: str, *, beyond: type = object) -> list[str]:
+    """Return a section for a record's settings, and one for each record in it.
+
+    Those that it inherits are among them, but for those of the class `beyond`.
+    """
+    classes = [each for each in reversed(record.__mro__) if dataclasses.is_dataclass(each)]
+    own = [field for each in classes if not issubclass(beyond, each) for field in declared(each)]
     if not own:
         return []
     nested = [field for field in own if dataclasses.is_dataclass(field.kind)]
