@@ -7,11 +7,15 @@ take most of the time.
 import dataclasses
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, recall_score
 
+import dr_tfx
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import folds, identities, manifest
@@ -19,8 +23,10 @@ from dr_tfx.evaluation import crossvalidate, evaluate
 from dr_tfx.training.train import train
 from tests.helpers import backbones
 from tests.helpers.builds import SPEC, build
+from tests.helpers.commands import COMMANDS
 from tests.tasks.toy.kind import Toy
 
+ROOT = Path(__file__).parents[2]
 COUNT = 3
 DEALT = dataclasses.replace(SPEC, split=specs.Split(folds=COUNT))
 
@@ -124,6 +130,24 @@ def test_the_page_links_the_folds_and_says_how_to_get_it_again(done):
     assert all((page.parent / link).is_file() for link in links)
     assert "drtfx-crossvalidate --config=configs/base.py:toy" in text
     assert "--config.dataset.split.folds=3" in text and "--config.training.fold" not in text
+
+
+def test_the_face_gives_a_view_and_the_figures_of_what_is_finished(done, data_dir):
+    view = dr_tfx.load_dataset(data_dir, fold=2).manifest
+    assert list(view.counts) == ["train", "validation", "test"]
+    assert list(dr_tfx.load_dataset(data_dir).counts) == ["fold-0", "fold-1", "fold-2"]
+    models = {path: path.stat().st_mtime_ns for path in done[0].glob("fold-*/*")}
+    told = dr_tfx.crossvalidate(experiment(), data_dir=data_dir, workdir=done[0])
+    assert told["folds"][2]["images"] == sum(view.counts["test"].values())
+    assert {path: path.stat().st_mtime_ns for path in models} == models
+
+
+def test_the_flag_of_a_fold_is_the_setting(tmp_path):
+    flags = ["--config=configs/smoke.py", "--fold=1", "--data_dir=data", f"--workdir={tmp_path}"]
+    line = [sys.executable, "-m", COMMANDS["drtfx-train"], *flags]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: config.training.fold is 1, but config.dataset.split.folds is 0" in done.stderr
 
 
 def test_several_processes_are_refused(data_dir, tmp_path, monkeypatch):
