@@ -65,8 +65,10 @@ def finish(
     report_rejects(rejects, plan, output_dir)
     rows = _written(plan, sidecars, rejects, output_dir)
     flagged, (twins, near_twins) = _flagged(sidecars), _twins(plan, written, near, rows)
-    with files.create(posixpath.join(output_dir, manifest.IDENTITIES_FILE)) as stream:
+    beside = posixpath.join(output_dir, manifest.IDENTITIES_FILE)
+    with files.create(beside) as stream:
         known_by = written.identities.write(stream)
+    ahead, _ = destination.dated_ahead(plan, source, files.modified(beside))
     patients, shared = planning.count_patients(rows)
     result = manifest.Manifest(
         dataset=plan.spec,
@@ -86,7 +88,7 @@ def finish(
         near_twins=near_twins,
         identities=known_by,
         unlabelled=len(plan.unlabelled),
-        inputs=plan.inputs,
+        inputs=plan.inputs | ({destination.DATED_AHEAD: ahead} if ahead else {}),
         shards=_shards(written),
         prepared=manifest.ELSEWHERE if plan.is_prepared else manifest.BY_RECIPE,
     )

@@ -125,7 +125,8 @@ def _pictures(
 
 def _before(source: folders.Source, name: str) -> np.ndarray:
     try:
-        return source.thumbnail(source.read(name), _THUMBNAIL)
+        with source.reading(name) as data:
+            return source.thumbnail(data, _THUMBNAIL)
     except decoding.RejectedImage:  # It is gone since its example was written: no reason to fail.
         return np.full((1, 1, 3), 128, np.uint8)
 

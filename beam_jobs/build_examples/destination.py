@@ -6,6 +6,7 @@ with the others. `dataset.json` is written last: a folder without it is not a da
 """
 
 import concurrent.futures
+import hashlib
 import json
 import logging
 import os
@@ -17,16 +18,17 @@ from typing import Any
 
 import pandas as pd
 
-from beam_jobs.build_examples import planning, write_shard
+from beam_jobs.build_examples import label_table, planning, write_shard
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import decoding
 from dr_tfx.sources import folders, refusals, trees
-from dr_tfx.storage import files, json_files
+from dr_tfx.storage import claims, files, json_files
 
 REJECTS_FILE = "rejects.csv"
 UNLABELLED_FILE = "unlabelled.csv"
 PLAN_FILE = "plan.json"  # It lies in the folder of the job's state, and so does the next.
 NEAR_TWINS_FILE = "near_twins.json"
+DATED_AHEAD = "dated_ahead"  # Among the inputs: a digest of the photographs from the future.
 READERS = 16  # Threads that read the workers' files; they mostly wait.
 
 _LOG = logging.getLogger(__name__)
@@ -71,6 +73,30 @@ def check_place(output_dir: str) -> None:
             "be; choose another",
             place=output_dir,
             why=why,
+        )
+
+
+def check_ours(output_dir: str) -> None:
+    """Refuse a folder in which a build would replace somebody else's files.
+
+    Raises:
+      ValueError: it holds such files, and neither a data set nor an unfinished build.
+    """
+    found = claims.foreign(
+        output_dir,
+        marks={manifest.FILE_NAME: "fingerprint", f"{write_shard.PROGRESS}/{PLAN_FILE}": "inputs"},
+        results=(manifest.FILE_NAME, *_BESIDE, "*.tfrecord-*-of-*"),
+    )
+    # A build that fails for its rejects lists them, and claims nothing.
+    rejects, header = posixpath.join(output_dir, REJECTS_FILE), label_table.REJECTS_HEADER
+    if found == [REJECTS_FILE] and files.read(rejects, length=len(header)) == header:
+        return
+    if found:
+        raise refusals.UnusableInput(
+            "{place} holds {found}, which no build made and this one would replace. Choose another "
+            "{output_dir}",
+            place=output_dir,
+            found=claims.described(found),
         )
 
 
@@ -123,7 +149,7 @@ def finished(
         raise refusals.MissingInput("{error} Pass {overwrite}", error=error) from error
     except ValueError as error:
         raise refusals.UnusableInput("{error} Pass {overwrite}", error=error) from error
-    _check_unchanged(output_dir, plan, source)
+    _check_unchanged(output_dir, plan, source, made)
     return made
 
 
@@ -174,8 +200,9 @@ def claim(
     text = json.dumps(plan.contract(), indent=2, sort_keys=True)
     files.write_text(in_progress(output_dir, PLAN_FILE), text)
     tasks, shards, offset = [], {}, 0
+    begun = {write_shard.shard_of(name) for name in files.sizes(folder)}
     made_of: dict[str, str] = {}  # The digest of the rows of every shard.
-    changed = set()  # Shards that are older than one of their photographs.
+    times: dict[str, list[float]] = {}  # What `Sidecar.seen` has if no photograph was changed.
     with files.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
         for name, rows in reunited.shards():
             lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
@@ -183,11 +210,10 @@ def claim(
             tasks.append(write_shard.ShardTask(name, offset, len(lines)))
             made_of[name] = write_shard.content_digest(lines)
             shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
-            built = files.modified(write_shard.sidecar_path(output_dir, name))
-            if built and any(source.modified(photograph) > built for photograph in rows["name"]):
-                changed.add(name)
+            if name in begun:
+                times[name] = [source.modified(photograph) for photograph in rows["name"]]
             offset += len(lines)
-    done = _done(output_dir, source, made_of, changed)
+    done = _done(output_dir, source, made_of, times)
     todo = [task for task in tasks if task.shard not in done]
     if done:
         kept = len(tasks) - len(todo)
@@ -209,6 +235,12 @@ def note_near_twins(output_dir: str, near: list[list[str]]) -> None:
 
 def delete(output_dir: str) -> None:
     """Delete what builds made, and nothing else. The manifest goes first, the claim last."""
+    made, claimed = (
+        posixpath.join(output_dir, manifest.FILE_NAME),
+        in_progress(output_dir, PLAN_FILE),
+    )
+    if files.exists(made) and not files.exists(claimed):
+        files.write(claimed, files.read(made))  # Without it, what a kill leaves would be nobody's.
     files.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
     files.delete_all(output_dir, _SHARD)
     for name in _BESIDE:
@@ -228,22 +260,40 @@ def in_progress(output_dir: str, name: str = "") -> str:
     return posixpath.join(output_dir, write_shard.PROGRESS, name).rstrip("/")
 
 
-def _check_unchanged(output_dir: str, plan: planning.Plan, source: folders.Source) -> None:
+def dated_ahead(plan: planning.Plan, source: folders.Source, since: float) -> tuple[str, str]:
+    """Return which photographs are dated after some time: a digest of all, and the first's name.
+
+    A camera's clock may be wrong, so that such a date alone tells no change. Both are "" if there
+    are none, or if the time is not known, which is 0.
+    """
+    ahead = [
+        (name, modified)
+        for chunk in splits.chunks(plan.rows["name"])
+        for name in (chunk if since else ())
+        if (modified := source.modified(name)) > since
+    ]
+    if not ahead:
+        return "", ""
+    return hashlib.sha256(json.dumps(sorted(ahead)).encode()).hexdigest(), ahead[0][0]
+
+
+def _check_unchanged(
+    output_dir: str, plan: planning.Plan, source: folders.Source, made: manifest.Manifest
+) -> None:
     """Refuse a data set if a photograph was changed since without changing its size.
 
     Raises:
-      ValueError: a photograph is newer than the manifest.
+      ValueError: a photograph is newer than the manifest, and was not when that was written.
     """
     built = files.modified(posixpath.join(output_dir, manifest.FILE_NAME))
-    for chunk in splits.chunks(plan.rows["name"]) if built else ():
-        for name in chunk:
-            if source.modified(name) > built:
-                raise refusals.UnusableInput(
-                    "{photograph} was changed after {place} was built. Choose another "
-                    "{output_dir}, or pass {overwrite} to build anew",
-                    photograph=source.path(name),
-                    place=output_dir,
-                )
+    digest, first = dated_ahead(plan, source, built)
+    if digest and digest != made.inputs.get(DATED_AHEAD):
+        raise refusals.UnusableInput(
+            "{photograph} was changed after {place} was built. Choose another {output_dir}, or "
+            "pass {overwrite} to build anew",
+            photograph=source.path(first),
+            place=output_dir,
+        )
 
 
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
@@ -256,9 +306,12 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _done(
-    output_dir: str, source: folders.Source, made_of: dict[str, str], changed: set[str]
+    output_dir: str,
+    source: folders.Source,
+    made_of: dict[str, str],
+    times: dict[str, list[float]],
 ) -> set[str]:
-    """Return the shards that are finished, of these rows and not `changed`.
+    """Return the shards that are finished, of these rows, and of photographs of these times.
 
     The sidecars of the others are deleted, and first their files, if they are no shards any more.
     """
@@ -269,7 +322,7 @@ def _done(
         sidecar = write_shard.read_sidecar(output_dir, shard)
         if (
             sidecar.rows != made_of.get(shard)
-            or shard in changed
+            or sidecar.seen != times[shard]
             or written.get(shard, 0) != sidecar.bytes
         ):
             return False
@@ -286,7 +339,8 @@ def _done(
 
 def _digest(source: folders.Source, name: str) -> str:
     try:
-        return write_shard.content_digest(source.read(name))
+        with source.reading(name) as data:
+            return write_shard.content_digest(data)
     except decoding.RejectedImage:
         return ""
 

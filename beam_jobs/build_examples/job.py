@@ -63,6 +63,7 @@ def build(
     beam_flags.check_dataflow(options, image_dir, labels, output_dir)
     output_dir = files.absolute(output_dir)
     destination.check_place(output_dir)
+    destination.check_ours(output_dir)
     # A finished data set is only looked at, so that nobody has to be able to write there.
     is_there = files.exists(posixpath.join(output_dir, manifest.FILE_NAME)) and not overwrite
     with contextlib.nullcontext() if is_there else locks.held(output_dir):

@@ -178,7 +178,7 @@ class _Reader:
         """Return all columns that are read, each once.
 
         Raises:
-          ValueError: the table lacks one.
+          ValueError: the table lacks one, or has several of its name.
         """
         settings = ["image_column", "label_column", "patient_column"]
         wanted = {name: setting for setting in settings for name in self._of(setting) if name}
@@ -187,6 +187,13 @@ class _Reader:
         for name, setting in wanted.items():
             if name not in self._table.columns:
                 raise _no_column(self._path, self._table.columns, self._spec, setting, name)
+            if name in self._table.repeated:
+                raise refusals.UnusableInput(
+                    "{file} has several columns {column!r}, and which of them counts is not known. "
+                    "Give the others another name",
+                    file=self._path,
+                    column=name,
+                )
         return list(wanted)
 
     def _is_header(self, fields: list[str]) -> bool:

@@ -21,6 +21,7 @@ from dr_tfx.sources import folders, refusals
 _LONGEST = 4096  # Characters of a path; no system has longer ones, and the rest is cut off.
 _UNKNOWN = 20  # Texts that are no labels and are told of.
 REJECT_COLUMNS = ("id", "path", "reason", "detail")
+REJECTS_HEADER = f"{','.join(REJECT_COLUMNS)}\n".encode()  # The first line of their file.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dr_tfx.dataset import naming
 from dr_tfx.preprocessing import decoding
+from dr_tfx.storage import seen_text
 
 _FROM_ROOT = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:/|/")  # A store, a drive or a disk.
 _EXTENSIONS = frozenset(extension.removeprefix(".") for extension in decoding.EXTENSIONS)
@@ -71,7 +71,7 @@ def identify(name: str) -> str:
 
 def stem_of(path: str) -> str:
     """Return the stem of a path that `normalise` returned, as `identify` does."""
-    return naming.printable(_split(path.rpartition("/")[2])[0])
+    return seen_text.printable(_split(path.rpartition("/")[2])[0])
 
 
 def _split(base: str) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def _split(base: str) -> tuple[str, str]:
 
 def spell(name: str) -> str:
     """Return the name of a patient or the like as it is shown and compared: NFC, and all seen."""
-    return naming.printable(unicodedata.normalize("NFC", name))
+    return seen_text.printable(unicodedata.normalize("NFC", name))
 
 
 def distinct(paths: Iterable[str]) -> dict[str, str]:
@@ -112,7 +112,7 @@ def distinct(paths: Iterable[str]) -> dict[str, str]:
         ids |= {part: part.ending(depth) for part in rest if count[part.ending(depth)] == 1}
         rest = {part for part in rest if part not in ids}
     ids |= {part: part.ending(deepest) + part.extension for part in rest}
-    return {path: naming.printable(ids[part]) for path, part in split.items()}
+    return {path: seen_text.printable(ids[part]) for path, part in split.items()}
 
 
 def common_folders(paths: Iterable[str]) -> int:

@@ -49,7 +49,8 @@ _ZIPPED, _OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
 class TextTable:
     """An opened table."""
 
-    columns: list[str]  # Their names, without spaces around them.
+    columns: list[str]  # Their names, without spaces around them; repeated ones get a number.
+    repeated: frozenset[str]  # Names that several columns have.
     has_header: bool  # False: there are two columns, whose names are made up.
     notes: list[str]  # What was taken that a person may not expect.
     pieces: Callable[[], Iterator[pd.DataFrame]]  # The rows, some ten thousand at a time.
@@ -95,20 +96,27 @@ def _csv(
     notes = [] if name == text_streams.UTF8 else [f"it was read as {name}"]
     with text_streams.explained(path, f"{text_streams.name_of(encoding)} CSV"):
         fields = {separator: _fields(line, separator) for separator in SEPARATORS}
-    for separator, columns in fields.items():
-        if is_header(columns):
-            _check_columns(path, columns)
-            return TextTable(columns, True, notes, _pieces(path, encoding, separator, columns))
+    for separator, names in fields.items():
+        if is_header(names):
+            return _with_header(path, encoding, separator, names, notes)
     for separator, row in {**fields, _LAST_GAP: line.strip().rsplit(maxsplit=1)}.items():
         if len(row) == 2 and is_row(row):
             notes.append(f"it has no header, for its first line is {line.strip()!r}")
             columns = ["photograph", "label"]
             rows = _pieces(path, encoding, separator, columns, header=None)
-            return TextTable(columns, False, notes, rows)
+            return TextTable(columns, frozenset(), False, notes, rows)
     separator = max(fields, key=lambda s: len(fields[s]))
-    columns = fields[separator]
+    return _with_header(path, encoding, separator, fields[separator], notes)
+
+
+def _with_header(
+    path: str, encoding: str, separator: str, names: list[str], notes: list[str]
+) -> TextTable:
+    """Return a CSV whose first line is these names of columns."""
+    columns = _each_once(names)
     _check_columns(path, columns)
-    return TextTable(columns, True, notes, _pieces(path, encoding, separator, columns))
+    pieces = _pieces(path, encoding, separator, columns)
+    return TextTable(columns, _repeated(names), True, notes, pieces)
 
 
 def _pieces(
@@ -173,14 +181,19 @@ def _fields(line: str, separator: str) -> list[str]:
         values = next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
     except csv.Error:  # A field is longer than a name of a column can be.
         values = [line]
-    return _each_once(values[: 2 * MAX_COLUMNS])
+    return [value.strip() for value in values[: 2 * MAX_COLUMNS]]
+
+
+def _repeated(names: Sequence[str]) -> frozenset[str]:
+    """Return the names that occur several times."""
+    return frozenset(name for name, n in collections.Counter(names).items() if n > 1)
 
 
 def _each_once(values: Iterable[str]) -> list[str]:
-    """Return names of columns without spaces around them; those that occur again get a number."""
+    """Return names of columns, where those that occur again get a number."""
     names: dict[str, None] = {}
     counts: collections.Counter[str] = collections.Counter()
-    for value in map(str.strip, values):
+    for value in values:
         name = value
         while name in names:
             counts[value] += 1
@@ -256,7 +269,8 @@ def _workbook(path: str) -> TextTable:
             ) from error
     if sheet.empty:
         raise refusals.UnusableInput("{file}: the first sheet is empty", file=path)
-    columns = _each_once(sheet.iloc[0])
+    names = [str(name).strip() for name in sheet.iloc[0]]
+    columns = _each_once(names)
     _check_columns(path, columns)
     rows = _without_empty_rows(sheet.iloc[1:].set_axis(columns, axis=1))
     step = max(_CELLS // len(columns), 1)
@@ -265,4 +279,4 @@ def _workbook(path: str) -> TextTable:
         for start in range(0, len(rows), step):
             yield rows.iloc[start : start + step]
 
-    return TextTable(columns, True, [], pieces)
+    return TextTable(columns, _repeated(names), True, [], pieces)

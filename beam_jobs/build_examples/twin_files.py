@@ -37,10 +37,13 @@ def find(found: pd.DataFrame, source: folders.Source) -> tuple[list[list[str]], 
         _LOG.info("reading %d files of equal size, to find identical ones", len(candidates))
 
     def digest(name: str) -> bytes:
+        hashed = hashlib.blake2b(digest_size=16)
         try:
-            return hashlib.blake2b(source.read(name), digest_size=16).digest()
+            for block in source.blocks(name):
+                hashed.update(block)
         except decoding.RejectedImage:
             return bytes(16)  # Such a file has no twin, and the build will reject it.
+        return hashed.digest()
 
     pieces = [np.empty((0, 2), np.uint64)]
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:

@@ -128,15 +128,20 @@ class WriteShard(beam.DoFn):
         return files.read(path, offset=task.offset, length=task.length)
 
     def _make(self, row: PlannedExample) -> "_Made":
-        recipe = self._spec.recipe
+        recipe, digest = self._spec.recipe, ""
+        seen = self._source.modified(row.name)
+        # A split by hash looks for byte-identical files after the build, others look before it.
+        is_hashed = self._spec.split.method == "hash"
         try:
-            data = self._source.read(row.name)
+            with self._source.reading(row.name) as data:
+                try:
+                    picture = self._source.prepare(data, recipe)
+                except decoding.RejectedImage:
+                    digest = content_digest(data)
+                    raise
+                digest = content_digest(data) if is_hashed else ""
         except decoding.RejectedImage as error:
-            return _Made(row, reject=error)
-        try:
-            picture = self._source.prepare(data, recipe)
-        except decoding.RejectedImage as error:
-            return _Made(row, content_digest(data), reject=error)
+            return _Made(row, digest, reject=error, seen=seen)
         example = records.example(
             {
                 records.IMAGE_ENCODED: records.encode_image(picture.rgb, recipe.encoding),
@@ -146,8 +151,6 @@ class WriteShard(beam.DoFn):
                 records.LABEL_PREFIX + self._spec.label_column: row.label,
             }
         )
-        # A split by hash looks for byte-identical files after the build, others look before it.
-        digest = content_digest(data) if self._spec.split.method == "hash" else ""
         return _Made(
             row,
             digest,
@@ -156,6 +159,7 @@ class WriteShard(beam.DoFn):
             is_spread=picture.is_spread,
             pixels=records.digest(picture.rgb),
             fingerprint=picture.fingerprint,
+            seen=seen,
         )
 
 
@@ -175,6 +179,7 @@ class _Made:
     reject: decoding.RejectedImage | None = None
     pixels: bytes = b""
     fingerprint: bytes = b""
+    seen: float = 0.0
 
 
 @dataclasses.dataclass
@@ -193,10 +198,14 @@ class Sidecar:
     # (id, name, reason) of each photograph that was flagged and kept.
     ungradable: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     spread: int = 0  # Photographs whose values were spread over all greys.
+    # When the photograph of each row was last changed, as `Source.modified` told before it was
+    # read. Times are compared with these and not with the clock, for a camera's may be wrong.
+    seen: list[float] = dataclasses.field(default_factory=list)
 
     def add(self, made: _Made) -> None:
         """Account for one photograph, in Beam's counters too."""
         row, error = made.row, made.reject
+        self.seen.append(made.seen)
         if error:
             self.rejects.append((row.id, row.name, error.reason, error.detail, made.digest))
             Metrics.counter("build_examples", f"rejected/{error.reason}").inc()

@@ -18,10 +18,13 @@ Evaluate raw photographs of another clinic or camera, with a CSV of their labels
     drtfx-evaluate --workdir=WORKDIR --external_dir=PHOTOS --labels=PHOTOS/labels.csv \
         --name=clinic_b --data_dir=DATA_DIR
 
-They are prepared as the model's own were, and its threshold is used unchanged. PHOTOS is a folder,
-a quoted pattern such as 'PHOTOS/*/*.jpeg', or a .zip archive. The CSV has the columns of the
-model's own, unless --image_column and --label_column name others, and labels of the same meaning.
-Every row is scored, or listed in data/rejects.csv beside the report, with the reason.
+They are prepared as the model's own were, and its threshold is used unchanged. PHOTOS is a folder
+with all folders below it, a quoted pattern such as 'PHOTOS/*/*.jpeg', a .zip archive or a folder in
+it, or several of these with commas between. The CSV, or what else drtfx-build-examples takes for
+labels, has the columns of the model's own, unless --image_column and --label_column name others,
+and labels of the same meaning; where they are written otherwise, say which is which, as in
+--label_values='healthy=0,sick=1'. Every row is scored, or listed in data/rejects.csv beside the
+report, with the reason: of a CSV with a column of splits, give the rows that you mean alone.
 --data_dir is optional here: with the model's own data set, photographs and patients that are in
 both are found and named.
 
@@ -50,9 +53,12 @@ _SPLIT = flags.DEFINE_string(
 _EXTERNAL_DIR = flags.DEFINE_string(
     "external_dir",
     None,
-    "Photographs from elsewhere: a folder, a quoted pattern, or a .zip archive.",
+    "Photographs from elsewhere: a folder, a quoted pattern, a .zip archive, or several of these "
+    "with commas between.",
 )
-_LABELS = flags.DEFINE_string("labels", None, "The CSV of their labels.")
+_LABELS = flags.DEFINE_string(
+    "labels", None, "Their labels: a CSV or Excel file, several with commas between, or 'folders'."
+)
 _NAME = flags.DEFINE_string(
     "name", "", "Their name in the report; the default is that of their folder."
 )
@@ -61,6 +67,12 @@ _IMAGE_COLUMN = flags.DEFINE_string(
 )
 _LABEL_COLUMN = flags.DEFINE_string(
     "label_column", None, "The column of the labels, if it is another."
+)
+_LABEL_VALUES = flags.DEFINE_list(
+    "label_values",
+    None,
+    "What their labels mean, as text=label with commas between, if it is another; '': they are the "
+    "model's own names or numbers.",
 )
 _PATIENT_COLUMN = flags.DEFINE_string(
     "patient_column", None, "The column of the patients, if it is another; '': there is none."
@@ -115,6 +127,7 @@ def _external() -> Path:
         name=_NAME.value,
         image_column=_IMAGE_COLUMN.value,
         label_column=_LABEL_COLUMN.value,
+        label_values=None if _LABEL_VALUES.value is None else tuple(_LABEL_VALUES.value),
         patient_column=_PATIENT_COLUMN.value,
         patient_pattern=_PATIENT_PATTERN.value,
     )

@@ -4,12 +4,14 @@
     drtfx-explain --workdir=RUN --image_dir=RAW --output_dir=OUT
 
 RUN is the folder that training wrote, DATA the one that drtfx-build-examples wrote. RAW holds
-photographs as they come from the camera: a folder, a pattern in quotes ('raw/*/*.jpeg') or a .zip
-archive. They are prepared as the training photographs were, and OUT/rejects.csv lists those that
-cannot be used. Two flags tell more about raw photographs:
+photographs as they come from the camera: a folder with all folders below it, a pattern in quotes
+('raw/*/*.jpeg'), a .zip archive or a folder in it, or several of these with commas between. They
+are prepared as the training photographs were, and OUT/rejects.csv lists those that cannot be used.
+Two flags tell more about raw photographs:
 
-    --labels=CSV     their labels, in the columns of the training's CSV: the page then shows which
-                     decisions are correct
+    --labels=CSV     their labels, in the columns of the training's CSV, or whatever else
+                     drtfx-build-examples takes for them: the page then shows which decisions are
+                     correct
     --data_dir=DATA  the data set that RUN was trained on: the page then shows which photographs
                      are in it, because their maps flatter the model
 
@@ -70,7 +72,9 @@ _DATA_DIR = flags.DEFINE_string(
 )
 _SPLIT = flags.DEFINE_string("split", "validation", "Split of the data set to explain.")
 _IMAGE_DIR = flags.DEFINE_string(
-    "image_dir", "", "Raw photographs instead: a folder, a pattern or a .zip archive."
+    "image_dir",
+    "",
+    "Raw photographs instead: a folder, a pattern, a .zip archive, or several with commas between.",
 )
 _LABELS = flags.DEFINE_string("labels", "", "CSV with the labels of the raw photographs, if any.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the results.")

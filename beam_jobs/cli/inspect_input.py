@@ -26,8 +26,8 @@ from absl import app, flags
 
 from beam_jobs.inspection import look_at_labels, look_at_photographs, proposal
 from dr_tfx.cli import console
-from dr_tfx.dataset import naming
 from dr_tfx.sources import find_source
+from dr_tfx.storage import seen_text
 
 _LABELS = flags.DEFINE_string("labels", "", "The labels, as --labels of drtfx-build-examples.")
 _SAMPLE = flags.DEFINE_integer(
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     proposed = proposal.propose(photographs, labels)
     lines = [*_told(photographs), *_told_labels(labels)]
     for line in [*lines, *(proposed.look if proposed.command else [])]:
-        print(f"# {naming.printable(line)}".rstrip())
+        print(f"# {seen_text.printable(line)}".rstrip())
     if not proposed.command:
         sys.exit(f"error: {proposed.look[0]}")
     print(proposal.script(proposed), end="")

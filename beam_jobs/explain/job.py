@@ -38,7 +38,7 @@ from beam_jobs.build_examples import progress
 from beam_jobs.explain import heatmap_shards, page, published_figures, results, worker
 from beam_jobs.explain import plan as planning
 from beam_jobs.runners import beam_flags, interrupts
-from dr_tfx.storage import files, json_files, locks
+from dr_tfx.storage import claims, files, json_files, locks
 
 SOURCE_FILE = "explain.json"
 _OF_SYSTEM = re.compile(r"\[Errno (\d+)\] (.+?): '(.+?)'")  # The text of an OSError with a file.
@@ -76,9 +76,11 @@ def _claim(output_dir: Path, source: dict[str, Any], *, overwrite: bool) -> None
     """Note what the folder is made from.
 
     Raises:
-      ValueError: the folder holds something else.
+      ValueError: the folder holds the results of something else.
+      FileExistsError: it holds somebody else's files.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
+    results = (*_FILES, heatmap_shards.OVERLAYS, heatmap_shards.THUMBNAILS)
+    claims.check(output_dir, mark=SOURCE_FILE, key="overlays", results=results)
     path = output_dir / SOURCE_FILE
     if overwrite and path.is_file():
         for folder in (heatmap_shards.OVERLAYS, heatmap_shards.THUMBNAILS):

@@ -13,7 +13,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import folds, identities, manifest, splits
 from dr_tfx.explanation import localization
 from dr_tfx.models import bundles
-from dr_tfx.sources import find_source
+from dr_tfx.sources import find_source, given
 
 _FORMAT = 4  # The format of the parts' files: a folder with another one is not continued.
 _TRAINED_ON = (
@@ -206,12 +206,9 @@ def _of_photographs(
         photographs, spec, labels=request.labels, by_name=request.masks_dir is not None
     )
     inputs = units.PhotographInputs(photographs, spec.recipe, settings.threads)
-    paths = (Path(inputs.path(item)) for part in parts for item in part.items)
-    if any(path.is_relative_to(request.output_dir) for path in paths):
-        raise ValueError(
-            f"--output_dir={request.output_dir} holds photographs of --image_dir; choose another, "
-            "so that overlays are never taken for photographs"
-        )
+    names = (item.name for part in parts for item in part.items)
+    found = (given.GivenPhotograph(photographs.path(n), photographs, n) for n in names)
+    given.check_apart(found, request.output_dir)
     return ExplainPlan(
         settings=settings,
         inputs=inputs,

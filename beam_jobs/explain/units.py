@@ -22,6 +22,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records, splits
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.sources import folders
+from dr_tfx.storage import seen_text
 
 PHOTOGRAPHS = 64  # Names in a part: an interruption costs a minute or two.
 
@@ -87,7 +88,7 @@ class ExplainInputs(abc.ABC):
         """
 
     def path(self, item: PartItem) -> str:
-        """Return the place where a person finds a photograph; "" in a data set."""
+        """Return the place where a person finds a photograph, as it is shown; "" in a data set."""
         del item
         return ""
 
@@ -136,7 +137,8 @@ class PhotographInputs(ExplainInputs):
 
     def _prepare(self, item: PartItem) -> PreparedItem | RejectedItem:
         try:
-            picture = self.source.prepare(self.source.read(item.name), self.recipe)
+            with self.source.reading(item.name) as data:
+                picture = self.source.prepare(data, self.recipe)
         except decoding.RejectedImage as error:
             Metrics.counter("explain", f"rejected/{error.reason}").inc()
             return RejectedItem(item, error)
@@ -145,14 +147,15 @@ class PhotographInputs(ExplainInputs):
     def whole(self, prepared: PreparedItem) -> np.ndarray:
         # The photograph is read again: a batch of them in full would need gigabytes.
         try:
-            return recipes.show(self.source.read(prepared.item.name))
+            with self.source.reading(prepared.item.name) as data:
+                return recipes.show(data)
         except decoding.RejectedImage as error:
             raise ValueError(
                 f"{self.path(prepared.item)} has changed since it was explained: {error}"
             ) from error
 
     def path(self, item: PartItem) -> str:
-        return self.source.path(item.name)
+        return seen_text.printable(self.source.path(item.name))
 
 
 def parts_of_split(data: manifest.Manifest, split: str) -> list[HeatmapPart]:

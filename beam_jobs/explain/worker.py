@@ -21,7 +21,7 @@ from dr_tfx.dataset import records
 from dr_tfx.explanation import explainer, gradcam, localization
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles
-from dr_tfx.storage import files
+from dr_tfx.storage import files, seen_text
 
 OVERLAYS = ("full", "small", "none")
 COLUMNS = (
@@ -136,7 +136,7 @@ class ExplainPart(beam.DoFn):
     def _reject(self, rejected: units.RejectedItem) -> dict[str, Any]:
         item, error = rejected
         known = {"id": item.id, "photograph": self._inputs.path(item)}
-        return known | {"reason": error.reason, "detail": error.detail}
+        return known | {"reason": error.reason, "detail": seen_text.printable(error.detail)}
 
     def _draw(
         self, prepared: units.PreparedItem, heatmap: np.ndarray, *, part: units.HeatmapPart

@@ -5,7 +5,9 @@ and calibration are those of the model's validation split. So the report shows w
 camera, clinic or population does to them.
 """
 
+import csv
 import dataclasses
+import io
 import posixpath
 import re
 from pathlib import Path
@@ -30,11 +32,12 @@ FLAGS = refusals.BUILD_FLAGS | {
     "split_method": "dataset.split.method of the model",
     "split_column": "dataset.split.column of the model",
     "split_folds": "dataset.split.folds of the model",
-    "label_values": "dataset.label_values of the model",
+    "label_values": "--label_values",
     "label_names": "dataset.label_names of the model",
     "size": "dataset.recipe.size of the model",
 }
 """Parameter of a build -> the flag of `drtfx-evaluate` for it, or the setting of the model."""
+_THEIRS = ("image_column", "label_column", "label_values", "patient_column", "patient_pattern")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class ExternalPhotographs:
     name: str = ""  # The name of the report; "": that of the folder.
     image_column: str | None = None
     label_column: str | None = None
+    label_values: tuple[str, ...] | None = None  # As `specs.DatasetSpec.label_values`.
     patient_column: str | None = None
     patient_pattern: str | None = None
 
@@ -87,6 +91,7 @@ def run(
         known = identities.load(data_dir, training)
     report = output_dir or evaluate.usual_folder(workdir, name)
     with locks.held(report):
+        evaluate.check_folder(report)
         return _evaluated(
             photographs,
             bundle,
@@ -163,16 +168,21 @@ def _name(photographs: ExternalPhotographs) -> str:
 
 
 def _spec(bundle: bundles.Bundle, photographs: ExternalPhotographs, name: str) -> specs.DatasetSpec:
-    """Return the model's own settings, except those that belong to these photographs."""
-    given = {
-        key: value
-        for key in ("image_column", "label_column", "patient_column", "patient_pattern")
-        if (value := getattr(photographs, key)) is not None
-    }
+    """Return the model's own settings, except those that belong to these photographs.
+
+    Raises:
+      ValueError: one of these cannot be.
+    """
+    given = {key: value for key in _THEIRS if (value := getattr(photographs, key)) is not None}
     split = specs.Split(method="external")
     # No number of rejects is too many: the report counts them, and many are an alarm.
     spec = dataclasses.replace(bundle.experiment.dataset, name=name, split=split, **given)
-    return dataclasses.replace(spec, max_reject_rate=1.0)
+    spec = dataclasses.replace(spec, max_reject_rate=1.0)
+    try:
+        spec.check()
+    except specs.ConfigError as error:
+        raise ValueError(str(error).replace("config.dataset.", "--")) from error
+    return spec
 
 
 def _elsewhere(
@@ -245,5 +255,14 @@ def _commands(
         "data_dir": data_dir,
         "output_dir": None if report == usual else report,
     }
-    flags = [f"--{key}={value}" for key, value in given.items() if value is not None]
+    flags = [f"--{key}={_typed(value)}" for key, value in given.items() if value is not None]
     return [*before, ["drtfx-evaluate", f"--workdir={workdir}", *flags]]
+
+
+def _typed(value: Any) -> str:
+    """Return the value of a flag as it is typed, a list with commas between."""
+    if not isinstance(value, tuple):
+        return str(value)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(value)
+    return line.getvalue()

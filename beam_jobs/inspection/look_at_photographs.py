@@ -92,11 +92,11 @@ def _decode(source: folders.Source, names: Sequence[str]) -> list[_Look]:
 def _look(source: folders.Source, name: str) -> _Look:
     kind = size = ""
     try:
-        data = source.read(name)
-        kind = _format(data)
-        width, height = decoding.image_size(data)
-        size = f"{width} x {height}"
-        decoding.decode(data)
+        with source.reading(name) as data:
+            kind = _format(data)
+            width, height = decoding.image_size(data)
+            size = f"{width} x {height}"
+            decoding.decode(data)
     except decoding.RejectedImage as error:
         return _Look(kind, size, str(error))
     return _Look(kind, size, "")

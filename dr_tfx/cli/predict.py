@@ -1,10 +1,12 @@
 """Reads raw photographs with a trained model.
 
     drtfx-predict --workdir=RUN eye.jpeg other_eye.png
-    drtfx-predict --workdir=RUN folder/of/photographs --output_dir=OUT
+    drtfx-predict --workdir=RUN folder/of/photographs more.zip --output_dir=OUT
 
 RUN is the folder that training wrote. The photographs need no preparation: the command prepares
-them as the training photographs were prepared. A folder stands for the photographs directly in it.
+them as the training photographs were prepared. A folder stands for all photographs in it, any
+number of folders down, a .zip archive for those in it, and a quoted pattern such as
+'raw/*/*.jpeg' for those that match.
 
 The command prints a table with one row a photograph: its name and what the model says of it. For a
 task of two classes that is
@@ -16,10 +18,18 @@ task of two classes that is
     decision     the class, which follows from the score and the threshold
     threshold    the score from which the decision is the second class
 
-OUT (RUN/predictions if not given) receives the same table as predictions.csv, and a figure of every
-photograph: the original, the heat map of the places that raised the score, and the two overlaid. A
-photograph that cannot be read is listed as rejected, with the reason, and the others are still
-read. The exit code is 1 if none could be read. The last line printed is OUT.
+OUT (RUN/predictions if not given) receives
+
+    predictions.csv  the same table, written row by row, so that what was read before the command
+                     was stopped is there
+    figures/         of every photograph the original, the heat map of the places that raised the
+                     score, and the two overlaid; --nofigures leaves them out, which saves most of
+                     the time and 250 kB a photograph
+    predict.json     how the predictions were made
+
+A photograph that cannot be read is listed as rejected, with the reason, and the others are still
+read. Nothing is written over a photograph, or into a folder that holds somebody else's files of
+these names. The exit code is 1 if none could be read. The last line printed is OUT.
 
 --method says how heat maps are made: gradcam (as in the published recipe), gradcam++, hirescam, or
 occlusion, which hides one square of the photograph after the other and takes some hundred times as
@@ -33,22 +43,28 @@ Research software, not a medical device: no result is a diagnosis.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
+from tqdm import tqdm
 
 from dr_tfx.cli import console
 from dr_tfx.config import specs
-from dr_tfx.storage import locks
+from dr_tfx.sources import given, refusals
+from dr_tfx.storage import locks, seen_text
 
 if TYPE_CHECKING:
+    from dr_tfx.inference import photographs
     from dr_tfx.models import bundles
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for the results; WORKDIR/predictions if not given."
+)
+_FIGURES = flags.DEFINE_bool(
+    "figures", True, "Draw a figure of every photograph, with its heat map."
 )
 _METHOD = flags.DEFINE_enum(
     "method", specs.METHODS[0], specs.METHODS, "How the heat maps are made."
@@ -62,64 +78,126 @@ _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of the heat maps."
 )
 
+_FLAGS = refusals.BUILD_FLAGS | {"image_dir": "PHOTOGRAPHS"}
 _WIDTH = 11  # Characters of a column of the table.
+_DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
 
 
 def main(argv: Sequence[str]) -> None:
     """Read the photographs that the arguments name; print the table, then the folder."""
     if len(argv) < 2:
         raise app.UsageError("no photographs given")
-    from dr_tfx.models import bundles  # Imported here, so that --help does not load TensorFlow.
-
     workdir = Path(_WORKDIR.value)
     output_dir = Path(_OUTPUT_DIR.value or workdir / "predictions")
+    try:
+        found = given.photographs(argv[1:])
+        given.check_apart(found, output_dir)
+    except refusals.UnusableInput as error:
+        sys.exit(f"error: {error.told(_FLAGS)}")
+    from dr_tfx.models import bundles  # Imported here, so that --help does not load TensorFlow.
+
     bundle = bundles.load(workdir)
+    alarms = _warn(bundle, workdir)
+    with locks.held(output_dir):
+        rejected = _read(bundle, found, output_dir, alarms)
+    print(output_dir)
+    if rejected == len(found):
+        sys.exit(1)
+
+
+def _warn(bundle: "bundles.Bundle", workdir: Path) -> list[str]:
+    """Say what a reader of the table should know about the model; return the known alarms."""
+    from dr_tfx.evaluation import known_alarms
+
     if bundle.fitted is None:
         print(
             f"note: {workdir} was not evaluated on validation yet, so that nothing is fitted. "
             f"{bundle.kind.scores.rule(None)} Run drtfx-evaluate --split=validation.",
             file=sys.stderr,
         )
-    with locks.held(output_dir):
-        rows = _read(bundle, argv[1:], output_dir)
-    print(output_dir)
-    if all(row["rejected"] for row in rows):
-        sys.exit(1)
+    found = known_alarms.of_run(workdir)
+    for folder, alarms in found.items():
+        more = f" ({len(alarms) - 1} more)" if len(alarms) > 1 else ""
+        print(
+            f"ALARM of the evaluation on {folder.name}: {alarms[0]}{more} See "
+            f"{folder / 'report.html'} before you rely on this model.",
+            file=sys.stderr,
+        )
+    return [alarm for alarms in found.values() for alarm in alarms]
 
 
 def _read(
-    bundle: "bundles.Bundle", arguments: Sequence[str], output_dir: Path
-) -> list[dict[str, Any]]:
-    """Read and explain photographs, print a line of each, and return the rows of their table."""
+    bundle: "bundles.Bundle",
+    found: Sequence[given.GivenPhotograph],
+    output_dir: Path,
+    alarms: Sequence[str],
+) -> int:
+    """Read photographs, print and write a row of each, and return how many were rejected."""
+    from dr_tfx.inference import prediction_files
+
+    names, rejected = bundle.kind.scores.answer_names, 0
+    made = {
+        "workdir": str(_WORKDIR.value),
+        "views": list(bundle.experiment.evaluation.views),
+        "method": _METHOD.value if _FIGURES.value else None,
+        "alarms": list(alarms),
+    }
+    predictions = prediction_files.PredictionFiles(output_dir, names, made)
+    width = max(len("photograph"), *(len(seen_text.printable(one.shown)) for one in found))
+    print(f"{'photograph':<{width}}  {'  '.join(f'{name:>{_WIDTH}}' for name in names)}")
+    # The rows show how far the work is too; a bar in a file would only part them.
+    with tqdm(total=len(found), desc="predict", unit="photograph", disable=None) as bar:
+        for one, figure in _readings(bundle, found):
+            row = predictions.add(one, figure)
+            rejected += bool(one.rejected)
+            cells = (f"{cell:>{_WIDTH}}" for cell in _cells([row[name] for name in names]))
+            bar.write(
+                f"{row['photo']:<{width}}  {'  '.join(cells)}{_warning(row)}", file=sys.stdout
+            )
+            sys.stdout.flush()
+            bar.update()
+    predictions.finish({"read": len(found) - rejected, "rejected": rejected})
+    return rejected
+
+
+def _readings(
+    bundle: "bundles.Bundle", found: Sequence[given.GivenPhotograph]
+) -> Iterator[tuple["photographs.ReadPhotograph", bytes | None]]:
+    """Yield what the model says of each photograph, with its figure, a PNG, if there is one."""
+    if not _FIGURES.value:
+        from dr_tfx.inference import photographs
+
+        for read in photographs.PhotographReader(bundle)(found):
+            yield read, None
+        return
     from dr_tfx.explanation import photographs as explained_photographs
-    from dr_tfx.inference import photographs
 
     explain = explained_photographs.PhotographExplainer(
         bundle, _METHOD.value, average_views=_AVERAGE_VIEWS.value
     )
-    paths, names, rows = photographs.find(arguments), bundle.kind.scores.answer_names, []
-    width = max(len("photograph"), *(len(str(path)) for path in paths))
-    print(f"{'photograph':<{width}}  {'  '.join(f'{name:>{_WIDTH}}' for name in names)}")
-    for explained, figure in explained_photographs.write_figures(
-        explain, paths, output_dir=output_dir, colormap=_COLORMAP.value
-    ):
-        row = explained_photographs.table_row(explained, figure, names)
-        rows.append(row)
-        cells = (f"{_cell(row[name]):>{_WIDTH}}" for name in names)
-        print(f"{row['photo']:<{width}}  {'  '.join(cells)}{_warning(row)}", flush=True)
-    explained_photographs.write_table(rows, output_dir)
-    return rows
+    for explained in explain(found):
+        figure = None
+        if not explained.rejected:
+            figure = explain.figure(explained, colormap=_COLORMAP.value)
+        yield explained, figure
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _cells(values: Sequence[object]) -> list[str]:
+    """Return values as they are printed: numbers that differ look different."""
+    numbers = {value for value in values if isinstance(value, float)}
+    digits = _DIGITS
+    while len({f"{n:.{digits}f}" for n in numbers}) < len(numbers) and digits < _MOST_DIGITS:
+        digits += 1
+    return [
+        "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        for value in values
+    ]
 
 
-def _warning(row: dict[str, Any]) -> str:
+def _warning(row: Mapping[str, Any]) -> str:
     rejected = f"  rejected ({row['rejected']})" if row["rejected"] else ""
-    return rejected + (f"  ungradable: {row['ungradable']}" if row["ungradable"] else "")
+    ungradable = f"  ungradable: {row['ungradable']}" if row["ungradable"] else ""
+    return seen_text.printable(rejected + ungradable)
 
 
 def run() -> None:

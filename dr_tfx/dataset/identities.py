@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dr_tfx.dataset import folds, manifest, naming, records, splits
+from dr_tfx.dataset import folds, manifest, records, splits
 from dr_tfx.preprocessing import fingerprint
+from dr_tfx.storage import seen_text
 
 _SCHEMA = pa.schema(
     [
@@ -135,7 +136,7 @@ def _wrong(table: pa.Table, data: manifest.Manifest) -> str:
     unseen = [
         name
         for name in ("id", "patient")
-        if pc.any(pc.match_substring_regex(table[name], naming.UNSEEN)).as_py()
+        if pc.any(pc.match_substring_regex(table[name], seen_text.UNSEEN)).as_py()
     ]
     return f"it has control characters in the column {unseen[0]}" if unseen else ""
 

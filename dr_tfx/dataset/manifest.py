@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import pandas as pd
 
 from dr_tfx.config import specs
-from dr_tfx.dataset import naming, splits
-from dr_tfx.storage import files, json_files
+from dr_tfx.dataset import splits
+from dr_tfx.storage import files, json_files, seen_text
 
 FILE_NAME = "dataset.json"
 IDENTITIES_FILE = "photographs.arrow"  # The file of `identities`.
@@ -30,7 +30,9 @@ _Amount = Annotated[int, specs.Rule(lambda n: n >= 0, "0 or more")]
 _FileName = Annotated[
     str,
     specs.Rule(
-        lambda name: naming.printable(name) == name == posixpath.basename(name) not in ("", ".."),
+        lambda name: (
+            seen_text.printable(name) == name == posixpath.basename(name) not in ("", "..")
+        ),
         "the name of a file in the folder",
     ),
 ]

@@ -17,6 +17,7 @@ from google.protobuf import message
 
 from dr_tfx.dataset import example_message, naming
 from dr_tfx.preprocessing import png
+from dr_tfx.storage import seen_text
 
 IMAGE_ENCODED = "image/encoded"  # bytes: raw RGB uint8 in C order, or a PNG file
 IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
@@ -176,7 +177,9 @@ def parse(serialized: bytes) -> dict[str, bytes | int | float]:
         kind = feature.WhichOneof("kind")
         values: Sequence[Any] = getattr(feature, kind).value if kind else ()
         if len(values) != 1:
-            raise DamagedRecord(f"has {len(values)} values of {naming.printable(key)}; expected 1")
+            raise DamagedRecord(
+                f"has {len(values)} values of {seen_text.printable(key)}; expected 1"
+            )
         result[key] = values[0]
     return result
 
@@ -194,7 +197,7 @@ def check(example: Mapping[str, Any], schema: Schema, texts: Sequence[str] = ())
     """
     needed = {**dict.fromkeys((*schema.channels, *texts), "bytes"), **schema.numbers}
     if missing := sorted(needed.keys() - example.keys()):
-        have = ", ".join(map(naming.printable, sorted(example)))
+        have = ", ".join(map(seen_text.printable, sorted(example)))
         raise DamagedRecord(f"has {have}, but not {', '.join(missing)}")
     for name, dtype in needed.items():
         value = example[name]

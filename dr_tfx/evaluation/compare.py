@@ -21,10 +21,11 @@ from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare_figures, reproduce
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
-from dr_tfx.storage import files, json_files, locks, tables
+from dr_tfx.storage import claims, files, json_files, locks, tables
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 _NAMED = 5  # Images that an error names.
+_RESULTS = ("compare.html", "compare.csv", "*.png")
 
 
 def compare(
@@ -44,15 +45,17 @@ def compare(
     Raises:
       FileNotFoundError: a folder holds no run, or one that was not evaluated on the split.
       ValueError: fewer than two runs, one of them twice, another task, or other images.
-      OSError: the folder cannot be written, or another process writes into it.
+      OSError: the folder cannot be written, another process writes into it, or it holds files that
+        no comparison made.
     """
     runs = load_runs(folders, split)
     check_comparable(runs, split)
-    result = result_of(runs, split)
     if output_dir is None:
         others = "-".join(run.name.replace("/", "_") for run in runs[1:])
         output_dir = runs[0].folder / "comparison" / f"{split}-{others}"
     with locks.held(output_dir):
+        claims.check(output_dir, mark="compare.json", key="differences", results=_RESULTS)
+        result = result_of(runs, split)
         return _write(runs, result, output_dir=output_dir, command=command)
 
 

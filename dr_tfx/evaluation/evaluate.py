@@ -52,12 +52,13 @@ from dr_tfx.evaluation.scored import (
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.reports.learning_curves import learning_curves
-from dr_tfx.storage import files, locks, tables
+from dr_tfx.storage import claims, files, locks, tables
 
 __all__ = [
     "SELECTION_SPLIT",
     "Elsewhere",
     "Scored",
+    "check_folder",
     "evaluate",
     "judge",
     "predict",
@@ -95,7 +96,9 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
     with contextlib.ExitStack() as held:  # What cannot be written is found before the work.
         if fitted is None:
             fitted = _fitted_if_read_only(held, workdir, bundle)
-        held.enter_context(locks.held(output_dir or usual_folder(workdir, split)))
+        folder = output_dir or usual_folder(workdir, split)
+        held.enter_context(locks.held(folder))
+        check_folder(folder)
         predictions = predict(bundle, data_dir, split)
         if fitted is None:
             fitted = bundle.kind.judgement.fit(predictions, split=split)
@@ -139,6 +142,16 @@ def _fitted_if_read_only(
             ) from error
         return bundle.fitted
     return None
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which a report would replace files that no evaluation made.
+
+    Raises:
+      FileExistsError: it holds such files.
+    """
+    results = ("report.html", "predictions.csv", "*.png")
+    claims.check(folder, mark="metrics.json", key="selection", results=results)
 
 
 def require_fitted(bundle: bundles.Bundle, workdir: Path, name: str) -> Any:
@@ -270,9 +283,9 @@ def write(
     page.unlink(missing_ok=True)
     readings = scored.bundle.kind.scores.read(scored.predictions, scored.fitted)
     table = scored.predictions.assign(decision=[reading.decision for reading in readings])
-    files.write_text(scored.folder / "predictions.csv", tables.csv_text(table))
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    files.write_text(scored.folder / "metrics.json", text + "\n")
+    files.write_text(scored.folder / "metrics.json", text + "\n")  # The mark of the folder.
+    files.write_text(scored.folder / "predictions.csv", tables.csv_text(table))
     path = scored.workdir / "history.csv"
     history = pd.read_csv(path) if path.exists() else None
     figures = [*scored.judgement.figures(scored.predictions, summary)]

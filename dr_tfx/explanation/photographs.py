@@ -4,13 +4,10 @@ No data set and no Beam is needed, and no more than one batch is in memory at a 
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
@@ -18,9 +15,7 @@ from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, figures
 from dr_tfx.inference import photographs
 from dr_tfx.models import bundles
-from dr_tfx.storage import files, tables
-
-TABLE_FILE = "predictions.csv"
+from dr_tfx.storage import seen_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,63 +76,6 @@ class PhotographExplainer:
         row = figures.FigureRow(
             explained.picture.rgb, explained.heatmap, explained.reading.words + ungradable
         )
-        title = f"{Path(explained.name).name}   {self._explain.title}"
+        name = seen_text.printable(Path(explained.name).name)
+        title = f"{name}   {self._explain.title}"
         return figures.draw([row], title=title, colormap=colormap)
-
-
-def write_figures(
-    explain: PhotographExplainer, paths: Sequence[Path], *, output_dir: Path, colormap: str
-) -> Iterator[tuple[ExplainedPhotograph, str]]:
-    """Explain photographs, and write a figure of each that was not rejected.
-
-    Args:
-      explain: the model.
-      paths: files.
-      output_dir: the folder of the figures, `<stem>.png`; created if it is missing.
-      colormap: a name in `specs.COLORMAPS`.
-
-    Yields:
-      Each photograph, in order, with the file name of its figure; "" if it was rejected.
-    """
-    for explained, name in zip(explain(paths), _figure_names(paths), strict=True):
-        if explained.rejected:
-            yield explained, ""
-            continue
-        files.write(output_dir / name, explain.figure(explained, colormap=colormap))
-        yield explained, name
-
-
-def table_row(
-    explained: ExplainedPhotograph, figure: str, answer_names: Sequence[str]
-) -> dict[str, Any]:
-    """Return a photograph's row of predictions.csv.
-
-    Args:
-      explained: the photograph.
-      figure: the file name of its figure, or "".
-      answer_names: `ScoreSide.answer_names`; a photograph that was rejected has no answer.
-    """
-    answer = explained.reading.answer if explained.reading else dict.fromkeys(answer_names)
-    return {
-        "photo": explained.name,
-        **answer,
-        "figure": figure,
-        "rejected": explained.rejected,
-        "ungradable": explained.ungradable,
-    }
-
-
-def write_table(rows: Sequence[dict[str, Any]], output_dir: Path) -> Path:
-    """Write predictions.csv, one row a photograph, and return its path."""
-    files.write_text(output_dir / TABLE_FILE, tables.csv_text(pd.DataFrame(rows)))
-    return output_dir / TABLE_FILE
-
-
-def _figure_names(paths: Sequence[Path]) -> list[str]:
-    """Return `<stem>.png` of each file, with -2, -3 ... where several files share a stem."""
-    names: dict[str, None] = {}
-    for path in paths:
-        endings = itertools.chain([""], (f"-{n}" for n in itertools.count(2)))
-        candidates = (f"{path.stem}{ending}.png" for ending in endings)
-        names[next(name for name in candidates if name not in names)] = None
-    return list(names)

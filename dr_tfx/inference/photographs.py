@@ -1,4 +1,4 @@
-"""Raw photographs: find them, prepare them as the training's were, and read them.
+"""Raw photographs: prepare them as the training's were, and read them.
 
     reader = PhotographReader(bundle)
     for photograph in reader([Path("eye.jpeg"), data, pixels]):
@@ -7,6 +7,7 @@
 There are no heat maps here: `dr_tfx.explanation.photographs` adds them.
 """
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +25,10 @@ from dr_tfx.dataset import manifest
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.sources import folders, given
 
-RawPhotograph = str | Path | bytes | np.ndarray
-"""A file; the bytes of one; or pixels, uint8 RGB (height, width, 3)."""
+RawPhotograph = str | Path | given.GivenPhotograph | bytes | np.ndarray
+"""A file, or one in an archive; the bytes of one; or pixels, uint8 RGB (height, width, 3)."""
 
 _ResultT = TypeVar("_ResultT")
 
@@ -36,7 +38,7 @@ class ReadPhotograph:
     """The answer of the model for one photograph, or the reason why there is none.
 
     Attributes:
-      name: the path of the file as it was given; "" for bytes and pixels.
+      name: the path of the file as a person would write it; "" for bytes and pixels.
       picture: the photograph as the model sees it; None if it was rejected.
       reading: what the model says of it; None if it was rejected.
       rejected: the reason; "" if the photograph was read.
@@ -114,13 +116,13 @@ def prepare(photograph: RawPhotograph, recipe: specs.Recipe) -> ReadPhotograph:
     Raises:
       ValueError: pixels that are not uint8 RGB.
     """
-    name = str(photograph) if isinstance(photograph, str | Path) else ""
+    if isinstance(photograph, str | Path):
+        name = str(photograph)
+        photograph = given.GivenPhotograph(name, folders.SingleFiles((name,)), name)
+    name = photograph.shown if isinstance(photograph, given.GivenPhotograph) else ""
     try:
-        return ReadPhotograph(name, recipes.apply_recipe(_bytes(photograph), recipe))
-    except FileNotFoundError:
-        reason = "no such file"
-    except IsADirectoryError:
-        reason = "no photographs in this folder"
+        with _bytes(photograph) as data:
+            return ReadPhotograph(name, recipes.apply_recipe(data, recipe))
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     except decoding.RejectedImage as error:
@@ -128,31 +130,18 @@ def prepare(photograph: RawPhotograph, recipe: specs.Recipe) -> ReadPhotograph:
     return ReadPhotograph(name, rejected=reason)
 
 
-def _bytes(photograph: RawPhotograph) -> bytes:
-    """Return the bytes of a photograph's file; pixels become a PNG file, which loses nothing."""
+def _bytes(
+    photograph: given.GivenPhotograph | bytes | np.ndarray,
+) -> contextlib.AbstractContextManager[bytes]:
+    """Give the bytes of a photograph; pixels become a PNG file, which loses nothing."""
+    if isinstance(photograph, given.GivenPhotograph):
+        return photograph.source.reading(photograph.name)
     if isinstance(photograph, bytes):
-        return photograph
-    if not isinstance(photograph, np.ndarray):
-        return Path(photograph).read_bytes()
+        return contextlib.nullcontext(photograph)
     if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:
         raise ValueError(
             f"the pixels of a photograph are {photograph.dtype} {photograph.shape}; expected RGB, "
             "uint8 (height, width, 3)"
         )
-    return cv2.imencode(".png", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def find(arguments: Sequence[str]) -> list[Path]:
-    """Return the files that arguments name, each once.
-
-    A folder stands for the photographs directly in it, and for itself if it has none, so that it
-    is rejected with the reason.
-    """
-    paths: list[Path] = []
-    for argument in map(Path, arguments):
-        if argument.is_dir():
-            inside = (p for p in argument.iterdir() if p.suffix.lower() in decoding.EXTENSIONS)
-            paths += sorted(inside) or [argument]
-        else:
-            paths.append(argument)
-    return list(dict.fromkeys(paths))
+    png = cv2.imencode(".png", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR))[1]
+    return contextlib.nullcontext(png.tobytes())

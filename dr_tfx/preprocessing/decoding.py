@@ -50,7 +50,7 @@ def image_size(data: bytes) -> tuple[int, int]:
 
     Raises:
       RejectedImage: `unreadable` if the format is not known; `too_large` if the file has more than
-        MAX_PIXELS, where all frames of a DICOM file count together.
+        MAX_PIXELS, where all frames of a DICOM file count together, or one of them 128 MiB.
     """
     if dicom.is_dicom(data):
         with _damage_is_rejected("DICOM"):
@@ -153,6 +153,8 @@ def _damage_is_rejected(format_name: str) -> Iterator[None]:
             yield
     except dicom.MissingReader as error:
         raise RejectedImage("unreadable", str(error)) from error
+    except dicom.FrameTooLarge as error:
+        raise RejectedImage("too_large", str(error)) from error
     except Exception as error:
         kind = "" if type(error) in (ValueError, OSError) else f"{type(error).__name__}: "
         words = " ".join(f"{format_name}: {kind}{error}".split())[:200]

@@ -17,11 +17,16 @@ from PIL import Image
 from dr_tfx.preprocessing import jpeg
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_MAX_FRAME = 1 << 27  # Bytes of one frame's pixels, whose values may become float64: 1 GiB.
 _KINDS = ((1, 8), (1, 16), (3, 8), (3, 16))  # Samples of a pixel, and bits of a sample.
 
 
 class MissingReader(ImportError):
     """A DICOM file was met and pydicom is not installed."""
+
+
+class FrameTooLarge(ValueError):
+    """A DICOM file holds more pixels in a frame than may be decoded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +142,9 @@ def _read(data: bytes, *, pixels: bool) -> Any:
             f"{_frames(dataset)} frames of {dataset.Columns}x{dataset.Rows} pixels, {samples} "
             f"samples of {bits} bits each; expected at least 1x1 pixels, 1 or 3 samples of 8 or 16"
         )
+    frame = dataset.Rows * dataset.Columns * samples * bits // 8
+    if frame > _MAX_FRAME:
+        raise FrameTooLarge(f"a frame of {frame:,} bytes; at most {_MAX_FRAME:,}")
     return dataset
 
 

@@ -12,8 +12,14 @@ import simplejpeg
 
 from dr_tfx.preprocessing import jpeg_scan
 
+# Each scan of a progressive file is a pass over all pixels. Photographs have some ten of them; a
+# file of a few hundred kB may have thousands, which would take minutes.
+MAX_PASSED = 3_000_000_000  # Pixels in all passes: about ten seconds.
+
 _STRAY = re.compile(r"extraneous bytes before marker 0xd9")
-_DAMAGE = re.compile(r"Corrupt JPEG data|Premature end|two SOI markers|Inconsistent progression")
+_DAMAGE = re.compile(
+    r"no photograph has|Corrupt JPEG data|Premature end|two SOI markers|Inconsistent progression"
+)
 # Words in the header that are wrong in files of some cameras, and decide nothing.
 _HARMLESS = re.compile(r"Invalid SOS parameters|JFIF revision|Unknown Adobe color transform")
 
@@ -31,8 +37,12 @@ def decode(data: bytes, *, width: int, height: int, fraction: int = 1) -> np.nda
         inverse DCT, which saves most of the time.
 
     Raises:
-      ValueError: the file is damaged; the message is libjpeg's error or its first warning.
+      ValueError: the file is damaged; the message is libjpeg's error or its first warning. Or it
+        would take minutes.
     """
+    scans = jpeg_scan.count_scans(data)
+    if scans * width * height > MAX_PASSED:
+        raise ValueError(f"{scans} scans of {width}x{height} pixels, which no photograph has")
     pixels = np.empty((-(-height // fraction), -(-width // fraction), 3), np.uint8)
 
     def decode_into(*, strict: bool) -> None:

@@ -9,11 +9,14 @@ more pixels, whole ones, up to the padding before the end marker.
 """
 
 import itertools
+import re
 from typing import NamedTuple
 
 MAX_BYTES = 16 << 20  # About a minute is needed for so many.
 _BASELINE = (0xC0, 0xC1)
 _BLOCK = 64
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # None is a stuffed zero or a restart.
+_SCAN, _END, _WITHOUT_LENGTH = 0xDA, 0xD9, (0x01, 0xD8)
 
 # Of each of the 65,536 ways in which 16 bits may begin with a code: the bits of the code and of the
 # value after it, times 128, plus the coefficients that they fill; 0 where there is no such code.
@@ -24,6 +27,19 @@ class _Layout(NamedTuple):
     units: int  # The number of minimum coded units (MCUs) in the picture.
     blocks: list[tuple[_Codes, _Codes]]  # The codes of each block in one: DC and AC.
     start: int  # Bytes before the scan.
+
+
+def count_scans(data: bytes) -> int:
+    """Return the number of scans in a JPEG file, each of which a decoder makes a pass for."""
+    scans, at = 0, 2
+    while found := _MARKER.search(data, at):
+        marker, at = data[found.start() + 1], found.end()
+        if marker == _END:
+            break
+        if marker not in _WITHOUT_LENGTH:
+            at += int.from_bytes(data[at : at + 2], "big")
+        scans += marker == _SCAN
+    return scans
 
 
 def ends_with_stray_bytes(data: bytes) -> bool:

@@ -16,7 +16,13 @@ import cv2
 import numpy as np
 
 from dr_tfx.config import specs
+from dr_tfx.machine import budget, resources
 from dr_tfx.preprocessing import decoding, fingerprint, geometry, photometry, quality
+
+# Bytes that the threads of a process have for decoded photographs: those of a camera are prepared
+# by all cores at once, huge ones a few at a time.
+_PIXELS = budget.Budget(max(2 << 30, resources.cores() << 28))
+_COST = 12  # Bytes a pixel: the photograph, and its copies in other colours.
 
 
 class Picture(NamedTuple):
@@ -71,7 +77,13 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
         given anything but a CT; where `recipe.quality_gate` is `reject`, `ungradable:` and what
         the gate says, such as `ungradable:black`.
     """
-    steps = RECIPES[recipe.name]
+    width, height = decoding.image_size(data)
+    with _PIXELS.taken(_COST * width * height):
+        return _apply(data, recipe, RECIPES[recipe.name])
+
+
+def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
+    """Return the picture that the steps of a recipe make of a file; see `apply_recipe`."""
     decoded = decoding.decode(data, at_least=recipe.size if steps.is_reduced else None)
     shown = steps.photometry.window(decoded)
     ungradable = _judge(shown, steps, recipe)
@@ -97,8 +109,10 @@ def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:
     Raises:
       RejectedImage: `unreadable` or `too_large`.
     """
-    shown = decoding.displayed(decoding.decode(data, at_least=at_least))
-    return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
+    width, height = decoding.image_size(data)
+    with _PIXELS.taken(_COST * width * height):
+        shown = decoding.displayed(decoding.decode(data, at_least=at_least))
+        return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
 
 
 def _fingerprint(data: bytes, shown: np.ndarray, steps: Steps) -> bytes:

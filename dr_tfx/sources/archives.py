@@ -1,6 +1,7 @@
 """Photographs in .zip archives, which are read where they lie: nothing is unpacked to a disk."""
 
 import collections
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -15,7 +16,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from dr_tfx.preprocessing import decoding
 from dr_tfx.sources import folders, refusals, spelling, trees
@@ -27,6 +28,7 @@ _ENCRYPTED = 0x1  # A bit of a member's flags.
 _PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")  # Archives, which may lie in an archive.
 _SHOWN = 3  # Names or folders in a message.
 _MOST_TABLE = 1 << 30  # Bytes of a table of contents: ten million photographs.
+_BLOCK = 1 << 20  # Bytes that are hashed at a time.
 _OPEN = 32  # Archives that a process keeps open.
 # zipfile raises these for damaged archives; UnicodeDecodeError and NotImplementedError are some.
 _DAMAGED = (
@@ -90,29 +92,47 @@ class Archive(folders.Tree):
         return self._open().members[self._inside(name)]
 
     def read(self, name: str) -> bytes:
+        with self._open_photograph(name) as (stream, size):
+            return stream.read(size)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        with self._open_photograph(name) as (stream, size):
+            while size > 0 and (block := stream.read(min(_BLOCK, size))):
+                size -= len(block)
+                yield block
+
+    def size(self, name: str) -> int:
+        member = self._open().members.get(self._inside(name))
+        return member.file_size if member else 0
+
+    @contextlib.contextmanager
+    def _open_photograph(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """Open a photograph for reading, and give the most bytes that are to be read of it.
+
+        Raises:
+          RejectedImage, OSError: as `read`, in the body too.
+        """
         archive, lock, *_ = self._open()
         try:
-            try:
-                member = self.member(name)
-            except KeyError:
-                raise decoding.RejectedImage(
-                    "unreadable", "there is no item named so in its archive"
-                ) from None
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise decoding.RejectedImage(
-                    "unreadable", "a symbolic link: the archive does not hold its file"
-                )
-            folders.check_bytes(member.file_size)
+            member = self.member(name)
+        except KeyError:
+            raise decoding.RejectedImage(
+                "unreadable", "there is no item named so in its archive"
+            ) from None
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise decoding.RejectedImage(
+                "unreadable", "a symbolic link: the archive does not hold its file"
+            )
+        folders.check_bytes(member.file_size)
+        try:
             with lock:  # zipfile counts the readers of a file when it opens one, without a lock.
                 stream = archive.open(member)
             try:
                 # Without a length, a member that claims to be small may inflate to 2 GB.
-                return stream.read(member.file_size + 1)
+                yield stream, member.file_size + 1
             finally:
                 with lock:
                     stream.close()
-        except decoding.RejectedImage:  # It is a ValueError, which is among those below.
-            raise
         except (*_DAMAGED, zlib.error, OSError) as error:
             # EINVAL: a damaged offset lies outside the file. Others may be the disk's fault.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:

@@ -44,7 +44,7 @@ def open_source(image_dir: str) -> folders.Source:
       FileNotFoundError: there is no such folder or archive, or no photograph matches.
       ValueError: it holds no photograph, or the archive cannot be used.
     """
-    return several.join([_open(place) for place in places(image_dir)])
+    return several.join([open_place(place) for place in places(image_dir)])
 
 
 def places(image_dir: str) -> list[str]:
@@ -62,8 +62,12 @@ def places(image_dir: str) -> list[str]:
     return [place for place in [*found, *parts] if place] or [image_dir]
 
 
-def _open(given: str) -> folders.Source:
-    """Return the source that one place means."""
+def open_place(given: str) -> folders.Source:
+    """Return the source that one place means, in which a comma is a comma.
+
+    Raises:
+      FileNotFoundError, ValueError: as `open_source`.
+    """
     place = files.absolute(given)
     is_remote = files.is_remote(place)
     is_file = files.exists(place) and (is_remote or not Path(place).is_dir())
@@ -73,7 +77,7 @@ def _open(given: str) -> folders.Source:
     if is_file and not is_remote:
         raise _file(given)
     if not files.exists(place):
-        for archive in _archives_above(place):
+        for archive in archives_above(place):
             inside = posixpath.relpath(place, archive)
             of_person = given.rstrip("/").removesuffix(inside).rstrip("/")
             return archives.open_archive(archive, given=of_person or archive, folder=inside)
@@ -103,8 +107,8 @@ def _known() -> str:
     return ", ".join(decoding.EXTENSIONS)
 
 
-def _archives_above(place: str) -> Iterator[str]:
-    """Yield the archives in which a path that does not exist may be a folder."""
+def archives_above(place: str) -> Iterator[str]:
+    """Yield the archives in which an absolute path that does not exist may be a folder."""
     while (above := posixpath.dirname(place)) not in (place, ""):
         is_file = files.exists(above) and not Path(above).is_dir()
         if is_file and above.lower().endswith(".zip"):

@@ -6,11 +6,15 @@ small, can be pickled and imports little. `archives`, `arrays` and `several` hav
 
 import abc
 import collections
+import contextlib
 import dataclasses
+import errno
 import functools
 import glob
+import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -18,11 +22,19 @@ from typing import ClassVar
 import numpy as np
 
 from dr_tfx.config import specs
+from dr_tfx.machine import budget
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.sources import trees
 from dr_tfx.storage import files
 
 PATTERN_CHARACTER = re.compile(r"[*?[]")
+_BLOCK = 1 << 20  # Bytes that are hashed at a time.
+_FILES = budget.Budget(1 << 30)  # Two of the largest files, or hundreds of usual ones.
+# Errors of the system that are a file's own fault, and not that of its disk.
+_OF_FILE = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+)
 
 
 class Source(abc.ABC):
@@ -50,6 +62,29 @@ class Source(abc.ABC):
             its archive. `too_large`: it has more than decoding.MAX_BYTES, and no more are read.
           OSError: anything else, which may be the fault of a disk or network and not of the file.
         """
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of one photograph a piece at a time, for whoever need not hold them.
+
+        Raises:
+          RejectedImage, OSError: as `read`.
+        """
+        yield self.read(name)
+
+    def size(self, name: str) -> int:
+        """Return the number of bytes that `read` is going to return; 0 if it is not known."""
+        del name
+        return 0
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[bytes]:
+        """Give the body what `read` returns, once the files of other threads leave memory for it.
+
+        Raises:
+          RejectedImage, OSError: as `read`.
+        """
+        with _FILES.taken(self.size(name)):
+            yield self.read(name)
 
     @abc.abstractmethod
     def path(self, name: str) -> str:
@@ -79,6 +114,19 @@ class Source(abc.ABC):
         return recipes.show(data, at_least=side)
 
 
+class Files(Source):
+    """A source whose photographs are files of their own."""
+
+    def read(self, name: str) -> bytes:
+        return read_file(self.path(name))
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        return file_blocks(self.path(name))
+
+    def size(self, name: str) -> int:
+        return files.size_on_disk(self.path(name))
+
+
 class Tree(Source):
     """A source that is a tree of folders."""
 
@@ -97,7 +145,7 @@ class Tree(Source):
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder(Tree):
+class Folder(Files, Tree):
     """The photographs below a folder of a disk or an object store, any number of folders down."""
 
     folder: str
@@ -105,15 +153,26 @@ class Folder(Tree):
     def entries(self) -> Iterator[trees.Entry]:
         return trees.entries(self.folder)
 
-    def read(self, name: str) -> bytes:
-        return _read(self.path(name))
-
     def path(self, name: str) -> str:
         return posixpath.join(self.folder, name)
 
 
 @dataclasses.dataclass(frozen=True)
-class Pattern(Source):
+class SingleFiles(Files):
+    """Photographs that were named one by one, as they were named."""
+
+    given: tuple[str, ...]
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        for name in self.given:
+            yield name, self.size(name)
+
+    def path(self, name: str) -> str:
+        return name
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern(Files):
     """The photographs that match a pattern, named by their path below its fixed folder.
 
     The pattern is a shell's: `*` stays within a folder, `**` stands for any number of folders, and
@@ -138,22 +197,66 @@ class Pattern(Source):
             if trees.is_photograph(path) and Path(path).is_file():
                 yield path.removeprefix(self._fixed), Path(path).stat().st_size
 
-    def read(self, name: str) -> bytes:
-        return _read(self.path(name))
-
     def path(self, name: str) -> str:
         return self._fixed + name
 
 
-def _read(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """Return the bytes of one photograph's file, on a disk or in an object store.
+
+    Raises:
+      RejectedImage: as `Source.read`; `unreadable` also if it is no regular file, such as a pipe,
+        which would never end.
+      OSError: as `Source.read`.
+    """
+    return b"".join(file_blocks(path, size=decoding.MAX_BYTES))
+
+
+def file_blocks(path: str, *, size: int = _BLOCK) -> Iterator[bytes]:
+    """Yield the bytes of a file, at most so many at a time; of an object in a store, all at once.
+
+    Raises:
+      RejectedImage, OSError: as `read_file`.
+    """
+    if files.is_remote(path):
+        with _file_is_rejected():
+            data = files.read(path, length=decoding.MAX_BYTES + 1)
+        check_bytes(len(data))
+        yield data
+        return
+    with _file_is_rejected():
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise decoding.RejectedImage("unreadable", f"it is {_kind(status.st_mode)}")
+        check_bytes(status.st_size)
+        stream = files.open_file(path)
+    left = status.st_size + 1  # A read reserves memory for its whole length.
+    with stream:
+        while left > 0 and (block := stream.read(min(size, left))):
+            left -= len(block)
+            yield block
+
+
+@contextlib.contextmanager
+def _file_is_rejected() -> Iterator[None]:
+    """Reject a file that cannot be opened for a reason of its own: it is gone, or forbidden."""
     try:
-        # A read reserves memory for its whole length, so it must not exceed the file's size.
-        size = decoding.MAX_BYTES if files.is_remote(path) else Path(path).stat().st_size
-        data = files.read(path, length=min(size, decoding.MAX_BYTES) + 1)
-    except (FileNotFoundError, PermissionError) as error:
+        yield
+    except decoding.RejectedImage:  # It is a ValueError too.
+        raise
+    except ValueError as error:  # The name holds NUL.
+        raise decoding.RejectedImage("unreadable", str(error)) from error
+    except OSError as error:
+        if error.errno not in _OF_FILE:
+            raise
         raise decoding.RejectedImage("unreadable", error.strerror or str(error)) from error
-    check_bytes(len(data))
-    return data
+
+
+def _kind(mode: int) -> str:
+    """Return what something is that is no regular file."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe or socket" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else "a device"
 
 
 def check_bytes(size: int) -> None:

@@ -59,6 +59,14 @@ class Several(folders.Source):
         source, inside = self._find(name)
         return source.read(inside)
 
+    def blocks(self, name: str) -> Iterator[bytes]:
+        source, inside = self._find(name)
+        return source.blocks(inside)
+
+    def size(self, name: str) -> int:
+        source, inside = self._find(name)
+        return source.size(inside)
+
     def path(self, name: str) -> str:
         return self._common + name
 

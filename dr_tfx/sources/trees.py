@@ -10,6 +10,7 @@ The last two are counted, and a person who means them can give their folder itse
 """
 
 import collections
+import errno
 import os
 import posixpath
 from collections.abc import Collection, Iterable, Iterator
@@ -99,6 +100,8 @@ def _walk(root: str) -> Iterator[Entry]:
         why, inside = _left_out(below, results), []
         with os.scandir(folder) as found:
             for entry in found:
+                if entry.is_symlink() and _leads_nowhere(entry):
+                    continue
                 if entry.is_dir():
                     inside.append((entry.name, entry.is_symlink()))
                 elif is_photograph(entry.name) and entry.is_file():
@@ -107,6 +110,17 @@ def _walk(root: str) -> Iterator[Entry]:
         for name, is_link in sorted(inside):
             if not is_hidden(name):
                 (links if is_link else real).append(posixpath.join(below, name))
+
+
+def _leads_nowhere(link: os.DirEntry[str]) -> bool:
+    """Tell whether a link leads to nothing, or to itself."""
+    try:
+        link.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return True
+        raise
+    return False
 
 
 def _left_out(folder: str, results: Collection[str]) -> str:

@@ -35,7 +35,7 @@ def is_remote(path: str) -> bool:
 
 def absolute(path: str) -> str:
     """Return the path in the form that a worker which was started in another folder needs."""
-    return path.rstrip("/") if is_remote(path) else str(Path(path).resolve())
+    return path.rstrip("/") if is_remote(path) else os.path.realpath(path)
 
 
 @contextlib.contextmanager
@@ -113,6 +113,14 @@ def modified(path: str) -> float:
         return 0.0 if is_remote(path) else os.stat(path).st_mtime
     except OSError:
         return 0.0
+
+
+def size_on_disk(path: str) -> int:
+    """Return the bytes of a file of a disk; 0 if unknown."""
+    try:
+        return 0 if is_remote(path) else os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def sizes(folder: str) -> dict[str, int]:

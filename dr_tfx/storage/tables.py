@@ -2,25 +2,29 @@
 
 import pandas as pd
 
-_RUN = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")  # Spreadsheets run what begins so.
+from dr_tfx.storage import seen_text
+
+_RUN = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # Spreadsheets run what begins so.
 
 
-def csv_text(table: pd.DataFrame) -> str:
-    """Return a table as the text of a CSV file, without its index.
+def csv_text(table: pd.DataFrame, *, header: bool = True) -> str:
+    """Return a table as the text of a CSV file, without its index; or its rows alone.
 
     A text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP advises
     ("CSV Injection"): a name such as `=HYPERLINK(...)` comes from whoever named the photograph.
-    Numbers are as they are.
+    A character that is not seen is written as its number. Numbers are as they are.
     """
     columns = {
         name: column if pd.api.types.is_numeric_dtype(column) else column.map(_harmless)
         for name, column in table.items()
     }
-    return pd.DataFrame(columns, table.index).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(columns, table.index).to_csv(
+        index=False, header=header, lineterminator="\n"
+    )
 
 
 def _harmless(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = value.replace("\r", "\\r")  # Python's csv does not quote it, but readers end the line.
+    text = seen_text.printable(value)
     return f"'{text}" if text.startswith(_RUN) else text

@@ -15,8 +15,8 @@ from absl import logging
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, naming
-from dr_tfx.storage import files, json_files
+from dr_tfx.dataset import manifest
+from dr_tfx.storage import files, json_files, seen_text
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
@@ -285,7 +285,7 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
 
 def _named(content: dict[str, Any]) -> str:
     """Return the first keys of a file, for an error."""
-    return manifest.some([repr(naming.printable(key[:40])) for key in content]) or "nothing"
+    return manifest.some([repr(seen_text.printable(key[:40])) for key in content]) or "nothing"
 
 
 def _claim(experiment: specs.Experiment, data: manifest.Manifest) -> str:

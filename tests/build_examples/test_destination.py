@@ -105,11 +105,20 @@ def test_an_output_folder_that_may_not_be_written_is_refused(raw, tmp_path, monk
 
 def test_a_dataset_json_that_is_none_is_named_and_left_alone(raw, tmp_path):
     path = tmp_path / manifest.FILE_NAME
-    for text in ("{", '{"fingerprint": "x", "near_twins": [3]}', '{"near_twins": []}'):
+    for text in ('{"fingerprint": "x', '{"fingerprint": "x", "near_twins": [3]}'):
         path.write_text(text)
         with pytest.raises(ValueError, match=rf"^{path} .*damaged.* --overwrite"):
             build(raw, tmp_path)
         assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "rejects.csv", "contact_sheet.png"])
+def test_a_file_that_no_build_made_is_never_replaced(raw, tmp_path, name):
+    (tmp_path / name).write_text('{"of": "somebody else"}')
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=f"holds {name}, which no build made.*--output_dir"):
+            build(raw, tmp_path, overwrite=overwrite)
+    assert contents(tmp_path) == {name: b'{"of": "somebody else"}'}
 
 
 def test_finished_data_set_with_a_damaged_shard_is_refused(raw, built, tmp_path):
@@ -160,6 +169,8 @@ def test_state_without_its_claim_is_not_trusted(raw, built, tmp_path, monkeypatc
         killed.setattr(accounting, "finish", lambda *_: None)
         build(raw, out)
     (out / "_progress" / "plan.json").unlink()
+    for shard in out.glob("*.tfrecord-*"):
+        shard.unlink()
     other = dataclasses.replace(SPEC, recipe=dataclasses.replace(SPEC.recipe, clip_limit=3.0))
     build(raw, out, spec=other)
     build(raw, tmp_path / "straight", spec=other)
@@ -232,6 +243,12 @@ def test_a_photograph_changed_before_a_resume_is_built_again(copy, tmp_path, mon
     assert f"{shards - 1} of {shards} shards were finished before" in caplog.text
     build(copy, tmp_path / "straight")
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+    caplog.clear()
+    build(copy, tmp_path / "out")  # The photograph is still dated in the future, as it was.
+    assert "nothing to do" in caplog.text
+    other_pixels(copy / "12_left.jpeg", seconds_later=120)
+    with pytest.raises(ValueError, match="12_left.jpeg was changed after"):
+        build(copy, tmp_path / "out")
 
 
 def test_a_shard_with_rejects_is_finished_too(copy, tmp_path, monkeypatch, caplog):

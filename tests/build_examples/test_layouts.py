@@ -325,6 +325,14 @@ def test_names_of_columns_may_have_spaces_around_them(tmp_path):
     assert labels(made) == {"a.png": 1}
 
 
+def test_a_column_that_is_there_twice_is_not_taken_for_either(tmp_path):
+    text = "image,remark,level,remark, level\na,x,0,y,1\n"
+    with pytest.raises(ValueError, match="has several columns 'level'.*Give the others another"):
+        of_text(tmp_path, text, "a.png")
+    other = text.replace(", level", ",other")
+    assert labels(of_text(tmp_path, other, "a.png")) == {"a.png": 0}
+
+
 def test_a_column_whose_name_has_a_comma(tmp_path):
     text = 'image,"grade, right eye"\na,1\n'
     made = of_text(tmp_path, text, "a.png", label_column="grade, right eye")

@@ -1,12 +1,15 @@
 """The predict command in a process of its own."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from tests.helpers.bundled import evaluated_bundle, write_photographs
+from dr_tfx.cli import predict
+from tests.helpers.bundled import contents, evaluated_bundle, write_photographs
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,19 +17,29 @@ ROOT = Path(__file__).parents[2]
 def test_the_predict_command_prints_what_it_writes(tmp_path):
     workdir = evaluated_bundle(tmp_path, backbone="MobileNetV2")  # Another process reads it.
     folder = write_photographs(tmp_path / "photographs")
+    os.mkfifo(tmp_path / "pipe.png")
+    evaluation = workdir / "evaluation" / "test"
+    evaluation.mkdir(parents=True)
+    (evaluation / "metrics.json").write_text(json.dumps({"alarms": ["It guesses.", "More."]}))
+    given = contents(folder)
 
-    def start(photographs, out):
-        command = [sys.executable, "-m", "dr_tfx.cli.predict", f"--workdir={workdir}"]
-        command += [str(photographs), f"--output_dir={tmp_path / out}"]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    def start(*arguments):
+        command = [sys.executable, "-m", "dr_tfx.cli.predict", f"--workdir={workdir}", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
-    some, none = start(folder, "some"), start("nothing.png", "none")
-    lines = some.communicate()[0].splitlines()
+    some = start(str(folder), str(tmp_path / "pipe.png"), f"--output_dir={tmp_path / 'some'}")
+    none = start("nothing.png", f"--output_dir={tmp_path / 'none'}", "--nofigures")
+    over = start(str(folder / "eye.jpeg"), f"--output_dir={folder}")
+    out, err = some.communicate()
+    lines = out.splitlines()
     assert some.returncode == 0 and lines[-1] == str(tmp_path / "some")
+    assert "ALARM of the evaluation on test: It guesses. (1 more) See " in err
     names = ["probability", "score", "decision", "threshold"]
     assert lines[0].split() == ["photograph", *names]
     table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
-    assert len(table) == 3
+    assert len(table) == 5 and table["figure"].notna().sum() == 3
+    assert all((tmp_path / "some" / figure).is_file() for figure in table["figure"].dropna())
     row = table.loc[str(folder / "eye.jpeg")]
     words = next(line for line in lines if "eye.jpeg" in line).split()
     assert words[1:] == [
@@ -35,4 +48,15 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     assert next(line for line in lines if "black.png" in line).endswith("  ungradable: black")
     broken = next(line for line in lines if "broken.jpg" in line)
     assert broken.split()[1:7] == ["-", "-", "-", "-", "rejected", "(unreadable:"]
-    assert "no such file" in none.communicate()[0] and none.returncode == 1
+    assert next(line for line in lines if "pipe.png" in line).endswith("a pipe or socket)")
+    assert "No such file" in none.communicate()[0] and none.returncode == 1
+    assert sorted(contents(tmp_path / "none")) == ["predict.json", "predictions.csv"]
+    said = over.communicate()[1]
+    assert over.returncode == 1 and "eye.jpeg; choose another folder" in said
+    assert contents(folder) == given
+
+
+def test_numbers_that_differ_look_different():
+    assert predict._cells([0.25, 0.5676, "normal", None]) == ["0.250", "0.568", "normal", "-"]
+    assert predict._cells([0.5677059, "normal", 0.5677094]) == ["0.567706", "normal", "0.567709"]
+    assert predict._cells([0.5, 0.5]) == ["0.500", "0.500"]

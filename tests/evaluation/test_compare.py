@@ -216,6 +216,13 @@ def test_by_default_the_page_is_with_the_first_run(tmp_path):
     assert "optimistic" in page.read_text()
 
 
+def test_files_that_no_comparison_made_are_left_as_they_are(runs, tmp_path):
+    (tmp_path / "compare.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds compare.csv, which this command did not"):
+        compare.compare(runs, split="test", output_dir=tmp_path, command=["drtfx-compare"])
+    assert (tmp_path / "compare.csv").read_text() == "mine"
+
+
 def test_one_run_or_the_same_twice_is_refused(runs, tmp_path):
     with pytest.raises(ValueError, match="got 1 run; expected two or more"):
         compare.load_runs(runs[:1], "test")

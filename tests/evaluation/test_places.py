@@ -88,3 +88,12 @@ def test_two_evaluations_of_one_split_exclude_each_other(line, tmp_path):
         with pytest.raises(BlockingIOError, match="test is in use: process"):
             evaluate.evaluate(split="test", **arguments)
         evaluate.evaluate(split="validation", **arguments)  # Another one does not wait.
+
+
+def test_files_that_no_evaluation_made_are_left_as_they_are(line, tmp_path):
+    (tmp_path / "roc.png").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds roc.png, which this command did not make"):
+        evaluate.evaluate(
+            workdir=line / "run", data_dir=line / "data", split="validation", output_dir=tmp_path
+        )
+    assert (tmp_path / "roc.png").read_text() == "mine"

@@ -202,6 +202,19 @@ def test_damaged_or_foreign_data_is_refused(made, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(ValueError, match=rf"{shard.name}.*damaged"):
         run(made, tmp_path / "out", data_dir=tmp_path / "data")
+    features = {"features": lambda number: {records.IMAGE_ID: f"../../../x{number}"}}
+    datasets.write(tmp_path / "named", made[3].dataset, **features)
+    with pytest.raises(ValueError, match="expected a name, or folders and a name"):
+        run(made, tmp_path / "out", data_dir=tmp_path / "named")
+    assert not list(tmp_path.parent.rglob("x*.png"))
+
+
+def test_files_of_somebody_else_are_left_as_they_are(made, tmp_path):
+    (tmp_path / "index.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds index.csv, which this command did not make"):
+        run(made, tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
+    assert (tmp_path / "index.csv").read_text() == "mine"
 
 
 def test_the_runner_is_local_and_unknown_flags_are_errors():

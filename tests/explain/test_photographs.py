@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_refused_before_any_work(workdir, raw, tmp_path, 
 def test_nothing_is_written_among_the_photographs(workdir, raw):
     before = contents(raw)
     for output_dir in (raw, raw.parent):
-        with pytest.raises(ValueError, match="holds photographs of --image_dir"):
+        with pytest.raises(ValueError, match="holds the photograph .*choose another folder"):
             run(workdir, raw, output_dir)
     assert contents(raw) == before
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from beam_jobs.build_examples import label_table
 from beam_jobs.external import evaluate_external
 from dr_tfx import tasks
 from dr_tfx.config import specs
@@ -239,6 +240,20 @@ def test_what_cannot_be_is_refused_in_the_words_of_the_flags(elsewhere, workdir,
     told = refused.value.told(evaluate_external.FLAGS)
     assert re.search(message, told) and "config." not in told
     assert isinstance(refused.value, FileNotFoundError) == ("does not exist" in told)
+
+
+def test_their_labels_may_be_written_otherwise(elsewhere, workdir, tmp_path):
+    (tmp_path / "their.csv").write_text("file,grade\na,gesund\nb,krank leicht\n")
+    bundle = bundles.load(workdir)
+    given = photographs(elsewhere, label_values=("gesund=0", "krank leicht=1"))
+    spec = evaluate_external._spec(bundle, given, "clinic_b")
+    rows = label_table.read(str(tmp_path / "their.csv"), spec, None).rows
+    assert rows["label"].tolist() == [0, 1]
+    words = evaluate_external._typed(("gesund=0", "krank, leicht=1"))
+    assert words == 'gesund=0,"krank, leicht=1"'
+    for flag, value in (("label_values", ("gesund=9",)), ("patient_pattern", "(")):
+        with pytest.raises(ValueError, match=f"^--{flag} "):
+            evaluate_external._spec(bundle, photographs(elsewhere, **{flag: value}), "clinic_b")
 
 
 def test_without_threshold_or_of_arrays_a_model_is_refused(workdir, elsewhere, tmp_path):

@@ -147,6 +147,11 @@ def test_dicom_that_cannot_be_used_is_rejected(make, words):
     assert caught.value.reason == "unreadable"
 
 
+def test_a_frame_that_would_take_gigabytes_is_too_large():
+    with pytest.raises(decoding.RejectedImage, match="too_large: a frame of 162,000,000 bytes"):
+        shown(dicom(RAMP, Rows=9000, Columns=9000))
+
+
 def test_dicom_without_pydicom_names_what_to_install(monkeypatch):
     data = dicom(draw(6))
     monkeypatch.setitem(sys.modules, "pydicom", None)

@@ -7,7 +7,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from dr_tfx.preprocessing import jpeg_scan
+from dr_tfx.preprocessing import jpeg, jpeg_scan
 from tests.helpers.drawn import draw
 
 
@@ -59,3 +59,24 @@ def test_damaged_files_raise_nothing():
         for at in rng.integers(0, len(data), 4):
             damaged[at] = int(rng.integers(0, 256))
         assert jpeg_scan.ends_with_stray_bytes(bytes(damaged)) in (True, False)
+
+
+def test_scans_are_counted_whatever_lies_in_between():
+    thumbnail = jpeg_of("L", progressive=True)
+    exif = b"Exif\0\0" + thumbnail  # Its scans are none of the photograph's.
+    plain, several = jpeg_of(exif=exif), jpeg_of(exif=exif, progressive=True)
+    assert [jpeg_scan.count_scans(data) for data in (plain, several)] == [1, 10]
+    assert jpeg_scan.count_scans(jpeg_of(restart_marker_rows=1, quality=95)) == 1
+    assert jpeg_scan.count_scans(plain + several) == 1  # What follows the end is not decoded.
+    assert [jpeg_scan.count_scans(data) for data in (b"", b"\xff\xd8\xff")] == [0, 0]
+
+
+def test_a_file_of_endless_scans_is_no_photograph():
+    data = jpeg_of(progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    height, width = draw(3)[:120].shape[:2]
+    bomb = data[:-2] + last * (jpeg.MAX_PASSED // (height * width)) + data[-2:]
+    for look in (jpeg.decode, jpeg.check):
+        look(data, width=width, height=height)
+        with pytest.raises(ValueError, match="scans of .* pixels, which no photograph has"):
+            look(bomb, width=width, height=height)

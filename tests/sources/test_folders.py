@@ -1,12 +1,14 @@
 """Photographs from folders and patterns, of a disk and of an object store."""
 
+import os
 import pickle
 import shutil
+import zipfile
 
 import pytest
 
 from dr_tfx.preprocessing import decoding
-from dr_tfx.sources import find_source, trees
+from dr_tfx.sources import find_source, folders, trees
 from dr_tfx.storage import files
 
 
@@ -56,6 +58,9 @@ def test_links_are_followed_once(raw, tmp_path):
     (root / "b again").symlink_to(root / "z real")
     (root / "outside").symlink_to(outside)
     (outside / "back").symlink_to(root)
+    (root / "x").symlink_to(root / "y")  # These two lead nowhere, and so does the third.
+    (root / "y").symlink_to(root / "x")
+    (root / "itself.jpeg").symlink_to(root / "itself.jpeg")
     expected = {
         f"{folder}/{p.name}" for p in raw.glob("*.jpeg") for folder in ("z real", "outside")
     }
@@ -109,10 +114,48 @@ def test_what_may_not_be_read_is_a_reject_and_a_sick_disk_is_not(raw, monkeypatc
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr(files, "read", fail)
+        monkeypatch.setattr(files, "open_file", fail)
         return source.read("10_left.jpeg")
 
     with pytest.raises(decoding.RejectedImage, match="unreadable: Permission denied"):
         read(PermissionError(13, "Permission denied"))
     with pytest.raises(OSError, match="Input/output error"):
         read(OSError(5, "Input/output error"))
+
+
+def test_only_regular_files_of_moderate_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with (tmp_path / "large.png").open("wb") as stream:
+        stream.truncate(decoding.MAX_BYTES + 1)  # A file that takes no place on the disk.
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for name, reason in (
+        (str(tmp_path / "pipe.png"), "unreadable: it is a pipe"),
+        ("/dev/zero", "unreadable: it is a device"),
+        (str(tmp_path / "folder.png"), "unreadable: it is a folder"),
+        (str(tmp_path / "loop.png"), "unreadable: Too many levels"),
+        (str(tmp_path / f"{'x' * 300}.png"), "unreadable: File name too long"),
+        ("a\0b", "unreadable: "),
+        (str(tmp_path / "large.png"), "too_large: "),
+    ):
+        with pytest.raises(decoding.RejectedImage, match=reason):
+            folders.read_file(name)
+        with pytest.raises(decoding.RejectedImage, match=reason):
+            next(folders.file_blocks(name))
+
+
+def test_a_photograph_is_the_same_in_blocks(raw, tmp_path, bucket):
+    data = bytes(range(256)) * 10_000  # More than one block.
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "x.png").write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(tmp_path / "photos" / "x.png", "photos/x.png")
+    bucket["bucket://photos/x.png"] = data
+    places = [tmp_path / "photos", tmp_path / "x.zip", "bucket://photos"]
+    for place, blocks in zip([*places, f"{places[0]},{places[1]}"], (3, 3, 1, 3), strict=True):
+        source = find_source.open_source(str(place))
+        (name, size), *_ = source.names()
+        found = list(source.blocks(name))
+        assert (len(found), b"".join(found)) == (blocks, data) and source.size(name) in (0, size)
+        with source.reading(name) as read:
+            assert read == data

@@ -1,0 +1,80 @@
+"""The files of predictions of raw photographs, which are there as far as the work has come."""
+
+import collections
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+import dr_tfx
+from dr_tfx.inference import photographs
+from dr_tfx.storage import claims, files, seen_text, tables
+
+MARK_FILE, TABLE_FILE, FIGURES = "predict.json", "predictions.csv", "figures"
+_MARK = "predicted_by"  # The key that tells our predict.json from others.
+
+
+class PredictionFiles:
+    """The files of a folder of predictions: the table, row by row, the figures, and the mark.
+
+    The mark, `predict.json`, says how the predictions were made, and once all are there, how many.
+    """
+
+    def __init__(self, output_dir: Path, answer_names: Sequence[str], made: Mapping[str, Any]):
+        """Claim a folder, and begin its table anew.
+
+        Args:
+          output_dir: a folder that the caller holds locked.
+          answer_names: `ScoreSide.answer_names`, columns of the table.
+          made: how the predictions are made, as plain JSON types.
+
+        Raises:
+          FileExistsError: the folder holds somebody else's files under the names of these.
+        """
+        claims.check(output_dir, mark=MARK_FILE, key=_MARK, results=[TABLE_FILE, FIGURES])
+        self._folder, self._answer_names, self._made = output_dir, answer_names, made
+        self._count: collections.Counter[str] = collections.Counter()  # Of stems that repeat.
+        self._taken: set[str] = set()
+        self._note({})
+        columns = ("photo", *answer_names, "figure", "rejected", "ungradable")
+        with self._table("wb") as stream:
+            stream.write(tables.csv_text(pd.DataFrame(columns=list(columns))).encode())
+
+    def add(self, read: photographs.ReadPhotograph, figure: bytes | None = None) -> dict[str, Any]:
+        """Write the row of a photograph, and its figure, a PNG, if there is one; return the row."""
+        answer = read.reading.answer if read.reading else dict.fromkeys(self._answer_names)
+        name = ""
+        if figure is not None:
+            name = self._figure_name(read.name)
+            files.write(self._folder / name, figure)
+        row = {"photo": seen_text.printable(read.name), **answer, "figure": name}
+        row |= {"rejected": read.rejected, "ungradable": read.ungradable}
+        with self._table("ab") as stream:
+            stream.write(tables.csv_text(pd.DataFrame([row]), header=False).encode())
+        return row
+
+    def finish(self, counts: Mapping[str, int]) -> None:
+        """Note that all photographs were read, and how many there were of each kind."""
+        self._note({"photographs": dict(counts)})
+
+    def _note(self, more: Mapping[str, Any]) -> None:
+        text = json.dumps({_MARK: dr_tfx.__version__, **self._made, **more}, indent=2)
+        files.write_text(self._folder / MARK_FILE, text + "\n")
+
+    @contextlib.contextmanager
+    def _table(self, mode: str) -> Iterator[IO[bytes]]:
+        path = self._folder / TABLE_FILE
+        with files.named(path), path.open(mode) as stream:
+            yield stream
+
+    def _figure_name(self, photograph: str) -> str:
+        """Return `figures/<stem>.png`, with -2, -3 ... where several photographs share a stem."""
+        name = stem = seen_text.file_stem(Path(photograph).stem)
+        while name in self._taken:
+            self._count[stem] += 1
+            name = f"{stem}-{self._count[stem] + 1}"
+        self._taken.add(name)
+        return f"{FIGURES}/{name}.png"

@@ -1,0 +1,49 @@
+"""The files of predictions, row by row, in a folder of their own."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from dr_tfx import tasks
+from dr_tfx.inference import photographs, prediction_files
+from tests.helpers.bundled import contents
+
+NAMES = ("score", "decision")
+
+
+def read(name):
+    answer = dict(zip(NAMES, (0.25, "no"), strict=True))
+    return photographs.ReadPhotograph(name, reading=tasks.Reading(0.25, "no", "no", answer))
+
+
+def begin(folder):
+    return prediction_files.PredictionFiles(folder, NAMES, {"method": None})
+
+
+def test_what_was_read_is_there_when_the_work_is_stopped(tmp_path):
+    begun = begin(tmp_path)
+    figures = [begun.add(read(name), b"png")["figure"] for name in ("a/eye.png", "b/eye.jpeg")]
+    assert begun.add(photographs.ReadPhotograph("c.png", rejected="gone"))["figure"] == ""
+    begun.add(read("\udcff\x1b[2J.png"))  # A name that is not UTF-8, and would clear a terminal.
+    assert figures == ["figures/eye.png", "figures/eye-2.png"]
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+    assert list(table) == ["photo", *NAMES, "figure", "rejected", "ungradable"]
+    told = ["a/eye.png", "b/eye.jpeg", "c.png", "\\udcff\\u001b[2J.png"]
+    assert table["photo"].tolist() == told
+    assert table["score"].tolist() == ["0.25", "0.25", "", "0.25"]
+    assert table["rejected"].tolist() == ["", "", "gone", ""]
+    begun.finish({"read": 3, "rejected": 1})
+    mark = json.loads((tmp_path / "predict.json").read_text())
+    assert mark["photographs"] == {"read": 3, "rejected": 1}
+    begin(tmp_path)  # The folder is ours: its table begins anew.
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 0
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "figures/eye.png", "predict.json"])
+def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"holds {name.split('/')[0]}, which this command"):
+        begin(tmp_path)
+    assert contents(tmp_path) == {name: b"mine"}
