@@ -89,7 +89,7 @@ def test_a_home_stands_for_a_tilde_after_the_equals_sign(line, tmp_path):
     done = run(commands.line(*line_in_home), HOME=str(line))
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().splitlines()[-1] == str(line / "predicted")
-    assert (line / "predicted" / "eye.png").is_file()
+    assert (line / "predicted" / "figures" / "eye.png").is_file()
 
 
 def test_a_persons_own_settings_of_keras_change_nothing(line, tmp_path):
