@@ -206,7 +206,7 @@ def test_damaged_or_foreign_data_is_refused(made, tmp_path):
     datasets.write(tmp_path / "named", made[3].dataset, **features)
     with pytest.raises(ValueError, match="expected a name, or folders and a name"):
         run(made, tmp_path / "out", data_dir=tmp_path / "named")
-    assert not list(tmp_path.parent.rglob("x*.png"))
+    assert not list(tmp_path.rglob("x*.png"))
 
 
 def test_files_of_somebody_else_are_left_as_they_are(made, tmp_path):
