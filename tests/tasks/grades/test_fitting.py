@@ -7,6 +7,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
+from dr_tfx.statistics import multiclass
 from dr_tfx.tasks.grades import fitting
 
 
@@ -69,7 +70,9 @@ def test_too_few_pairs_are_not_fused():
     assert fitting.fit_eyes(patient, np.array([0, 1, 2, 3]), np.arange(4.0), 5) is None
 
 
-def test_fitted_settings_survive_the_bundle_and_damage_is_named(eyes):
+@pytest.fixture(scope="module")
+def judged(eyes):
+    """The kind of task, and predictions of it."""
     patient, truth, grade = eyes
     task = tasks.of(
         tasks.from_config({"dataset": {"label_names": list("abcde")}, "task": {"kind": "grades"}})
@@ -77,7 +80,26 @@ def test_fitted_settings_survive_the_bundle_and_damage_is_named(eyes):
     above = np.clip(grade[:, None] - np.arange(4), 0, 1)
     shares = -np.diff(np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0))), axis=1)
     table = pd.DataFrame(shares, columns=[f"probability/{name}" for name in "abcde"])
-    fitted = fitting.fit(table.assign(patient=patient, target=truth), task, split="validation")
+    return task, table.assign(patient=patient, target=truth, grade=shares @ np.arange(5))
+
+
+def test_an_answer_is_calibrated_and_names_every_part(judged):
+    task, table = judged
+    fitted = fitting.fit(table, task, split="validation")
+    for known in (None, fitted):
+        readings = task.scores.read(table, known)
+        assert all(tuple(one.answer) == task.scores.answer_names for one in readings)
+    told = multiclass.apply_temperature(task.scores.of_table(table), fitted.temperature)
+    answer = readings[3].answer
+    assert [answer[f"probability/{name}"] for name in "abcde"] == pytest.approx(told[3].tolist())
+    assert answer["referred"] == pytest.approx(told[3, 2:].sum())
+    assert answer["grade"] == readings[3].number == table["grade"][3]
+    assert answer["decision"] == "abcde"[int(np.floor(table["grade"][3] + 0.5))]
+
+
+def test_fitted_settings_survive_the_bundle_and_damage_is_named(judged):
+    task, table = judged
+    fitted = fitting.fit(table, task, split="validation")
     plain = fitted.to_dict()
     assert fitting.from_dict(plain, task) == fitted
     for key, value, words in (
