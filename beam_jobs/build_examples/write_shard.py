@@ -141,7 +141,7 @@ class WriteShard(beam.DoFn):
                     raise
                 digest = content_digest(data) if is_hashed else ""
         except decoding.RejectedImage as error:
-            return _Made(row, digest, reject=error, seen=seen)
+            return _Made(row, digest, reject=error.alone(), seen=seen)
         example = records.example(
             {
                 records.IMAGE_ENCODED: records.encode_image(picture.rgb, recipe.encoding),

@@ -141,7 +141,7 @@ class PhotographInputs(ExplainInputs):
                 picture = self.source.prepare(data, self.recipe)
         except decoding.RejectedImage as error:
             Metrics.counter("explain", f"rejected/{error.reason}").inc()
-            return RejectedItem(item, error)
+            return RejectedItem(item, error.alone())
         return PreparedItem(item, picture)
 
     def whole(self, prepared: PreparedItem) -> np.ndarray:

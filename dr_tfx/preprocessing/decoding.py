@@ -42,6 +42,10 @@ class RejectedImage(ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
 
+    def alone(self) -> "RejectedImage":
+        """Return the same without its traceback, whose frames hold the bytes of the file."""
+        return RejectedImage(self.reason, self.detail)
+
 
 def image_size(data: bytes) -> tuple[int, int]:
     """Return width and height from a file's header, without decoding.

@@ -434,3 +434,11 @@ def test_heic_without_its_library_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(decoding.RejectedImage, match=r"pip install 'dr_tfx\[heic\]'"):
         decoding.decode(b"\0\0\0\x18ftypheic" + bytes(99))
+
+
+def test_a_reject_that_is_kept_does_not_keep_the_file():
+    with pytest.raises(decoding.RejectedImage) as caught:
+        decoding.decode(b"no photograph")
+    kept = caught.value.alone()
+    assert str(kept) == str(caught.value)
+    assert (kept.__traceback__, kept.__cause__, kept.__context__) == (None, None, None)
