@@ -225,7 +225,7 @@ def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
 
 
 def test_a_training_that_diverges_says_so(data_dir, tmp_path):
-    experiment = small(learning_rate=1e30, select_by="val_loss", epochs=1)
+    experiment = small(learning_rate=1e38, select_by="val_loss", epochs=1)
     with pytest.raises(ValueError, match="diverged"):
         train.train(experiment, data_dir=data_dir, workdir=tmp_path)
 
