@@ -36,6 +36,7 @@ _REQUIRES = [
 # What all commands after the build need besides.
 _TRAIN = [
     "jinja2>=3.1",
+    "keras>=2.15,<4",  # TensorFlow 2.15 takes Keras 2, every later one Keras 3.
     "safetensors>=0.4",
     "scipy>=1.11",  # scikit-learn brings it too.
     "tensorboard>=2.15",

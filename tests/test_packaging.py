@@ -1,7 +1,9 @@
 """The distribution: its packages, and the extras without which a command says what to type."""
 
+import email
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.helpers.commands import COMMANDS
 
@@ -38,6 +42,55 @@ def installed(tmp_path_factory) -> Path:
         archive.extractall(folder)
     packed.unlink()
     return folder
+
+
+@pytest.mark.parametrize(
+    "lock, extras",
+    [
+        ("default", {"", "dataflow", "train", "test"}),
+        ("docs", {"", "docs"}),
+        ("addons", {"", "addons", "test"}),
+    ],
+)
+def test_a_lock_holds_what_setup_py_asks_for(installed, lock, extras):
+    """What is added to setup.py needs `make lock`; no address of a registry is in a lock."""
+    text = (ROOT / "locks" / f"{lock}.txt").read_text()
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
+    pinned = {}
+    for line in text.splitlines():
+        if line[:1].isalnum():
+            pin = Requirement(line.rstrip("\\"))
+            if pin.marker is None or pin.marker.evaluate({"python_full_version": "3.11.0"}):
+                pinned[canonicalize_name(pin.name)] = str(pin.specifier).removeprefix("==")
+    (info,) = installed.glob("*.dist-info")
+    asked = email.message_from_string((info / "METADATA").read_text()).get_all("Requires-Dist")
+    wanted = [Requirement(line) for line in asked]
+    at = {"python_version": "3.11"}
+    for one in wanted:
+        if any(one.marker is None or one.marker.evaluate({**at, "extra": e}) for e in extras):
+            assert one.specifier.contains(pinned[canonicalize_name(one.name)]), one
+
+
+@pytest.mark.parametrize(
+    "found, said, is_well",
+    [
+        ([{"name": "a", "version": "1", "vulns": []}], "x: 1 of 1 packages were checked", True),
+        ([{"name": "a", "skip_reason": "no answer"}], "x: NOT CHECKED. The database of", False),
+        (
+            [
+                {"name": "a", "version": "1", "vulns": [{"id": "PY-1", "fix_versions": ["2"]}]},
+                {"name": "b", "skip_reason": "not found"},
+            ],
+            "x: 1 of 2 packages were checked\nx: NOT CHECKED: b\nx: HOLE in a 1: PY-1, mended in 2",
+            False,
+        ),
+    ],
+)
+def test_an_audit_without_answers_says_so(found, said, is_well):
+    """The reports are those of pip-audit 2.10, which passes where it found no package at all."""
+    audit = runpy.run_path(str(ROOT / "locks" / "audit.py"))
+    told, well = audit["verdict"]("x", {"dependencies": found})
+    assert told.startswith(said) and well == is_well
 
 
 def test_an_installation_has_two_packages_and_no_configs(installed):

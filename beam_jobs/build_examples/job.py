@@ -8,9 +8,6 @@ would keep in memory, and no byte depends on the runner or on the number of work
 import contextlib
 import logging
 import posixpath
-import signal
-import threading
-from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,7 +20,7 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from beam_jobs.runners import beam_flags, interrupts
+from beam_jobs.runners import beam_flags
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.sources import find_source, folders
@@ -139,11 +136,7 @@ def _run(
     # Local runners deal shards out in turn; with the large ones first, none is late at the end.
     tasks = sorted(tasks, key=lambda task: -task.length)
     try:
-        with (
-            interrupts.kept(),
-            _watch_workers(),
-            beam.Pipeline(runner=beam_flags.create(options), options=options) as pipeline,
-        ):
+        with beam.Pipeline(runner=beam_flags.create(options), options=options) as pipeline:
             (
                 pipeline
                 | "Shards" >> beam.Create(tasks, reshuffle=False)
@@ -158,48 +151,3 @@ def _run(
                 "and run the same command again"
             ) from error
         raise
-
-
-class _WorkerDied(BaseException):
-    """A worker died. It is no Exception, so that Beam does not take it for one of its own."""
-
-
-@contextlib.contextmanager
-def _watch_workers() -> Iterator[None]:
-    """End the body when a worker process of this machine dies, for which Beam would wait for ever.
-
-    Beam notices the death in a thread of its own, whose exception goes no further. A signal takes
-    it to the main thread. That is not SIGINT, which commands that a shell starts with `&` ignore.
-
-    Raises:
-      OSError: a worker process died.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    died: list[str] = []
-    before = threading.excepthook
-
-    def hook(arguments: threading.ExceptHookArgs) -> None:
-        said = str(arguments.exc_value)
-        if not said.startswith("Worker subprocess exited"):
-            before(arguments)
-        elif not died:
-            died.append(said)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-    def interrupt(*_: object) -> None:
-        raise _WorkerDied
-
-    handler = signal.signal(signal.SIGUSR1, interrupt)
-    threading.excepthook = hook
-    try:
-        yield
-    except _WorkerDied:
-        raise OSError(
-            f"a worker was killed, for want of memory perhaps: {died[0]}. What is finished is "
-            "kept: run the same command again, with fewer workers"
-        ) from None
-    finally:
-        signal.signal(signal.SIGUSR1, handler)
-        threading.excepthook = before

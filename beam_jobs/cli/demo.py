@@ -11,12 +11,16 @@ to name a config file such as configs/smoke.py. OUTPUT_DIR then holds
     run/        the trained bundle and run/evaluation/validation/report.html
     explained/  heat maps of the whole validation split and three figures
 
+If it is interrupted, the same command goes on behind the last command that was finished.
+
 A small network learns large, drawn lesions. The AUC that it reaches says that the commands work
 together, and nothing about patients. The last line printed is the path of the report.
 """
 
+import contextlib
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +30,8 @@ from pathlib import Path
 from absl import app, flags
 
 from dr_tfx.cli import console
-from dr_tfx.storage import locks
+from dr_tfx.machine import interrupts
+from dr_tfx.storage import files, locks
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
 _CONFIG = flags.DEFINE_string("config", "configs/smoke.py", "Config file of the run.")
@@ -40,6 +45,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
 # all other grades ranks them little better than chance (AUC .6), so that the AUC of the whole
 # would depend on how many there happen to be.
 _GRADES = "0.5,0.02,0.12,0.18,0.18"
+_RECORD = "demo.json"  # The flags, and the number of commands that are finished.
+_PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.
 _LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error.
 # A command is printed by its installed name and run as a module by this very interpreter, so that
 # it does not matter which programs the PATH finds.
@@ -97,17 +104,45 @@ def main(argv: Sequence[str]) -> None:
     output_dir = Path(_OUTPUT_DIR.value)
     config = Path(_CONFIG.value)
     with locks.held(output_dir):
-        if any(path.name != locks.FILE for path in output_dir.iterdir()):
-            sys.exit(f"error: {output_dir} is not an empty folder; remove it or give another one.")
+        finished = _finished(output_dir)
         if not config.is_file():
             sys.exit(
                 f"error: {config} does not exist in {Path.cwd()}. Run drtfx-demo in a clone of "
                 "the repository, or pass --config."
             )
-        _run_all(output_dir, config)
+        _run_all(output_dir, config, finished=finished)
 
 
-def _run_all(output_dir: Path, config: Path) -> None:
+def _finished(output_dir: Path) -> int:
+    """Return how many commands of an interrupted demo are finished in the folder.
+
+    Raises:
+      ValueError: the folder holds something else.
+    """
+    record = output_dir / _RECORD
+    if not record.is_file():
+        if any(path.name != locks.FILE for path in output_dir.iterdir()):
+            raise ValueError(f"{output_dir} is not an empty folder; remove it or give another one.")
+        return 0
+    made = json.loads(record.read_text(encoding="utf-8"))
+    if made["flags"] != _flags():
+        raise ValueError(
+            f"{output_dir} holds a demo of other flags, {made['flags']}; remove it or give another "
+            "folder."
+        )
+    return int(made["finished"])
+
+
+def _note(output_dir: Path, finished: int) -> None:
+    record = {"flags": _flags(), "finished": finished}
+    files.write_text(output_dir / _RECORD, json.dumps(record) + "\n")
+
+
+def _flags() -> dict[str, str | int]:
+    return {flag.name: flag.value for flag in (_CONFIG, _NUM_PATIENTS, _SEED)}
+
+
+def _run_all(output_dir: Path, config: Path, *, finished: int) -> None:
     steps = commands(
         output_dir,
         config=config,
@@ -115,8 +150,11 @@ def _run_all(output_dir: Path, config: Path) -> None:
         seed=_SEED.value,
     )
     started = time.monotonic()
+    _note(output_dir, finished)
     for number, step in enumerate(steps, start=1):
-        _run(step, f"{number}/{len(steps) + 1}")
+        if number > finished:
+            _run(step, f"{number}/{len(steps) + 1}")
+            _note(output_dir, number)
     _run(predict_command(output_dir), f"{len(steps) + 1}/{len(steps) + 1}")
     _summary(output_dir, minutes=(time.monotonic() - started) / 60)
 
@@ -125,9 +163,12 @@ def _run(command: Sequence[str], number: str) -> None:
     name, *arguments = command
     print(f"\n[{number}] $ {shlex.join(command)}", flush=True)
     started = time.monotonic()
-    code = subprocess.run(
-        [sys.executable, "-m", _MODULES[name], *arguments], check=False
-    ).returncode
+    with subprocess.Popen([sys.executable, "-m", _MODULES[name], *arguments]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            _end(process)
+            raise
     if code:
         print(
             f"\nerror: {name} ended with exit code {code}; its own message is above. "
@@ -136,6 +177,15 @@ def _run(command: Sequence[str], number: str) -> None:
         )
         sys.exit(code if code > 0 else 1)
     print(f"[{number}] {name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Let a command end in its own way: the training saves its state."""
+    if interrupts.received() == signal.SIGINT:  # A terminal gives Ctrl-C to the command as well.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+    process.terminate()
+    process.wait()
 
 
 def _summary(output_dir: Path, *, minutes: float) -> None:

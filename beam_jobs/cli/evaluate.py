@@ -43,6 +43,7 @@ from pathlib import Path
 from absl import app, flags
 
 from dr_tfx.cli import console
+from dr_tfx.machine import tensorflow_start
 from dr_tfx.sources import refusals
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
@@ -98,6 +99,7 @@ def main(argv: Sequence[str]) -> None:
     console.require("workdir", *(("external_dir", "labels") if is_external else ("data_dir",)))
     if is_external and flags.FLAGS["split"].present:
         raise app.UsageError("--split and --external_dir are both given; expected one of them")
+    tensorflow_start.load()
     print(_external() if is_external else _split())
 
 

@@ -63,6 +63,7 @@ from absl import app, flags
 from beam_jobs.runners import beam_flags
 from dr_tfx.cli import console
 from dr_tfx.config import specs
+from dr_tfx.machine import tensorflow_start
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string(
@@ -112,6 +113,7 @@ _OVERWRITE = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Run the job that the flags describe; print the folder of the results as the last line."""
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     options = beam_flags.options(argv[1:])
@@ -121,6 +123,7 @@ def main(argv: Sequence[str]) -> None:
     folders = {"workdir": _WORKDIR.value, "output_dir": _OUTPUT_DIR.value}
     given = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
     beam_flags.check_folders(options, **folders, **{k: v for k, v in given.items() if v})
+    tensorflow_start.load()
     # Imported here, so that --help and wrong flags do not wait for TensorFlow.
     from beam_jobs.explain import job, plan
 

@@ -37,7 +37,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.build_examples import progress
 from beam_jobs.explain import heatmap_shards, page, published_figures, results, worker
 from beam_jobs.explain import plan as planning
-from beam_jobs.runners import beam_flags, interrupts
+from beam_jobs.runners import beam_flags
 from dr_tfx.storage import claims, files, json_files, locks
 
 SOURCE_FILE = "explain.json"
@@ -123,8 +123,7 @@ def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:
 
     with progress.bar(count, total=total, seconds=0.5, title="explain"):
         try:
-            with interrupts.kept():
-                pipeline.run().wait_until_finish()
+            pipeline.run().wait_until_finish()
         except RuntimeError as error:  # Beam passes on what a worker raised as text alone.
             logging.debug("%s", error)
             last = str(error).strip().splitlines()[-1]

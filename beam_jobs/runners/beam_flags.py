@@ -21,14 +21,14 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     StandardOptions,
 )
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.utils import interactive_utils
 
+from beam_jobs.runners import local_runner
 from dr_tfx.machine import resources
 from dr_tfx.sources import find_source
 
-_LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_LOCAL = "beam_jobs.runners.local_runner.LocalRunner"
 _DASK = "beam_jobs.runners.dask_runner.DaskRunner"
 _DATAFLOW = "beam_jobs.runners.dataflow_runner.DataflowRunner"
 _CLASSES = {  # Beam's own short names mean other classes, or none.
@@ -73,9 +73,9 @@ def options(beam_args: Sequence[str]) -> PipelineOptions:
 
 
 def create(options: PipelineOptions) -> PipelineRunner:
-    """Return the runner that `--runner` names; FnApiRunner for none and for DirectRunner.
+    """Return the runner that `--runner` names; LocalRunner for none and for DirectRunner.
 
-    Beam's own DirectRunner first tries Prism, for which it downloads a program. FnApiRunner needs
+    Beam's own DirectRunner first tries Prism, for which it downloads a program. LocalRunner needs
     no network. It runs in this process, or in several with `--direct_running_mode=multi_processing
     --direct_num_workers=0` (0: one a core).
 
@@ -166,7 +166,7 @@ def threads_per_worker(options: PipelineOptions) -> int:
 
     A cluster's runner has as many workers on each machine as it is told to.
     """
-    if not isinstance(create(options), FnApiRunner):
+    if not isinstance(create(options), local_runner.LocalRunner):
         return 1
     cores = resources.cores()
     return max(1, cores // (options.view_as(DirectOptions).direct_num_workers or cores))

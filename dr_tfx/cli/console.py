@@ -1,7 +1,9 @@
 """The start of every console script, and its end: help, and one line about what went wrong."""
 
 import difflib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from dr_tfx.cli import endings
-from dr_tfx.machine import resources
+from dr_tfx.machine import interrupts, resources
 from dr_tfx.storage import temporary
 
 _OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
-_INTERRUPTED = 130  # The exit code of shells for Ctrl-C.
+_BY_SIGNAL = 128  # What shells add to the number of a signal: 130 is Ctrl-C.
+_OF_OUTPUT = (errno.ENOSPC, errno.EPIPE)  # A full device, a reader that has gone.
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
@@ -29,8 +32,8 @@ def run(
 
     absl looks for both in `__main__`, which under a console script is a few generated lines. A
     wrong command line ends with one line that says what is wrong, without absl's page of help. So
-    does an error that a person can do something about (ValueError, OSError, memory), and Ctrl-C.
-    `~` at the beginning of a flag or an argument is the person's home, as in a shell.
+    does an error that a person can do something about (ValueError, OSError, memory), Ctrl-C and
+    SIGTERM. `~` at the beginning of a flag or an argument is the person's home, as in a shell.
 
     Args:
       main: takes the arguments that are left after the flags.
@@ -38,6 +41,7 @@ def run(
       doc: its `__doc__`.
       flags_parser: parses the command line and returns what is left of it.
     """
+    interrupts.end_alike()
     resources.end_quickly()
     sys.modules["__main__"].__doc__ = doc
     for flag in flags.FLAGS.get_key_flags_for_module(module):
@@ -55,6 +59,8 @@ def run(
             missing = _missing() if flags.FLAGS.is_parsed() else []
             _refuse(_must_be_given(missing) if missing else str(error))
         except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            if getattr(error, "errno", None) in _OF_OUTPUT:
+                raise  # --help could not be printed.
             # ml_collections raises these where --config.some.setting does not exist or fit.
             given = " ".join(word for word in argv if _setting(word))
             _refuse(f"{given or '--config'}: {_unknown_setting(argv) or error}")
@@ -65,11 +71,8 @@ def run(
             main(argv)
         except app.UsageError as error:
             _refuse(str(error))
-        except (ValueError, OSError, resources.MemoryCeilingError) as error:
-            sys.exit(f"error: {endings.told(error)}")
-        except KeyboardInterrupt as stop:
-            print(f"\n{endings.told_interrupt(stop)}", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
+        except (ValueError, resources.MemoryCeilingError) as error:
+            sys.exit(f"error: {error}")
         except ModuleNotFoundError as error:
             if error.name not in _OF_TRAIN:
                 raise
@@ -78,11 +81,32 @@ def run(
                 "and what reports are made with. Type: pip install 'dr_tfx[train]'"
             )
 
+    code: int | str | None = None
     try:
         app.run(checked_main, flags_parser=parse)
     except SystemExit as stop:
         asked = _HELP.intersection(sys.argv[1:])
-        sys.exit(0 if asked and stop.code == 1 else stop.code)  # absl takes help for a failure.
+        code = 0 if asked and stop.code == 1 else stop.code  # absl takes help for a failure.
+    except OSError as error:
+        code = f"error: {endings.told(error)}"
+    except KeyboardInterrupt as stop:
+        for number in (signal.SIGINT, signal.SIGTERM):  # A second one ends what is left at once.
+            signal.signal(number, signal.SIG_DFL)
+        print(f"\n{endings.told_interrupt(stop)}", file=sys.stderr)
+        code = _BY_SIGNAL + interrupts.received()
+    sys.exit(_printed(code))
+
+
+def _printed(code: int | str | None) -> int | str | None:
+    """Return the exit code, or the last line, after all that was printed has left this process."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Python would try once more, and say that it ignores the error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or f"error: {endings.told(error)}"
+    return code
 
 
 def require(*names: str, others: Sequence[str] = ()) -> None:

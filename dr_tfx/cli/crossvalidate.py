@@ -23,7 +23,7 @@ from ml_collections import config_flags
 
 from dr_tfx import tasks
 from dr_tfx.cli import console
-from dr_tfx.machine import resources
+from dr_tfx.machine import resources, tensorflow_start
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     experiment = tasks.from_config(_CONFIG.value)
     resources.tune_malloc()
+    tensorflow_start.load()
     from dr_tfx.evaluation import crossvalidate  # Late, so that --help and refusals are fast.
 
     page = crossvalidate.crossvalidate(

@@ -2,6 +2,8 @@
 
 import errno
 import resource
+import sys
+from types import TracebackType
 
 _SAME = "Give the same command again then: what is finished is kept"
 _WORDS = {
@@ -19,6 +21,7 @@ _WORDS = {
     errno.ENOENT: "{file}: there is no such file or folder",
     errno.ENOTDIR: "{file} is a file, or lies in one; expected a folder",
     errno.EISDIR: "{file} is a folder; expected a file",
+    errno.EPIPE: f"the program that reads this output has ended. {_SAME}",
 }
 
 
@@ -27,10 +30,20 @@ def told(error: BaseException) -> str:
     words = _WORDS.get(getattr(error, "errno", None) or 0)
     if words is None or not str(error).startswith("[Errno"):
         return str(error)  # It was written for people.
-    file = getattr(error, "filename", None) or "a file"
+    file = getattr(error, "filename", None) or "the output"
     return words.format(file=file, files=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def told_interrupt(stop: KeyboardInterrupt) -> str:
     """Return what a person is told who pressed Ctrl-C."""
     return str(stop) or "interrupted. The same command again goes on with what is finished."
+
+
+def told_before_start(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Say one line about a Ctrl-C while a command is still loaded; a hook for `sys.excepthook`."""
+    if isinstance(error, KeyboardInterrupt):
+        print(f"\n{told_interrupt(error)}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)

@@ -52,6 +52,7 @@ from tqdm import tqdm
 
 from dr_tfx.cli import console
 from dr_tfx.config import specs
+from dr_tfx.machine import tensorflow_start
 from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
 
@@ -94,6 +95,7 @@ def main(argv: Sequence[str]) -> None:
         given.check_apart(found, output_dir)
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
+    tensorflow_start.load()
     from dr_tfx.models import bundles  # Imported here, so that --help does not load TensorFlow.
 
     bundle = bundles.load(workdir)

@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 from dr_tfx import tasks
 from dr_tfx.cli import console
-from dr_tfx.machine import resources
+from dr_tfx.machine import resources, tensorflow_start
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
@@ -75,6 +75,7 @@ def main(argv: Sequence[str]) -> None:
             config.training[flag.name] = flag.value
     experiment = tasks.from_config(config)
     resources.tune_malloc()
+    tensorflow_start.load()
     from dr_tfx.training import train  # Late, so that --help and refusals are fast.
 
     workdir = train.train(

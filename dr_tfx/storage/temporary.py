@@ -22,8 +22,17 @@ def use_own_folder() -> None:
     """Let this process and those it starts put their temporary files into a new folder.
 
     It is removed when the process ends. The folders that killed processes left are removed now.
+
+    Raises:
+      OSError: there is no place for temporary files.
     """
-    parent = Path(tempfile.gettempdir())
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise OSError(
+            "no folder for temporary files can be written, neither the system's nor the current "
+            "one. Name one that can: export TMPDIR=FOLDER"
+        ) from error
     _remove_abandoned(parent)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     held = contextlib.ExitStack()

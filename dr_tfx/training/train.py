@@ -103,7 +103,12 @@ def _is_finished(workdir: Path, experiment: specs.Experiment, data: manifest.Man
     # A kill right after the bundle was written leaves these.
     checkpoints.remove_state(workdir)
     locks.clear(workdir)
-    logging.info("%s holds the finished run already; nothing to do.", workdir)
+    logging.info(
+        "%s holds the finished run already; nothing to do. For a longer training, or another one, "
+        "choose another --workdir, for example with --config.training.epochs=%d.",
+        workdir,
+        2 * experiment.training.epochs,
+    )
     return True
 
 

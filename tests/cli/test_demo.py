@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from beam_jobs.cli import demo
@@ -276,6 +278,38 @@ def test_demo_names_the_step_that_failed(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert "$ drtfx-train --workdir=run" in captured.out
     assert "drtfx-train ended with exit code 1" in captured.err
+
+
+def test_sigterm_ends_the_demos_command_too_and_the_same_demo_goes_on_behind_it(tmp_path):
+    (tmp_path / "ends.py").write_text("print('drawn')")
+    (tmp_path / "waits.py").write_text("import time; print('waits', flush=True); time.sleep(100)")
+    code = (
+        "from beam_jobs.cli import demo\n"
+        "demo._MODULES |= {'drtfx-synthesize': 'ends', 'drtfx-build-examples': '%s'}\n"
+        "demo.run()\n"
+    )
+    folder = tmp_path / "demo"
+    flags = [CONFIG, f"--output_dir={folder}"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    there = {"cwd": OUTSIDE, "env": {**os.environ, "PYTHONPATH": path}, "text": True}
+    with subprocess.Popen(
+        [sys.executable, "-c", code % "waits", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **there,
+    ) as process:
+        said = list(iter(process.stdout.readline, "waits\n"))
+        (child,) = psutil.Process(process.pid).children()
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.stderr.read().strip().startswith("interrupted. The same command again goes")
+    assert "drawn\n" in said and not child.is_running()
+    line = [sys.executable, "-c", code % "nothing_of_this_name", *flags]
+    done = subprocess.run(line, capture_output=True, check=False, **there)
+    assert done.returncode == 1 and "drawn" not in done.stdout
+    assert "drtfx-build-examples ended with exit code 1" in done.stderr
+    other = subprocess.run([*line, "--seed=5"], capture_output=True, check=False, **there)
+    assert other.returncode == 1 and "holds a demo of other flags" in other.stderr
 
 
 def test_demo_runs_every_command_as_it_prints_it(tmp_path):

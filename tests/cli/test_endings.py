@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from dr_tfx.cli import endings
+from dr_tfx.storage import temporary
 from tests.helpers import bundled, commands, disks
 from tests.training.test_endings import quick
 
@@ -150,8 +154,17 @@ def test_a_killed_commands_temporary_files_are_removed_by_the_next(line, tmp_pat
     assert [path.name for path in temporary.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("command", ["drtfx-explain", "drtfx-build-examples"])
-def test_ctrl_c_ends_a_job_in_one_line_and_the_same_command_goes_on(line, tmp_path, raw, command):
+@pytest.mark.parametrize(
+    "command, flags, number",
+    [
+        ("drtfx-explain", [], signal.SIGTERM),
+        ("drtfx-build-examples", ["--direct_running_mode=multi_processing"], signal.SIGINT),
+    ],
+)
+def test_a_signal_ends_a_job_in_one_line_and_the_same_command_goes_on(
+    line, tmp_path, raw, command, flags, number
+):
+    """Ctrl-C reaches all processes of a terminal, SIGTERM the one that it is meant for."""
     out = tmp_path / "out"
     job = words("drtfx-explain", line, out)
     if command == "drtfx-build-examples":
@@ -161,17 +174,52 @@ def test_ctrl_c_ends_a_job_in_one_line_and_the_same_command_goes_on(line, tmp_pa
             "import ml_collections\n"
             f"def get_config():\n    return ml_collections.ConfigDict({settings})\n"
         )
-        flags = [f"--config={config}", f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}"]
-        job = commands.line(command, *flags, f"--output_dir={out}")
-    with subprocess.Popen(job, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        given = [f"--config={config}", f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}"]
+        job = commands.line(command, *given, f"--output_dir={out}")
+    with subprocess.Popen(
+        [*job, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         until = time.monotonic() + 200
         while not [*out.glob("heatmaps-*.tmp"), *out.glob(".train-*.tmp")]:
             assert time.monotonic() < until and process.poll() is None, process.stderr.read()
             time.sleep(0.001)
-        process.send_signal(signal.SIGINT)
+        children = psutil.Process(process.pid).children(recursive=True)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         said = process.stderr.read()
-    assert process.returncode == 130 and "Traceback" not in said, said
+    assert process.returncode == 128 + number and "Traceback" not in said, said
     assert said.rstrip().splitlines()[-1].startswith("interrupted. The same command again goes on")
+    assert bool(children) == bool(flags) and not psutil.wait_procs(children, timeout=10)[1]
     assert not (out / ".lock").exists()
     done = run(job)
     assert done.returncode == 0, done.stderr
+
+
+def test_output_that_cannot_be_printed_is_a_sentence():
+    """On a full device it stays in Python's buffer until the end."""
+    for buffered in ("", "1"):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", commands.COMMANDS["drtfx-synthesize"], "--help"],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": buffered},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: no space is left for the output. Make room")
+
+
+def test_without_a_place_for_temporary_files_a_command_names_the_variable(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    with pytest.raises(OSError, match="export TMPDIR=FOLDER"):
+        temporary.use_own_folder()
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_a_line():
+    code = "import dr_tfx.cli; raise KeyboardInterrupt"
+    done = run([sys.executable, "-c", code])
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.strip() == endings.told_interrupt(KeyboardInterrupt())

@@ -219,7 +219,7 @@ def test_files_of_somebody_else_are_left_as_they_are(made, tmp_path):
 
 def test_the_runner_is_local_and_unknown_flags_are_errors():
     for flags in ([], ["--runner=DirectRunner"], ["--runner=direct", "--direct_num_workers=2"]):
-        assert type(beam_flags.create(beam_flags.options(flags))).__name__ == "FnApiRunner"
+        assert type(beam_flags.create(beam_flags.options(flags))).__name__ == "LocalRunner"
     with pytest.raises(ValueError, match="--direct_num_worker=2"):
         beam_flags.options(["--direct_num_worker=2"])
     with pytest.raises(ValueError, match="invalid int"):

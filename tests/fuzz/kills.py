@@ -23,14 +23,13 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pandas as pd
 
 # All of it is loaded here, once, and the stages are forks: nothing of TensorFlow is run before.
 from beam_jobs.explain import job as explain_job
 from beam_jobs.explain import plan as explain_plan
 from dr_tfx.evaluation import evaluate
+from dr_tfx.models import bundles
 from dr_tfx.storage import locks
 from dr_tfx.training import train
 from tests.helpers import backbones, bundled, datasets  # noqa: F401 - `small`.
@@ -140,13 +139,7 @@ def found(name: str, out: Path) -> dict[str, bytes]:
     told = {"history": history.to_csv().encode(), "files": str(listed(out)).encode()}
     bundle = json.loads((out / "bundle.json").read_text())
     told["best"] = str(bundle["best_epoch"]).encode()
-    with h5py.File(out / "model.weights.h5") as weights:
-
-        def take(path: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                told[path] = np.asarray(item).tobytes()
-
-        weights.visititems(take)
+    told["weights"] = (out / bundles.WEIGHTS_FILE).read_bytes()
     return told
 
 

@@ -1,0 +1,19 @@
+"""A worker process of the local runner: Beam's own, which ends when its job does."""
+
+import sys
+
+from apache_beam.runners.worker import sdk_worker_main
+
+from dr_tfx.machine import interrupts, resources, tensorflow_start
+
+
+def _main() -> None:
+    interrupts.end_with_parent()
+    resources.end_quickly()
+    if "tensorflow" in sys.argv:  # The work needs it.
+        tensorflow_start.load()
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    _main()
