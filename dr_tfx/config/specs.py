@@ -10,6 +10,7 @@ record that has rules about several of its fields states them in a method `check
 """
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -56,8 +57,8 @@ class Rule(typing.NamedTuple):
 
 
 Count = Annotated[int, Rule(lambda n: n > 0, "more than 0")]
-Positive = Annotated[float, Rule(lambda x: x > 0, "more than 0")]
-NotNegative = Annotated[float, Rule(lambda x: x >= 0, "0 or more")]
+Positive = Annotated[float, Rule(lambda x: 0 < x < math.inf, "more than 0")]
+NotNegative = Annotated[float, Rule(lambda x: 0 <= x < math.inf, "0 or more")]
 Fraction = Annotated[float, Rule(lambda x: 0 < x < 1, "more than 0 and less than 1")]
 FractionOrZero = Annotated[float, Rule(lambda x: 0 <= x < 1, "0 or more and less than 1")]
 

@@ -81,8 +81,11 @@ def test_a_build_prints_labels_in_their_order_and_twins_that_contradict_each_oth
     spec = dataclasses.replace(datasets.experiment().dataset, label_names=names)
     made = dataclasses.replace(
         datasets.write(tmp_path, spec),
-        counts={split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")},
-        patients={"train": 3, "validation": 3, "test": 3},
+        counts={
+            split: dict(zip(names, counts, strict=True))
+            for split, counts in datasets.COUNTS.items()
+        },
+        patients=dict.fromkeys(datasets.COUNTS, 3),
         twins=(
             {"ids": ["n1", "n2"], "labels": [0, 2], "splits": ["train", "train"]},
             {"ids": ["n3", "n4"], "labels": [1, 1], "splits": ["train", "train"]},
