@@ -2,6 +2,8 @@
 
 import importlib.util
 import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ _CHROMIUM = (
     "--disable-background-networking --disable-component-update --disable-sync"
 )
 
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
 

@@ -81,7 +81,6 @@ _COLORMAP = flags.DEFINE_enum(
 
 _FLAGS = refusals.BUILD_FLAGS | {"image_dir": "PHOTOGRAPHS"}
 _WIDTH = 11  # Characters of a column of the table.
-_DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -152,7 +151,8 @@ def _read(
         for one, figure in _readings(bundle, found):
             row = predictions.add(one, figure)
             rejected += bool(one.rejected)
-            cells = (f"{cell:>{_WIDTH}}" for cell in _cells([row[name] for name in names]))
+            printed = prediction_files.cells([row[name] for name in names])
+            cells = (f"{cell:>{_WIDTH}}" for cell in printed)
             bar.write(
                 f"{row['photo']:<{width}}  {'  '.join(cells)}{_warning(row)}", file=sys.stdout
             )
@@ -182,18 +182,6 @@ def _readings(
         if not explained.rejected:
             figure = explain.figure(explained, colormap=_COLORMAP.value)
         yield explained, figure
-
-
-def _cells(values: Sequence[object]) -> list[str]:
-    """Return values as they are printed: numbers that differ look different."""
-    numbers = {value for value in values if isinstance(value, float)}
-    digits = _DIGITS
-    while len({f"{n:.{digits}f}" for n in numbers}) < len(numbers) and digits < _MOST_DIGITS:
-        digits += 1
-    return [
-        "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-        for value in values
-    ]
 
 
 def _warning(row: Mapping[str, Any]) -> str:

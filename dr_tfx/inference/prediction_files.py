@@ -14,6 +14,7 @@ from dr_tfx.inference import photographs
 from dr_tfx.storage import claims, files, seen_text, tables
 
 MARK_FILE, TABLE_FILE, FIGURES = "predict.json", "predictions.csv", "figures"
+_DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
 _MARK = "predicted_by"  # The key that tells our predict.json from others.
 
 
@@ -78,3 +79,15 @@ class PredictionFiles:
             name = f"{stem}-{self._count[stem] + 1}"
         self._taken.add(name)
         return f"{FIGURES}/{name}.png"
+
+
+def cells(values: Sequence[object]) -> list[str]:
+    """Return values as they are printed: numbers that differ look different."""
+    numbers = {value for value in values if isinstance(value, float)}
+    digits = _DIGITS
+    while len({f"{n:.{digits}f}" for n in numbers}) < len(numbers) and digits < _MOST_DIGITS:
+        digits += 1
+    return [
+        "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        for value in values
+    ]

@@ -102,7 +102,7 @@ def test_a_worker_that_dies_ends_the_job_with_a_word(raw, undisturbed, tmp_path)
 
     def is_worker(process) -> bool:
         try:
-            return "sdk_worker" in " ".join(process.cmdline())
+            return "local_worker" in " ".join(process.cmdline())
         except psutil.Error:  # Gone meanwhile, or just being started.
             return False
 
@@ -119,7 +119,7 @@ def test_a_worker_that_dies_ends_the_job_with_a_word(raw, undisturbed, tmp_path)
             worker.kill()
         _, said = job.communicate(timeout=120)
     assert job.returncode == 1
-    assert "error: a worker was killed" in said.splitlines()[-1], said
+    assert "error: the worker process ended with exit code -9" in said.splitlines()[-1], said
     assert "resuming: " in succeed(command(raw, out))
     assert contents(out) == contents(undisturbed)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dr_tfx.cli import predict
 from tests.helpers.bundled import contents, evaluated_bundle, write_photographs
 
 ROOT = Path(__file__).parents[2]
@@ -54,9 +53,3 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     said = over.communicate()[1]
     assert over.returncode == 1 and "eye.jpeg; choose another folder" in said
     assert contents(folder) == given
-
-
-def test_numbers_that_differ_look_different():
-    assert predict._cells([0.25, 0.5676, "normal", None]) == ["0.250", "0.568", "normal", "-"]
-    assert predict._cells([0.5677059, "normal", 0.5677094]) == ["0.567706", "normal", "0.567709"]
-    assert predict._cells([0.5, 0.5]) == ["0.500", "0.500"]

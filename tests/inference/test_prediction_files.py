@@ -47,3 +47,18 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, name):
     with pytest.raises(FileExistsError, match=f"holds {name.split('/')[0]}, which this command"):
         begin(tmp_path)
     assert contents(tmp_path) == {name: b"mine"}
+
+
+def test_numbers_that_differ_look_different():
+    assert prediction_files.cells([0.25, 0.5676, "normal", None]) == [
+        "0.250",
+        "0.568",
+        "normal",
+        "-",
+    ]
+    assert prediction_files.cells([0.5677059, "normal", 0.5677094]) == [
+        "0.567706",
+        "normal",
+        "0.567709",
+    ]
+    assert prediction_files.cells([0.5, 0.5]) == ["0.500", "0.500"]
