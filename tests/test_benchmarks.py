@@ -1,5 +1,6 @@
 """Benchmarks run, give their tables and teach themselves; their figures are not tested."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,6 +14,10 @@ from benchmarks.input_pipeline.contenders import CONTENDERS
 from benchmarks.input_pipeline.contenders.contender import Job
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_addons") is not None,
+    reason="benchmarks are of the default stack: their contenders do not install beside this one",
+)
 
 
 def run(script, *arguments):
