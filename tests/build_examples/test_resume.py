@@ -96,10 +96,6 @@ def test_killed_five_times_and_finished_to_the_same_bytes(raw, undisturbed, tmp_
     assert contents(out) == contents(undisturbed)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="passes alone, and failed once beside another test process; the cause is not known yet",
-)
 def test_a_worker_that_dies_ends_the_job_with_a_word(raw, undisturbed, tmp_path):
     psutil = pytest.importorskip("psutil")
     out = tmp_path / "out"
