@@ -31,7 +31,7 @@ from absl import app, flags
 
 from dr_tfx.cli import console
 from dr_tfx.machine import interrupts
-from dr_tfx.storage import files, locks
+from dr_tfx.storage import files, json_files, locks
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
 _CONFIG = flags.DEFINE_string("config", "configs/smoke.py", "Config file of the run.")
@@ -124,13 +124,14 @@ def _finished(output_dir: Path) -> int:
         if any(path.name != locks.FILE for path in output_dir.iterdir()):
             raise ValueError(f"{output_dir} is not an empty folder; remove it or give another one.")
         return 0
-    made = json.loads(record.read_text(encoding="utf-8"))
-    if made["flags"] != _flags():
+    made = json_files.read(record)
+    finished = made.get("finished")
+    if made.get("flags") != _flags() or not isinstance(finished, int):
         raise ValueError(
-            f"{output_dir} holds a demo of other flags, {made['flags']}; remove it or give another "
-            "folder."
+            f"{output_dir} holds a demo of other flags, {made.get('flags')}; remove it or give "
+            "another folder."
         )
-    return int(made["finished"])
+    return finished
 
 
 def _note(output_dir: Path, finished: int) -> None:

@@ -81,20 +81,24 @@ def run(
                 "and what reports are made with. Type: pip install 'dr_tfx[train]'"
             )
 
-    code: int | str | None = None
+    sys.exit(_printed(_ended(lambda: app.run(checked_main, flags_parser=parse))))
+
+
+def _ended(start: Callable[[], None]) -> int | str | None:
+    """Run a command to its end, and return its exit code, or the last line of one that fails."""
     try:
-        app.run(checked_main, flags_parser=parse)
+        start()
     except SystemExit as stop:
         asked = _HELP.intersection(sys.argv[1:])
-        code = 0 if asked and stop.code == 1 else stop.code  # absl takes help for a failure.
+        return 0 if asked and stop.code == 1 else stop.code  # absl takes help for a failure.
     except OSError as error:
-        code = f"error: {endings.told(error)}"
+        return f"error: {endings.told(error)}"
     except KeyboardInterrupt as stop:
         for number in (signal.SIGINT, signal.SIGTERM):  # A second one ends what is left at once.
             signal.signal(number, signal.SIG_DFL)
         print(f"\n{endings.told_interrupt(stop)}", file=sys.stderr)
-        code = _BY_SIGNAL + interrupts.received()
-    sys.exit(_printed(code))
+        return _BY_SIGNAL + interrupts.received()
+    return None
 
 
 def _printed(code: int | str | None) -> int | str | None:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
+from dr_tfx.evaluation import scored
 from dr_tfx.storage import json_files
-
-_USUAL = "evaluation/*/metrics.json"
 
 
 def of_run(workdir: Path) -> dict[Path, list[str]]:
@@ -13,7 +12,8 @@ def of_run(workdir: Path) -> dict[Path, list[str]]:
     An evaluation that cannot be read has none.
     """
     found = {}
-    for path in sorted(workdir.glob(_USUAL)):
+    anywhere = scored.usual_folder(Path(), "*") / "metrics.json"
+    for path in sorted(workdir.glob(str(anywhere))):
         try:
             alarms = json_files.read(path).get("alarms")
         except (OSError, ValueError):

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dr_tfx.statistics import metrics
+from dr_tfx.tasks import alarms
 
 SHARE = "val_predicted_positive"  # Column of history.csv: validation images called class 1.
-_ONE_CLASS = 0.95
-OVER = {
-    "one_answer": "The model no longer gives (almost) all validation images the same answer",
-    "chance": "The validation AUC is no longer compatible with guessing",
-    "majority": "The validation accuracy is now clearly above that of one answer for all",
+OVER = alarms.OVER | {
+    alarms.CHANCE: "The validation AUC is no longer compatible with guessing",
 }
 
 
@@ -37,7 +35,7 @@ def wrong_with(
     share = row.get(SHARE, float("nan"))
     decided = np.array([1 - share, share])
     top, common = int(decided.argmax()), int(truth.argmax())
-    if decided[top] == 1 or (decided[top] >= _ONE_CLASS and truth[top] < _ONE_CLASS):
+    if decided[top] == 1 or (decided[top] >= alarms.ONE_CLASS and truth[top] < alarms.ONE_CLASS):
         found["one_answer"] = (
             f"{100 * decided[top]:.1f} % of the validation images are called '{names[top]}' at "
             f"threshold 0.5, yet only {100 * truth[top]:.1f} % are: the model (almost) always says "
@@ -48,7 +46,7 @@ def wrong_with(
         metrics.Z * np.sqrt((total + 1) / (12 * counts.prod())) if counts.all() else float("nan")
     )
     if row["val_auc"] - margin <= 0.5:
-        found["chance"] = (
+        found[alarms.CHANCE] = (
             f"The validation AUC, {row['val_auc']:.3f}, is not above what guessing gives on so few "
             f"images, 0.5 ± {margin:.3f}."
         )
@@ -56,8 +54,8 @@ def wrong_with(
         accuracy = metrics.wilson(round(row["val_accuracy"] * total), total)
         if accuracy.low <= truth[common]:
             found["majority"] = (
-                f"The validation accuracy at threshold 0.5, {accuracy.value:.3f} "
-                f"({accuracy.low:.3f}–{accuracy.high:.3f}), is not clearly above "
-                f"{truth[common]:.3f}, which always saying '{names[common]}' reaches{ranks}."
+                f"The validation accuracy at threshold 0.5, {alarms.span(accuracy)}, is not "
+                f"clearly above {truth[common]:.3f}, which always saying '{names[common]}' "
+                f"reaches{ranks}."
             )
     return found

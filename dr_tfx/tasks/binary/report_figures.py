@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dr_tfx.reports import confusion
+from dr_tfx.reports import confusion, reliability
 from dr_tfx.reports.pages import number, percent
 from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw, unit_square
 
@@ -234,26 +234,9 @@ def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
 def _calibration(
     axes: Sequence[Axes], predictions: pd.DataFrame, summary: Mapping[str, Any]
 ) -> None:
-    """Draw the reliability curve before and after the temperature, and how scores are spread.
-
-    A temperature moves no image past another, so both curves have the same bins and intervals.
-    """
+    """Draw the reliability curve before and after the temperature, and how scores are spread."""
     curve, spread = axes
-    curve.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect")
-    for key, colour, label, face in (
-        ("before", _SECOND, "as it is", PAPER),
-        ("after", _FIRST, "after temperature", _FIRST),
-    ):
-        side = summary["calibration"][key]
-        bins = [b for b in side["bins"] if None not in b["rate"].values()]
-        x = [b["mean_score"] for b in bins]
-        low, value, high = (
-            np.array([b["rate"][end] for b in bins]) for end in ("low", "value", "high")
-        )
-        if key == "after":
-            curve.vlines(x, low, high, color=colour, lw=3, alpha=0.25)
-        said = f"{label}, ECE {side['ece']:.3f}"
-        curve.plot(x, value, color=colour, label=said, marker="o", ms=4, mfc=face, lw=1.2)
+    reliability.paint(curve, summary["calibration"])
     curve.set(ylabel=f"share of '{list(summary['counts']['per_class'])[1]}'", ylim=(-0.02, 1.02))
     curve.grid()
     for target, (name, colour) in enumerate(

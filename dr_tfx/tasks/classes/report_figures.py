@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from dr_tfx.reports import confusion
+from dr_tfx.reports import confusion, reliability
 from dr_tfx.reports.pages import percent
-from dr_tfx.reports.style import PAPER, SERIES, SOFT, ReportFigure, draw, unit_square
+from dr_tfx.reports.style import SERIES, ReportFigure, draw, unit_square
 
 _FIRST, _SECOND = SERIES[:2]
 
@@ -84,19 +83,6 @@ def draw_reliability(
 
 
 def _reliability(axis: Axes, sides: Mapping[str, Any], what: str) -> None:
-    axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect")
-    for key, colour, label, face in (
-        ("before", _SECOND, "as it is", PAPER),
-        ("after", _FIRST, "after temperature", _FIRST),
-    ):
-        bins = [b for b in sides[key]["bins"] if None not in b["rate"].values()]
-        x = [b["mean_score"] for b in bins]
-        low, value, high = (
-            np.array([b["rate"][end] for b in bins]) for end in ("low", "value", "high")
-        )
-        if key == "after":
-            axis.vlines(x, low, high, color=colour, lw=3, alpha=0.25)
-        said = f"{label}, ECE {sides[key]['ece']:.3f}"
-        axis.plot(x, value, color=colour, label=said, marker="o", ms=4, mfc=face, lw=1.2)
+    reliability.paint(axis, sides)
     unit_square(axis, f"mean {what}", "share that is true")
     axis.legend(loc="upper left")
