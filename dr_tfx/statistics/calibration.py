@@ -6,6 +6,7 @@ a ranking changes, nor a decision at a threshold that is scaled likewise. It can
 are all too high or all too low, as after training on classes made equally frequent.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
     def loss(log_temperature: float) -> float:
         return float(np.logaddexp(0, -margin / np.exp(log_temperature)).mean())
 
+    return best_temperature(loss)
+
+
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature of least loss, within TEMPERATURES; 1 where all are alike.
+
+    Args:
+      loss: a function of the logarithm of the temperature.
+    """
     bounds = tuple(np.log(TEMPERATURES).tolist())
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
     best = min((0.0, float(found.x), *bounds), key=loss)  # The first of equals is temperature 1.

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 
-from dr_tfx.statistics.calibration import TEMPERATURES
+from dr_tfx.statistics.calibration import best_temperature
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
 from dr_tfx.statistics.metrics import Estimate
 
@@ -124,10 +123,7 @@ def fit_temperature(truth: npt.ArrayLike, probability: npt.ArrayLike) -> float:
     def loss(log_temperature: float) -> float:
         return log_loss(truth, apply_temperature(probability, float(np.exp(log_temperature))))
 
-    bounds = tuple(np.log(TEMPERATURES).tolist())
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-    best = min((0.0, float(found.x), *bounds), key=loss)  # The first of equals is temperature 1.
-    return float(np.exp(best))
+    return best_temperature(loss)
 
 
 def apply_temperature(probability: npt.ArrayLike, temperature: float) -> FloatArray:
