@@ -22,7 +22,7 @@ import simplejpeg
 
 import dr_tfx
 from beam_jobs.build_examples import label_table, photograph_table, twin_files
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.sources import arrays, folders, refusals, trees
 
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        dataset = specs.to_dict(self.spec)
+        dataset = typed.to_dict(self.spec)
         del dataset["max_reject_rate"]
         # Only arrays have this entry: other data sets keep the fingerprint that they have.
         prepared = {"prepared": manifest.ELSEWHERE} if self.is_prepared else {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.build_examples import job
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, leakage, manifest, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
@@ -180,7 +180,7 @@ def _spec(bundle: bundles.Bundle, photographs: ExternalPhotographs, name: str) -
     spec = dataclasses.replace(spec, max_reject_rate=1.0)
     try:
         spec.check()
-    except specs.ConfigError as error:
+    except typed.ConfigError as error:
         raise ValueError(str(error).replace("config.dataset.", "--")) from error
     return spec
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import ml_collections
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 
 
 def to_config(experiment: specs.Experiment) -> ml_collections.ConfigDict:
     """Return the settings of an experiment as a ConfigDict, to be changed by files and flags."""
-    settings = specs.to_dict(experiment)
+    settings = typed.to_dict(experiment)
     return ml_collections.ConfigDict(_with_tuples(settings), allow_dotted_keys=False)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import splits
 from dr_tfx.storage import files, json_files, seen_text
 
@@ -26,10 +26,10 @@ BY_RECIPE, ELSEWHERE = _WAYS = "by recipe", "elsewhere"  # The ways of preparing
 
 
 _RECORD = 16  # Bytes of a TFRecord around its data.
-_Amount = Annotated[int, specs.Rule(lambda n: n >= 0, "0 or more")]
+_Amount = Annotated[int, typed.Rule(lambda n: n >= 0, "0 or more")]
 _FileName = Annotated[
     str,
-    specs.Rule(
+    typed.Rule(
         lambda name: (
             seen_text.printable(name) == name == posixpath.basename(name) not in ("", "..")
         ),
@@ -45,13 +45,13 @@ class Shard:
     name: _FileName
     split: str
     label: int
-    records: specs.Count
-    bytes: specs.Count
+    records: typed.Count
+    bytes: typed.Count
     sha256: str
 
     def check(self) -> None:
         """Refuse more records than there is room for."""
-        specs.require(
+        typed.require(
             self.records * _RECORD <= self.bytes,
             f"{self.name} has {self.records:,} records in {self.bytes:,} bytes; expected fewer.",
         )
@@ -68,7 +68,7 @@ def _is_group(twin: Mapping[str, Any]) -> bool:
     return len(lengths) == 1
 
 
-_Twins = Annotated[dict[str, Any], specs.Rule(_is_group, "lists: ids, labels and splits")]
+_Twins = Annotated[dict[str, Any], typed.Rule(_is_group, "lists: ids, labels and splits")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Manifest:
     unknown_patients: _Amount = 0
     near_twins: tuple[_Twins, ...] = ()
     identities: str = ""
-    prepared: Annotated[str, specs.Rule(_WAYS.__contains__, " or ".join(_WAYS))] = BY_RECIPE
+    prepared: Annotated[str, typed.Rule(_WAYS.__contains__, " or ".join(_WAYS))] = BY_RECIPE
     fold: int = -1
     schema_version: int = SCHEMA_VERSION
 
@@ -135,11 +135,11 @@ class Manifest:
         labels = [shard.label for shard in self.shards]
         labels += [label for twin in (*self.twins, *self.near_twins) for label in twin["labels"]]
         wrong = [label for label in labels if not 0 <= label < names]
-        specs.require(
+        typed.require(
             not wrong,
             f"manifest has the label {wrong[:1]}; expected one of {names} labels, from 0.",
         )
-        specs.require(
+        typed.require(
             -1 <= self.fold < self.dataset.split.folds,
             f"manifest.fold is {self.fold}; expected one of {self.dataset.split.folds} folds, "
             "or -1.",
@@ -147,7 +147,7 @@ class Manifest:
         parts = [shard.split for shard in self.shards]
         parts += [part for twin in (*self.twins, *self.near_twins) for part in twin["splits"]]
         unknown = sorted({*parts, *self.counts, *self.patients} - set(self.parts))
-        specs.require(
+        typed.require(
             not unknown,
             f"manifest has the split {unknown[:1]}; expected {', '.join(self.parts[:3])}"
             + ", ..." * (len(self.parts) > 3)
@@ -165,7 +165,7 @@ class Manifest:
             for name, count in counts.items()
         ]
         for key, have, of, expected in sums:
-            specs.require(
+            typed.require(
                 have == expected, f"manifest.{key} is {have:,}; expected {expected:,}, {of}."
             )
 
@@ -216,7 +216,7 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain, JSON-ready dicts and lists."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["dataset"] = specs.to_dict(self.dataset)
+        plain["dataset"] = typed.to_dict(self.dataset)
         plain["twins"] = list(self.twins)
         plain["near_twins"] = list(self.near_twins)
         plain["shared_names"] = list(self.shared_names)
@@ -268,8 +268,8 @@ def from_dict(plain: Mapping[str, Any]) -> Manifest:
             f"{SCHEMA_VERSION}. Build it again with drtfx-build-examples --overwrite."
         )
     try:
-        found: Manifest = specs.record(Manifest, plain, "manifest")
-    except specs.ConfigError as error:
+        found: Manifest = typed.record(Manifest, plain, "manifest")
+    except typed.ConfigError as error:
         raise ValueError(f"The manifest is damaged: {error} Build the data set again.") from error
     # The keys of the file are sorted; what is printed has the order of splits and labels.
     counts = {
@@ -359,7 +359,7 @@ def check_same_recipe(trained_on: Manifest, given: Manifest, *, where: str) -> N
     Raises:
       ValueError: recipe or labels differ; the message names each setting.
     """
-    ours, theirs = specs.to_dict(trained_on.dataset), specs.to_dict(given.dataset)
+    ours, theirs = typed.to_dict(trained_on.dataset), typed.to_dict(given.dataset)
     different = [
         f"prepared: the model's pictures were prepared {trained_on.prepared}, "
         f"those of the data {given.prepared}"

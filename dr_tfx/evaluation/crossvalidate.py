@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 from absl import logging
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import splits
 from dr_tfx.evaluation import evaluate, out_of_fold
 from dr_tfx.models import bundles
@@ -39,12 +39,12 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
         name one of them, or TF_CONFIG names several processes.
     """
     count, fold = experiment.dataset.split.folds, experiment.training.fold
-    specs.require(
+    typed.require(
         count > 0,
         "config.dataset.split.folds is 0; expected the number of folds that the data set was built "
         "with, such as --config.dataset.split.folds=5 for drtfx-build-examples and for this.",
     )
-    specs.require(
+    typed.require(
         fold == -1,
         f"config.training.fold is {fold}, but every fold is trained here; leave it at -1, or use "
         "drtfx-train for a single one.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import reproduce
 from dr_tfx.evaluation.scored import Scored
@@ -115,7 +115,7 @@ def _training_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
     yield "Epochs", f"best {bundle.best_epoch}, at most {fit.epochs}"
     yield "Batch size", str(fit.batch_size)
     yield "Learning rate", f"{fit.learning_rate:g} at first, {_class_fact(fit, fit.optimizer)}"
-    changes = {k.replace("_", " "): v for k, v in specs.to_dict(fit.augmentation).items() if v}
+    changes = {k.replace("_", " "): v for k, v in typed.to_dict(fit.augmentation).items() if v}
     said = [k if v is True else f"{k} {v:g}" for k, v in changes.items()]
     yield "Augmentation", _listed(said) if said else "none"
     yield "Seed", str(fit.seed)

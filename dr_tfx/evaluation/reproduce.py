@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.evaluation.scored import SELECTION_SPLIT
 
@@ -80,7 +80,7 @@ def shell(words: Sequence[str]) -> str:
 
 def _by_flag(experiment: specs.Experiment) -> dict[str, Any]:
     """Return every setting by the dotted name that a flag can set."""
-    settings = specs.to_dict(experiment)
+    settings = typed.to_dict(experiment)
     # The keys of `arguments` are none of base.py's, so that they need one flag together.
     arguments = settings["training"].pop("arguments")
     return {**manifest.flat(settings), "training.arguments": arguments}

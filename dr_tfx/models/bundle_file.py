@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.storage import files, json_files
 
@@ -33,7 +33,7 @@ class BundleFile:
     """The content of bundle.json.
 
     Attributes:
-      experiment: the settings of the run, as `specs.to_dict` gives them.
+      experiment: the settings of the run, as `typed.to_dict` gives them.
       manifest: the manifest of the data set, as `Manifest.to_dict` gives it.
       precision: the dtype policy of the run.
       best_epoch: the epoch whose weights the model has, from 1 on.
@@ -45,7 +45,7 @@ class BundleFile:
 
     experiment: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    precision: Annotated[str, specs.Rule(lambda name: name in POLICIES, ", ".join(POLICIES))]
+    precision: Annotated[str, typed.Rule(lambda name: name in POLICIES, ", ".join(POLICIES))]
     best_epoch: int
     libraries: Mapping[str, str]
     files: Mapping[str, str]
@@ -72,7 +72,7 @@ def read(workdir: Path) -> BundleFile:
             f"{path} was written by another version of dr_tfx: its format is "
             f"{str(content.get('format'))[:20]}, and this version reads {FORMAT}. Train again."
         )
-    found: BundleFile = specs.record(BundleFile, content, str(path))
+    found: BundleFile = typed.record(BundleFile, content, str(path))
     return found
 
 
@@ -92,7 +92,7 @@ def experiment(content: BundleFile, workdir: Path) -> specs.Experiment:
     """
     try:
         return tasks.from_config(content.experiment)
-    except specs.ConfigError as error:
+    except typed.ConfigError as error:
         raise ValueError(f"{workdir / BUNDLE_FILE} cannot be used: {error}") from error
 
 

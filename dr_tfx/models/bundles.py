@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.models import bundle_file, network, weights
 from dr_tfx.models import precision as dtype_policy
@@ -97,7 +97,7 @@ def save(
     numbers = weights.to_bytes(model)
     files.write(workdir / WEIGHTS_FILE, numbers)
     content = bundle_file.BundleFile(
-        experiment=specs.to_dict(experiment),
+        experiment=typed.to_dict(experiment),
         manifest=data.to_dict(),
         precision=precision,
         best_epoch=best_epoch,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.tasks.binary.kind import Binary
 from dr_tfx.tasks.classes.kind import Classes
 from dr_tfx.tasks.grades.kind import Grades
@@ -73,7 +73,7 @@ def _kind(name: str) -> type[Kind]:
     """Return the kind of task of this name, or raise a ConfigError."""
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise specs.ConfigError(
+        raise typed.ConfigError(
             f"config.task.kind is {name!r}; expected one of {', '.join(map(repr, KINDS))}."
         )
     return kind

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, records
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _check_corrections(training: specs.Training, of_loss: str) -> None:
         )
         if holds
     ]
-    specs.require(
+    typed.require(
         len(corrections) < 2 or training.double_correction,
         f"config.training corrects for rare classes {len(corrections)} times over, by "
         f"{', '.join(corrections)}. Keep one (balance='none', class_weights=(), focal_alpha=.5 "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import records
 from dr_tfx.tasks import kind
 
@@ -43,16 +43,16 @@ def check_label_map(
     Raises:
       ConfigError: the message names the dotted key.
     """
-    specs.require(
+    typed.require(
         len(classes) == len(dataset.label_names),
         f"config.task.label_map has {len(classes)} values; expected one for each of the "
         f"{len(dataset.label_names)} labels in config.dataset.label_names.",
     )
-    specs.require(
+    typed.require(
         set(classes) == set(range(len(names))),
         f"config.task.label_map is {classes}; expected each class of 0 to {len(names) - 1}.",
     )
-    specs.require(
+    typed.require(
         len(set(names)) == len(names),
         f"config.task.class_names is {names}; expected each name once.",
     )

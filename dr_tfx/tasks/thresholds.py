@@ -3,15 +3,18 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 
 Bounds = Annotated[
-    tuple[Annotated[float, specs.Rule(lambda x: 0 < x <= 1, "more than 0, and 1 at most")], ...],
-    specs.Rule(lambda bounds: len(set(bounds)) == len(bounds), "each bound once"),
+    tuple[
+        Annotated[float, typed.Rule(lambda x: 0 < x <= 1, "more than 0, and 1 at most")],
+        ...,
+    ],
+    typed.Rule(lambda bounds: len(set(bounds)) == len(bounds), "each bound once"),
 ]
 Grid = Annotated[
     tuple[float, float, float],
-    specs.Rule(
+    typed.Rule(
         lambda grid: 0 < grid[0] <= grid[1] < 1 and grid[2] > 0,
         "(first, last, step) with 0 < first <= last < 1 and a step above 0",
     ),
@@ -36,7 +39,7 @@ class ThresholdEvaluation(specs.Evaluation):
     def check(self) -> None:
         """Refuse a rule whose bound is missing."""
         for name in ("min_sensitivity", "min_specificity"):
-            specs.require(
+            typed.require(
                 self.threshold_rule != name or bool(getattr(self, name)),
                 f"config.evaluation.threshold_rule is {name!r}, but config.evaluation.{name} is "
                 "empty; give it a bound, such as (0.9,).",

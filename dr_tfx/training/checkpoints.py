@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.storage import files, json_files, seen_text
 
@@ -290,7 +290,7 @@ def _named(content: dict[str, Any]) -> str:
 
 def _claim(experiment: specs.Experiment, data: manifest.Manifest) -> str:
     """Return the text of config.json, without the settings in `FREE`."""
-    settings = specs.to_dict(experiment)
+    settings = typed.to_dict(experiment)
     for name in FREE:
         del settings["training"][name]
     mine = {"experiment": settings, "data": data.fingerprint}

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.tasks import kind
 
 OPTIMIZERS: dict[str, Callable[[specs.Training], keras.optimizers.Optimizer]] = {
@@ -91,7 +91,7 @@ def optimizer(experiment: specs.Experiment) -> keras.optimizers.Optimizer:
         return OPTIMIZERS[training.optimizer](training)
     made = _addon("optimizer", training.optimizer, experiment)
     if not hasattr(made, "learning_rate"):
-        raise specs.ConfigError(
+        raise typed.ConfigError(
             f"config.training.optimizer is {training.optimizer!r}; expected one with a learning "
             "rate, which is lowered when the validation reaches a plateau. Choose another."
         )
@@ -118,7 +118,7 @@ def metrics(experiment: specs.Experiment) -> list[keras.metrics.Metric]:
     names = [metric.name for metric in made]
     for name in names:
         if names.count(name) > 1:
-            raise specs.ConfigError(
+            raise typed.ConfigError(
                 f"config.training.metrics gives two metrics called {name!r}. Remove one, or give "
                 "one of tensorflow-addons another name by its argument 'name'."
             )
@@ -148,12 +148,12 @@ def _addon_class(
     module = getattr(addons, _ADDON_MODULES[key])
     found: Any = getattr(module, short, None)
     if not _is_a(found, key):
-        raise specs.ConfigError(_not_there(addons, key, name))
+        raise typed.ConfigError(_not_there(addons, key, name))
     arguments = dict(training.arguments.get(short, {}))
     parameters = inspect.signature(found).parameters
     if key == "optimizer":
         if "learning_rate" in arguments:
-            raise specs.ConfigError(
+            raise typed.ConfigError(
                 f"config.training.arguments.{short} has 'learning_rate'; set "
                 "config.training.learning_rate instead."
             )
@@ -172,7 +172,7 @@ def _import_addons(key: str, name: str, ours: Sequence[str]) -> types.ModuleType
             warnings.simplefilter("ignore")  # It warns at every start that its development ended.
             return importlib.import_module("tensorflow_addons")
     except Exception as error:  # It fails in many ways beside another TensorFlow.
-        raise specs.ConfigError(
+        raise typed.ConfigError(
             f"config.training.{key} is {name!r}, which needs tensorflow-addons, and that cannot be "
             f"imported here (Python {platform.python_version()}, TensorFlow {tf.__version__}): "
             f"{error}. It needs an environment of its own with Python 3.11 and TensorFlow 2.15.1: "
@@ -217,9 +217,9 @@ def _not_there(addons: types.ModuleType, key: str, name: str) -> str:
 
 def _bad_arguments(
     name: str, key: str, arguments: Mapping[str, Any], error: Exception
-) -> specs.ConfigError:
+) -> typed.ConfigError:
     short = name.removeprefix(specs.ADDONS)
-    return specs.ConfigError(
+    return typed.ConfigError(
         f"config.training.{key} is {name!r}, which does not take the arguments {dict(arguments)}: "
         f"{error}. Correct config.training.arguments.{short}."
     )
@@ -272,7 +272,7 @@ def _check_sense(
     if not holds:
         short = name.removeprefix(specs.ADDONS)
         shape = ", ".join(map(str, targets.shape[1:]))
-        raise specs.ConfigError(
+        raise typed.ConfigError(
             f"config.training.{key} is {name!r}, which cannot judge this task's outputs (batch, "
             f"{shape}): it {what}. Other config.training.arguments.{short} may help, such as "
             "num_classes=2 for CohenKappa."

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from dr_tfx import tasks
-from dr_tfx.config import seeds, specs
+from dr_tfx.config import seeds, specs, typed
 from dr_tfx.dataset import folds, leakage, manifest
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
@@ -118,7 +118,7 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     Raises:
       ValueError: the workers have different settings, or would resume at different steps.
     """
-    settings = specs.to_dict(run.experiment)
+    settings = typed.to_dict(run.experiment)
     settings["training"].pop("max_memory_gb")
     mine: dict[str, float] = {
         "step": run.step,
@@ -216,8 +216,8 @@ def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir:
     Raises:
       ValueError: the message names each setting that differs.
     """
-    wanted = manifest.flat(specs.to_dict(experiment.dataset))
-    have = manifest.flat(specs.to_dict(data.dataset))
+    wanted = manifest.flat(typed.to_dict(experiment.dataset))
+    have = manifest.flat(typed.to_dict(data.dataset))
     different = [
         f"config.dataset.{key}: {wanted[key]!r} in the config, {have[key]!r} in the data"
         for key in wanted

@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from beam_jobs.build_examples import job, label_files, planning, text_tables
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, records
 from tests.helpers.drawn import draw, encode
 from tests.helpers.places import Named
@@ -67,7 +67,7 @@ def test_labels_may_be_mapped(tmp_path, values):
 
 @pytest.mark.parametrize("values", [("a",), ("a=3",), ("a=x",), ("=1",), ("a=0", "a=1")])
 def test_a_map_that_cannot_be_is_refused(values):
-    with pytest.raises(specs.ConfigError, match=r"config\.dataset\.label_values (has|gives) 'a?"):
+    with pytest.raises(typed.ConfigError, match=r"config\.dataset\.label_values (has|gives) 'a?"):
         dataclasses.replace(SPEC, label_values=values).check()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from tests.helpers.configs import FOLDER, load
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def test_config_is_valid(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_round_trip(name):
     experiment = tasks.from_config(load(name))
-    plain = json.loads(json.dumps(specs.to_dict(experiment)))
+    plain = json.loads(json.dumps(typed.to_dict(experiment)))
     assert tasks.from_config(plain) == experiment
 
 
@@ -43,7 +43,7 @@ def test_config_says_how_to_run_it(name):
 
 
 def test_an_empty_config_is_the_default():
-    assert tasks.from_config({}) == tasks.from_config(specs.to_dict(tasks.from_config({})))
+    assert tasks.from_config({}) == tasks.from_config(typed.to_dict(tasks.from_config({})))
     assert tasks.from_config(load("base")) == tasks.from_config({})
 
 
@@ -163,19 +163,19 @@ INVALID = [
     ("key", "value", "words"), INVALID, ids=[f"{k}={v!r}" for k, v, _ in INVALID]
 )
 def test_invalid_setting_is_refused_by_name(key, value, words):
-    config = specs.to_dict(tasks.from_config({}))
+    config = typed.to_dict(tasks.from_config({}))
     group = config
     *path, last = key.split(".")
     for name in path:
         group = group[name]
     group[last] = value
-    with pytest.raises(specs.ConfigError, match=re.escape(words)):
+    with pytest.raises(typed.ConfigError, match=re.escape(words)):
         tasks.from_config(config)
 
 
 def test_a_rule_needs_its_bound():
     evaluation = {"threshold_rule": "min_sensitivity", "min_sensitivity": ()}
-    with pytest.raises(specs.ConfigError, match="config.evaluation.min_sensitivity is empty"):
+    with pytest.raises(typed.ConfigError, match="config.evaluation.min_sensitivity is empty"):
         tasks.from_config({"evaluation": evaluation})
 
 
@@ -186,14 +186,14 @@ def test_the_weight_in_the_focal_loss_of_tensorflow_addons_is_a_correction_too()
         return {"training": {"loss": loss, "arguments": arguments, "balance": "oversample"}}
 
     for alpha in ({}, {"alpha": 0.75}):  # It weighs by .25 unless it is told otherwise.
-        with pytest.raises(specs.ConfigError, match=r"2 times over, .*balance.*, focal_alpha"):
+        with pytest.raises(typed.ConfigError, match=r"2 times over, .*balance.*, focal_alpha"):
             tasks.from_config(training(alpha))
     assert tasks.from_config(training({"alpha": 0.5})).training.balance == "oversample"
 
 
 def test_a_whole_number_is_a_float_but_not_the_reverse():
     assert tasks.from_config({"training": {"learning_rate": 1}}).training.learning_rate == 1.0
-    with pytest.raises(specs.ConfigError):
+    with pytest.raises(typed.ConfigError):
         tasks.from_config({"training": {"batch_size": 10.0}})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, leakage, manifest, splits
 from tests.dataset.test_splits import table
 
@@ -77,14 +77,14 @@ def test_rare_labels_are_dealt_without_a_warning(recwarn):
     ],
 )
 def test_what_folds_contradict_is_refused(split, message):
-    with pytest.raises(specs.ConfigError, match=message):
+    with pytest.raises(typed.ConfigError, match=message):
         specs.read_dataset({"split": split})
 
 
 def test_a_fold_that_there_is_not_is_refused():
-    with pytest.raises(specs.ConfigError, match="fold is 3, but config.dataset.split.folds is 3"):
+    with pytest.raises(typed.ConfigError, match="fold is 3, but config.dataset.split.folds is 3"):
         specs.read({"dataset": {"split": {"folds": 3}}, "training": {"fold": 3}})
-    with pytest.raises(specs.ConfigError, match="expected -1, as there are no folds"):
+    with pytest.raises(typed.ConfigError, match="expected -1, as there are no folds"):
         specs.read({"training": {"fold": 0}})
 
 

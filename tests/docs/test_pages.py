@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from tests.helpers.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def settings() -> set[str]:
         specs.Experiment(task=kind.TASK(), evaluation=kind.EVALUATION())
         for kind in tasks.KINDS.values()
     ]
-    return {name for group in groups for name in walk(specs.to_dict(group), "")}
+    return {name for group in groups for name in walk(typed.to_dict(group), "")}
 
 
 def sources() -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections import Counter
 
 from docs import reference_pages
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from tests.docs.test_pages import settings
 
 
@@ -47,7 +47,7 @@ def test_comments_belong_to_their_settings():
 def test_every_setting_has_a_row():
     """One of a kind of task has a row for each kind that has it, inherited or its own."""
     text = reference_pages.settings()
-    base = specs.to_dict(specs.Experiment(task=specs.Task(), evaluation=specs.Evaluation()))
+    base = typed.to_dict(specs.Experiment(task=specs.Task(), evaluation=specs.Evaluation()))
     of_kinds = Counter(
         f"{group}.{field.name}"
         for kind in tasks.KINDS.values()

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.tasks.binary import fitting
 from tests.helpers import browsing, screening
@@ -71,7 +71,7 @@ def _run(
     )
     bundle = {
         "best_epoch": 3,
-        "experiment": specs.to_dict(experiment),
+        "experiment": typed.to_dict(experiment),
         "files": {},
         "fitted": fitted.to_dict(),
         "format": 2,

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, recall_score
 
 import dr_tfx
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, manifest
 from dr_tfx.evaluation import crossvalidate, evaluate
 from dr_tfx.training.train import train
@@ -35,7 +35,7 @@ def experiment(*, folds_of: int = COUNT, fold: int = -1) -> specs.Experiment:
     monitor = dict.fromkeys(("select_by", "early_stopping_monitor"), "val_accuracy")
     return tasks.from_config(
         {
-            "dataset": specs.to_dict(SPEC) | {"split": {"folds": folds_of}},
+            "dataset": typed.to_dict(SPEC) | {"split": {"folds": folds_of}},
             "task": {"kind": "toy", "name": "three_classes"},
             "model": {"backbone": backbones.TINY, "output_stride": 16, "weights": "none"},
             "training": {
@@ -159,9 +159,9 @@ def test_several_processes_are_refused(data_dir, tmp_path, monkeypatch):
 
 
 def test_folds_that_are_not_asked_for_are_refused(data_dir, built, tmp_path):
-    with pytest.raises(specs.ConfigError, match="config.dataset.split.folds is 0; expected"):
+    with pytest.raises(typed.ConfigError, match="config.dataset.split.folds is 0; expected"):
         crossvalidate.crossvalidate(experiment(folds_of=0), data_dir=built, workdir=tmp_path)
-    with pytest.raises(specs.ConfigError, match="fold is 1, but every fold is trained here"):
+    with pytest.raises(typed.ConfigError, match="fold is 1, but every fold is trained here"):
         crossvalidate.crossvalidate(experiment(fold=1), data_dir=data_dir, workdir=tmp_path)
     with pytest.raises(ValueError, match="has 3 folds. Say which one is tested, --fold=0 to"):
         train(experiment(), data_dir=data_dir, workdir=tmp_path)

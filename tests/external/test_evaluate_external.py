@@ -15,7 +15,7 @@ import pytest
 from beam_jobs.build_examples import label_table
 from beam_jobs.external import evaluate_external
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import identities, leakage, manifest
 from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import fingerprint, recipes
@@ -31,7 +31,7 @@ def experiment():
     evaluation = {"bootstrap_resamples": 100, "views": ["identity", "rotate_90"]}
     return tasks.from_config(
         {
-            "dataset": specs.to_dict(eyepacs_like()),
+            "dataset": typed.to_dict(eyepacs_like()),
             "task": {"label_map": [0, 1, 1]},
             "model": {"backbone": backbones.GREEN, "output_stride": 16},
             "evaluation": evaluation,

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from dr_tfx.config import seeds, specs
+from dr_tfx.config import seeds, specs, typed
 
 COMMANDS = {
     "drtfx-synthesize": "dr_tfx.cli.synthesize",
@@ -42,7 +42,7 @@ def train_line(experiment: specs.Experiment, data_dir: Path, workdir: Path) -> l
 
     Its config file is written beside the folder of the data.
     """
-    settings = specs.to_dict(experiment)
+    settings = typed.to_dict(experiment)
     config = data_dir.parent / f"config-{seeds.stable_hash(str(settings))}.py"
     config.write_text(_CONFIG.format(settings=json.dumps(settings)))
     flags = [f"--config={config}", f"--data_dir={data_dir}", f"--workdir={workdir}"]

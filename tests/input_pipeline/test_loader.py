@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import records
 from dr_tfx.input_pipeline import augmentation, batch_readers, loader
 from dr_tfx.machine import resources
@@ -343,7 +343,7 @@ def test_an_evaluation_has_no_more_ahead_than_its_memory_holds(
 def test_a_class_without_examples_is_refused(folder):
     path, data = folder
     experiment = datasets.experiment()
-    plain = specs.to_dict(experiment)
+    plain = typed.to_dict(experiment)
     plain["dataset"]["label_names"] = ["a", "b", "c", "d"]
     plain["task"]["label_map"] = [0, 0, 0, 1]
     with pytest.raises(ValueError, match="no example of class 'positive'"):

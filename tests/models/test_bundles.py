@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundle_file, bundles, network, weights
 from tests.helpers import datasets
@@ -207,7 +207,7 @@ def numbers(model, gain):
 )
 def test_weights_mean_the_same_beside_keras_2_and_3(backbone, gain, expected):
     """The scores were computed beside Keras 3.15; the suite runs on both."""
-    settings = specs.to_dict(datasets.experiment(size=64))
+    settings = typed.to_dict(datasets.experiment(size=64))
     settings["model"] |= {"backbone": backbone, "hidden": [8], "dropout": [0.1, 0.1]}
     settings["model"] |= {"head_batch_norm": True, "output_stride": 32}
     model = network.build(tasks.from_config(settings), load_weights=False)

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network, precision
 from tests.helpers import configs, datasets
 
 
 def changed(**model):
-    plain = specs.to_dict(datasets.experiment())
+    plain = typed.to_dict(datasets.experiment())
     plain["model"].update(model)
     return tasks.from_config(plain)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.preprocessing import decoding, jpeg, recipes
 from tests.helpers.dicom_files import HEAD_CT, dicom
 from tests.helpers.drawn import SHARED_DATA, draw, encode
@@ -230,7 +230,7 @@ def test_settings_accept_a_gate_only_where_the_recipe_has_one(name, gate):
     if recipes.RECIPES[name].gate or gate == "off":
         assert specs.read_dataset(settings).recipe.name == name
         return
-    with pytest.raises(specs.ConfigError, match="'ct' has no gate.*set it to 'off'"):
+    with pytest.raises(typed.ConfigError, match="'ct' has no gate.*set it to 'off'"):
         specs.read_dataset(settings)
 
 

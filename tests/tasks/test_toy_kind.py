@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from beam_jobs.explain import job, plan
 from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare, evaluate, reproduce
 from dr_tfx.models import bundles
@@ -37,7 +37,7 @@ NAMES = SPEC.label_names
 def experiment(**training) -> specs.Experiment:
     return tasks.from_config(
         {
-            "dataset": specs.to_dict(SPEC),
+            "dataset": typed.to_dict(SPEC),
             "task": {"kind": "toy", "name": "three_classes"},
             "model": {"backbone": "small", "output_stride": 16, "weights": "none"},
             "training": {
@@ -73,11 +73,11 @@ def runs(known, built, tmp_path_factory) -> list[Path]:
 
 
 def test_settings_that_the_kind_does_not_have_are_refused(known):
-    with pytest.raises(specs.ConfigError, match=r"config\.training\.loss is 'focal'"):
+    with pytest.raises(typed.ConfigError, match=r"config\.training\.loss is 'focal'"):
         experiment(loss="focal")
-    with pytest.raises(specs.ConfigError, match="select_by is 'val_auc'"):
+    with pytest.raises(typed.ConfigError, match="select_by is 'val_auc'"):
         experiment(select_by="val_auc")
-    with pytest.raises(specs.ConfigError, match="config.task has no setting 'label_map'"):
+    with pytest.raises(typed.ConfigError, match="config.task has no setting 'label_map'"):
         tasks.from_config({"task": {"kind": "toy", "label_map": [0, 1]}})
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.models import bundles
 from dr_tfx.training import distribution
 from tests.helpers import (
@@ -76,7 +76,7 @@ def small(*, dropout=0.0, **training):
 
 
 def command(devices, experiment, data_dir, workdir):
-    settings = json.dumps(specs.to_dict(experiment))
+    settings = json.dumps(typed.to_dict(experiment))
     return [sys.executable, "-c", CODE, str(devices), settings, str(data_dir), str(workdir)]
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from sklearn.metrics import cohen_kappa_score
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.models import bundles, precision
 from dr_tfx.tasks.binary import model as binary_model
 from dr_tfx.training import objectives, train
@@ -121,7 +121,7 @@ def test_scores_that_are_a_half_but_for_rounding_look_collapsed_while_training()
 
 
 def test_two_metrics_of_one_name_are_refused():
-    with pytest.raises(specs.ConfigError, match="two metrics called 'kappa'"):
+    with pytest.raises(typed.ConfigError, match="two metrics called 'kappa'"):
         objectives.metrics(datasets.experiment(metrics=["kappa", "kappa"]))
 
 
@@ -235,7 +235,7 @@ def test_kappa_survives_its_config():
     ],
 )
 def test_without_addons_the_error_says_which_key_needs_what(key, value):
-    with pytest.raises(specs.ConfigError) as caught:
+    with pytest.raises(typed.ConfigError) as caught:
         objectives.check(datasets.experiment(**{key: value}, balance="none"))
     text = str(caught.value)
     assert f"config.training.{key} is 'tfa." in text
@@ -247,7 +247,7 @@ def test_without_addons_the_error_says_which_key_needs_what(key, value):
 def test_without_addons_a_training_is_refused_before_it_claims_its_folder(tmp_path):
     experiment = datasets.experiment(**ADDONS_TRAINING)
     datasets.write(tmp_path / "data", experiment.dataset)
-    with pytest.raises(specs.ConfigError, match="config.training.loss is 'tfa.Sigmoid"):
+    with pytest.raises(typed.ConfigError, match="config.training.loss is 'tfa.Sigmoid"):
         train.train(experiment, data_dir=tmp_path / "data", workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -291,7 +291,7 @@ def test_names_of_ours_need_no_addons():
     ],
 )
 def test_what_addons_does_not_have_or_take_is_refused_by_key(training, message):
-    with pytest.raises(specs.ConfigError, match=message):
+    with pytest.raises(typed.ConfigError, match=message):
         objectives.check(datasets.experiment(**training))
 
 
@@ -326,7 +326,7 @@ def test_what_addons_does_not_have_or_take_is_refused_by_key(training, message):
 def test_what_cannot_judge_a_probability_is_refused(training, message):
     experiment = datasets.experiment(**training)
     objectives.check(experiment)
-    with pytest.raises(specs.ConfigError, match=message):
+    with pytest.raises(typed.ConfigError, match=message):
         objectives.compile_model(keras.Sequential([keras.layers.Dense(1)]), experiment)
 
 
@@ -502,7 +502,7 @@ def test_a_training_refused_by_a_class_leaves_its_folder_free(tmp_path):
     arguments = {**ADDONS_TRAINING["arguments"], "CohenKappa": {"num_classes": 1}}
     experiment = datasets.experiment(**{**ADDONS_TRAINING, "arguments": arguments})
     datasets.write(tmp_path / "data", experiment.dataset)
-    with pytest.raises(specs.ConfigError, match="config.training.arguments.CohenKappa"):
+    with pytest.raises(typed.ConfigError, match="config.training.arguments.CohenKappa"):
         train.train(experiment, data_dir=tmp_path / "data", workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -513,6 +513,6 @@ def test_a_config_file_can_name_classes_of_addons():
     config.training.loss = ADDONS_TRAINING["loss"]
     config.training.arguments = {"SigmoidFocalCrossEntropy": {"alpha": 0.5}}
     experiment = tasks.from_config(config)
-    again = tasks.from_config(json.loads(json.dumps(specs.to_dict(experiment))))
+    again = tasks.from_config(json.loads(json.dumps(typed.to_dict(experiment))))
     assert dataclasses.asdict(again) == dataclasses.asdict(experiment)
     assert again.training.arguments == {"SigmoidFocalCrossEntropy": {"alpha": 0.5}}

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader
@@ -52,7 +52,7 @@ def data_dir(tmp_path_factory):
 
 
 def start(experiment, data_dir, workdir):
-    arguments = [json.dumps(specs.to_dict(experiment)), str(data_dir), str(workdir)]
+    arguments = [json.dumps(typed.to_dict(experiment)), str(data_dir), str(workdir)]
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, "-c", CODE, *arguments, root],
@@ -374,7 +374,7 @@ def test_gradients_that_underflow_in_float16_are_kept_by_scaling_the_loss():
 
 
 def test_flags_override_the_config_and_the_ceiling_ends_the_command_in_one_line(data_dir, tmp_path):
-    settings = json.dumps(specs.to_dict(datasets.experiment()))
+    settings = json.dumps(typed.to_dict(datasets.experiment()))
     config = tmp_path / "tiny.py"
     config.write_text(
         "import json, ml_collections\n"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.statistics import calibration, operating_points
 from dr_tfx.statistics.operating_points import OperatingPoint
 from dr_tfx.tasks.binary.settings import BinaryEvaluation
@@ -26,12 +26,13 @@ class Fitted:
 
     split: str  # The split that everything was fitted on.
     # The first one decides.
-    points: Annotated[tuple[OperatingPoint, ...], specs.Rule(bool, "one operating point or more")]
+    points: Annotated[tuple[OperatingPoint, ...], typed.Rule(bool, "one operating point or more")]
     # By the same rule.
     patient_thresholds: Annotated[
-        Mapping[str, float], specs.Rule(lambda found: set(found) == set(FUSIONS), "max and mean")
+        Mapping[str, float],
+        typed.Rule(lambda found: set(found) == set(FUSIONS), "max and mean"),
     ]
-    temperature: specs.Positive  # See `calibration`.
+    temperature: typed.Positive  # See `calibration`.
 
     @property
     def threshold(self) -> float:
@@ -59,7 +60,7 @@ def from_dict(content: Mapping[str, Any]) -> Fitted:
     plain.pop("threshold", None)  # That of the first point.
     if "operating_points" in plain:
         plain["points"] = plain.pop("operating_points")
-    found: Fitted = specs.record(Fitted, plain, "fitted")
+    found: Fitted = typed.record(Fitted, plain, "fitted")
     return found
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.tasks import labels, thresholds
 
 
@@ -32,7 +32,7 @@ def check_task(task: BinaryTask, dataset: specs.DatasetSpec) -> None:
       ConfigError: the message names the dotted key.
     """
     classes = len(task.class_names)
-    specs.require(
+    typed.require(
         classes == 2,
         f"config.task.class_names has {classes} names; the kind 'binary' expects two.",
     )

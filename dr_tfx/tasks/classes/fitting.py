@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +11,7 @@ class ClassesFitted:
     """The temperature of one model; see `multiclass.apply_temperature`."""
 
     split: str  # The split that it was fitted on.
-    temperature: specs.Positive
+    temperature: typed.Positive
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.statistics import metrics, multiclass
 from dr_tfx.tasks import alarms, judging
 from dr_tfx.tasks.classes import summary
@@ -57,7 +57,7 @@ class ClassesJudgement(judging.JudgementSide):
         )
 
     def fitted_from(self, content: Mapping[str, Any]) -> ClassesFitted:
-        found: ClassesFitted = specs.record(ClassesFitted, content, "fitted")
+        found: ClassesFitted = typed.record(ClassesFitted, content, "fitted")
         return found
 
     def chosen(self, fitted: Any) -> dict[str, Any]:

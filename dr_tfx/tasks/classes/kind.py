@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.tasks import kind, labels
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Classes(kind.Kind):
     def check(self) -> None:
         labels.check_label_map(self.class_names, self.label_map, self.experiment.dataset)
         training = self.experiment.training
-        specs.require(
+        typed.require(
             training.focal_alpha == NEUTRAL_ALPHA,
             f"config.training.focal_alpha is {training.focal_alpha}, a weight of the second of two "
             f"classes, which the kind {self.NAME!r} does not have; leave it at {NEUTRAL_ALPHA} and "

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx.config import seeds, specs
+from dr_tfx.config import seeds, typed
 from dr_tfx.statistics import multiclass, operating_points
 from dr_tfx.statistics.operating_points import OperatingPoint
 from dr_tfx.tasks.classes.fitting import ClassesFitted
@@ -28,7 +28,7 @@ _FEWEST = 10  # Images of patients with several, without which nothing is fused.
 
 CutPoints = Annotated[
     tuple[float, ...],
-    specs.Rule(lambda cuts: list(cuts) == sorted(cuts), "numbers that do not fall"),
+    typed.Rule(lambda cuts: list(cuts) == sorted(cuts), "numbers that do not fall"),
 ]
 
 
@@ -60,19 +60,19 @@ def from_dict(content: Mapping[str, Any], task: "Grades") -> GradesFitted:
     Raises:
       ConfigError: it is not what that gives for this task; names the key.
     """
-    found: GradesFitted = specs.record(GradesFitted, content, "fitted")
+    found: GradesFitted = typed.record(GradesFitted, content, "fitted")
     cuts = len(task.class_names) - 1
     folds = found.eyes.cut_points if found.eyes else ()
-    specs.require(
+    typed.require(
         all(len(each) == cuts for each in (found.cut_points, *folds)),
         f"fitted has cut-points that are not {cuts}, one between each two grades.",
     )
     names = {str(k) for k in range(1, cuts + 1)}
-    specs.require(
+    typed.require(
         set(found.points) <= names and all(found.points.values()),
         f"fitted.points is of {sorted(found.points)}; expected grades of {sorted(names)}.",
     )
-    specs.require(
+    typed.require(
         not found.eyes or len(found.eyes.weights) == len(folds) == _FOLDS,
         f"fitted.eyes has other than {_FOLDS} parts.",
     )

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.tasks.classes.kind import Classes
 from dr_tfx.tasks.grades import settings
 
@@ -48,7 +48,7 @@ class Grades(Classes):
     def check(self) -> None:
         super().check()
         referred, grades = self.experiment.task.refer_from, len(self.class_names)
-        specs.require(
+        typed.require(
             referred < grades,
             f"config.task.refer_from is {referred}; expected a grade of 1 to {grades - 1}.",
         )

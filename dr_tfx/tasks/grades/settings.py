@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.tasks import labels, thresholds
 
 Head = Literal["cumulative", "softmax", "regression"]
@@ -21,10 +21,10 @@ class GradesTask(labels.LabelTask):
 
     head: Head = "cumulative"
     # The lowest grade that is referred to an ophthalmologist: of the international scale, moderate.
-    refer_from: Annotated[int, specs.Rule(lambda k: k > 0, "more than 0")] = 2
+    refer_from: Annotated[int, typed.Rule(lambda k: k > 0, "more than 0")] = 2
     # Share that a grade's target gives to its neighbours, and again to theirs, before all shares
     # are divided by their sum; 0: one grade alone.
-    smoothing: specs.FractionOrZero = 0.0
+    smoothing: typed.FractionOrZero = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

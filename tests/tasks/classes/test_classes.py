@@ -9,7 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import balanced_accuracy_score, classification_report, roc_auc_score
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.evaluation import evaluate
 from dr_tfx.models import bundles
 from dr_tfx.tasks.classes import summary
@@ -23,7 +23,7 @@ NAMES = SPEC.label_names
 def experiment(*, task=None, **training) -> specs.Experiment:
     return tasks.from_config(
         {
-            "dataset": specs.to_dict(SPEC),
+            "dataset": typed.to_dict(SPEC),
             "task": {"kind": "classes", "name": "unordered", **(task or {})},
             "model": {"backbone": backbones.TINY, "output_stride": 16, "weights": "none"},
             "training": {"epochs": 1, "batch_size": 8, **training},
@@ -87,7 +87,7 @@ def test_a_label_map_joins_labels():
     ],
 )
 def test_settings_that_do_not_fit_are_refused(task, training, words):
-    with pytest.raises(specs.ConfigError, match=words):
+    with pytest.raises(typed.ConfigError, match=words):
         experiment(task=task, **training)
 
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.statistics import multiclass
 from dr_tfx.tasks.grades import fitting
 
@@ -108,5 +108,5 @@ def test_fitted_settings_survive_the_bundle_and_damage_is_named(judged):
         ("points", {"5": plain["points"]["1"]}, "expected grades of"),
         ("temperature", 0.0, "temperature is 0.0"),
     ):
-        with pytest.raises(specs.ConfigError, match=words):
+        with pytest.raises(typed.ConfigError, match=words):
             fitting.from_dict({**plain, key: value}, task)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import typed
 from dr_tfx.statistics import multiclass
 from dr_tfx.tasks.grades import heads
 
@@ -127,5 +127,5 @@ def test_what_heat_maps_explain_is_the_expected_grade():
     ],
 )
 def test_settings_that_do_not_fit_are_refused(task, words):
-    with pytest.raises(specs.ConfigError, match=words):
+    with pytest.raises(typed.ConfigError, match=words):
         kind(**{"head": "softmax", **task})
