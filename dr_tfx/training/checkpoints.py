@@ -17,6 +17,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.storage import files, json_files, seen_text
+from dr_tfx.training import alarms
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.csv"
@@ -121,9 +122,8 @@ class Run:
         select_by = self.experiment.training.select_by
         value = row[select_by]
         sign = 1 if tasks.of(self.experiment).MONITORS[select_by] == "max" else -1
-        if np.isfinite(value) and (
-            self.best_value is None or sign * value > sign * self.best_value
-        ):
+        usable = np.isfinite(value) and not alarms.has_diverged(row)
+        if usable and (self.best_value is None or sign * value > sign * self.best_value):
             self.best_epoch, self.best_value = self.epoch, value
             self._save_best(judge)
         self.save(model)

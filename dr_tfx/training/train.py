@@ -17,7 +17,7 @@ from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, network, precision
 from dr_tfx.storage import files, locks
-from dr_tfx.training import checkpoints, distribution, objectives, session
+from dr_tfx.training import alarms, checkpoints, distribution, objectives, session
 
 
 def train(
@@ -158,7 +158,8 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
     select_by = run.experiment.training.select_by
     if not run.best_epoch:
         raise ValueError(
-            f"No epoch gave a finite {select_by}: the training diverged. Lower "
+            f"No epoch gave a finite {select_by} and a validation loss below "
+            f"{alarms.MEANINGLESS:,.0f}: the training diverged, and there is no bundle. Lower "
             "config.training.learning_rate and choose another --workdir."
         )
     if not run.chief:

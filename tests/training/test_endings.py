@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,6 +82,19 @@ def test_a_last_step_that_diverges_is_seen_in_validation(data_dir, tmp_path):
     with pytest.raises(ValueError, match="validation loss is (nan|inf) .* diverged"):
         train.train(diverging, data_dir=data_dir, workdir=tmp_path / "run")
     assert not (tmp_path / "run" / bundles.BUNDLE_FILE).exists()
+
+
+def test_a_loss_that_is_finite_and_without_a_meaning_gives_no_bundle(data_dir, tmp_path):
+    """Outputs of 1e9 are numbers, and every score is 0 or 1."""
+    workdir = tmp_path / "run"
+    diverging = quick(optimizer="sgd", learning_rate=1e10, epochs=2)
+    for _ in range(2):  # Going on does not give one either.
+        with pytest.raises(ValueError, match="a validation loss below 1,000,000: the training div"):
+            train.train(diverging, data_dir=data_dir, workdir=workdir)
+    history = pd.read_csv(workdir / checkpoints.HISTORY_FILE)
+    assert np.isfinite(history["val_loss"]).all()
+    assert history["alarms"].tolist() == [1, 1]
+    assert not (workdir / bundles.BUNDLE_FILE).exists()
 
 
 def test_what_is_not_defined_on_validation_decides_nothing(tmp_path, monkeypatch, caplog):

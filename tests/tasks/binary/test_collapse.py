@@ -18,10 +18,10 @@ def changes(history):
     return alarms.changes(history, wrong_with, collapse.OVER)
 
 
-GOOD = {"val_auc": 0.9, "val_accuracy": 0.85, collapse.SHARE: 0.4}
-ONE_ANSWER = {"val_auc": 0.9, "val_accuracy": 0.85, collapse.SHARE: 0.97}
-CHANCE = {"val_auc": 0.52, "val_accuracy": 0.85, collapse.SHARE: 0.4}
-MAJORITY = {"val_auc": 0.9, "val_accuracy": 0.6, collapse.SHARE: 0.4}
+GOOD = {"val_loss": 0.4, "val_auc": 0.9, "val_accuracy": 0.85, collapse.SHARE: 0.4}
+ONE_ANSWER = {"val_loss": 0.4, "val_auc": 0.9, "val_accuracy": 0.85, collapse.SHARE: 0.97}
+CHANCE = {"val_loss": 0.4, "val_auc": 0.52, "val_accuracy": 0.85, collapse.SHARE: 0.4}
+MAJORITY = {"val_loss": 0.4, "val_auc": 0.9, "val_accuracy": 0.6, collapse.SHARE: 0.4}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,15 @@ def test_a_good_model_gives_no_alarm():
     assert alarms.standing([GOOD] * 5, wrong_with) == {}
 
 
+def test_a_loss_without_a_meaning_is_said_at_once_and_when_it_is_over():
+    lost = {**GOOD, "val_loss": 1.4e29}
+    assert changes([lost])[0].startswith("ALARM: The validation loss is 1.4e+29: the training has")
+    assert changes([lost, lost]) == []
+    assert changes([lost, GOOD]) == ["The validation loss has a meaning again."]
+    assert changes([{**GOOD, "val_loss": 9e5}]) == []
+    assert alarms.has_diverged({"val_loss": float("nan")})
+
+
 def test_a_run_says_it_once_and_again_when_it_recovers():
     rows = [CHANCE] * 5 + [GOOD] * 2 + [CHANCE] * 3
     said = [changes(rows[: i + 1]) for i in range(len(rows))]
@@ -82,10 +91,10 @@ def test_guessing_ends_where_the_exact_test_of_mann_and_whitney_ends(auc, stands
 
 
 def test_an_epoch_that_diverged_is_no_error():
-    row = {"val_auc": float("nan"), "val_accuracy": float("nan"), collapse.SHARE: float("nan")}
-    assert alarms.standing([row] * 3, wrong_with) == {}
+    row = dict.fromkeys(GOOD, float("nan"))
+    assert list(alarms.standing([row] * 3, wrong_with)) == ["diverged"]
 
 
 def test_a_history_of_before_has_no_share_and_is_judged_by_the_rest():
-    row = {"val_auc": 0.5, "val_accuracy": 0.85}
+    row = {"val_loss": 0.4, "val_auc": 0.5, "val_accuracy": 0.85}
     assert list(alarms.standing([row] * 3, wrong_with)) == ["chance"]
