@@ -1,4 +1,4 @@
-"""Draw synthetic fundus photographs with diabetic retinopathy, named like Kaggle's EyePACS.
+"""Draw synthetic fundus photographs, named like those of Kaggle's EyePACS.
 
 The demo and the tests use them, so that no patient's data is needed. The command
 
@@ -8,6 +8,9 @@ draws for each patient a left and a right eye (`10_left.jpeg`, `10_right.jpeg`),
 the ICDR scale from 0 (none) to 4 (proliferative) in `labels.csv`, and the pixels of every lesion in
 `masks/{MA,HE,EX,SE,NV}/`: microaneurysms, haemorrhages, hard exudates, soft exudates, new vessels.
 Lesions are larger than life, so that a small network can learn to see them.
+
+With --condition=glaucoma the label is whether the patient has glaucoma, `labels.csv` also has the
+cup-to-disc ratio that tells it, and masks are those of the optic disc (`OD`) and its cup (`OC`).
 
 Most eyes are healthy, as in EyePACS. For more of the rare grades, give the five probabilities:
 
@@ -31,11 +34,14 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _NUM_PATIENTS = flags.DEFINE_integer(
     "num_patients", None, "Number of patients; each has two photographs.", required=True
 )
+_CONDITION = flags.DEFINE_enum(
+    "condition", "retinopathy", data_set.CONDITIONS, "The illness that some of the patients have."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the drawing; another one makes other patients.")
 _GRADE_PROBABILITIES = flags.DEFINE_list(
     "grade_probabilities",
     [str(p) for p in data_set.EYEPACS_PROBABILITIES],
-    "Probabilities of the grades 0 to 4, comma-separated, with the sum 1.",
+    "Probabilities of the grades 0 to 4 of retinopathy, comma-separated, with the sum 1.",
 )
 _PROCESSES = flags.DEFINE_integer(
     "processes",
@@ -52,6 +58,7 @@ def main(argv: Sequence[str]) -> None:
         output_dir = data_set.synthesize(
             Path(_OUTPUT_DIR.value),
             num_patients=_NUM_PATIENTS.value,
+            condition=_CONDITION.value,
             seed=_SEED.value,
             grade_probabilities=[float(p) for p in _GRADE_PROBABILITIES.value],
             processes=_PROCESSES.value,

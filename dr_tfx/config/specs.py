@@ -57,12 +57,12 @@ class Recipe:
     """The way from a photograph to an example. Changing any field invalidates shards and bundles.
 
     The quality gate finds files that tell a model nothing. `quality_gate` says what becomes of
-    them: `reject` refuses them, `count` keeps and flags them, `off` does not look. The gate of
-    `reference` and `fundus` finds photographs without a gradable retina. The recipes of `UNGATED`
-    have none and take only `off`.
+    them: `reject` refuses them, `count` keeps and flags them, `off` does not look. It finds
+    photographs without a gradable retina; the recipes of `UNGATED` have none and take only `off`.
     """
 
-    name: Literal["reference", "fundus", "ct"] = "fundus"  # A line of recipes.RECIPES.
+    # A line of recipes.RECIPES.
+    name: Literal["reference", "fundus", "disc", "plain", "ct"] = "fundus"
     # Height and width of an example, in pixels.
     size: Annotated[
         int, Rule(lambda n: 16 <= n <= _MOST_PIXELS, f"16 to {_MOST_PIXELS} pixels")

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.preprocessing import decoding, quality
+from dr_tfx.preprocessing import decoding, optic_disc, quality
+
+_DISC_SIDE = 0.34  # Of a square around the optic disc, in diameters of the field: two discs.
 
 
 class Box(NamedTuple):
@@ -163,6 +165,27 @@ def _retina_in_square(bgr: np.ndarray) -> Crop:
     return _in_square(retina_box(bgr))
 
 
+def _disc_in_square(bgr: np.ndarray) -> Crop:
+    """Keep a square around the optic disc, about two disc diameters wide.
+
+    A picture without the dark surround of a whole field is taken for such a square already, and is
+    kept whole.
+    """
+    field = retina_box(bgr)
+    part = bgr[field.top : field.bottom, field.left : field.right]
+    if not quality.is_round(part):
+        return _in_square(field)
+    x, y = optic_disc.find(part)
+    side = max(1, round(_DISC_SIDE * max(part.shape[:2])))
+    left, top = round(field.left + x - side / 2), round(field.top + y - side / 2)
+    square = Rectangle(left, top, left + side, top + side)
+    height, width = bgr.shape[:2]
+    kept = Rectangle(
+        max(left, 0), max(top, 0), min(square.right, width), min(square.bottom, height)
+    )
+    return Crop(kept, square)
+
+
 def retina_box(bgr: np.ndarray) -> Rectangle:
     """Return the box of the lit field on its dark surround.
 
@@ -219,3 +242,4 @@ STRETCHED = Geometry(_whole, shrinking=cv2.INTER_LINEAR, growing=cv2.INTER_LINEA
 # Averaging over areas does not alias small lesions.
 RETINA = Geometry(_retina_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)
 WHOLE = Geometry(_whole_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)
+DISC = Geometry(_disc_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)

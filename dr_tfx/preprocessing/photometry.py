@@ -102,6 +102,7 @@ def _lightness(bgr: np.ndarray) -> np.ndarray:
     return lightness
 
 
+PLAIN = Photometry(window=decoding.displayed)
 CLAHE = Photometry(window=decoding.displayed, enhance=clahe)
 # The windows in which a head CT is read: brain, subdural space and bone.
 HEAD_CT = Photometry(window=windows((40, 80), (80, 200), (600, 2800)))

@@ -21,6 +21,7 @@ MIN_BRIGHTNESS = 20.0
 SATURATED, MAX_BLOWN = 240, 0.5
 MIN_BOX, MIN_FILL = 0.1, 0.5
 MIN_CORNERS, MIN_WARM = 0.5, 0.5
+_ROUND = 0.75  # Of the corners of a field's box that are dark, from which on the field is round.
 WARMTH = 20  # Grey levels by which red leads blue, lest tinted grey be taken for a retina.
 _SIDE = 256  # At most so many pixels along the longer side are looked at: enough for shares.
 
@@ -111,6 +112,17 @@ def lit_box(lit: np.ndarray) -> tuple[int, int, int, int]:
     if not len(columns) or not len(rows):
         return 0, 0, 0, 0
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def is_round(field: np.ndarray) -> bool:
+    """Tell whether the corners of a lit field's box, uint8 BGR, are dark, as a round field's are.
+
+    A camera may cut the field off at the top and at the bottom, which leaves the corners dark; a
+    square that was cut out of a photograph has two dark corners at most.
+    """
+    step = -(-max(field.shape[:2]) // _SIDE)
+    small = np.ascontiguousarray(field[::step, ::step])
+    return _dark_corners(lit_field(small)[1]) > _ROUND
 
 
 def _dark_corners(lit: np.ndarray) -> float:

@@ -9,6 +9,7 @@ with it: another behaviour is another line, whose name is added to `specs.Recipe
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -45,19 +46,24 @@ class Steps:
       photometry: which of its values are shown, and with which contrast.
       gate: judges a decoded photograph, uint8 BGR (height, width, 3); None for files of which
         nothing is known that would make them ungradable.
-      is_reduced: decode JPEG files at the smallest fraction whose sides are at least the size.
+      kept: JPEG files are decoded at the smallest fraction that keeps so many times the size of
+        the shorter side; None for the full resolution.
     """
 
     geometry: geometry.Geometry
     photometry: photometry.Photometry
     gate: Callable[[np.ndarray], quality.Assessment] | None = None
-    is_reduced: bool = False
+    kept: float | None = None
 
 
 RECIPES = {
     # The published preprocessing, bit for bit: full-size CLAHE, bilinear resize to a square.
     "reference": Steps(geometry.STRETCHED, photometry.CLAHE, gate=quality.assess),
-    "fundus": Steps(geometry.RETINA, photometry.CLAHE, gate=quality.assess, is_reduced=True),
+    "fundus": Steps(geometry.RETINA, photometry.CLAHE, gate=quality.assess, kept=1),
+    # The surroundings of the optic disc, in which glaucoma shows.
+    "disc": Steps(geometry.DISC, photometry.CLAHE, gate=quality.assess, kept=3),
+    # A photograph as it is, resized to a square.
+    "plain": Steps(geometry.STRETCHED, photometry.PLAIN, gate=quality.assess),
     # A head CT: three windows of its Hounsfield units as the three channels.
     "ct": Steps(geometry.WHOLE, photometry.HEAD_CT),
 }
@@ -84,7 +90,8 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
 
 def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
     """Return the picture that the steps of a recipe make of a file; see `apply_recipe`."""
-    decoded = decoding.decode(data, at_least=recipe.size if steps.is_reduced else None)
+    at_least = None if steps.kept is None else math.ceil(steps.kept * recipe.size)
+    decoded = decoding.decode(data, at_least=at_least)
     shown = steps.photometry.window(decoded)
     ungradable = _judge(shown, steps, recipe)
     printed = _fingerprint(data, shown, steps)  # Before `enhance`, which may overwrite `shown`.
@@ -117,7 +124,7 @@ def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:
 
 def _fingerprint(data: bytes, shown: np.ndarray, steps: Steps) -> bytes:
     """Return the fingerprint of a photograph, for which a small recipe may decode too little."""
-    if steps.is_reduced and min(shown.shape[:2]) < fingerprint.AT_LEAST:
+    if steps.kept is not None and min(shown.shape[:2]) < fingerprint.AT_LEAST:
         shown = steps.photometry.window(decoding.decode(data, at_least=fingerprint.AT_LEAST))
     return fingerprint.of(shown)
 

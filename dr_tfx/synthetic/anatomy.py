@@ -19,6 +19,7 @@ PATH_POINTS = 18  # Points of the line that is a vessel.
 
 _SUPERSAMPLE = 2
 _SUBPIXEL_BITS = 4
+_SHARP = 0.001  # Of the blur of a mask, retina radii.
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator
@@ -195,14 +196,29 @@ def make_field(eye: Eye) -> Array:
     return canvas.coverage(0.007)
 
 
-def paint_disc(rng: Rng, eye: Eye, image: Array) -> None:
-    """Paint the optic disc, a little taller than wide, and the paler cup within it."""
+def paint_disc(
+    rng: Rng, eye: Eye, image: Array, *, cup_to_disc: float | None = None
+) -> tuple[Array, Array]:
+    """Paint the optic disc, a little taller than wide, and the paler cup within it.
+
+    Args:
+      rng: the random stream.
+      eye: its place.
+      image: float32 [3, height, width], painted on.
+      cup_to_disc: height of the cup in heights of the disc; None draws that of a healthy eye.
+
+    Returns:
+      The pixels of the disc and those of the cup, bool [height, width].
+    """
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     ellipse = eye.disc_radius * np.stack([0.93 * np.cos(angle), 1.05 * np.sin(angle)], axis=1)
-    cup_size, paleness = rng.uniform(0.3, 0.6), rng.uniform(0, 1)
-    cup_centre = eye.disc - [0.12 * eye.disc_radius, 0]
+    healthy, paleness = rng.uniform(0.3, 0.6), rng.uniform(0, 1)
+    cup_size = healthy if cup_to_disc is None else cup_to_disc
+    # The cup lies to the temple, as far as there is room on the disc.
+    cup_centre = eye.disc - [min(0.12, 0.9 * (1 - cup_size)) * eye.disc_radius, 0]
     rim_colour = np.array([0.98, 0.70, 0.30]) + paleness * np.array([0, 0.04, 0.20])
     cup_colour = np.array([1.00, 0.86, 0.50]) + paleness * np.array([0, 0.03, 0.22])
+    masks = []
     for outline, colour, blur, strength in (
         (eye.disc + ellipse, rim_colour, 0.014, 0.85),
         (cup_centre + cup_size * ellipse, cup_colour, 0.020, 0.9),
@@ -210,6 +226,8 @@ def paint_disc(rng: Rng, eye: Eye, image: Array) -> None:
         canvas = Canvas(eye)
         canvas.polygons([outline])
         blend(image, strength * canvas.coverage(blur), colour)
+        masks.append(canvas.coverage(_SHARP) > 0.5)
+    return masks[0], masks[1]
 
 
 def blend(image: Array, alpha: Array, colour: Array) -> None:

@@ -1,7 +1,6 @@
-"""Data sets of synthetic fundus photographs, named and labelled like Kaggle's EyePACS.
+"""Data sets of synthetic fundus photographs, named like those of Kaggle's EyePACS.
 
-`10_left.jpeg`, `10_right.jpeg`, ..., `labels.csv` with `image,level`, and a mask for every kind of
-lesion on a photograph. `dr_tfx.synthetic.fundus` draws them.
+`10_left.jpeg`, `10_right.jpeg`, ..., `labels.csv`, and masks. `dr_tfx.synthetic.fundus` draws them.
 """
 
 import json
@@ -23,6 +22,12 @@ from dr_tfx.synthetic import fundus
 # Grades 0..4 in the training set of Kaggle's Diabetic Retinopathy Detection (2015).
 EYEPACS_PROBABILITIES = (0.73, 0.07, 0.15, 0.03, 0.02)
 FIRST_PATIENT = 10
+CONDITIONS = ("retinopathy", "glaucoma")
+DISC_MASKS = ("OD", "OC")  # Optic disc and optic cup.
+PREVALENCE = 0.3  # Of glaucoma, per patient; in G1020, 29 % of the photographs.
+# Mean, standard deviation and limits of the cup-to-disc ratio of healthy eyes and of others. The
+# ranges overlap, as they do among people.
+_CUP_TO_DISC = ((0.42, 0.10, 0.15, 0.65), (0.74, 0.08, 0.55, 0.92))
 
 _RECORD = "synthesis.json"
 
@@ -36,6 +41,17 @@ class _Drawing(NamedTuple):
     eye: str
     level: int
     size: int
+    cup_to_disc: float | None = None  # None: that of a healthy eye.
+
+
+def cups(*, seed: int, patient: int) -> tuple[bool, tuple[float, float]]:
+    """Draw whether a patient has glaucoma, in both eyes, and the cup-to-disc ratio of each eye."""
+    rng = np.random.default_rng(seeds.stable_hash("glaucoma", seed, patient))
+    is_ill = bool(rng.uniform() < PREVALENCE)
+    mean, deviation, least, most = _CUP_TO_DISC[is_ill]
+    of_patient = rng.normal(mean, deviation)
+    left, right = np.clip(of_patient + rng.normal(0, 0.03, 2), least, most)
+    return is_ill, (round(float(left), 3), round(float(right), 3))
 
 
 def patient_levels(
@@ -109,17 +125,26 @@ def _encode(extension: str, image: np.ndarray, *options: int) -> bytes:
 
 
 def _write_photograph(drawing: _Drawing) -> None:
-    output_dir, seed, patient, eye, level, size = drawing
-    made = fundus.photograph(seed=seed, patient=patient, eye=eye, level=level, size=size)
-    name = f"{patient}_{eye}"
-    for kind in fundus.LESIONS:
-        path = output_dir / "masks" / kind / f"{name}.png"
-        if kind in made.masks:
-            _write(path, _encode(".png", made.masks[kind].astype(np.uint8) * 255))
+    made = fundus.photograph(
+        seed=drawing.seed,
+        patient=drawing.patient,
+        eye=drawing.eye,
+        level=drawing.level,
+        size=drawing.size,
+        cup_to_disc=drawing.cup_to_disc,
+    )
+    name, masks = f"{drawing.patient}_{drawing.eye}", made.masks
+    if drawing.cup_to_disc is not None:
+        masks = dict(zip(DISC_MASKS, (made.disc, made.cup), strict=True))
+    for folder in (drawing.output_dir / "masks").iterdir():
+        path = folder / f"{name}.png"
+        if folder.name in masks:
+            _write(path, _encode(".png", masks[folder.name].astype(np.uint8) * 255))
         else:
             path.unlink(missing_ok=True)  # An earlier version may have drawn one.
     quality = (cv2.IMWRITE_JPEG_QUALITY, made.jpeg_quality)
-    _write(output_dir / f"{name}.jpeg", _encode(".jpeg", made.image[..., ::-1], *quality))
+    path = drawing.output_dir / f"{name}.jpeg"
+    _write(path, _encode(".jpeg", made.image[..., ::-1], *quality))
 
 
 def _write_photographs(drawings: Sequence[_Drawing], processes: int) -> None:
@@ -140,24 +165,30 @@ def synthesize(
     output_dir: Path,
     *,
     num_patients: int,
+    condition: str = "retinopathy",
     seed: int = 0,
     size: int = 640,
     grade_probabilities: Sequence[float] = EYEPACS_PROBABILITIES,
     processes: int = 1,
 ) -> Path:
-    """Write a data set of `num_patients` patients, two photographs each, like Kaggle's EyePACS.
+    """Write a data set of `num_patients` patients, two photographs each.
 
     OUTPUT_DIR then holds `<patient>_<eye>.jpeg` (patients count from 10), `masks/<kind>/
-    <patient>_<eye>.png` (0 or 255; no file where a photograph has no such lesion), `synthesis.json`
-    (the arguments) and, written last, `labels.csv` (header `image,level`): no labels, no data set.
+    <patient>_<eye>.png` (0 or 255; no file where a photograph has nothing of the kind),
+    `synthesis.json` (the arguments) and, written last, `labels.csv`: no labels, no data set.
     A second run with the same arguments writes the same bytes again.
+
+    With the condition `retinopathy`, the header is `image,level` and the masks are those of
+    lesions. With `glaucoma`, it is `image,glaucoma,cup_to_disc`, the masks are those of the optic
+    disc (`OD`) and its cup (`OC`), and the size of the cup alone tells the label.
 
     Args:
       output_dir: an empty or new folder, or one that an equal run has begun.
       num_patients: at least 1.
+      condition: one of `CONDITIONS`.
       seed: names the data set.
       size: width of the photographs, pixels.
-      grade_probabilities: probabilities of the grades 0 to 4.
+      grade_probabilities: probabilities of the grades 0 to 4 of retinopathy.
       processes: the number of processes that draw. The files do not depend on it. With more than
         one, the calling script must be importable (`if __name__ == "__main__":`).
 
@@ -171,25 +202,51 @@ def synthesize(
     output_dir = Path(output_dir)
     _check(num_patients >= 1, f"num_patients is {num_patients}, expected at least 1")
     _check(processes >= 1, f"processes is {processes}, expected at least 1")
+    _check(condition in CONDITIONS, f"condition is {condition!r}, expected one of {CONDITIONS}")
     _check(
         size >= fundus.MIN_SIZE,
         f"size is {size}, expected a width of at least {fundus.MIN_SIZE} pixels",
     )
-    drawings = []
-    for patient in range(FIRST_PATIENT, FIRST_PATIENT + num_patients):
-        levels = patient_levels(seed=seed, patient=patient, grade_probabilities=grade_probabilities)
-        for eye, level in zip(fundus.EYES, levels, strict=True):
-            drawings.append(_Drawing(output_dir, seed, patient, eye, level, size))
-
-    odds = [float(p) for p in grade_probabilities]
-    made_with = {"num_patients": num_patients, "seed": seed, "size": size}
+    patients = range(FIRST_PATIENT, FIRST_PATIENT + num_patients)
+    made_with: dict[str, Any] = {"num_patients": num_patients, "seed": seed, "size": size}
+    if condition == "glaucoma":
+        made_with["condition"] = condition
+        drawings, lines, kinds = _glaucoma(output_dir, seed, patients, size)
+    else:
+        made_with["grade_probabilities"] = [float(p) for p in grade_probabilities]
+        drawings, lines, kinds = _retinopathy(output_dir, seed, patients, size, grade_probabilities)
     with locks.held(output_dir):
-        _claim(output_dir, {**made_with, "grade_probabilities": odds})
+        _claim(output_dir, made_with)
         labels = output_dir / "labels.csv"
         labels.unlink(missing_ok=True)
-        for kind in fundus.LESIONS:
+        for kind in kinds:
             (output_dir / "masks" / kind).mkdir(parents=True, exist_ok=True)
         _write_photographs(drawings, processes)
-        rows = [f"{d.patient}_{d.eye},{d.level}\n" for d in drawings]
-        _write(labels, "".join(["image,level\n", *rows]).encode())
+        _write(labels, "".join(f"{line}\n" for line in lines).encode())
     return output_dir
+
+
+def _retinopathy(
+    output_dir: Path, seed: int, patients: range, size: int, odds: Sequence[float]
+) -> tuple[list[_Drawing], list[str], tuple[str, ...]]:
+    """Return what is to be drawn, the lines of labels.csv and the kinds of masks."""
+    drawings, lines = [], ["image,level"]
+    for patient in patients:
+        levels = patient_levels(seed=seed, patient=patient, grade_probabilities=odds)
+        for eye, level in zip(fundus.EYES, levels, strict=True):
+            drawings.append(_Drawing(output_dir, seed, patient, eye, level, size))
+            lines.append(f"{patient}_{eye},{level}")
+    return drawings, lines, fundus.LESIONS
+
+
+def _glaucoma(
+    output_dir: Path, seed: int, patients: range, size: int
+) -> tuple[list[_Drawing], list[str], tuple[str, ...]]:
+    """Return the same for glaucoma."""
+    drawings, lines = [], ["image,glaucoma,cup_to_disc"]
+    for patient in patients:
+        is_ill, ratios = cups(seed=seed, patient=patient)
+        for eye, ratio in zip(fundus.EYES, ratios, strict=True):
+            drawings.append(_Drawing(output_dir, seed, patient, eye, 0, size, ratio))
+            lines.append(f"{patient}_{eye},{int(is_ill)},{ratio}")
+    return drawings, lines, DISC_MASKS

@@ -3,11 +3,11 @@
 The demo and the tests need no patient's data with them, and the pixels of every lesion are known.
 `anatomy` draws the eye, this module its lesions; `data_set` writes whole data sets.
 
-A photograph is a pure function of (seed, patient, eye, level, size): each part draws from its own
-random stream, seeded by a stable hash of those names. The level reaches the lesions only, so level
-0 of an eye is the lesion-free version of the very same photograph, and nothing else (brightness,
-noise, vessels, size, JPEG quality) can betray the grade. Changing a stream's name, or the order of
-draws within it, changes every photograph.
+A photograph is a pure function of (seed, patient, eye, level, size, cup_to_disc): each part draws
+from its own random stream, seeded by a stable hash of those names. The level reaches the lesions
+only, so level 0 of an eye is the lesion-free version of the very same photograph, and nothing else
+(brightness, noise, vessels, size, JPEG quality) can betray the grade. Changing a stream's name, or
+the order of draws within it, changes every photograph.
 
 Lengths are in units of the retina's radius, on axes fixed to the eye: the origin is the centre of
 the field, x points to the nose, y down. Colours are RGB, 1.0 being the sensor's full scale; an
@@ -38,12 +38,16 @@ class DrawnFundus:
       image: uint8 [height, width, 3], RGB, before JPEG compression.
       masks: lesion kind (one of `LESIONS`) -> bool [height, width]: the pixels that lesions of this
         kind changed. Kinds that are absent have no entry.
+      disc: bool [height, width], the optic disc.
+      cup: bool [height, width], the cup within it.
       field: bool [height, width], the round field of view.
       jpeg_quality: the JPEG quality of the patient's camera, 0 to 100.
     """
 
     image: npt.NDArray[np.uint8]
     masks: dict[str, npt.NDArray[np.bool_]]
+    disc: npt.NDArray[np.bool_]
+    cup: npt.NDArray[np.bool_]
     field: npt.NDArray[np.bool_]
     jpeg_quality: int
 
@@ -197,7 +201,15 @@ def _lesions(rng: Rng, eye: Eye, level: int) -> dict[str, Array]:
     return opacities
 
 
-def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640) -> DrawnFundus:
+def photograph(
+    *,
+    seed: int,
+    patient: int,
+    eye: str,
+    level: int,
+    size: int = 640,
+    cup_to_disc: float | None = None,
+) -> DrawnFundus:
     """Draw one photograph.
 
     Args:
@@ -207,6 +219,8 @@ def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640
       level: grade on the ICDR scale, 0 (none) to 4 (proliferative). It decides the lesions and
         nothing else.
       size: width, pixels. The height follows from the patient's camera.
+      cup_to_disc: height of the optic disc's cup in heights of the disc, .1 to .95; it changes
+        nothing else. None draws that of a healthy eye.
 
     Raises:
       ValueError: an argument is out of range.
@@ -214,10 +228,15 @@ def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640
     _require(eye in EYES, f"eye is {eye!r}, expected one of {EYES}")
     _require(level in _LESION_COUNTS, f"level is {level!r}, expected a grade from 0 to 4")
     _require(size >= MIN_SIZE, f"size is {size!r}, expected a width of at least {MIN_SIZE} pixels")
+    _require(
+        cup_to_disc is None or 0.1 <= cup_to_disc <= 0.95,
+        f"cup_to_disc is {cup_to_disc!r}, expected .1 to .95",
+    )
     camera = anatomy.make_camera(_rng(seed, patient, "camera"), size)
     placed = anatomy.place_eye(_rng(seed, patient, eye, "anatomy"), camera, eye)
     image = anatomy.make_retina(_rng(seed, patient, eye, "retina"), placed)
-    anatomy.paint_disc(_rng(seed, patient, "disc"), placed, image)
+    stream = _rng(seed, patient, "disc")
+    disc, cup = anatomy.paint_disc(stream, placed, image, cup_to_disc=cup_to_disc)
     anatomy.paint_vessels(_rng(seed, patient, eye, "vessels"), placed, image)
 
     rim = anatomy.make_field(placed)
@@ -237,7 +256,14 @@ def photograph(*, seed: int, patient: int, eye: str, level: int, size: int = 640
     pixels = np.empty((*light.shape, 3), np.uint8)
     for channel, plane in enumerate(image):
         pixels[..., channel] = (255 * (plane * light + noise)).clip(0, 255)
-    return DrawnFundus(image=pixels, masks=masks, field=field, jpeg_quality=camera.jpeg_quality)
+    return DrawnFundus(
+        image=pixels,
+        masks=masks,
+        disc=disc & field,
+        cup=cup & field,
+        field=field,
+        jpeg_quality=camera.jpeg_quality,
+    )
 
 
 def _require(holds: bool, message: str) -> None:

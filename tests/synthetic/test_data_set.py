@@ -335,3 +335,29 @@ def test_binary_refuses_bad_flags_without_a_traceback(tmp_path, flag, message):
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "set").exists()
+
+
+def test_glaucoma_is_told_by_the_cup_and_by_nothing_else(tmp_path):
+    folder = data_set.synthesize(tmp_path, num_patients=24, condition="glaucoma", size=SIZE)
+    with open(folder / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "glaucoma", "cup_to_disc"] and len(rows) == 48
+    assert {path.parent.name for path in folder.glob("masks/*/*.png")} == {"OD", "OC"}
+    ratios: dict[str, list[float]] = {"0": [], "1": []}
+    for row in rows:
+        disc, cup = (
+            cv2.imread(str(folder / "masks" / kind / f"{row['image']}.png"), 0) > 0
+            for kind in ("OD", "OC")
+        )
+        assert not (cup & ~disc).any()
+        height = [np.count_nonzero(mask.any(axis=1)) for mask in (cup, disc)]
+        assert height[0] / height[1] == pytest.approx(float(row["cup_to_disc"]), abs=0.08)
+        ratios[row["glaucoma"]].append(float(row["cup_to_disc"]))
+    assert np.mean(ratios["0"]) < 0.5 < 0.65 < np.mean(ratios["1"])
+    small, large = (
+        fundus.photograph(seed=0, patient=10, eye="left", level=0, size=SIZE, cup_to_disc=ratio)
+        for ratio in (0.3, 0.8)
+    )
+    changed = (small.image != large.image).any(axis=2)
+    around = cv2.dilate(small.disc.astype(np.uint8), np.ones((9, 9))) > 0
+    assert changed.any() and not (changed & ~around).any()
