@@ -1,12 +1,13 @@
 """The rows of a file of labels: photographs, labels and, where the file has them, more.
 
 That is a table (`text_tables`); several tables, each of them a split; an array; or nothing but the
-folders in which the photographs lie.
+folders in which the photographs lie, or their names.
 """
 
 import logging
 import posixpath
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from dr_tfx.sources import arrays, folders, refusals
 from dr_tfx.storage import files
 
 FOLDERS = "folders"  # In place of a file: the folder of a photograph is its label.
+NAMES = "names"  # In place of a file: the names of photographs carry their labels.
 
 _LOG = logging.getLogger(__name__)
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
@@ -46,7 +48,7 @@ def chunks(
 
     Args:
       path: a table; several, with commas between them; an .npy file of labels that has the order of
-        an array of photographs; or FOLDERS.
+        an array of photographs; or FOLDERS; or NAMES.
       spec: the names of the columns, and the labels.
       source: the photographs.
 
@@ -54,8 +56,8 @@ def chunks(
       FileNotFoundError: there is no such file.
       ValueError: the file cannot be used.
     """
-    if path == FOLDERS:
-        return _folder_rows(spec, source)
+    if path in (FOLDERS, NAMES):
+        return _source_rows(path, spec, source)
     if not is_array(path):
         return _table_rows(path, spec)
     if not isinstance(source, arrays.Arrays):
@@ -214,7 +216,7 @@ class _Reader:
 
 def column_of(path: str, spec: specs.DatasetSpec, stems: Collection[str]) -> str:
     """Return the column of a table that names most photographs of these stems, "" if none does."""
-    if path == FOLDERS or is_array(path) or not files.exists(path):
+    if path in (FOLDERS, NAMES) or is_array(path) or not files.exists(path):
         return ""
     table = next(iter(_Reader(path, spec).pieces()), None)
     if table is None:
@@ -267,28 +269,53 @@ def _no_column(
     )
 
 
-def _folder_rows(spec: specs.DatasetSpec, source: folders.Source | None) -> Iterator[LabelRows]:
-    """Yield the photographs of a source; the folder nearest to each that is a label is its label.
-
-    Where none is, it is the folder in which the photograph lies.
-    """
+def _source_rows(
+    way: str, spec: specs.DatasetSpec, source: folders.Source | None
+) -> Iterator[LabelRows]:
+    """Yield the photographs of a source, whose folders or names carry the labels."""
     if source is None or isinstance(source, arrays.Arrays):
         raise refusals.UnusableInput(
-            "{labels}=folders takes the folders of photographs for their labels: give {image_dir}"
+            "{labels}={way} takes the {way} of photographs for their labels: give {image_dir}",
+            way=way,
         )
+    if way == NAMES and not spec.label_pattern:
+        raise refusals.UnusableInput(
+            "{labels}=names takes the labels from the names of photographs: set {label_pattern} to "
+            "a regular expression whose first (group) is the label, such as '^([gn])' for "
+            "g0001.jpg and n0001.jpg"
+        )
+    label_of = _label_in_name if way == NAMES else _label_of_folder
     texts = label_texts.LabelTexts(spec)
     names = sorted(name for name, _ in source.names())
     for start in range(0, len(names), splits.CHUNK):
         piece = names[start : start + splits.CHUNK]
-        above = [photograph_names.parts(photograph_names.normalise(name)).folders for name in piece]
-        labels = [
-            next(filter(texts.is_label, reversed(parents)), parents[-1] if parents else "")
-            for parents in above
-        ]
+        labels = [label_of(name, spec, texts) for name in piece]
         official = None
         if spec.split.method == "column":
-            official = [next(filter(splits.named, parents), "") for parents in above]
+            official = [next(filter(splits.named, _folders(name)), "") for name in piece]
         yield LabelRows(piece, labels, splits=official)
+
+
+def _folders(name: str) -> Sequence[str]:
+    """Return the folders above a photograph, from the outermost on."""
+    return photograph_names.parts(photograph_names.normalise(name)).folders
+
+
+def _label_of_folder(name: str, spec: specs.DatasetSpec, texts: label_texts.LabelTexts) -> str:
+    """Return the folder nearest to a photograph that is a label, or else the nearest folder."""
+    del spec
+    above = _folders(name)
+    return next(filter(texts.is_label, reversed(above)), above[-1] if above else "")
+
+
+def _label_in_name(name: str, spec: specs.DatasetSpec, texts: label_texts.LabelTexts) -> str:
+    """Return what the pattern finds in the file's name, or else in the path."""
+    del texts
+    path = photograph_names.normalise(name)
+    for text in (posixpath.basename(path), path):
+        if found := re.search(spec.label_pattern, text):
+            return found[1] or ""
+    return ""
 
 
 def _npy_rows(path: str, spec: specs.DatasetSpec, source: arrays.Arrays) -> Iterator[LabelRows]:

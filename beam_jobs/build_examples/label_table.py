@@ -91,7 +91,7 @@ def _nothing_usable(
     asked = likely[rejects["reason"].value_counts().index[0]]
     if label_files.is_array(path):
         asked = "Is it the right array, and does {label_names} name every label?"
-    elif path == label_files.FOLDERS:
+    elif path in (label_files.FOLDERS, label_files.NAMES):
         asked = asked.partition(" If they are others")[0]
     return refusals.UnusableInput(
         "{file}: none of the {count} rows can be used: {reasons}; the first is {first!r}: "

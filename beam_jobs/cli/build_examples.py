@@ -82,7 +82,7 @@ _IMAGE_DIR = flags.DEFINE_string(
 _LABELS = flags.DEFINE_string(
     "labels",
     None,
-    "The labels: a CSV or Excel file, one for each split with commas between, or 'folders'.",
+    "The labels: a CSV or Excel file, one a split with commas between, 'folders' or 'names'.",
 )
 _NPY_IMAGES = flags.DEFINE_string(
     "npy_images", None, "An .npy array of photographs, in place of --image_dir."
@@ -115,7 +115,8 @@ def main(argv: Sequence[str]) -> None:
     for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
         if flags.FLAGS[one].value and flags.FLAGS[other].value:
             raise ValueError(f"--{one} and --{other} are both given; expected one of them")
-    if os.path.isdir(labels) and labels != label_files.FOLDERS:
+    words = (label_files.FOLDERS, label_files.NAMES)
+    if os.path.isdir(labels) and labels not in words:
         raise ValueError(
             f"--labels={labels} is a folder; expected the CSV of the labels, or "
             f"--labels={label_files.FOLDERS} where the photographs of each label are in a "

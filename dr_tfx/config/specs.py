@@ -158,6 +158,9 @@ class DatasetSpec:
     )
     # Texts of labels besides their names, each "text=number" or "text=name of the label".
     label_values: tuple[str, ...] = ()
+    # With --labels=names: the first group of this regex, found in the path of a photograph, is the
+    # text of its label.
+    label_pattern: str = ""
     # The patient is what this column says, or else the first group of this regex, found in the
     # id or the path, or else not known: then it is the photograph itself. "": there is none.
     patient_column: str = ""
@@ -169,7 +172,7 @@ class DatasetSpec:
     max_reject_rate: Annotated[float, Rule(lambda x: 0 <= x <= 1, "0 to 1")] = 0.02
 
     def check(self) -> None:
-        """Refuse strata that do not fit the labels, and a pattern that names no patient."""
+        """Refuse strata that do not fit the labels, and patterns that capture nothing."""
         strata, labels = len(self.split.strata), len(self.label_names)
         require(
             strata in (0, labels),
@@ -177,15 +180,22 @@ class DatasetSpec:
             "for each label, or () for the labels themselves.",
         )
         label_values(self)
-        where = f"config.dataset.patient_pattern is {self.patient_pattern!r}"
-        try:
-            groups = re.compile(self.patient_pattern).groups
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ConfigError(f"{where}, which is not a regular expression: {error}.") from error
-        require(
-            not self.patient_pattern or groups >= 1,
-            rf"{where}; expected a (group) for the patient, such as ^(\d+)_, or '' for none.",
-        )
+        for name, what, example in (
+            ("patient_pattern", "patient", r"^(\d+)_"),
+            ("label_pattern", "label", "^([gn])"),
+        ):
+            pattern = getattr(self, name)
+            where = f"config.dataset.{name} is {pattern!r}"
+            try:
+                groups = re.compile(pattern).groups
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ConfigError(
+                    f"{where}, which is not a regular expression: {error}."
+                ) from error
+            require(
+                not pattern or groups >= 1,
+                f"{where}; expected a (group) for the {what}, such as {example}, or '' for none.",
+            )
 
 
 def label_values(spec: DatasetSpec) -> dict[str, int]:

@@ -16,6 +16,7 @@ BUILD_FLAGS = {
     "overwrite": "--overwrite",
     "image_column": "--config.dataset.image_column",
     "label_column": "--config.dataset.label_column",
+    "label_pattern": "--config.dataset.label_pattern",
     "patient_column": "--config.dataset.patient_column",
     "split_method": "--config.dataset.split.method",
     "split_column": "--config.dataset.split.column",

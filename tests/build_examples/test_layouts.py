@@ -109,6 +109,31 @@ def test_a_folder_for_each_label_needs_no_table():
     assert set(made.rows["id"]) == {"no_dr/1", "MILD/1", "2", "3"}
 
 
+@pytest.mark.parametrize(
+    "names, pattern, values",
+    [  # As REFUGE and ACRIMA name their photographs.
+        ("train/g0001.jpg train/n0002.jpg train/x3.jpg", "^([gn])", ("n=0", "g=1")),
+        ("Im310_g_ACRIMA.jpg Im001_ACRIMA.jpg x3.jpg", r"^Im\d+_(g|A)", ("A=0", "g=1")),
+        (
+            "glaucoma-a/b.png healthy-a/b.png x3.jpg",
+            "(glaucoma|healthy)-",
+            ("healthy=0", "glaucoma=1"),
+        ),
+    ],
+)
+def test_names_carry_the_labels(names, pattern, values):
+    settings = {"label_names": ("normal", "glaucoma"), "label_values": values}
+    made = plan(label_files.NAMES, names, label_pattern=pattern, **settings)
+    first, second, _ = names.split()
+    expected = {first: values[1], second: values[0]}
+    assert labels(made) == {name: int(text[-1]) for name, text in expected.items()}
+    assert rejected(made) == {"x3": "missing_label"}
+    with pytest.raises(ValueError, match=r"set .*label_pattern to a regular expression"):
+        plan(label_files.NAMES, names, **settings)
+    with pytest.raises(typed.ConfigError, match=r"label_pattern is 'gg'; expected a \(group\)"):
+        dataclasses.replace(SPEC, label_pattern="gg").check()
+
+
 def test_folders_tell_the_official_split_too():
     names = "train/mild/1.png train/no_dr/2.png valid/mild/3.png Test/mild/4.png x/mild/5.png"
     split = specs.Split(method="column")
