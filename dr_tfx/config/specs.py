@@ -46,6 +46,7 @@ METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")  # Heat maps; the fi
 # Matplotlib's names. All are perceptually uniform but `jet`, which the published recipe uses.
 COLORMAPS = ("viridis", "cividis", "inferno", "magma", "plasma", "jet")
 _MOST_PIXELS = 4096  # A side, of a picture as the network sees it.
+_BATCH_BYTES = 512 << 20  # Of the pictures of a batch that is scored: a bundle may be a stranger's.
 OUTPUT_STRIDES = (32, 16, 8, 4)
 _PLACES = 6  # A side, of the last features: what the error about small pictures advises.
 _MOST_FOLDS = 100
@@ -68,7 +69,8 @@ class Recipe:
         int, Rule(lambda n: 16 <= n <= _MOST_PIXELS, f"16 to {_MOST_PIXELS} pixels")
     ] = 224
     clip_limit: Positive = 2.0  # CLAHE's contrast limit.
-    tiles: Count = 8  # CLAHE's tiles a side.
+    # CLAHE's tiles a side.
+    tiles: Annotated[int, Rule(lambda n: 1 <= n <= 64, "1 to 64")] = 8
     encoding: Literal["raw", "png"] = "raw"  # Both are lossless; raw is faster, png smaller.
     quality_gate: Literal["off", "count", "reject"] = "count"
 
@@ -363,7 +365,11 @@ class Evaluation:
     ] = ("identity",)
     batch_size: Count = 64
     bootstrap_resamples: Annotated[
-        int, Rule(lambda n: n >= 100, "100 or more: fewer give no interval")
+        int,
+        Rule(
+            lambda n: 100 <= n <= 100_000,
+            "100 to 100,000: fewer give no interval, and each takes a byte a patient",
+        ),
     ] = 2000
 
 
@@ -385,7 +391,7 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
     evaluation: _EvaluationT
 
     def check(self) -> None:
-        """Refuse a fold that there is not, and pictures too small or too large for the backbone."""
+        """Refuse a fold that there is not, pictures that do not fit the backbone, and huge batches."""
         fold, folds = self.training.fold, self.dataset.split.folds
         require(
             fold < folds,  # Building a data set with folds needs no fold.
@@ -406,6 +412,12 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
             f"config.model.output_stride is {stride}, for which pictures of "
             f"config.dataset.recipe.size={size} are enlarged to {enlarged} pixels a side; expected "
             f"{_MOST_PIXELS} at most. Set config.model.output_stride=32.",
+        )
+        batch, most = self.evaluation.batch_size, _BATCH_BYTES // (3 * size**2)
+        require(
+            batch <= most,
+            f"config.evaluation.batch_size is {batch:,}; expected {most:,} at most, for pictures of "
+            f"config.dataset.recipe.size={size}: {_BATCH_BYTES >> 20} MiB.",
         )
 
 

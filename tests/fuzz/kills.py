@@ -2,8 +2,9 @@
 
     python -m tests.fuzz.kills --rounds=100 --seed=1 build train evaluate explain
 
-It is run by hand: a round takes a second or more. Every round kills a stage up to three times with
-SIGKILL, at moments that are uniform over the time of the undisturbed run, and then lets it end.
+It is run by hand: a round takes a second or more. Every round kills a stage one to three times with
+SIGKILL, at moments that are uniform over the time of an undisturbed run, and then lets it end. A
+stage that ended before its first moment says how long it takes now, and its round begins again.
 Compared are the bytes of all files, or for a training the figures of its history and its weights.
 Nothing may be left besides: no lock, no checkpoint, no unfinished file.
 """
@@ -171,7 +172,11 @@ def main() -> None:
             expected, kills = found(name, whole), 0
             for number in range(given.rounds):
                 out = place / f"{name}-{number:03d}"
-                for _ in range(chance.randint(1, 3)):
+                while (lasted := run(stage, out, kill_after=chance.uniform(0, took))) >= 0:
+                    took = min(took, lasted)
+                    shutil.rmtree(out)
+                kills += 1
+                for _ in range(chance.randint(0, 2)):
                     kills += run(stage, out, kill_after=chance.uniform(0, took)) < 0
                 run(stage, out)
                 told = found(name, out)
