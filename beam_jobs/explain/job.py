@@ -42,6 +42,8 @@ from dr_tfx.storage import claims, files, json_files, locks
 
 SOURCE_FILE = "explain.json"
 _OF_SYSTEM = re.compile(r"\[Errno (\d+)\] (.+?): '(.+?)'")  # The text of an OSError with a file.
+# What Beam writes around the sentence of an error: its class, and the step of the job.
+_BEAMS = re.compile(r"^[\w.]*(?:Error|Exception): | ?\[while running '[^']*'\]")
 _FILES = (
     *("heatmaps-*", "localization*", published_figures.PATTERN),
     *(results.INDEX_FILE, results.REJECTS_FILE, page.FILE_NAME),
@@ -126,7 +128,7 @@ def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:
             pipeline.run().wait_until_finish()
         except RuntimeError as error:  # Beam passes on what a worker raised as text alone.
             logging.debug("%s", error)
-            last = str(error).strip().splitlines()[-1]
+            last = _BEAMS.sub("", str(error).strip().splitlines()[-1])
             if of_system := _OF_SYSTEM.search(last):
                 number, words, file = of_system.groups()
                 raise OSError(int(number), words, file) from error

@@ -391,7 +391,7 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
     evaluation: _EvaluationT
 
     def check(self) -> None:
-        """Refuse a fold that there is not, pictures that do not fit the backbone, and huge batches."""
+        """Refuse a fold that there is not, pictures that do not fit, and huge batches."""
         fold, folds = self.training.fold, self.dataset.split.folds
         require(
             fold < folds,  # Building a data set with folds needs no fold.
@@ -416,8 +416,8 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
         batch, most = self.evaluation.batch_size, _BATCH_BYTES // (3 * size**2)
         require(
             batch <= most,
-            f"config.evaluation.batch_size is {batch:,}; expected {most:,} at most, for pictures of "
-            f"config.dataset.recipe.size={size}: {_BATCH_BYTES >> 20} MiB.",
+            f"config.evaluation.batch_size is {batch:,}; expected {most:,} at most, for pictures "
+            f"of config.dataset.recipe.size={size}: {_BATCH_BYTES >> 20} MiB.",
         )
 
 

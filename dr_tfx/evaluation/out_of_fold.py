@@ -28,7 +28,7 @@ from dr_tfx.dataset import manifest, splits
 from dr_tfx.evaluation import compare, fold_figures, reproduce, scored
 from dr_tfx.reports import pages
 from dr_tfx.statistics.intervals import PatientBootstrap
-from dr_tfx.storage import files, locks, tables
+from dr_tfx.storage import claims, files, locks, tables
 from dr_tfx.tasks.judging import ComparedRun
 
 FOLDER = "out_of_fold"
@@ -61,6 +61,7 @@ def report(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pa
     Raises:
       FileNotFoundError: a run is missing.
       ValueError: the runs do not have all photographs of the data set, or are damaged.
+      OSError: the folder cannot be written, or holds files that no cross-validation made.
     """
     names = splits.names_of(experiment.dataset.split)
     runs = [compare.load_run(workdir / name, name, "test") for name in names]
@@ -86,14 +87,19 @@ def write(
       data: the manifest of the data set.
       folder: of the report.
       commands: what to type to get it again, word by word.
+
+    Raises:
+      FileExistsError: the folder holds files that no cross-validation made.
     """
+    results = ("report.html", "predictions.csv", "*.png")
+    claims.check(folder, mark="metrics.json", key="folds", results=results)
     table = pooled(runs, data)
     result = result_of(runs, table, experiment, data)
     page = folder / "report.html"
     page.unlink(missing_ok=True)  # It is written last: where it is, the other files belong to it.
-    files.write_text(folder / "predictions.csv", tables.csv_text(table.drop(columns="cluster")))
     text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    files.write_text(folder / "metrics.json", text + "\n")
+    files.write_text(folder / "metrics.json", text + "\n")  # The mark of the folder.
+    files.write_text(folder / "predictions.csv", tables.csv_text(table.drop(columns="cluster")))
     measures = tasks.of(experiment).judgement.comparison.MEASURES
     figure = fold_figures.draw_folds(result, [m for m in measures if m.decides])
     files.write(folder / f"{figure.name}.png", figure.png)

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -53,8 +54,13 @@ class PredictionFiles:
             files.write(self._folder / name, figure)
         row = {"photo": seen_text.printable(read.name), **answer, "figure": name}
         row |= {"rejected": read.rejected, "ungradable": read.ungradable}
-        with self._table("ab") as stream:
-            stream.write(tables.csv_text(pd.DataFrame([row]), header=False).encode())
+        size = (self._folder / TABLE_FILE).stat().st_size
+        try:
+            with self._table("ab") as stream:
+                stream.write(tables.csv_text(pd.DataFrame([row]), header=False).encode())
+        except OSError:  # A disk that becomes full takes the beginning of the row.
+            os.truncate(self._folder / TABLE_FILE, size)
+            raise
         return row
 
     def finish(self, counts: Mapping[str, int]) -> None:

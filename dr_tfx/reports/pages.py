@@ -6,14 +6,22 @@ for figures are here; every room, and every kind of task, says its own part. Eve
 from data is escaped.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from dr_tfx import NOTICE
 
+# Hebrew, Arabic and the scripts beside them.
+_LEFTWARD = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
+)
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
+)
 _MINUS, _UNKNOWN, _PERCENT = "−", "–", "\u00a0%"  # The number stays with its sign.
 
 
@@ -31,6 +39,7 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
+        finalize=isolated,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -38,6 +47,16 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
     words = (percent, number, interval, signed, signed_interval, ratio, count, place)
     environment.filters |= {word.__name__: word for word in words}
     return environment.get_template(template).render(notice=NOTICE, **values)
+
+
+def isolated(value: Any) -> Any:
+    """Return a text that is written from right to left so that it moves nothing beside it.
+
+    It stands between an isolate and its end (Unicode's annex 9), which attributes take too, where
+    no element `bdi` can be.
+    """
+    plain = not isinstance(value, str) or isinstance(value, markupsafe.Markup) or value.isascii()
+    return value if plain or not _LEFTWARD.search(value) else f"\u2068{value}\u2069"
 
 
 def percent(value: Any, digits: int = 1) -> str:

@@ -16,7 +16,7 @@ from absl import logging
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
-from dr_tfx.storage import files, json_files, seen_text
+from dr_tfx.storage import claims, files, json_files, seen_text
 from dr_tfx.training import alarms
 
 CONFIG_FILE = "config.json"
@@ -24,6 +24,7 @@ HISTORY_FILE = "history.csv"
 # Settings of the training that may change when a run is resumed. They change what is learnt by no
 # more than rounding, and a run that stopped at its memory ceiling has to resume with a higher one.
 FREE = ("checkpoint_steps", "deterministic", "max_memory_gb")
+_RESULTS = (HISTORY_FILE, "checkpoints", "bundle.json", "model.keras", "weights.safetensors")
 _STATE, _VARIABLES = "state.json", "variables.npz"
 
 
@@ -259,9 +260,11 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
 
     Raises:
       ValueError: the settings or the data differ; the message names each setting.
+      FileExistsError: it holds somebody else's files.
     """
     path = workdir / CONFIG_FILE
     if not path.is_file():
+        claims.check(workdir, mark=CONFIG_FILE, key="experiment", results=_RESULTS)
         return
     claimed, own = json_files.read(path), json.loads(_claim(experiment, data))
     if claimed == own:

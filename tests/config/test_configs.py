@@ -152,7 +152,7 @@ INVALID = [
     ("evaluation.combine", "median", "config.evaluation.combine is 'median'"),
     ("evaluation.batch_size", 0, "config.evaluation.batch_size is 0"),
     # 512 MiB hold 3,566 pictures of 224 x 224 pixels with three bytes each.
-    ("evaluation.batch_size", 3567, "batch_size is 3,567; expected 3,566 at most, for pictures of"),
+    ("evaluation.batch_size", 3567, "batch_size is 3,567; expected 3,566 at most, for pictures"),
     ("evaluation.batch_size", 10**12, "is 1,000,000,000,000; expected 3,566 at most"),
     ("evaluation.bootstrap_resamples", 10**12, "expected 100 to 100,000"),
     ("dataset.recipe.tiles", 10**9, "config.dataset.recipe.tiles is 1000000000; expected 1 to 64"),

@@ -71,6 +71,13 @@ def test_alarms_name_their_folds_and_thresholds_stand_beside_each_other(runs, pa
     assert all(f'<td class="n">{threshold:.3f}</td>' in text for threshold in THRESHOLDS)
 
 
+def test_files_that_no_cross_validation_made_are_left_as_they_are(runs, tmp_path):
+    (tmp_path / "predictions.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds predictions.csv, which this command did not"):
+        out_of_fold.write(runs, EXPERIMENT, DATA, folder=tmp_path, commands=[])
+    assert (tmp_path / "predictions.csv").read_text() == "mine"
+
+
 def test_photographs_that_are_missing_or_twice_there_are_refused(runs):
     for given in (runs[:2], [*runs, runs[0]]):
         with pytest.raises(ValueError, match=r"in \d+ rows; the data set has 160"):

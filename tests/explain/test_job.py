@@ -301,3 +301,10 @@ def test_the_explain_command(elsewhere, explained_here, tmp_path):
     wrong = subprocess.run([*command, "--direkt=1"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
     assert wrong.stderr.splitlines()[-1].startswith("error: neither this command nor Apache Beam")
+
+
+@pytest.mark.parametrize(
+    "before, behind", [("", ""), ("ValueError: ", " [while running 'ParDo(ExplainPart)']")]
+)
+def test_the_last_line_of_a_job_is_the_sentence_without_beams_words(before, behind):
+    assert job._BEAMS.sub("", f"{before}It is damaged.{behind}") == "It is damaged."

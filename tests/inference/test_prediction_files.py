@@ -7,6 +7,7 @@ import pytest
 
 from dr_tfx import tasks
 from dr_tfx.inference import photographs, prediction_files
+from tests.helpers import disks
 from tests.helpers.bundled import contents
 
 NAMES = ("score", "decision")
@@ -38,6 +39,20 @@ def test_what_was_read_is_there_when_the_work_is_stopped(tmp_path):
     assert mark["photographs"] == {"read": 3, "rejected": 1}
     begin(tmp_path)  # The folder is ours: its table begins anew.
     assert len(pd.read_csv(tmp_path / "predictions.csv")) == 0
+
+
+def test_on_a_disk_that_becomes_full_every_row_is_whole(tmp_path):
+    with disks.mounted(tmp_path / "disk", size=64_000) as disk:
+        begun, written = begin(disk), 0
+        disks.fill(disk, left=0)  # The table's first 4,096 bytes are taken already.
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                begun.add(read(f"{written:050d}.png"))
+                written += 1
+        table = (disk / "predictions.csv").read_text()
+    rows = table.splitlines()[1:]
+    assert table.endswith("\n") and written > 10
+    assert rows == [f"{number:050d}.png,0.25,no,,," for number in range(written)]
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "figures/eye.png", "predict.json"])

@@ -117,6 +117,8 @@ def test_text_cut_short_names_its_file(run):
         ({"experiment__model__hidden": [1] * 17, "experiment__model__dropout": [0.1] * 18},
          "expected 16 layers at most"),
         ({"experiment__dataset__recipe__size": 10**9}, "config.dataset.recipe.size"),
+        ({"experiment__evaluation__batch_size": 10**12}, "batch_size is 1,000,000,000,000"),
+        ({"experiment__evaluation__bootstrap_resamples": 10**12}, "expected 100 to 100,000"),
         ({"experiment__model__custom": "x"}, "has no setting 'custom'"),
         ({"precision": "float8"}, "expected float32"),
         ({"best_epoch": "one"}, "bundle.json.best_epoch is 'one'; expected int"),

@@ -1,6 +1,7 @@
 """Figures as they are written on pages, and a template of another folder."""
 
 import jinja2
+import markupsafe
 import pytest
 
 from dr_tfx.reports import pages
@@ -41,3 +42,13 @@ def test_a_template_of_another_folder_extends_those_of_the_room(tmp_path):
     assert "<p>&lt;b&gt; 50.0\u00a0%</p>" in html and "<title>T</title>" in html
     with pytest.raises(jinja2.UndefinedError, match="'word' is undefined"):
         pages.render("mine.html.j2", templates=tmp_path)
+
+
+def test_a_name_from_right_to_left_moves_nothing_beside_it(tmp_path):
+    """By an isolate, in text and in attributes; what is HTML already is left as it is."""
+    name = "\u05d0\u05d1 <1>.png"
+    (tmp_path / "names.j2").write_text('{{ name }}|<img alt="{{ name }}">|{{ other }}|{{ html }}')
+    made = {"name": name, "other": "왼쪽 <1>", "html": markupsafe.Markup("<b>\u05d0</b>")}
+    shown = "\u2068\u05d0\u05d1 &lt;1&gt;.png\u2069"
+    found = pages.render("names.j2", templates=tmp_path, **made)
+    assert found == f'{shown}|<img alt="{shown}">|왼쪽 &lt;1&gt;|<b>\u05d0</b>'

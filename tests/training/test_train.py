@@ -178,6 +178,15 @@ def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
         train.train(exact(epochs=4), data_dir=data_dir, workdir=undisturbed)
 
 
+@pytest.mark.parametrize("name", ["history.csv", "bundle.json", "checkpoints/mine"])
+def test_somebody_elses_files_in_the_workdir_stay(data_dir, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"holds {name.split('/')[0]}, which this command"):
+        train.train(exact(), data_dir=data_dir, workdir=tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_refusal_names_each_setting_alone(undisturbed, data_dir):
     other = exact(augmentation={"horizontal_flip": True, "rotation": 0.1, "zoom": 0.5})
     with pytest.raises(
