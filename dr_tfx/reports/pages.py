@@ -20,8 +20,6 @@ from dr_tfx import NOTICE
 _LEFTWARD = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
 )
-    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001eeff]"
-)
 _MINUS, _UNKNOWN, _PERCENT = "−", "–", "\u00a0%"  # The number stays with its sign.
 
 
