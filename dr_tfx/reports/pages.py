@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import markupsafe
 
 from dr_tfx import NOTICE
 
@@ -53,7 +52,7 @@ def isolated(value: Any) -> Any:
     It stands between an isolate and its end (Unicode's annex 9), which attributes take too, where
     no element `bdi` can be.
     """
-    plain = not isinstance(value, str) or isinstance(value, markupsafe.Markup) or value.isascii()
+    plain = not isinstance(value, str) or hasattr(value, "__html__") or value.isascii()
     return value if plain or not _LEFTWARD.search(value) else f"\u2068{value}\u2069"
 
 
