@@ -21,6 +21,7 @@ from dr_tfx.config.typed import (
     NotNegative,
     Positive,
     Rule,
+    Share,
     record,
     require,
 )
@@ -171,7 +172,7 @@ class DatasetSpec:
     split: Split = dataclasses.field(default_factory=Split)
     shard_examples: Count = 512  # Most examples in one shard: the unit of work and of resume.
     # The build fails above this fraction of rejected rows.
-    max_reject_rate: Annotated[float, Rule(lambda x: 0 <= x <= 1, "0 to 1")] = 0.02
+    max_reject_rate: Share = 0.02
 
     def check(self) -> None:
         """Refuse strata that do not fit the labels, and patterns that capture nothing."""

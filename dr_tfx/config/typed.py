@@ -29,6 +29,7 @@ Count = Annotated[int, Rule(lambda n: n > 0, "more than 0")]
 Positive = Annotated[float, Rule(lambda x: 0 < x < math.inf, "more than 0")]
 NotNegative = Annotated[float, Rule(lambda x: 0 <= x < math.inf, "0 or more")]
 Fraction = Annotated[float, Rule(lambda x: 0 < x < 1, "more than 0 and less than 1")]
+Share = Annotated[float, Rule(lambda x: 0 <= x <= 1, "0 to 1")]
 FractionOrZero = Annotated[float, Rule(lambda x: 0 <= x < 1, "0 or more and less than 1")]
 
 
@@ -78,6 +79,35 @@ def record(kind: Any, given: Any, where: str, classes: Mapping[str, type] | None
     if hasattr(made, "check"):
         made.check()
     return made
+
+
+def check(shape: Any, given: Any, where: str) -> None:
+    """Check the values that a shape declares in a text that others may have written.
+
+    Args:
+      shape: a type, as a field of a record may have it; a mapping of names to shapes, which ignores
+        further names; or a list of one shape, which all items have.
+      given: what JSON holds.
+      where: its dotted key or its file, for errors.
+
+    Raises:
+      ConfigError: a name is missing, a value has another type, or a rule is broken.
+    """
+    if isinstance(shape, Mapping):
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{where} is {_shown(given)}; expected names and values.")
+        missing = [name for name in shape if name not in given]
+        if missing:
+            raise ConfigError(f"{where} lacks {', '.join(missing)}.")
+        for name, inner in shape.items():
+            check(inner, given[name], f"{where}.{name}")
+    elif isinstance(shape, list):
+        if not isinstance(given, list):
+            raise ConfigError(f"{where} is {_shown(given)}; expected a list.")
+        for i, item in enumerate(given):
+            check(shape[0], item, f"{where}[{i}]")
+    else:
+        _value(shape, given, where)
 
 
 def _has_no_default(field: dataclasses.Field[Any]) -> bool:

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow
-import pyarrow.csv
 from tqdm import tqdm
 
 from dr_tfx import tasks
+from dr_tfx.config import typed
 from dr_tfx.dataset import manifest
-from dr_tfx.evaluation import compare_figures, reproduce
+from dr_tfx.evaluation import compare_figures, evaluation_files, reproduce, scored
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
-from dr_tfx.storage import claims, files, json_files, locks, tables
+from dr_tfx.reports.style import ReportFigure
+from dr_tfx.storage import claims, files, locks, tables
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 _NAMED = 5  # Images that an error names.
@@ -69,8 +69,7 @@ def _write(
     """Write the files of a comparison, the page last, and return its path."""
     page = output_dir / "compare.html"
     page.unlink(missing_ok=True)  # It is written last: where it is, the other files belong to it.
-    kind = _kind(runs[0])
-    comparison = kind.judgement.comparison
+    comparison = _kind(runs[0]).judgement.comparison
     text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     manifest.write_text(output_dir / "compare.json", text + "\n")
     manifest.write_text(output_dir / "compare.csv", _csv(result, comparison.MEASURES))
@@ -79,18 +78,30 @@ def _write(
     figures = [*comparison.draw(runs, result), differences]
     for figure in figures:
         files.write(output_dir / f"{figure.name}.png", figure.png)
-    html = pages.render(
+    manifest.write_text(page, rendered(runs, result, command=command, figures=figures))
+    return page
+
+
+def rendered(
+    runs: Sequence[ComparedRun],
+    result: Mapping[str, Any],
+    *,
+    command: Sequence[str],
+    figures: Sequence[ReportFigure],
+) -> str:
+    """Return the page of a comparison, whose content is `result`."""
+    kind = _kind(runs[0])
+    measures = kind.judgement.comparison.MEASURES
+    return pages.render(
         "comparison.html.j2",
         templates=kind.judgement.TEMPLATES,
         c=result,
         command=reproduce.shell(command),
         figures=figures,
         groups=kind.data.groups,
-        measures=comparison.MEASURES,
-        verdicts=list(_verdicts(result, deciding)),
+        measures=measures,
+        verdicts=list(_verdicts(result, [measure for measure in measures if measure.decides])),
     )
-    manifest.write_text(page, html)
-    return page
 
 
 def load_runs(folders: Sequence[Path], split: str) -> list[ComparedRun]:
@@ -124,35 +135,23 @@ def load_run(folder: Path, name: str, split: str) -> ComparedRun:
     """Return a run that has been evaluated on a split.
 
     Raises:
-      ValueError: the bundle is damaged, or the evaluation is of another version.
+      FileNotFoundError: a file is missing.
+      ValueError: the bundle or the evaluation is damaged, or of another version; names the file.
     """
-    where = folder / "evaluation" / split
     bundle = bundle_file.read(folder)
-    schema = tasks.of(bundle_file.experiment(bundle, folder)).judgement.SCHEMA
-    summary = json_files.read(where / "metrics.json")
-    found = summary.get("schema")
-    if found != schema:
-        raise ValueError(
-            f"{where}/metrics.json has schema {found}; this version reads {schema}. "
-            f"Evaluate again: {reproduce.evaluation_command(folder, split)}"
-        )
-    predictions = _read_predictions(where / "predictions.csv")
+    bundle_file.trained_on(bundle, folder)  # Refuses damage.
+    experiment = bundle_file.experiment(bundle, folder)
+    judgement = tasks.of(experiment).judgement
+    again = f"Evaluate again: {reproduce.evaluation_command(folder, split)}"
+    summary, predictions = evaluation_files.read(
+        scored.usual_folder(folder, split), judgement, again=again
+    )
     # Patients who share photographs go by the name of the first of them.
     first = {name: group[0] for group in summary["counts"]["joined"] for name in group}
     clusters = [first.get(patient, patient) for patient in predictions["patient"]]
     predictions = predictions.assign(cluster=clusters).set_index("id").sort_index()
-    return ComparedRun(name, folder, dataclasses.asdict(bundle), summary, predictions)
-
-
-def _read_predictions(path: Path) -> pd.DataFrame:
-    """Return the table with names as text, and with every digit of a score.
-
-    Arrow's parser rounds correctly, which counts where a score is at a threshold; that of pandas
-    does so only on request, and some versions warn of the request.
-    """
-    text = {"id": pyarrow.string(), "patient": pyarrow.string()}
-    options = pyarrow.csv.ConvertOptions(column_types=text)
-    return pyarrow.csv.read_csv(path, convert_options=options).to_pandas()
+    settings = dataclasses.asdict(bundle) | {"experiment": typed.to_dict(experiment)}
+    return ComparedRun(name, folder, settings, summary, predictions)
 
 
 def _kind(run: ComparedRun) -> tasks.Kind:

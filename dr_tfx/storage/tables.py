@@ -15,7 +15,7 @@ def csv_text(table: pd.DataFrame, *, header: bool = True) -> str:
     A character that is not seen is written as its number. Numbers are as they are.
     """
     columns = {
-        name: column if pd.api.types.is_numeric_dtype(column) else column.map(_harmless)
+        name: column if pd.api.types.is_numeric_dtype(column) else column.map(harmless)
         for name, column in table.items()
     }
     return pd.DataFrame(columns, table.index).to_csv(
@@ -23,7 +23,8 @@ def csv_text(table: pd.DataFrame, *, header: bool = True) -> str:
     )
 
 
-def _harmless(value: object) -> object:
+def harmless(value: object) -> object:
+    """Return a value as it stands in a table: a text that nothing runs, all of it seen."""
     if not isinstance(value, str):
         return value
     text = seen_text.printable(value)

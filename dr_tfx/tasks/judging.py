@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from dr_tfx.statistics.intervals import PatientBootstrap
 
 
+INTERVAL: Mapping[str, Any] = dict.fromkeys(("value", "low", "high"), float | None)
+"""The shape of {value, low, high}, for `ComparisonSide.reads`."""
+
+
 class FittedSettings(Protocol):
     """Settings that validation has fitted: thresholds, cut-points, temperatures."""
 
@@ -177,6 +181,20 @@ class ComparisonSide(abc.ABC):
     MEASURES: ClassVar[tuple[Measure, ...]]
     TRUTH: ClassVar[Mapping[str, str]]
     MAY_DIFFER: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abc.abstractmethod
+    def reads(self) -> Mapping[str, Any]:
+        """The shape, for `typed.check`, of what `figures_of` and the pages read of metrics.json.
+
+        The engine adds `alarms`, `counts` {`images`, `joined`, `patients`, `patients_known`},
+        `selection` {`notes`} and `task`.
+        """
+
+    @property
+    @abc.abstractmethod
+    def values(self) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        """The columns of predictions.csv that hold labels and decisions, and what is possible."""
 
     @abc.abstractmethod
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -103,4 +103,24 @@ def counts(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[str, A
         "majority_class": largest,
         "majority_rate": per_class[largest]["images"] / len(predictions),
         "per_class": per_class,
+    }
+
+
+def shape_of_counts(class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the shape, for `typed.check`, of what `counts` returned."""
+    return {
+        "majority_class": Literal[tuple(class_names)],
+        "majority_rate": typed.Share,
+        "per_class": {name: {"images": int} for name in class_names},
+    }
+
+
+def values(
+    class_names: Sequence[str], dataset: specs.DatasetSpec
+) -> dict[str, Sequence[int] | Sequence[str]]:
+    """Return `ComparisonSide.values` for tables of labels, their classes, and decisions."""
+    return {
+        "stratum": range(len(dataset.label_names)),
+        "target": range(len(class_names)),
+        "decision": class_names,
     }

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,82 +10,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
-from dr_tfx import tasks
-from dr_tfx.config import specs, typed
-from dr_tfx.evaluation import compare, evaluate
-from dr_tfx.tasks.binary import fitting
-from tests.helpers import browsing, screening
+from dr_tfx.evaluation import compare
+from tests.helpers import browsing, evaluated
 
-EXPERIMENT = tasks.from_config(
-    {
-        "dataset": {"label_names": ["none", "mild", "severe"]},
-        "task": {"name": "screening", "class_names": ["well", "<ill>"], "label_map": [0, 1, 1]},
-        "evaluation": {"bootstrap_resamples": 100},
-    }
-)
-
-
-def _predictions(noise: float) -> pd.DataFrame:
-    """80 patients with two images; the noise is the run's own."""
-    rng = np.random.default_rng(5)
-    stratum = np.repeat(rng.choice(3, 80, p=[0.5, 0.3, 0.2]), 2)
-    logit = 2.0 * stratum - 1.5 + rng.normal(size=160)
-    logit += noise * np.random.default_rng(6).normal(size=160)
-    frame = pd.DataFrame(
-        {
-            "id": [f"0{i // 2}_{'lr'[i % 2]}" for i in range(160)],
-            "patient": [f"0{i // 2}" for i in range(160)],
-            "stratum": stratum,
-            "target": (stratum > 0).astype(int),
-            "score": 1 / (1 + np.exp(-logit)),
-        }
-    )
-    return frame.assign(**{"score/identity": frame["score"]})
-
-
-def _run(
-    folder: Path,
-    predictions: pd.DataFrame,
-    *,
-    experiment: specs.Experiment = EXPERIMENT,
-    split: str = "test",
-    threshold: float = 0.5,
-    twins: Sequence[Sequence[str]] = (),
-) -> Path:
-    """A folder as training and evaluation leave it, but for the model and what is not read."""
-    fitted = fitting.fit(predictions, experiment.evaluation, split="validation")
-    decides = dataclasses.replace(fitted.points[0], threshold=threshold)
-    fitted = dataclasses.replace(fitted, points=(decides, *fitted.points[1:]))
-    names = experiment.task.class_names
-    data = dataclasses.replace(
-        screening.MANIFEST,
-        dataset=experiment.dataset,
-        twins=tuple(
-            {"ids": list(ids), "labels": [0] * len(ids), "splits": [split] * len(ids)}
-            for ids in twins
-        ),
-    )
-    scored = screening.scored(
-        predictions, settings=experiment, data=data, fitted=fitted, name=split
-    )
-    bundle = {
-        "best_epoch": 3,
-        "experiment": typed.to_dict(experiment),
-        "files": {},
-        "fitted": fitted.to_dict(),
-        "format": 2,
-        "libraries": {"keras": "3"},
-        "manifest": {"fingerprint": "ab" * 32},
-        "precision": "float32",
-    }
-    where = folder / "evaluation" / split
-    where.mkdir(parents=True)
-    (folder / "bundle.json").write_text(json.dumps(bundle))
-    (where / "metrics.json").write_text(json.dumps(evaluate.metrics_of(scored), sort_keys=True))
-    decision = np.where(predictions["score"] >= threshold, names[1], names[0])
-    predictions.assign(decision=decision).to_csv(where / "predictions.csv", index=False)
-    (where / "report.html").touch()
-    return folder
+EXPERIMENT = evaluated.EXPERIMENT
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +22,11 @@ def runs(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
     training = dataclasses.replace(EXPERIMENT.training, seed=9, learning_rate=0.0123)
     other = dataclasses.replace(EXPERIMENT, training=training)
-    good, noisy = _predictions(0.0), _predictions(4.0)
+    good, noisy = evaluated.predictions(0.0), evaluated.predictions(4.0)
     return [
-        _run(folder / "good", good),
-        _run(folder / "noisy", noisy, experiment=other, threshold=0.6),
-        _run(folder / "again", good.sample(frac=1, random_state=1), threshold=0.45),
+        evaluated.run(folder / "good", good),
+        evaluated.run(folder / "noisy", noisy, experiment=other, threshold=0.6),
+        evaluated.run(folder / "again", good.sample(frac=1, random_state=1), threshold=0.45),
     ]
 
 
@@ -115,7 +42,7 @@ def test_figures_and_differences_are_those_of_scikit_learn(page):
     scored = {"good": (0.0, 0.5), "noisy": (4.0, 0.6), "again": (0.0, 0.45)}
     expected = {}
     for name, (noise, threshold) in scored.items():
-        p = _predictions(noise)
+        p = evaluated.predictions(noise)
         decision = p["score"] >= threshold
         expected[name] = {
             "auc": roc_auc_score(p["target"], p["score"]),
@@ -166,7 +93,7 @@ def test_the_page_says_what_is_better_and_shows_the_majority_rate(page):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text()))
     assert re.search(r"noisy against good is worse: AUC −0\.\d+ \(−0\.\d+ to −0\.\d+\)", text)
     assert re.search(r"again against good is .*not clearly different: AUC 0\.000", text)
-    share = _predictions(0.0)["target"].mean()
+    share = evaluated.predictions(0.0)["target"].mean()
     assert f"accuracy {100 * max(share, 1 - share):.1f} %" in text
     assert "<ill>" not in page.read_text() and "&lt;ill&gt;" in page.read_text()
     assert "optimistic" not in text
@@ -185,13 +112,16 @@ def test_the_page_in_a_browser(browser, page):
 
 
 def test_patients_who_share_photographs_are_one_in_every_difference(tmp_path):
-    first, second = _predictions(0.0), _predictions(4.0)
+    first, second = evaluated.predictions(0.0), evaluated.predictions(4.0)
     twins = [["00_l", "01_r"], ["01_l", "09_l"]]
     joined = [
-        _run(tmp_path / name, table, twins=twins) for name, table in (("a", first), ("b", second))
+        evaluated.run(tmp_path / name, table, twins=twins)
+        for name, table in (("a", first), ("b", second))
     ]
     by_hand = [
-        _run(tmp_path / "hand" / name, table.replace({"patient": {"01": "00", "09": "00"}}))
+        evaluated.run(
+            tmp_path / "hand" / name, table.replace({"patient": {"01": "00", "09": "00"}})
+        )
         for name, table in (("a", first), ("b", second))
     ]
     page, expected = (
@@ -209,8 +139,8 @@ def test_patients_who_share_photographs_are_one_in_every_difference(tmp_path):
 
 
 def test_by_default_the_page_is_with_the_first_run(tmp_path):
-    first = _run(tmp_path / "a" / "run", _predictions(0.0), split="validation")
-    second = _run(tmp_path / "b" / "run", _predictions(1.0), split="validation")
+    first = evaluated.run(tmp_path / "a" / "run", evaluated.predictions(0.0), split="validation")
+    second = evaluated.run(tmp_path / "b" / "run", evaluated.predictions(1.0), split="validation")
     page = compare.compare([first, second], split="validation", command=["drtfx-compare"])
     assert page == first / "comparison" / "validation-b_run" / "compare.html"
     assert "optimistic" in page.read_text()
@@ -245,7 +175,7 @@ def test_a_run_that_is_not_evaluated_is_told_with_the_command(runs, tmp_path):
 
 
 def test_figures_of_an_earlier_version_are_refused(runs, tmp_path):
-    old = _run(tmp_path / "old", _predictions(1.0))
+    old = evaluated.run(tmp_path / "old", evaluated.predictions(1.0))
     path = old / "evaluation" / "test" / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
     with pytest.raises(ValueError, match="schema 1; this version reads 4.*drtfx-evaluate"):
@@ -269,7 +199,7 @@ def _relabelled(predictions: pd.DataFrame) -> pd.DataFrame:
     ],
 )
 def test_other_images_are_refused_and_named(runs, tmp_path, change, message):
-    other = _run(tmp_path / "other", change(_predictions(1.0)))
+    other = evaluated.run(tmp_path / "other", change(evaluated.predictions(1.0)))
     with pytest.raises(ValueError, match="other images of 'test'.*" + message):
         compare.check_comparable(compare.load_runs([runs[0], other], "test"), "test")
 
@@ -277,6 +207,74 @@ def test_other_images_are_refused_and_named(runs, tmp_path, change, message):
 def test_another_task_is_refused(runs, tmp_path):
     task = dataclasses.replace(EXPERIMENT.task, label_map=(0, 0, 1))
     experiment = dataclasses.replace(EXPERIMENT, task=task)
-    other = _run(tmp_path / "other", _predictions(1.0), experiment=experiment)
+    other = evaluated.run(tmp_path / "other", evaluated.predictions(1.0), experiment=experiment)
     with pytest.raises(ValueError, match=r"another task: task.label_map is \[0, 1, 1\] in good"):
         compare.check_comparable(compare.load_runs([runs[0], other], "test"), "test")
+
+
+def _told(runs: list[Path], path: Path, text: str) -> str:
+    """What is said of a run, one of whose files has another text."""
+    intact = path.read_text()
+    path.write_text(text)
+    with pytest.raises(ValueError) as refusal:
+        compare.load_runs(runs, "test")
+    path.write_text(intact)
+    assert "\n" not in str(refusal.value)
+    assert str(refusal.value).startswith(f"{path} is damaged: ")
+    assert str(refusal.value).endswith("Evaluate again: " + _AGAIN.format(path.parents[2]))
+    return str(refusal.value)
+
+
+_AGAIN = "drtfx-evaluate --workdir={} --data_dir=DATA_DIR --split=test"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (["counts"], {}, "metrics.counts lacks images, joined, patients, patients_known"),
+        (["selection", "threshold"], None, "metrics.selection.threshold is None; expected float"),
+        (["selection", "threshold"], 1.5, "metrics.selection.threshold is 1.5; expected 0 to 1"),
+        (["scores", "tta", "auc", "low"], "0.5", "scores.tta.auc.low is '0.5'; expected float"),
+        (["counts", "joined"], [["a", 1]], r"metrics.counts.joined\[0\]\[1\] is 1; expected str"),
+        (["counts", "majority_class"], "x", "counts.majority_class is 'x'; expected one of"),
+        (["alarms"], "none", "metrics.alarms is 'none'; expected a list"),
+    ],
+)
+def test_tampered_figures_are_refused_with_the_file_and_the_key(runs, keys, value, message):
+    path = runs[1] / "evaluation" / "test" / "metrics.json"
+    content = json.loads(path.read_text())
+    group = content
+    for key in keys[:-1]:
+        group = group[key]
+    group[keys[-1]] = value
+    assert re.search(message, _told(runs, path, json.dumps(content)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("decision", "decided"), "it lacks ['decision']"),
+        (lambda text: text.replace("00_l", "00_r", 1), "several rows of the image '00_r'"),
+        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "159 rows, and metrics.json says 160"),
+        (lambda text: text.replace("<ill>", "ill", 1), "is 'ill'; expected one of well, <ill>"),
+        (
+            lambda text: text.replace("00_l", "00\x1b[2J_l", 1),
+            "control characters in the column id",
+        ),
+        (lambda text: text.replace(",0.", ",-0."), "are not within [0, 1]"),
+        (lambda text: "", "Empty CSV file"),
+    ],
+)
+def test_tampered_predictions_are_refused_with_the_file_and_the_image(runs, change, message):
+    path = runs[1] / "evaluation" / "test" / "predictions.csv"
+    assert message in _told(runs, path, change(path.read_text()))
+
+
+def test_classes_whose_names_are_numbers_or_formulas_are_told_apart(tmp_path):
+    """A table reads 0 as a number, and has an apostrophe before what a spreadsheet would run."""
+    task = dataclasses.replace(EXPERIMENT.task, class_names=("0", "+1"))
+    numbered = dataclasses.replace(EXPERIMENT, task=task)
+    folder = evaluated.run(tmp_path / "run", evaluated.predictions(0.0), experiment=numbered)
+    run = compare.load_run(folder, "run", "test")
+    score = run.predictions["score"]
+    assert (run.predictions["decision"] == np.where(score >= 0.5, "+1", "0")).all()

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_curve
 
+from dr_tfx.config import typed
 from dr_tfx.reports.pages import interval, number
 from dr_tfx.reports.style import (
     LEGEND_LINE,
@@ -19,7 +20,8 @@ from dr_tfx.reports.style import (
 )
 from dr_tfx.statistics import differences
 from dr_tfx.statistics.intervals import PatientBootstrap
-from dr_tfx.tasks import judging
+from dr_tfx.tasks import judging, labels
+from dr_tfx.tasks.binary import settings
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 
@@ -36,9 +38,26 @@ class BinaryComparison(judging.ComparisonSide):
     )
     TRUTH: ClassVar = {"stratum": "label"}
 
-    def __init__(self, positive: str):
-        """Take the name of the positive class."""
-        self._positive = positive
+    def __init__(self, experiment: settings.BinaryExperiment):
+        """Take the settings of the runs."""
+        self._experiment = experiment
+        self._positive = experiment.task.class_names[1]
+
+    @property
+    def reads(self) -> Mapping[str, Any]:
+        rates = dict.fromkeys((measure.key for measure in self.MEASURES), judging.INTERVAL)
+        ranking = {key: rates.pop(key) for key in ("auc", "average_precision")}
+        after = {"brier": judging.INTERVAL, "ece": float | None}
+        return {
+            "calibration": {"after": after},
+            "counts": labels.shape_of_counts(self._experiment.task.class_names),
+            "scores": {"tta": {**ranking, "at_threshold": {"rates": rates}}},
+            "selection": {"threshold": typed.Share},
+        }
+
+    @property
+    def values(self) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        return labels.values(self._experiment.task.class_names, self._experiment.dataset)
 
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Return every measure, with brier (an interval), ece and threshold."""

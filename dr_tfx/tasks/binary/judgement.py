@@ -50,7 +50,7 @@ class BinaryJudgement(judging.JudgementSide):
     def comparison(self) -> "BinaryComparison":
         from dr_tfx.tasks.binary.comparison import BinaryComparison  # Loads matplotlib.
 
-        return BinaryComparison(self._experiment.task.class_names[1])
+        return BinaryComparison(self._experiment)
 
     def checked(self, predictions: pd.DataFrame) -> pd.DataFrame:
         return summary.checked(predictions)

@@ -9,7 +9,7 @@ import pandas as pd
 from dr_tfx.reports.style import ReportFigure
 from dr_tfx.statistics import multiclass
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
-from dr_tfx.tasks import judging
+from dr_tfx.tasks import judging, labels
 from dr_tfx.tasks.judging import ComparedRun, Measure
 
 if TYPE_CHECKING:
@@ -28,6 +28,19 @@ class ClassesComparison(judging.ComparisonSide):
 
     def __init__(self, task: "Classes"):
         self._task = task
+
+    @property
+    def reads(self) -> Mapping[str, Any]:
+        figures = dict.fromkeys((measure.key for measure in self.MEASURES), judging.INTERVAL)
+        return {
+            "calibration": {"after": {"log_loss": float | None}},
+            "counts": labels.shape_of_counts(self._task.class_names),
+            "figures": figures,
+        }
+
+    @property
+    def values(self) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        return labels.values(self._task.class_names, self._task.experiment.dataset)
 
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Return every measure, with log_loss."""

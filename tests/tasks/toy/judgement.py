@@ -102,6 +102,14 @@ class ToyComparison(judging.ComparisonSide):
     def __init__(self, names: Sequence[str], resamples: int):
         self._names, self._resamples = names, resamples
 
+    @property
+    def reads(self) -> Mapping[str, Any]:
+        return dict.fromkeys(("accuracy", "recall"), judging.INTERVAL)
+
+    @property
+    def values(self) -> Mapping[str, Sequence[int] | Sequence[str]]:
+        return {"class": range(len(self._names)), "decision": self._names}
+
     def figures_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         return {measure.key: summary[measure.key] for measure in self.MEASURES}
 
