@@ -42,6 +42,7 @@ arrays were prepared.
 Research software, not a medical device: no result is a diagnosis.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,12 +53,12 @@ from tqdm import tqdm
 
 from dr_tfx.cli import console
 from dr_tfx.config import specs
-from dr_tfx.machine import tensorflow_start
+from dr_tfx.machine import interrupts, tensorflow_start
 from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
 
 if TYPE_CHECKING:
-    from dr_tfx.inference import photographs
+    from dr_tfx.inference import photographs, prediction_files
     from dr_tfx.models import bundles
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
@@ -147,9 +148,13 @@ def _read(
     width = max(len("photograph"), *(len(seen_text.printable(one.shown)) for one in found))
     print(f"{'photograph':<{width}}  {'  '.join(f'{name:>{_WIDTH}}' for name in names)}")
     # The rows show how far the work is too; a bar in a file would only part them.
-    with tqdm(total=len(found), desc="predict", unit="photograph", disable=None) as bar:
+    with (
+        _told_how_far(predictions, len(found)),
+        tqdm(total=len(found), desc="predict", unit="photograph", disable=None) as bar,
+    ):
         for one, figure in _readings(bundle, found):
-            row = predictions.add(one, figure)
+            with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.
+                row = predictions.add(one, figure)
             rejected += bool(one.rejected)
             printed = prediction_files.cells([row[name] for name in names])
             cells = (f"{cell:>{_WIDTH}}" for cell in printed)
@@ -158,8 +163,24 @@ def _read(
             )
             sys.stdout.flush()
             bar.update()
+            if stopped():
+                raise KeyboardInterrupt
     predictions.finish({"read": len(found) - rejected, "rejected": rejected})
     return rejected
+
+
+@contextlib.contextmanager
+def _told_how_far(
+    predictions: "prediction_files.PredictionFiles", photographs: int
+) -> Iterator[None]:
+    """Say of an interrupt how many rows are there, and that the next start writes them anew."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"interrupted. {predictions.table} has the rows of {predictions.rows:,} of "
+            f"{photographs:,} photographs. The same command begins anew."
+        ) from stop
 
 
 def _readings(

@@ -23,6 +23,10 @@ class PredictionFiles:
     """The files of a folder of predictions: the table, row by row, the figures, and the mark.
 
     The mark, `predict.json`, says how the predictions were made, and once all are there, how many.
+
+    Attributes:
+      table: the path of the table.
+      rows: how many photographs it has.
     """
 
     def __init__(self, output_dir: Path, answer_names: Sequence[str], made: Mapping[str, Any]):
@@ -38,11 +42,12 @@ class PredictionFiles:
         """
         claims.check(output_dir, mark=MARK_FILE, key=_MARK, results=[TABLE_FILE, FIGURES])
         self._folder, self._answer_names, self._made = output_dir, answer_names, made
+        self.table, self.rows = output_dir / TABLE_FILE, 0
         self._count: collections.Counter[str] = collections.Counter()  # Of stems that repeat.
         self._taken: set[str] = set()
         self._note({})
         columns = ("photo", *answer_names, "figure", "rejected", "ungradable")
-        with self._table("wb") as stream:
+        with self._opened("wb") as stream:
             stream.write(tables.csv_text(pd.DataFrame(columns=list(columns))).encode())
 
     def add(self, read: photographs.ReadPhotograph, figure: bytes | None = None) -> dict[str, Any]:
@@ -54,13 +59,14 @@ class PredictionFiles:
             files.write(self._folder / name, figure)
         row = {"photo": seen_text.printable(read.name), **answer, "figure": name}
         row |= {"rejected": read.rejected, "ungradable": read.ungradable}
-        size = (self._folder / TABLE_FILE).stat().st_size
+        size = self.table.stat().st_size
         try:
-            with self._table("ab") as stream:
+            with self._opened("ab") as stream:
                 stream.write(tables.csv_text(pd.DataFrame([row]), header=False).encode())
         except OSError:  # A disk that becomes full takes the beginning of the row.
-            os.truncate(self._folder / TABLE_FILE, size)
+            os.truncate(self.table, size)
             raise
+        self.rows += 1
         return row
 
     def finish(self, counts: Mapping[str, int]) -> None:
@@ -72,9 +78,8 @@ class PredictionFiles:
         files.write_text(self._folder / MARK_FILE, text + "\n")
 
     @contextlib.contextmanager
-    def _table(self, mode: str) -> Iterator[IO[bytes]]:
-        path = self._folder / TABLE_FILE
-        with files.named(path), path.open(mode) as stream:
+    def _opened(self, mode: str) -> Iterator[IO[bytes]]:
+        with files.named(self.table), self.table.open(mode) as stream:
             yield stream
 
     def _figure_name(self, photograph: str) -> str:

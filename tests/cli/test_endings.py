@@ -1,7 +1,10 @@
 """What a command says on a disk that is full or read-only, and what it does with `~` and Ctrl-C."""
 
+import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import cv2
 import psutil
 import pytest
 
@@ -192,6 +196,42 @@ def test_a_signal_ends_a_job_in_one_line_and_the_same_command_goes_on(
     assert not (out / ".lock").exists()
     done = run(job)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_amid_predictions_leaves_whole_rows_and_their_figures(line, tmp_path, number):
+    out, many = tmp_path / "out", tmp_path / "many"
+    many.mkdir()
+    for n in range(300):
+        shutil.copy(line / "photographs" / "eye.jpeg", many / f"{n:03}.jpeg")
+    given = [f"--workdir={line / 'run'}", f"--output_dir={out}", str(many)]
+    with subprocess.Popen(
+        commands.line("drtfx-predict", *given),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        printed = [process.stdout.readline() for _ in range(4)]
+        os.killpg(process.pid, number)
+        printed += process.stdout.readlines()
+        said = process.stderr.read()
+    assert process.returncode == 128 + number and "Traceback" not in said, said
+    table = (out / "predictions.csv").read_text()
+    assert table.endswith("\n")
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert said.rstrip().splitlines()[-1] == (
+        f"interrupted. {out / 'predictions.csv'} has the rows of {len(rows)} of 300 photographs. "
+        "The same command begins anew."
+    )
+    assert 3 <= len(rows) < 300 and len(printed) == len(rows) + 1
+    assert {row["figure"] for row in rows} == {f"figures/{n:03}.png" for n in range(len(rows))}
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert found == {"predict.json", "predictions.csv"} | {row["figure"] for row in rows}
+    for row in rows:
+        assert float(row["score"]) >= 0
+        assert cv2.imread(str(out / row["figure"])) is not None
 
 
 def test_output_that_cannot_be_printed_is_a_sentence():
