@@ -15,6 +15,7 @@ import numpy as np
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
+from dr_tfx.storage import files
 
 EYEPACS = (25_810, 2_443, 5_292, 873, 708)  # Photographs of each grade.
 SHARD = 512  # Most examples in a shard, as in `DatasetSpec.shard_examples`.
@@ -111,7 +112,7 @@ def write_shards(
         unlabelled=0,
         shards=tuple(shards),
     )
-    manifest.write_text(folder / manifest.FILE_NAME, data.to_json())
+    files.write_text(folder / manifest.FILE_NAME, data.to_json())
     return data
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "__version__",
     "build",
     "crossvalidate",
+    "ensemble",
     "evaluate",
     "load_bundle",
     "load_config",

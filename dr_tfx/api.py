@@ -30,7 +30,7 @@ import functools
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -262,6 +262,24 @@ def crossvalidate(
         experiment, data_dir=_path(data_dir), workdir=_path(workdir)
     )
     return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
+
+
+def ensemble(runs: Iterable[str | Path], *, output_dir: str | Path) -> "TrainedModel":
+    """Join trained runs to one model, the mean of their calibrated probabilities, and return it.
+
+    Args:
+      runs: folders of two runs or more of one task, trained on one data set and evaluated on
+        `validation`; or those of all folds of a cross-validation.
+      output_dir: folder of the ensemble, which is evaluated and used like that of a run.
+
+    Raises:
+      FileNotFoundError, ValueError: a folder holds no run, or one that was not evaluated, or the
+        runs do not go together.
+    """
+    from dr_tfx.evaluation import ensemble as joining
+
+    folders = [_path(run) for run in runs]
+    return load_bundle(joining.ensemble(folders, output_dir=_path(output_dir)))
 
 
 def load_bundle(folder: str | Path) -> "TrainedModel":

@@ -20,6 +20,7 @@ NAMES = {
     "__version__",
     "build",
     "crossvalidate",
+    "ensemble",
     "evaluate",
     "load_bundle",
     "load_config",

@@ -247,6 +247,7 @@ def _commands(
         workdir=workdir,
         data_dir=data_dir or Path("DATA"),
         split=evaluate.SELECTION_SPLIT,
+        members=bundle.members,
     )
     usual = evaluate.usual_folder(workdir, name)
     given = {

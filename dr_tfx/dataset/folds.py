@@ -19,9 +19,11 @@ def roles(data: Manifest, fold: int) -> dict[str, str]:
 
     Args:
       data: the manifest of a build with folds.
-      fold: the number of the fold that is tested.
+      fold: the number of the fold that is tested; or EVERY_FOLD, see `every`.
     """
     names = splits.names_of(data.dataset.split)
+    if fold == manifest.EVERY_FOLD:
+        return dict.fromkeys(names, "train")
     held_out = {names[fold]: "test", names[(fold + 1) % len(names)]: "validation"}
     return {name: held_out.get(name, "train") for name in names}
 
@@ -49,7 +51,20 @@ def view(data: Manifest, fold: int, *, where: str) -> Manifest:
             else f"{where} has no folds, of which --fold={fold} could be tested. Build it with "
             "--config.dataset.split.folds, or leave out --fold."
         )
-    role = roles(data, fold)
+    return _as(data, fold, roles(data, fold))
+
+
+def every(data: Manifest) -> Manifest:
+    """Return a data set as the models of all its folds together were trained on it: all of it.
+
+    Args:
+      data: the manifest of a build with folds, or a view of one.
+    """
+    return _as(data, manifest.EVERY_FOLD, dict.fromkeys(data.parts, "train"))
+
+
+def _as(data: Manifest, fold: int, role: Mapping[str, str]) -> Manifest:
+    """Return a data set whose splits have other names, by their names so far."""
     counts: dict[str, dict[str, int]] = {}
     patients: dict[str, int] = {}
     for split in splits.SPLITS:  # The order of the manifest.
@@ -84,6 +99,8 @@ def load_trained_on(trained_on: Manifest, data_dir: Path) -> Manifest:
     """
     data = manifest.load(data_dir)
     manifest.check_same_contract(trained_on, data, where=str(data_dir))
+    if trained_on.fold == manifest.EVERY_FOLD:
+        return every(data)
     return view(data, trained_on.fold, where=str(data_dir))
 
 

@@ -121,7 +121,7 @@ def load(data_dir: Path, data: manifest.Manifest) -> Identities:
     if wrong := _wrong(table, data):
         raise ValueError(f"{path} is damaged: {wrong}. {again}")
     found = Identities(table)
-    return found.in_view(data) if data.fold >= 0 else found
+    return found.in_view(data) if data.fold != -1 else found
 
 
 def _wrong(table: pa.Table, data: manifest.Manifest) -> str:

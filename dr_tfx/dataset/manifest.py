@@ -16,12 +16,13 @@ import pandas as pd
 
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import splits
-from dr_tfx.storage import files, json_files, seen_text
+from dr_tfx.storage import json_files, seen_text
 
 FILE_NAME = "dataset.json"
 IDENTITIES_FILE = "photographs.arrow"  # The file of `identities`.
 SCHEMA_VERSION = 2
 NAMED_PATIENTS = 20
+EVERY_FOLD = -2  # The `fold` of what the models of all folds were trained on: `folds.every`.
 BY_RECIPE, ELSEWHERE = _WAYS = "by recipe", "elsewhere"  # The ways of preparing pictures.
 
 
@@ -90,7 +91,8 @@ class Manifest:
         cropped along the dark border.
       unlabelled: number of photographs in the folder that the CSV does not name.
       shards: the files of the data set.
-      fold: the fold that is `test` in a view of a data set with folds (see `folds.view`), or -1.
+      fold: the fold that is `test` in a view of a data set with folds (see `folds.view`), or -1;
+        EVERY_FOLD where all are `train`.
       ungradable: number of photographs that the quality gate flagged and that were kept, by
         `ungradable:<why>`.
       spread: number of examples whose files did not say which value is white, so that their values
@@ -139,8 +141,9 @@ class Manifest:
             not wrong,
             f"manifest has the label {wrong[:1]}; expected one of {names} labels, from 0.",
         )
+        lowest = EVERY_FOLD if self.dataset.split.folds else -1
         typed.require(
-            -1 <= self.fold < self.dataset.split.folds,
+            lowest <= self.fold < self.dataset.split.folds,
             f"manifest.fold is {self.fold}; expected one of {self.dataset.split.folds} folds, "
             "or -1.",
         )
@@ -172,7 +175,7 @@ class Manifest:
     @property
     def parts(self) -> tuple[str, ...]:
         """The names that its splits have, in order: those of the folds if they have no roles."""
-        return splits.SPLITS if self.fold >= 0 else splits.names_of(self.dataset.split)
+        return splits.names_of(self.dataset.split) if self.fold == -1 else splits.SPLITS
 
     def describe(self) -> str:
         """Return a small table of what was built."""
@@ -235,6 +238,12 @@ class Manifest:
         """
         shards = [shard for shard in self.shards if shard.split == split]
         if not shards:
+            if self.fold == EVERY_FOLD:
+                raise ValueError(
+                    "The model joins the runs of all folds: each photograph of the data set "
+                    f"trained some of them, and none is left for {split!r}. Evaluate it on "
+                    "photographs from elsewhere, with --external_dir."
+                )
             have = [name for name in self.parts if any(s.split == name for s in self.shards)]
             raise ValueError(
                 f"The data set has no examples in split {split!r}; it has {', '.join(have)}. "
@@ -415,11 +424,6 @@ def some(names: Sequence[str], most: int = 5) -> str:
     """Return the first names and the number of the others, as part of a sentence."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; see `files.create`."""
-    files.write_text(path, text)
 
 
 def _ordered(items: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:

@@ -71,14 +71,14 @@ def _write(
     page.unlink(missing_ok=True)  # It is written last: where it is, the other files belong to it.
     comparison = _kind(runs[0]).judgement.comparison
     text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    manifest.write_text(output_dir / "compare.json", text + "\n")
-    manifest.write_text(output_dir / "compare.csv", _csv(result, comparison.MEASURES))
+    files.write_text(output_dir / "compare.json", text + "\n")
+    files.write_text(output_dir / "compare.csv", _csv(result, comparison.MEASURES))
     deciding = [measure for measure in comparison.MEASURES if measure.decides]
     differences = compare_figures.draw_differences(result, deciding)
     figures = [*comparison.draw(runs, result), differences]
     for figure in figures:
         files.write(output_dir / f"{figure.name}.png", figure.png)
-    manifest.write_text(page, rendered(runs, result, command=command, figures=figures))
+    files.write_text(page, rendered(runs, result, command=command, figures=figures))
     return page
 
 

@@ -104,7 +104,11 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
             fitted = bundle.kind.judgement.fit(predictions, split=split)
             bundles.save_fitted(workdir, fitted)
         commands = reproduce.commands(
-            bundle.experiment, workdir=workdir, data_dir=data_dir, split=split
+            bundle.experiment,
+            workdir=workdir,
+            data_dir=data_dir,
+            split=split,
+            members=bundle.members,
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import reproduce
@@ -87,7 +88,7 @@ def render(
             *_elsewhere_facts(summary["elsewhere"]),
             *_data_facts(scored.data.to_dict(), patients_known=known),
         ],
-        training_facts=[*_training_facts(scored.bundle), *_cost_facts(history)],
+        training_facts=[*_model_facts(scored.bundle), *_cost_facts(history)],
         commands=[reproduce.shell(words) for words in scored.commands],
         selected_by=words_of(summary["selection"]["checkpoint_rule"], judgement.CURVES),
         not_known=PATIENTS_NOT_KNOWN,
@@ -95,6 +96,19 @@ def render(
         view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],
         **judgement.page_values(summary),
     )
+
+
+def _model_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
+    """Yield the model as rows of (name, text): its training, or what an ensemble is made of."""
+    if not bundle.members:
+        yield from _training_facts(bundle)
+        return
+    yield "Ensemble", f"the mean of the calibrated probabilities of {len(bundle.members)} runs"
+    for member in bundle.members:
+        model = tasks.from_config(member.experiment).model
+        yield PurePath(member.folder).name, f"{model.backbone}, best epoch {member.best_epoch}"
+    yield "Precision", bundle.precision.replace("_", " ")
+    yield "Libraries", _listed([f"{k} {v}" for k, v in bundle.libraries.items()])
 
 
 def _training_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:

@@ -10,25 +10,55 @@ from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.evaluation.scored import SELECTION_SPLIT
+from dr_tfx.models.bundle_file import Member
 
 _WIDTH = 96  # Characters of a line on the page.
 
 
 def commands(
-    experiment: specs.Experiment, *, workdir: Path, data_dir: Path, split: str
+    experiment: specs.Experiment,
+    *,
+    workdir: Path,
+    data_dir: Path,
+    split: str,
+    members: Sequence[Member] = (),
 ) -> list[list[str]]:
-    """Return the commands that give a report, word by word.
+    """Return the commands that give a report, word by word: of a run, or of an ensemble of runs.
 
     The names of the photographs' folder and of the label CSV are placeholders. A bundle does not
     hold the name of its config file, but it holds every setting; so the settings are given as
     changes of configs/base.py, which holds the defaults of every kind of task.
     """
-    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
     names = list(dict.fromkeys([SELECTION_SPLIT, split]))
-    return [
-        *_until_trained(experiment, "drtfx-train", workdir=workdir, data_dir=data_dir),
-        *(["drtfx-evaluate", *folders, f"--split={name}"] for name in names),
-    ]
+    if members:
+        before = _until_joined(members, workdir=workdir, data_dir=data_dir)
+        if _of_folds(members):  # They are fitted when they are joined.
+            names.remove(SELECTION_SPLIT)
+    else:
+        before = _until_trained(experiment, "drtfx-train", workdir=workdir, data_dir=data_dir)
+    return [*before, *_evaluations(workdir, data_dir, names)]
+
+
+def _evaluations(workdir: Path | str, data_dir: Path, names: Sequence[str]) -> list[list[str]]:
+    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
+    return [["drtfx-evaluate", *folders, f"--split={name}"] for name in names]
+
+
+def _of_folds(members: Sequence[Member]) -> bool:
+    return len({member.experiment["training"]["fold"] for member in members}) > 1
+
+
+def _until_joined(members: Sequence[Member], *, workdir: Path, data_dir: Path) -> list[list[str]]:
+    """Return the commands that build, train and evaluate the members of an ensemble, and join."""
+    splits_of_each = [SELECTION_SPLIT, "test"] if _of_folds(members) else [SELECTION_SPLIT]
+    found: list[list[str]] = []
+    for member in members:
+        experiment, folder = tasks.from_config(member.experiment), Path(member.folder)
+        build, train = _until_trained(experiment, "drtfx-train", workdir=folder, data_dir=data_dir)
+        found += [train] if found else [build, train]
+        found += _evaluations(folder, data_dir, splits_of_each)
+    folders = [member.folder for member in members]
+    return [*found, ["drtfx-ensemble", *folders, f"--output_dir={workdir}"]]
 
 
 def crossvalidation_commands(

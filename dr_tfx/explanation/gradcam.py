@@ -14,7 +14,8 @@ The kind of task says what y is (`ModelSide.explained`), in front of the output'
 probability it is the logit. For `gradcam` and `hirescam` the probability would give the same map:
 its gradient is p (1 - p) times the logit's, and a factor common to all channels cancels in the
 division. But the logit's gradient does not vanish where p is rounded to 0 or 1. So `gradcam` gives
-the map of the published recipe, which differentiates the probability.
+the map of the published recipe, which differentiates the probability. Where the output is the mean
+of several probabilities, as that of an ensemble, y is of the mean of their logits.
 """
 
 import dataclasses
@@ -152,12 +153,18 @@ def _split(model: keras.Model) -> tuple[keras.layers.Layer, keras.Model]:
 
 
 def _in_float32(head: keras.Model) -> keras.Model:
-    """Return a copy that computes in float32 and ends in front of the output's activation."""
-    end = head.layers[-1].name
+    """Return a copy that computes in float32 and ends in front of the output's activation.
+
+    The activations of what is merely averaged are left out likewise.
+    """
+    ends = {head.layers[-1].name}
+    if isinstance(head.layers[-1], keras.layers.Average):
+        averaged = {id(tensor) for tensor in head.layers[-1].input}
+        ends = {layer.name for layer in head.layers if id(layer.output) in averaged}
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config() | {"dtype": "float32"}
-        if layer.name == end and "activation" in config:
+        if layer.name in ends and "activation" in config:
             config["activation"] = "linear"
         return type(layer).from_config(config)
 

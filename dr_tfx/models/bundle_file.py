@@ -24,8 +24,31 @@ FILES = (MODEL_FILE, WEIGHTS_FILE, BUNDLE_FILE)
 FORMAT: Final = 2
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 MOST_BYTES = 1 << 30  # Of another file of a bundle. ResNet50V2 with a wide head has half of it.
+MOST_MEMBERS = 10
 
+_Policy = Annotated[str, typed.Rule(lambda name: name in POLICIES, ", ".join(POLICIES))]
 _MEND = "Copy the run again from where it was trained, or train again."
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A run that an ensemble is made of.
+
+    Attributes:
+      folder: of the run, as it was given.
+      experiment: its settings, as `typed.to_dict` gives them.
+      precision: its dtype policy.
+      best_epoch: the epoch whose weights it has, from 1 on.
+      fitted: what `FittedSettings.to_dict` gave for it.
+      weights: SHA-256 of its file of weights.
+    """
+
+    folder: str
+    experiment: Mapping[str, Any]
+    precision: _Policy
+    best_epoch: int
+    fitted: Mapping[str, Any]
+    weights: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,20 +59,25 @@ class BundleFile:
       experiment: the settings of the run, as `typed.to_dict` gives them.
       manifest: the manifest of the data set, as `Manifest.to_dict` gives it.
       precision: the dtype policy of the run.
-      best_epoch: the epoch whose weights the model has, from 1 on.
+      best_epoch: the epoch whose weights the model has, from 1 on; 0 of an ensemble.
       libraries: the versions that trained the model, by name.
       files: the SHA-256 digests of the other files of the bundle, by name.
       fitted: what `FittedSettings.to_dict` gives; None until validation has been evaluated.
+      members: the runs that an ensemble is made of; none for a run.
       format: version of this format.
     """
 
     experiment: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    precision: Annotated[str, typed.Rule(lambda name: name in POLICIES, ", ".join(POLICIES))]
+    precision: _Policy
     best_epoch: int
     libraries: Mapping[str, str]
     files: Mapping[str, str]
     fitted: Mapping[str, Any] | None = None
+    members: Annotated[
+        tuple[Member, ...],
+        typed.Rule(lambda members: len(members) <= MOST_MEMBERS, f"{MOST_MEMBERS} at most"),
+    ] = ()
     format: Literal[2] = FORMAT
 
 
@@ -84,8 +112,8 @@ def write(workdir: Path, content: BundleFile) -> None:
     files.write_text(workdir / BUNDLE_FILE, plain + "\n")
 
 
-def experiment(content: BundleFile, workdir: Path) -> specs.Experiment:
-    """Return the settings of the run.
+def experiment(content: BundleFile | Member, workdir: Path) -> specs.Experiment:
+    """Return the settings of a run, or of a member of an ensemble.
 
     Raises:
       ValueError: they cannot be run by this version; names the file and the setting.
@@ -108,7 +136,7 @@ def trained_on(content: BundleFile, workdir: Path) -> manifest.Manifest:
         raise ValueError(f"{workdir / BUNDLE_FILE}: {error}") from error
 
 
-def fitted(content: BundleFile, kind: tasks.Kind, workdir: Path) -> Any:
+def fitted(content: BundleFile | Member, kind: tasks.Kind, workdir: Path) -> Any:
     """Return what was fitted on validation, or None.
 
     Raises:

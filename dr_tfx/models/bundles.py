@@ -6,6 +6,7 @@ stranger is ever run. `model.keras` is for programs without dr_tfx, which does n
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
-from dr_tfx.models import bundle_file, network, weights
+from dr_tfx.models import bundle_file, ensembles, network, weights
 from dr_tfx.models import precision as dtype_policy
-from dr_tfx.models.bundle_file import BUNDLE_FILE, MODEL_FILE, WEIGHTS_FILE
+from dr_tfx.models.bundle_file import BUNDLE_FILE, MODEL_FILE, WEIGHTS_FILE, BundleFile, Member
 from dr_tfx.storage import files
 
 __all__ = ["BUNDLE_FILE", "MODEL_FILE", "WEIGHTS_FILE", "Bundle", "load", "save", "save_fitted"]
@@ -34,9 +35,10 @@ class Bundle:
       experiment: the settings of the run.
       manifest: the manifest of the data set that the model was trained on.
       fitted: the result of `JudgementSide.fit`; None until validation has been evaluated.
-      best_epoch: the epoch whose weights the model has, from 1 on.
+      best_epoch: the epoch whose weights the model has, from 1 on; 0 of an ensemble.
       precision: the dtype policy of the run.
       libraries: the versions that trained the model, by name.
+      members: the runs that an ensemble is made of; none for a run.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Bundle:
     best_epoch: int
     precision: str
     libraries: dict[str, str]
+    members: Sequence[Member] = ()
 
     @property
     def kind(self) -> tasks.Kind:
@@ -80,21 +83,33 @@ def save(
     data: manifest.Manifest,
     precision: str,
     best_epoch: int,
+    fitted: tasks.FittedSettings | None = None,
+    members: Sequence[Member] = (),
 ) -> None:
     """Write model.keras, weights.safetensors and, last, bundle.json.
 
     Args:
       workdir: the folder of the run.
-      model: what `network.build` gives for the experiment, trained.
+      model: what `network.build` gives for the experiment, trained, or `ensembles.join`.
       experiment: the settings of the run.
       data: the manifest of the data set.
       precision: the dtype policy of the run.
-      best_epoch: the epoch whose weights the model has.
+      best_epoch: the epoch whose weights the model has; 0 of an ensemble.
+      fitted: what was fitted already.
+      members: the runs that an ensemble is made of.
+
+    Raises:
+      ValueError: the weights have more bytes than a bundle may have.
     """
+    numbers = weights.to_bytes(model)
+    if len(numbers) > bundle_file.MOST_BYTES:
+        raise ValueError(
+            f"the weights of the model have {len(numbers):,} bytes; expected "
+            f"{bundle_file.MOST_BYTES:,} at most. Take fewer or smaller networks"
+        )
     temporary = workdir / f"tmp.{MODEL_FILE}"
     model.save(str(temporary))
     temporary.replace(workdir / MODEL_FILE)
-    numbers = weights.to_bytes(model)
     files.write(workdir / WEIGHTS_FILE, numbers)
     content = bundle_file.BundleFile(
         experiment=typed.to_dict(experiment),
@@ -106,6 +121,8 @@ def save(
             MODEL_FILE: bundle_file.digest((workdir / MODEL_FILE).read_bytes()),
             WEIGHTS_FILE: bundle_file.digest(numbers),
         },
+        fitted=None if fitted is None else fitted.to_dict(),
+        members=tuple(members),
     )
     bundle_file.write(workdir, content)
 
@@ -126,21 +143,32 @@ def load(workdir: Path) -> Bundle:
     fitted = bundle_file.fitted(content, tasks.of(experiment), workdir)
     return Bundle(
         folder=workdir,
-        model=_model(workdir, experiment, content.precision, data),
+        model=_model(workdir, experiment, content, data),
         experiment=experiment,
         manifest=trained_on,
         fitted=fitted,
         best_epoch=content.best_epoch,
         precision=content.precision,
         libraries=dict(content.libraries),
+        members=content.members,
     )
 
 
-def _model(workdir: Path, experiment: specs.Experiment, policy: str, data: bytes) -> keras.Model:
+def _model(
+    workdir: Path, experiment: specs.Experiment, content: BundleFile, data: bytes
+) -> keras.Model:
     """Return the network of the settings, filled with the bytes of its weights."""
+    policy, size = content.precision, experiment.dataset.recipe.size
+    members = [_member(workdir, experiment, member) for member in content.members]
     try:
-        with dtype_policy.within(policy):
-            model = network.build(experiment, load_weights=False)
+        if members:
+            parts = (
+                ensembles.Part.calibrated(m.folder, _built(own, m.precision), own, fitted)
+                for m, own, fitted in members
+            )
+            model = ensembles.join(parts, size=size, policy=policy)
+        else:
+            model = _built(experiment, policy)
     except ValueError as error:
         raise ValueError(f"{workdir / BUNDLE_FILE} cannot be used: {error}") from error
     try:
@@ -148,6 +176,34 @@ def _model(workdir: Path, experiment: specs.Experiment, policy: str, data: bytes
     except ValueError as error:
         raise ValueError(f"{workdir / WEIGHTS_FILE} cannot be used: {error}.") from error
     return model
+
+
+def _built(experiment: specs.Experiment, policy: str) -> keras.Model:
+    with dtype_policy.within(policy):
+        return network.build(experiment, load_weights=False)
+
+
+def _member(
+    workdir: Path, joined: specs.Experiment, member: Member
+) -> tuple[Member, specs.Experiment, Any]:
+    """Return a member of an ensemble, its settings, and what was fitted for it.
+
+    Raises:
+      ValueError: it is damaged, or of another task than the ensemble.
+    """
+    own = bundle_file.experiment(member, workdir)
+    if _reads(own) != _reads(joined):
+        raise ValueError(
+            f"{workdir / BUNDLE_FILE} cannot be used: its member {member.folder!r} is of another "
+            "recipe or task than the ensemble."
+        )
+    return member, own, bundle_file.fitted(member, tasks.of(own), workdir)
+
+
+def _reads(experiment: specs.Experiment) -> tuple[Any, ...]:
+    """Return what a model is given and what it tells apart."""
+    kind = tasks.of(experiment)
+    return kind.NAME, kind.data.groups, kind.data.group_of, experiment.dataset.recipe
 
 
 def save_fitted(workdir: Path, fitted: tasks.FittedSettings) -> None:

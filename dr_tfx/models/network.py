@@ -40,6 +40,7 @@ BACKBONES = {
     "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
 }
 _MOST_WEIGHTS = 2**25  # Of the layers between backbone and output: 128 MiB.
+POOLING = "average_pool"  # The layer behind the last features.
 SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
 
@@ -84,7 +85,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     if load_weights and spec.weights != "none":
         backbone.set_weights(_weights_for_rgb(_pretrained(spec, factor * size), chosen))
     _set_trainable(backbone, spec)
-    x = keras.layers.GlobalAveragePooling2D(name="average_pool")(backbone.output)
+    x = keras.layers.GlobalAveragePooling2D(name=POOLING)(backbone.output)
     _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:

@@ -8,6 +8,8 @@ column of the model's output or a column of the predictions by itself: it asks t
     scores      the model's outputs as columns of a table, decisions and answers
     judgement   what is fitted on validation, figures of merit, alarms, pages and comparisons; see
                 `dr_tfx.tasks.judging`
+
+A kind whose models can be joined to an ensemble says how; see `dr_tfx.tasks.averaging`.
 """
 
 import abc
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from dr_tfx.tasks.averaging import Averaging
     from dr_tfx.tasks.judging import JudgementSide
 
 
@@ -67,6 +70,15 @@ class Kind(abc.ABC):
     @property
     @abc.abstractmethod
     def judgement(self) -> "JudgementSide": ...
+
+    @property
+    def averaging(self) -> "Averaging":
+        """How several models become one, for a kind whose models have a mean.
+
+        Raises:
+          ValueError: they have none.
+        """
+        raise ValueError(f"models of the kind {self.NAME!r} have no mean, and cannot be joined")
 
     def check(self) -> None:
         """Refuse settings that this kind of task cannot run with.

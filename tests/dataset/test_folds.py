@@ -129,7 +129,28 @@ def test_photographs_of_a_view_are_recognised_by_its_splits():
     assert seen.text("id").tolist() == ["p0", "p1", "p2", "p1"]
 
 
-@pytest.mark.parametrize(("fold", "folds_of"), [(-1, 3), (3, 3), (0, 0)])
+def test_models_of_all_folds_together_were_trained_on_everything(tmp_path):
+    whole = folds.every(dealt())
+    assert (
+        whole
+        == folds.every(folds.view(dealt(), 2, where="DATA"))
+        == dataclasses.replace(whole, fold=manifest.EVERY_FOLD)
+    )
+    assert whole.counts == {"train": {"a": 9, "b": 12}} and whole.patients == {"train": 6}
+    assert len(whole.shards_of("train")) == 6 and whole.twins[0]["splits"] == ["train", "train"]
+    assert manifest.from_dict(json.loads(whole.to_json())) == whole
+    for shard in dealt().shards:
+        (tmp_path / shard.name).write_bytes(bytes(shard.bytes))
+    (tmp_path / manifest.FILE_NAME).write_text(dealt().to_json())
+    assert folds.load_trained_on(whole, tmp_path) == whole
+    known = identities.collect(
+        identities.PhotographIdentity(f"p{k}", "", f"fold-{k}", bytes(16), bytes(1024))
+        for k in range(3)
+    )
+    assert known.in_view(whole).text("split").tolist() == 3 * ["train"]
+
+
+@pytest.mark.parametrize(("fold", "folds_of"), [(-1, 3), (-2, 3), (3, 3), (0, 0)])
 def test_a_view_that_there_is_not_is_refused(fold, folds_of):
     data = dealt() if folds_of else dataclasses.replace(dealt(), dataset=spec(0))
     message = "DATA has 3 folds. Say which" if folds_of else "DATA has no folds, of which --fold=0"

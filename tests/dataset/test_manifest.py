@@ -7,6 +7,7 @@ import pytest
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.storage import files
 
 SPEC = specs.DatasetSpec(
     name="drawn", label_names=("a", "b", "c"), recipe=specs.Recipe(size=32), shard_examples=4
@@ -35,7 +36,7 @@ MADE = manifest.Manifest(
 def data_dir(tmp_path):
     for shard in MADE.shards:
         (tmp_path / shard.name).write_bytes(bytes(shard.bytes))
-    manifest.write_text(tmp_path / manifest.FILE_NAME, MADE.to_json())
+    files.write_text(tmp_path / manifest.FILE_NAME, MADE.to_json())
     return tmp_path
 
 

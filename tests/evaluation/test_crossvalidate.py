@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, recall_score
@@ -19,7 +20,7 @@ import dr_tfx
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, manifest
-from dr_tfx.evaluation import crossvalidate, evaluate
+from dr_tfx.evaluation import compare, crossvalidate, evaluate
 from dr_tfx.training.train import train
 from tests.helpers import backbones
 from tests.helpers.builds import SPEC, build
@@ -140,6 +141,35 @@ def test_the_face_gives_a_view_and_the_figures_of_what_is_finished(done, data_di
     told = dr_tfx.crossvalidate(experiment(), data_dir=data_dir, workdir=done[0])
     assert told["folds"][2]["images"] == sum(view.counts["test"].values())
     assert {path: path.stat().st_mtime_ns for path in models} == models
+
+
+def test_the_models_of_all_folds_are_joined_and_nothing_of_their_data_tests_them(
+    done, table, data_dir, tmp_path
+):
+    runs = [done[0] / f"fold-{k}" for k in range(COUNT)]
+    model = dr_tfx.ensemble(runs, output_dir=tmp_path / "joined")
+    assert model.bundle.fitted.split == "out of fold"
+    assert model.bundle.fitted.commonest == SPEC.label_names[table["class"].mode()[0]]
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, *model.bundle.model.input_shape[1:]))
+    members = [dr_tfx.load_bundle(run).bundle.model(pixels) for run in runs]
+    assert model.bundle.model(pixels).numpy() == pytest.approx(np.mean(members, axis=0), abs=1e-6)
+    for split in ("validation", "test"):
+        with pytest.raises(ValueError, match=f"all folds: .* none is left for '{split}'"):
+            dr_tfx.evaluate(tmp_path / "joined", data_dir=data_dir, split=split)
+    told = dr_tfx.evaluate(tmp_path / "joined", data_dir=data_dir, split="train")
+    assert told["counts"]["images"] == 40 and told["selection"]["chosen_on"] == "out of fold"
+    assert told["selection"]["notes"][0].startswith("The model was fitted to this split")
+    text = (tmp_path / "joined" / "evaluation" / "train" / "report.html").read_text()
+    for said in (
+        "the mean of the calibrated probabilities of 3 runs",
+        f"drtfx-ensemble {runs[0]}",
+        "--config.training.fold=2",
+    ):
+        assert said in text
+    known = identities.load(data_dir, model.bundle.manifest)
+    assert set(known.text("split")) == {"train"}
+    compared = compare.load_run(tmp_path / "joined", "joined", "train")
+    assert len(compared.predictions) == 40
 
 
 def test_the_flag_of_a_fold_is_the_setting(tmp_path):

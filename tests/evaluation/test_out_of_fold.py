@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
 
 from dr_tfx.evaluation import compare, out_of_fold
-from tests.evaluation.test_compare import EXPERIMENT, _predictions, _run
-from tests.helpers import browsing, screening
+from tests.helpers import browsing, evaluated, screening
+from tests.helpers.evaluated import EXPERIMENT
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 DATA = dataclasses.replace(
@@ -21,13 +21,13 @@ DATA = dataclasses.replace(
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Three folds of whole patients, whose models have other scales and thresholds."""
-    folder, table = tmp_path_factory.mktemp("cv"), _predictions(1.0)
+    folder, table = tmp_path_factory.mktemp("cv"), evaluated.predictions(1.0)
     fold = table["patient"].astype(int) % 3
     made = []
     for k, threshold in enumerate(THRESHOLDS):
         part = table[fold == k].sample(frac=1, random_state=k)
         part["score"] = part["score/identity"] = part["score"] ** (0.5 + k)
-        run = _run(folder / f"fold-{k}", part, threshold=threshold)
+        run = evaluated.run(folder / f"fold-{k}", part, threshold=threshold)
         made.append(compare.load_run(run, f"fold-{k}", "test"))
     return made
 

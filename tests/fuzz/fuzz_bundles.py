@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from dr_tfx.dataset import leakage, manifest
 from dr_tfx.evaluation import scored
 from dr_tfx.models import bundle_file, bundles
+from dr_tfx.storage import files
 from tests.helpers import bundled, datasets
 from tests.helpers.damage import damage
 
@@ -52,7 +53,7 @@ def made(folder: Path) -> Path:
         "rows": data.rows + 1,
     }
     data = manifest.from_dict(plain)
-    manifest.write_text(folder / "data" / manifest.FILE_NAME, data.to_json())
+    files.write_text(folder / "data" / manifest.FILE_NAME, data.to_json())
     workdir = bundled.make_bundle(folder / "run", experiment, data)
     bundles.save_fitted(workdir, datasets.fitted(0.4))
     return workdir

@@ -30,6 +30,7 @@ from dr_tfx.dataset import identities, leakage, manifest, records
 from dr_tfx.evaluation import scored
 from dr_tfx.input_pipeline import loader, shard_check, shard_reader
 from dr_tfx.preprocessing import fingerprint
+from dr_tfx.storage import files
 from tests.fuzz.fuzz_bundles import mutated
 from tests.helpers import datasets
 from tests.helpers.damage import damage
@@ -61,7 +62,7 @@ class Case:
         with (folder / manifest.IDENTITIES_FILE).open("wb") as stream:
             digest = ids.write(stream)
         self.folder, self.data = folder, dataclasses.replace(data, identities=digest)
-        manifest.write_text(folder / manifest.FILE_NAME, self.data.to_json())
+        files.write_text(folder / manifest.FILE_NAME, self.data.to_json())
         self.shard = data.shards_of(SPLIT)[1]
         self.intact = {path: path.read_bytes() for path in folder.iterdir()}
         # It is made once; each pass reads what the files hold by then.

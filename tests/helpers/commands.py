@@ -16,6 +16,7 @@ COMMANDS = {
     "drtfx-predict": "dr_tfx.cli.predict",
     "drtfx-compare": "dr_tfx.cli.compare",
     "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
+    "drtfx-ensemble": "dr_tfx.cli.ensemble",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

@@ -12,6 +12,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 from dr_tfx.statistics import operating_points
+from dr_tfx.storage import files
 from dr_tfx.tasks.binary import fitting
 
 COUNTS = {"train": (24, 6, 3), "validation": (5, 4, 2)}  # Examples by label.
@@ -85,7 +86,7 @@ def write(
         unlabelled=0,
         shards=tuple(shards),
     )
-    manifest.write_text(folder / manifest.FILE_NAME, result.to_json())
+    files.write_text(folder / manifest.FILE_NAME, result.to_json())
     return result
 
 

@@ -10,6 +10,7 @@ from dr_tfx.dataset import manifest, records
 from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader, shard_check, shard_reader, tf_dataset
 from dr_tfx.models import bundle_file
+from dr_tfx.storage import files
 from tests.helpers import bundled, datasets
 
 LABEL = "label/level"
@@ -39,7 +40,7 @@ def tampered(folder, changes, *, encoding="raw"):
     )
     shards = tuple(made if one == shard else one for one in data.shards)
     data = dataclasses.replace(data, shards=shards)
-    manifest.write_text(folder / manifest.FILE_NAME, data.to_json())
+    files.write_text(folder / manifest.FILE_NAME, data.to_json())
     return data, made
 
 
@@ -165,7 +166,7 @@ def test_an_evaluation_of_tampered_data_leaves_the_bundle_as_it_was(tmp_path):
         evaluate.evaluate(workdir=run, data_dir=tmp_path / "data", split="validation")
     shards = (dataclasses.replace(s, records=s.records + (s == shard)) for s in data.shards)
     more = dataclasses.replace(data, shards=tuple(shards), written=45, rows=45)
-    manifest.write_text(tmp_path / "data" / manifest.FILE_NAME, more.to_json())
+    files.write_text(tmp_path / "data" / manifest.FILE_NAME, more.to_json())
     with pytest.raises(ValueError, match=f"{shard.name} is damaged"):
         evaluate.evaluate(workdir=run, data_dir=tmp_path / "data", split="validation")
     assert bundle_file.read(run).fitted is None

@@ -9,6 +9,7 @@ from dr_tfx.tasks import kind, labels
 from dr_tfx.tasks.binary import settings
 
 if TYPE_CHECKING:
+    from dr_tfx.tasks.binary.averaging import BinaryAveraging
     from dr_tfx.tasks.binary.judgement import BinaryJudgement
     from dr_tfx.tasks.binary.model import BinaryModel
     from dr_tfx.tasks.binary.scores import BinaryScores
@@ -50,6 +51,12 @@ class Binary(kind.Kind):
         from dr_tfx.tasks.binary.judgement import BinaryJudgement  # Loads scikit-learn.
 
         return BinaryJudgement(self.experiment)
+
+    @functools.cached_property
+    def averaging(self) -> "BinaryAveraging":
+        from dr_tfx.tasks.binary.averaging import BinaryAveraging  # Loads SciPy.
+
+        return BinaryAveraging(self.experiment)
 
     def check(self) -> None:
         settings.check_task(self.experiment.task, self.experiment.dataset)

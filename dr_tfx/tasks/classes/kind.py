@@ -8,6 +8,7 @@ from dr_tfx.config import typed
 from dr_tfx.tasks import kind, labels
 
 if TYPE_CHECKING:
+    from dr_tfx.tasks.classes.averaging import ClassesAveraging
     from dr_tfx.tasks.classes.judgement import ClassesJudgement
     from dr_tfx.tasks.classes.model import ClassesModel
     from dr_tfx.tasks.classes.scores import ClassesScores
@@ -61,6 +62,12 @@ class Classes(kind.Kind):
         from dr_tfx.tasks.classes.judgement import ClassesJudgement  # Loads scikit-learn.
 
         return ClassesJudgement(self)
+
+    @functools.cached_property
+    def averaging(self) -> "ClassesAveraging":
+        from dr_tfx.tasks.classes.averaging import ClassesAveraging  # Loads SciPy.
+
+        return ClassesAveraging(self)
 
     def check(self) -> None:
         labels.check_label_map(self.class_names, self.label_map, self.experiment.dataset)

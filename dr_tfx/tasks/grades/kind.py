@@ -9,6 +9,7 @@ from dr_tfx.tasks.classes.kind import Classes
 from dr_tfx.tasks.grades import settings
 
 if TYPE_CHECKING:
+    from dr_tfx.tasks.grades.averaging import GradesAveraging
     from dr_tfx.tasks.grades.judgement import GradesJudgement
     from dr_tfx.tasks.grades.model import GradesModel
     from dr_tfx.tasks.grades.scores import GradesScores
@@ -44,6 +45,12 @@ class Grades(Classes):
         from dr_tfx.tasks.grades.judgement import GradesJudgement  # Loads scikit-learn.
 
         return GradesJudgement(self)
+
+    @functools.cached_property
+    def averaging(self) -> "GradesAveraging":
+        from dr_tfx.tasks.grades.averaging import GradesAveraging  # Loads SciPy.
+
+        return GradesAveraging(self)
 
     def check(self) -> None:
         super().check()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
-from dr_tfx.tasks import kind
+from dr_tfx.tasks import averaging, kind
 
 PROBABILITY = "probability/"  # Prefix of the columns of single classes.
 UNSURE = 0.4  # Below it, the class that is commonest on validation is decided.
@@ -39,6 +39,24 @@ class Toy(kind.Kind):
         from tests.tasks.toy.judgement import ToyJudgement
 
         return ToyJudgement(self)
+
+    @functools.cached_property
+    def averaging(self) -> averaging.Averaging:
+        return ToyAveraging(self)
+
+
+class ToyAveraging(averaging.Averaging):
+    def __init__(self, task: Toy):
+        self._experiment = task.experiment
+
+    def settings(self) -> specs.Experiment:
+        return self._experiment
+
+    def layers(self, kernel: np.ndarray, bias: np.ndarray, fitted: Any) -> list:
+        return [averaging.DenseLayer(kernel, bias, "softmax")]
+
+    def columns(self, table: pd.DataFrame, fitted: Any) -> Mapping[str, np.ndarray]:
+        return {}
 
 
 class ToyData(kind.DataSide):
