@@ -12,9 +12,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from dr_tfx.preprocessing import jpeg
+from dr_tfx.preprocessing import dicom_frames
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MAX_FRAME = 1 << 27  # Bytes of one frame's pixels, whose values may become float64: 1 GiB.
@@ -117,14 +116,20 @@ def decode(data: bytes) -> np.ndarray | Scan:
     dataset = _read(data, pixels=True)
     from pydicom import pixels
 
-    _check_frame(dataset)
-    values = pixels.pixel_array(dataset, index=0)  # pydicom turns YBR into RGB.
-    if values.ndim == 3:
-        rgb = (values >> max(0, dataset.BitsStored - 8)).astype(np.uint8)
-        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    if not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
-        raise ValueError(f"{dataset.PhotometricInterpretation} is not supported")
-    return Scan(pixels.apply_modality_lut(values, dataset), dataset)
+    plugin = dicom_frames.checked(dataset, frames=_frames(dataset))
+    values = pixels.pixel_array(dataset, index=0, decoding_plugin=plugin)  # YBR becomes RGB.
+    meaning = dataset.PhotometricInterpretation
+    if meaning == "PALETTE COLOR":
+        values = pixels.apply_color_lut(values, dataset)
+        bits = 8 * values.itemsize
+    elif values.ndim == 3:
+        bits = dataset.BitsStored
+    elif meaning.startswith("MONOCHROME"):
+        return Scan(pixels.apply_modality_lut(values, dataset), dataset)
+    else:
+        raise ValueError(f"{meaning} is not supported")
+    rgb = (values >> max(0, bits - 8)).astype(np.uint8)
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
 
 def _read(data: bytes, *, pixels: bool) -> Any:
@@ -136,6 +141,9 @@ def _read(data: bytes, *, pixels: bool) -> Any:
     if _DEFLATED in data:  # pydicom inflates such a file in full, however large it becomes.
         raise ValueError("deflated files are not supported")
     dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+    if "SamplesPerPixel" not in dataset:
+        kind = getattr(dataset.get("SOPClassUID"), "name", "") or "the file"
+        raise ValueError(f"no picture in it: {kind} has no pixels")
     samples, bits = dataset.SamplesPerPixel, dataset.BitsAllocated
     if (samples, bits) not in _KINDS or min(dataset.Rows, dataset.Columns, _frames(dataset)) < 1:
         raise ValueError(
@@ -150,23 +158,3 @@ def _read(data: bytes, *, pixels: bool) -> Any:
 
 def _frames(dataset: Any) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
-
-
-def _check_frame(dataset: Any) -> None:
-    """Refuse a compressed frame that is larger than the file's header says, which is a bomb.
-
-    Raises:
-      ValueError: the sizes differ, or libjpeg notices damage, of which pydicom says nothing.
-    """
-    from pydicom import encaps, uid
-
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed or syntax == uid.RLELossless:
-        return
-    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset))
-    image = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000"))
-    width, height = image.size
-    if (width, height) != (dataset.Columns, dataset.Rows):
-        raise ValueError(f"a frame of {width}x{height}, not {dataset.Columns}x{dataset.Rows}")
-    if image.format == "JPEG":
-        jpeg.check(frame, width=width, height=height)

@@ -1,0 +1,80 @@
+"""Compressed frames of DICOM files: how large they really are, and which decoder takes them.
+
+A frame is a JPEG or JPEG 2000 stream with a header of its own. A decoder believes that header and
+not the file's, so that a small file could fill the memory. And several decoders may be installed,
+whose pixels of one lossy frame differ: here it is always the same one.
+"""
+
+from typing import Any
+
+from dr_tfx.preprocessing import jpeg
+
+# Transfer syntaxes, and pydicom's plugins by which they are decoded. GDCM would add JPEG Lossless
+# and JPEG-LS, but a damaged frame of the first ends the process with a segmentation fault.
+_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+_RLE = "1.2.840.10008.1.2.5"
+_PLUGINS = {**dict.fromkeys((*_LOSSY, *_JPEG_2000), "pillow"), _RLE: "pydicom"}
+_SIZ = b"\xff\x4f\xff\x51"  # The beginning of a JPEG 2000 codestream.
+_JP2 = b"\x00\x00\x00\x0cjP"  # That of a JP2 file around one, which does not belong here.
+# Markers of a frame's header: all SOFn but the tables and extensions among them.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_ALONE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
+
+
+def checked(dataset: Any, *, frames: int) -> str:
+    """Return the name of pydicom's plugin that decodes the first frame; "" if it is not compressed.
+
+    Args:
+      dataset: the file's data set, with its pixels.
+      frames: the number of frames that the file says it has.
+
+    Raises:
+      ValueError: the syntax is not supported, the frame's own size is not the file's, or libjpeg
+        notices damage, of which pydicom says nothing.
+    """
+    from pydicom import encaps
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        return ""
+    plugin = _PLUGINS.get(str(syntax))
+    if plugin is None:
+        raise ValueError(f"the transfer syntax {syntax.name} is not supported")
+    if syntax == _RLE:
+        return plugin
+    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=frames)
+    width, height = size(frame)
+    if (width, height) != (dataset.Columns, dataset.Rows):
+        raise ValueError(f"a frame of {width}x{height}, not {dataset.Columns}x{dataset.Rows}")
+    if syntax in _LOSSY:
+        if dataset.BitsAllocated > 8:
+            raise ValueError("lossy JPEG of more than 8 bits a sample is not supported")
+        jpeg.check(frame, width=width, height=height)
+    return plugin
+
+
+def size(frame: bytes) -> tuple[int, int]:
+    """Return width and height of a compressed frame, as its own header has them.
+
+    Raises:
+      ValueError: it is neither a JPEG stream nor a JPEG 2000 codestream.
+    """
+    if frame.startswith(_JP2):
+        # Which of several codestreams counts, decoders decide; the largest must not be missed.
+        parts = frame.split(_SIZ)[1:]
+        return max((size(_SIZ + part) for part in parts), default=(0, 0))
+    if frame.startswith(_SIZ):
+        right, bottom, left, top = (
+            int.from_bytes(frame[at : at + 4], "big") for at in range(8, 24, 4)
+        )
+        return right - left, bottom - top
+    at = 2
+    while frame.startswith(b"\xff\xd8") and at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker in _FRAMES:
+            height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (at + 5, at + 7))
+            return width, height
+        length = int.from_bytes(frame[at + 2 : at + 4], "big")
+        at += 1 if marker == 0xFF else 2 if marker in _ALONE else 2 + length
+    raise ValueError("the frame has no JPEG header that is known")
