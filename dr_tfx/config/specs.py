@@ -51,7 +51,7 @@ _BATCH_BYTES = 512 << 20  # Of the pictures of a batch that is scored: a bundle 
 OUTPUT_STRIDES = (32, 16, 8, 4)
 _PLACES = 6  # A side, of the last features: what the error about small pictures advises.
 _MOST_FOLDS = 100
-UNGATED = ("ct",)  # Recipes without a quality gate.
+UNGATED = ("ct", "ct_windows")  # Recipes without a quality gate.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Recipe:
     """
 
     # A line of recipes.RECIPES.
-    name: Literal["reference", "fundus", "disc", "plain", "ct"] = "fundus"
+    name: Literal["reference", "fundus", "disc", "plain", "ct", "ct_windows"] = "fundus"
     # Height and width of an example, in pixels.
     size: Annotated[
         int, Rule(lambda n: 16 <= n <= _MOST_PIXELS, f"16 to {_MOST_PIXELS} pixels")
@@ -72,6 +72,14 @@ class Recipe:
     clip_limit: Positive = 2.0  # CLAHE's contrast limit.
     # CLAHE's tiles a side.
     tiles: Annotated[int, Rule(lambda n: 1 <= n <= 64, "1 to 64")] = 8
+    # Of a CT: center and width of each window, in Hounsfield units. Brain, subdural space and bone.
+    windows: Annotated[
+        tuple[tuple[float, float], ...],
+        Rule(
+            lambda shown: len(shown) in (1, 3) and all(width > 1 for _, width in shown),
+            "one window, or three for the channels, each (center, width above 1)",
+        ),
+    ] = ((40, 80), (80, 200), (600, 2800))
     encoding: Literal["raw", "png"] = "raw"  # Both are lossless; raw is faster, png smaller.
     quality_gate: Literal["off", "count", "reject"] = "count"
 

@@ -53,11 +53,15 @@ class Scan:
         return str(self.header.get("RescaleType") or implied)
 
     @property
+    def is_byte(self) -> bool:
+        """Whether the file stores greys from 0 to 255."""
+        return self.header.get("BitsStored") == 8 and not self.header.get("PixelRepresentation")
+
+    @property
     def is_spread(self) -> bool:
         """Whether nothing says which value is white: no VOI LUT, no window, more than 8 bits."""
-        header = self.header
-        is_byte = header.get("BitsStored") == 8 and not header.get("PixelRepresentation")
-        return not is_byte and "VOILUTSequence" not in header and "WindowWidth" not in header
+        has_window = "VOILUTSequence" in self.header or "WindowWidth" in self.header
+        return not self.is_byte and not has_window
 
     def as_displayed(self) -> np.ndarray:
         """Return uint8 (height, width), as a viewer shows the frame when it is opened.

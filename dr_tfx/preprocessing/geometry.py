@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.preprocessing import decoding, optic_disc, quality
+from dr_tfx.preprocessing import decoding, head, optic_disc, quality
 
 _DISC_SIDE = 0.34  # Of a square around the optic disc, in diameters of the field: two discs.
 
@@ -165,6 +165,11 @@ def _retina_in_square(bgr: np.ndarray) -> Crop:
     return _in_square(retina_box(bgr))
 
 
+def _head_in_square(bgr: np.ndarray) -> Crop:
+    """Keep the box of the head, which is looked for in red: the first window, or a picture."""
+    return _in_square(Rectangle(*head.find(bgr[..., 2])))
+
+
 def _disc_in_square(bgr: np.ndarray) -> Crop:
     """Keep a square around the optic disc, about two disc diameters wide.
 
@@ -243,3 +248,4 @@ STRETCHED = Geometry(_whole, shrinking=cv2.INTER_LINEAR, growing=cv2.INTER_LINEA
 RETINA = Geometry(_retina_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)
 WHOLE = Geometry(_whole_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)
 DISC = Geometry(_disc_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)
+HEAD = Geometry(_head_in_square, shrinking=cv2.INTER_AREA, growing=cv2.INTER_CUBIC)

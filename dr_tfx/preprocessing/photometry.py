@@ -29,37 +29,57 @@ class Photometry:
 
     Attributes:
       window: returns what `decoding.decode` returned as uint8 BGR (height, width, 3), pixel by
-        pixel and before the geometry is found. Raises RejectedImage where the file does not hold
-        what the recipe needs.
+        pixel and before the geometry is found; takes the recipe's settings too. Raises
+        RejectedImage where the file does not hold what the recipe needs.
       enhance: returns the cropped photograph, uint8 BGR, which it may overwrite, with another
         contrast; takes the recipe's settings and the rows and columns that have to be right.
     """
 
-    window: Callable[[np.ndarray | dicom.Scan], np.ndarray]
+    window: Callable[[np.ndarray | dicom.Scan, specs.Recipe], np.ndarray]
     enhance: Callable[[np.ndarray, specs.Recipe, Reads], np.ndarray] = _as_it_is
 
 
-def windows(*shown: tuple[float, float]) -> Callable[[np.ndarray | dicom.Scan], np.ndarray]:
-    """Return a `Photometry.window` that shows Hounsfield units, whatever window the file names.
+def displayed(decoded: np.ndarray | dicom.Scan, recipe: specs.Recipe) -> np.ndarray:
+    """Return what a viewer shows: `decoding.displayed`."""
+    del recipe
+    return decoding.displayed(decoded)
 
-    Args:
-      *shown: center and width of one window, which becomes grey, or of three, which become red,
-        green and blue. What lies below a window is 0, what lies above it 255, with the linear
-        function of PS3.3 C.11.2.1.2.1 in between. MONOCHROME1 inverts a display and not Hounsfield
-        units: a larger value is always brighter.
+
+def windows(decoded: np.ndarray | dicom.Scan, recipe: specs.Recipe) -> np.ndarray:
+    """Return Hounsfield units through the windows of the recipe, whatever window the file names.
+
+    One window becomes grey, three become red, green and blue. What lies below a window is 0, what
+    lies above it 255, with the linear function of PS3.3 C.11.2.1.2.1 in between. MONOCHROME1
+    inverts a display and not Hounsfield units: a larger value is always brighter.
+
+    Raises:
+      RejectedImage: `no_hounsfield_units`; the file holds anything else.
     """
-
-    def window(decoded: np.ndarray | dicom.Scan) -> np.ndarray:
+    if not isinstance(decoded, dicom.Scan) or decoded.unit != "HU":
         unit = decoded.unit if isinstance(decoded, dicom.Scan) else "a photograph"
-        if not isinstance(decoded, dicom.Scan) or unit != "HU":
-            raise decoding.RejectedImage(
-                "no_hounsfield_units",
-                f"the recipe shows Hounsfield units; the file holds {unit or 'values of no unit'}",
-            )
-        channels = [_linear(decoded.values, *each) for each in shown]
-        return cv2.merge(channels[::-1] if len(channels) == 3 else channels * 3)
+        raise decoding.RejectedImage(
+            "no_hounsfield_units",
+            f"the recipe shows Hounsfield units; the file holds {unit or 'values of no unit'}",
+        )
+    channels = [_linear(decoded.values, *each) for each in recipe.windows]
+    return cv2.merge(channels[::-1] if len(channels) == 3 else channels * 3)
 
-    return window
+
+def windows_or_picture(decoded: np.ndarray | dicom.Scan, recipe: specs.Recipe) -> np.ndarray:
+    """Return `windows` of a CT, and the greys of a picture of one.
+
+    A picture has lost the Hounsfield units, and nobody knows through which window it was saved:
+    its grey stands for each of the windows, the same in all three channels. That is an
+    approximation. A DICOM file of 8 bits that has no units, as a secondary capture, is a picture.
+
+    Raises:
+      RejectedImage: `no_hounsfield_units`; a DICOM file of more bits, such as an MR.
+    """
+    if isinstance(decoded, dicom.Scan) and (decoded.unit == "HU" or not decoded.is_byte):
+        return windows(decoded, recipe)
+    return cv2.cvtColor(
+        cv2.cvtColor(decoding.displayed(decoded), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR
+    )
 
 
 def _linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
@@ -102,7 +122,7 @@ def _lightness(bgr: np.ndarray) -> np.ndarray:
     return lightness
 
 
-PLAIN = Photometry(window=decoding.displayed)
-CLAHE = Photometry(window=decoding.displayed, enhance=clahe)
-# The windows in which a head CT is read: brain, subdural space and bone.
-HEAD_CT = Photometry(window=windows((40, 80), (80, 200), (600, 2800)))
+PLAIN = Photometry(window=displayed)
+CLAHE = Photometry(window=displayed, enhance=clahe)
+CT = Photometry(window=windows)
+CT_OR_PICTURE = Photometry(window=windows_or_picture)

@@ -64,8 +64,10 @@ RECIPES = {
     "disc": Steps(geometry.DISC, photometry.CLAHE, gate=quality.assess, kept=3),
     # A photograph as it is, resized to a square.
     "plain": Steps(geometry.STRETCHED, photometry.PLAIN, gate=quality.assess),
-    # A head CT: three windows of its Hounsfield units as the three channels.
-    "ct": Steps(geometry.WHOLE, photometry.HEAD_CT),
+    # A head CT: windows of its Hounsfield units as the three channels.
+    "ct": Steps(geometry.WHOLE, photometry.CT),
+    # The head alone, and pictures of a CT besides, whose grey stands for every window.
+    "ct_windows": Steps(geometry.HEAD, photometry.CT_OR_PICTURE),
 }
 
 
@@ -80,8 +82,9 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
 
     Raises:
       RejectedImage: `unreadable` or `too_large`; `no_hounsfield_units` where the recipe `ct` is
-        given anything but a CT; where `recipe.quality_gate` is `reject`, `ungradable:` and what
-        the gate says, such as `ungradable:black`.
+        given anything but a CT, or `ct_windows` anything but a CT or a picture; where
+        `recipe.quality_gate` is `reject`, `ungradable:` and what the gate says, such as
+        `ungradable:black`.
     """
     width, height = decoding.image_size(data)
     with _PIXELS.taken(_COST * width * height):
@@ -92,16 +95,19 @@ def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
     """Return the picture that the steps of a recipe make of a file; see `apply_recipe`."""
     at_least = None if steps.kept is None else math.ceil(steps.kept * recipe.size)
     decoded = decoding.decode(data, at_least=at_least)
-    shown = steps.photometry.window(decoded)
+    shown = steps.photometry.window(decoded, recipe)
     ungradable = _judge(shown, steps, recipe)
-    printed = _fingerprint(data, shown, steps)  # Before `enhance`, which may overwrite `shown`.
+    printed = _fingerprint(
+        data, shown, steps, recipe
+    )  # Before `enhance`, which may overwrite `shown`.
     crop = steps.geometry.crop(shown)
     box = crop.box(*shown.shape[:2])
     square = crop.cut(shown)
     reads = steps.geometry.reads(square, recipe.size)
     enhanced = steps.photometry.enhance(square, recipe, reads)
     bgr = steps.geometry.resize(enhanced, recipe.size)
-    is_spread = steps.photometry.window is decoding.displayed and decoding.is_spread(decoded)
+    as_greys = steps.photometry.window is photometry.displayed or isinstance(decoded, np.ndarray)
+    is_spread = as_greys and decoding.is_spread(decoded)
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     return Picture(rgb, ungradable, box, printed, is_spread)
 
@@ -122,10 +128,11 @@ def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:
         return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
 
 
-def _fingerprint(data: bytes, shown: np.ndarray, steps: Steps) -> bytes:
+def _fingerprint(data: bytes, shown: np.ndarray, steps: Steps, recipe: specs.Recipe) -> bytes:
     """Return the fingerprint of a photograph, for which a small recipe may decode too little."""
     if steps.kept is not None and min(shown.shape[:2]) < fingerprint.AT_LEAST:
-        shown = steps.photometry.window(decoding.decode(data, at_least=fingerprint.AT_LEAST))
+        decoded = decoding.decode(data, at_least=fingerprint.AT_LEAST)
+        shown = steps.photometry.window(decoded, recipe)
     return fingerprint.of(shown)
 
 

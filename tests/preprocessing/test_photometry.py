@@ -26,11 +26,11 @@ def test_one_window_is_grey_and_three_are_the_channels():
 
     wanted = ((40, 80), (80, 200), (-20, 31))
     expected = np.array([[standard(x, *window) for x in values[0]] for window in wanted])
-    brain = photometry.windows(wanted[0])(scan)
+    brain = photometry.windows(scan, specs.Recipe(windows=wanted[:1]))
     assert brain.dtype == np.uint8
     for channel in range(3):
         np.testing.assert_allclose(brain[0, :, channel], expected[0], atol=0.51)
-    bgr = photometry.windows(*wanted)(scan)
+    bgr = photometry.windows(scan, specs.Recipe(windows=wanted))
     np.testing.assert_allclose(bgr[0, :, ::-1].T, expected, atol=0.51)
 
 
