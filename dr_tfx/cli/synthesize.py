@@ -1,4 +1,4 @@
-"""Draw synthetic fundus photographs, named like those of Kaggle's EyePACS.
+"""Draw synthetic fundus photographs, named like those of Kaggle's EyePACS, or head CT.
 
 The demo and the tests use them, so that no patient's data is needed. The command
 
@@ -11,6 +11,10 @@ Lesions are larger than life, so that a small network can learn to see them.
 
 With --condition=glaucoma the label is whether the patient has glaucoma, `labels.csv` also has the
 cup-to-disc ratio that tells it, and masks are those of the optic disc (`OD`) and its cup (`OC`).
+
+With --condition=hemorrhage it draws head CT in Hounsfield units as DICOM series, a folder a patient
+(`P0010/P0010_00.dcm`), half of the patients with bleeds of one or two kinds. `labels.csv` has a row
+a slice with `any` and the five kinds, and masks are those of bleeds. The extra `dicom` is needed.
 
 Most eyes are healthy, as in EyePACS. For more of the rare grades, give the five probabilities:
 
@@ -29,10 +33,13 @@ from dr_tfx.machine import resources
 from dr_tfx.synthetic import data_set
 
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "New or empty folder for photographs, masks/ and labels.csv.", required=True
+    "output_dir", None, "New or empty folder for images, masks/ and labels.csv.", required=True
 )
 _NUM_PATIENTS = flags.DEFINE_integer(
-    "num_patients", None, "Number of patients; each has two photographs.", required=True
+    "num_patients",
+    None,
+    "Number of patients; each has two photographs, or eight slices.",
+    required=True,
 )
 _CONDITION = flags.DEFINE_enum(
     "condition", "retinopathy", data_set.CONDITIONS, "The illness that some of the patients have."

@@ -1,28 +1,28 @@
-"""Data sets of synthetic fundus photographs, named like those of Kaggle's EyePACS.
+"""Data sets of synthetic fundus photographs, and of synthetic head CT.
 
-`10_left.jpeg`, `10_right.jpeg`, ..., `labels.csv`, and masks. `dr_tfx.synthetic.fundus` draws them.
+Photographs are named like those of Kaggle's EyePACS, `10_left.jpeg`, `10_right.jpeg`, ...;
+`dr_tfx.synthetic.fundus` draws them. Head CT is a folder of DICOM files a patient; see `ct_series`.
 """
 
 import json
 import math
 import multiprocessing
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from dr_tfx.config import seeds
-from dr_tfx.storage import files, locks
-from dr_tfx.synthetic import fundus
+from dr_tfx.storage import locks
+from dr_tfx.synthetic import ct_series, fundus, head_ct, writing
 
 # Grades 0..4 in the training set of Kaggle's Diabetic Retinopathy Detection (2015).
 EYEPACS_PROBABILITIES = (0.73, 0.07, 0.15, 0.03, 0.02)
 FIRST_PATIENT = 10
-CONDITIONS = ("retinopathy", "glaucoma")
+CONDITIONS = ("retinopathy", "glaucoma", "hemorrhage")
 DISC_MASKS = ("OD", "OC")  # Optic disc and optic cup.
 PREVALENCE = 0.3  # Of glaucoma, per patient; in G1020, 29 % of the photographs.
 # Mean, standard deviation and limits of the cup-to-disc ratio of healthy eyes and of others. The
@@ -32,7 +32,13 @@ _CUP_TO_DISC = ((0.42, 0.10, 0.15, 0.65), (0.74, 0.08, 0.55, 0.92))
 _RECORD = "synthesis.json"
 
 
-class _Drawing(NamedTuple):
+class _Writable(Protocol):
+    """Something that is to be drawn, and writes itself. Other processes can unpickle it."""
+
+    def write(self) -> None: ...
+
+
+class _Photograph(NamedTuple):
     """One photograph that is to be drawn and written."""
 
     output_dir: Path
@@ -42,6 +48,23 @@ class _Drawing(NamedTuple):
     level: int
     size: int
     cup_to_disc: float | None = None  # None: that of a healthy eye.
+
+    def write(self) -> None:
+        made = fundus.photograph(
+            seed=self.seed,
+            patient=self.patient,
+            eye=self.eye,
+            level=self.level,
+            size=self.size,
+            cup_to_disc=self.cup_to_disc,
+        )
+        name, masks = f"{self.patient}_{self.eye}", made.masks
+        if self.cup_to_disc is not None:
+            masks = dict(zip(DISC_MASKS, (made.disc, made.cup), strict=True))
+        writing.write_masks(self.output_dir, name, masks)
+        quality = (cv2.IMWRITE_JPEG_QUALITY, made.jpeg_quality)
+        jpeg = writing.encode(".jpeg", made.image[..., ::-1], *quality)
+        writing.write(self.output_dir / f"{name}.jpeg", jpeg)
 
 
 def cups(*, seed: int, patient: int) -> tuple[bool, tuple[float, float]]:
@@ -106,58 +129,24 @@ def _claim(output_dir: Path, made_with: dict[str, Any]) -> None:
             f"{output_dir} is not empty and was not made by this program (it has no {_RECORD}): "
             "choose another folder",
         )
-        _write(record, text.encode())
+        writing.write(record, text.encode())
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write the whole file, or leave what was there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with files.named(path):
-        temporary.write_bytes(data)
-    os.replace(temporary, path)
+def _write_one(drawing: _Writable) -> None:
+    drawing.write()
 
 
-def _encode(extension: str, image: np.ndarray, *options: int) -> bytes:
-    done, data = cv2.imencode(extension, image, options)
-    if not done:
-        raise RuntimeError(f"OpenCV could not encode an image as {extension}")
-    return data.tobytes()
-
-
-def _write_photograph(drawing: _Drawing) -> None:
-    made = fundus.photograph(
-        seed=drawing.seed,
-        patient=drawing.patient,
-        eye=drawing.eye,
-        level=drawing.level,
-        size=drawing.size,
-        cup_to_disc=drawing.cup_to_disc,
-    )
-    name, masks = f"{drawing.patient}_{drawing.eye}", made.masks
-    if drawing.cup_to_disc is not None:
-        masks = dict(zip(DISC_MASKS, (made.disc, made.cup), strict=True))
-    for folder in (drawing.output_dir / "masks").iterdir():
-        path = folder / f"{name}.png"
-        if folder.name in masks:
-            _write(path, _encode(".png", masks[folder.name].astype(np.uint8) * 255))
-        else:
-            path.unlink(missing_ok=True)  # An earlier version may have drawn one.
-    quality = (cv2.IMWRITE_JPEG_QUALITY, made.jpeg_quality)
-    path = drawing.output_dir / f"{name}.jpeg"
-    _write(path, _encode(".jpeg", made.image[..., ::-1], *quality))
-
-
-def _write_photographs(drawings: Sequence[_Drawing], processes: int) -> None:
+def _write_all(drawings: Sequence[_Writable], processes: int) -> None:
     # Processes are spawned: a fork of one that has threads (OpenCV, TensorFlow) can hang.
     context = multiprocessing.get_context("spawn")
-    with tqdm(total=len(drawings), unit="photograph", disable=None) as progress:
+    with tqdm(total=len(drawings), unit="image", disable=None) as progress:
         if processes == 1:
             for drawing in drawings:
-                _write_photograph(drawing)
+                drawing.write()
                 progress.update()
         else:
             with context.Pool(processes, cv2.setNumThreads, (1,)) as pool:
-                for _ in pool.imap_unordered(_write_photograph, drawings, chunksize=8):
+                for _ in pool.imap_unordered(_write_one, drawings, chunksize=8):
                     progress.update()
 
 
@@ -167,11 +156,11 @@ def synthesize(
     num_patients: int,
     condition: str = "retinopathy",
     seed: int = 0,
-    size: int = 640,
+    size: int | None = None,
     grade_probabilities: Sequence[float] = EYEPACS_PROBABILITIES,
     processes: int = 1,
 ) -> Path:
-    """Write a data set of `num_patients` patients, two photographs each.
+    """Write a data set of `num_patients` patients, two photographs or one series of slices each.
 
     OUTPUT_DIR then holds `<patient>_<eye>.jpeg` (patients count from 10), `masks/<kind>/
     <patient>_<eye>.png` (0 or 255; no file where a photograph has nothing of the kind),
@@ -180,14 +169,15 @@ def synthesize(
 
     With the condition `retinopathy`, the header is `image,level` and the masks are those of
     lesions. With `glaucoma`, it is `image,glaucoma,cup_to_disc`, the masks are those of the optic
-    disc (`OD`) and its cup (`OC`), and the size of the cup alone tells the label.
+    disc (`OD`) and its cup (`OC`), and the size of the cup alone tells the label. With
+    `hemorrhage`, it holds head CT as DICOM files, a folder a patient, as `ct_series` has them.
 
     Args:
       output_dir: an empty or new folder, or one that an equal run has begun.
       num_patients: at least 1.
       condition: one of `CONDITIONS`.
       seed: names the data set.
-      size: width of the photographs, pixels.
+      size: width of the photographs or slices, pixels; None: 640, or 256 for slices.
       grade_probabilities: probabilities of the grades 0 to 4 of retinopathy.
       processes: the number of processes that draw. The files do not depend on it. With more than
         one, the calling script must be importable (`if __name__ == "__main__":`).
@@ -203,14 +193,18 @@ def synthesize(
     _check(num_patients >= 1, f"num_patients is {num_patients}, expected at least 1")
     _check(processes >= 1, f"processes is {processes}, expected at least 1")
     _check(condition in CONDITIONS, f"condition is {condition!r}, expected one of {CONDITIONS}")
-    _check(
-        size >= fundus.MIN_SIZE,
-        f"size is {size}, expected a width of at least {fundus.MIN_SIZE} pixels",
-    )
+    is_ct = condition == "hemorrhage"
+    size = size or (256 if is_ct else 640)
+    least = head_ct.MIN_SIZE if is_ct else fundus.MIN_SIZE
+    _check(size >= least, f"size is {size}, expected a width of at least {least} pixels")
     patients = range(FIRST_PATIENT, FIRST_PATIENT + num_patients)
     made_with: dict[str, Any] = {"num_patients": num_patients, "seed": seed, "size": size}
-    if condition == "glaucoma":
+    drawings: Sequence[_Writable]
+    if condition != "retinopathy":
         made_with["condition"] = condition
+    if is_ct:
+        drawings, lines, kinds = ct_series.plan(output_dir, seed, patients, size)
+    elif condition == "glaucoma":
         drawings, lines, kinds = _glaucoma(output_dir, seed, patients, size)
     else:
         made_with["grade_probabilities"] = [float(p) for p in grade_probabilities]
@@ -221,32 +215,32 @@ def synthesize(
         labels.unlink(missing_ok=True)
         for kind in kinds:
             (output_dir / "masks" / kind).mkdir(parents=True, exist_ok=True)
-        _write_photographs(drawings, processes)
-        _write(labels, "".join(f"{line}\n" for line in lines).encode())
+        _write_all(drawings, processes)
+        writing.write(labels, "".join(f"{line}\n" for line in lines).encode())
     return output_dir
 
 
 def _retinopathy(
     output_dir: Path, seed: int, patients: range, size: int, odds: Sequence[float]
-) -> tuple[list[_Drawing], list[str], tuple[str, ...]]:
+) -> tuple[list[_Photograph], list[str], tuple[str, ...]]:
     """Return what is to be drawn, the lines of labels.csv and the kinds of masks."""
     drawings, lines = [], ["image,level"]
     for patient in patients:
         levels = patient_levels(seed=seed, patient=patient, grade_probabilities=odds)
         for eye, level in zip(fundus.EYES, levels, strict=True):
-            drawings.append(_Drawing(output_dir, seed, patient, eye, level, size))
+            drawings.append(_Photograph(output_dir, seed, patient, eye, level, size))
             lines.append(f"{patient}_{eye},{level}")
     return drawings, lines, fundus.LESIONS
 
 
 def _glaucoma(
     output_dir: Path, seed: int, patients: range, size: int
-) -> tuple[list[_Drawing], list[str], tuple[str, ...]]:
+) -> tuple[list[_Photograph], list[str], tuple[str, ...]]:
     """Return the same for glaucoma."""
     drawings, lines = [], ["image,glaucoma,cup_to_disc"]
     for patient in patients:
         is_ill, ratios = cups(seed=seed, patient=patient)
         for eye, ratio in zip(fundus.EYES, ratios, strict=True):
-            drawings.append(_Drawing(output_dir, seed, patient, eye, 0, size, ratio))
+            drawings.append(_Photograph(output_dir, seed, patient, eye, 0, size, ratio))
             lines.append(f"{patient}_{eye},{int(is_ill)},{ratio}")
     return drawings, lines, DISC_MASKS

@@ -232,7 +232,7 @@ def test_an_interrupted_run_can_be_repeated(tmp_path, monkeypatch):
     def arguments(n):
         return {"output_dir": tmp_path / "set", "num_patients": n, "size": SIZE}
 
-    write, written = data_set._write_photograph, []
+    write, written = data_set._Photograph.write, []
 
     def fail_at_third(task):
         written.append(task)
@@ -240,7 +240,7 @@ def test_an_interrupted_run_can_be_repeated(tmp_path, monkeypatch):
             raise OSError("disk full")
         write(task)
 
-    monkeypatch.setattr(data_set, "_write_photograph", fail_at_third)
+    monkeypatch.setattr(data_set._Photograph, "write", fail_at_third)
     with pytest.raises(OSError, match="disk full"):
         data_set.synthesize(**arguments(2))
     assert (tmp_path / "set" / "10_left.jpeg").exists()
@@ -257,7 +257,7 @@ def test_an_interrupted_run_can_be_repeated(tmp_path, monkeypatch):
     assert _files(tmp_path / "set") == before
 
     written.clear()
-    monkeypatch.setattr(data_set, "_write_photograph", fail_at_third)
+    monkeypatch.setattr(data_set._Photograph, "write", fail_at_third)
     with pytest.raises(OSError, match="disk full"):
         data_set.synthesize(**arguments(2))
     assert not (tmp_path / "set" / "labels.csv").exists()
