@@ -8,14 +8,13 @@ import logging
 import posixpath
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.build_examples import label_texts, photograph_names, text_tables
+from beam_jobs.build_examples import label_arrays, label_texts, photograph_names, text_tables
+from beam_jobs.build_examples.label_arrays import LabelRows
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
 from dr_tfx.sources import arrays, folders, refusals
@@ -27,18 +26,6 @@ NAMES = "names"  # In place of a file: the names of photographs carry their labe
 _LOG = logging.getLogger(__name__)
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no", ""}  # Values of a column for each label.
-
-
-class LabelRows(NamedTuple):
-    """Some rows of a file of labels, in their order, as text.
-
-    A row of the file that names two photographs is two of these.
-    """
-
-    names: list[str]  # Photographs.
-    labels: list[str]
-    patients: list[str] | None = None  # "" where the file does not tell; None: it never does.
-    splits: list[str] | None = None  # Texts for `splits.named`; None: the file has no split.
 
 
 def chunks(
@@ -58,7 +45,7 @@ def chunks(
     """
     if path in (FOLDERS, NAMES):
         return _source_rows(path, spec, source)
-    if not is_array(path):
+    if not label_arrays.is_array(path):
         return _table_rows(path, spec)
     if not isinstance(source, arrays.Arrays):
         raise refusals.UnusableInput(
@@ -66,12 +53,7 @@ def chunks(
             "or a CSV of labels",
             file=path,
         )
-    return _npy_rows(path, spec, source)
-
-
-def is_array(path: str) -> bool:
-    """Tell whether a path names an array and not a table."""
-    return path.lower().endswith((".npy", ".npz"))
+    return label_arrays.rows(path, spec, source)
 
 
 def _table_rows(path: str, spec: specs.DatasetSpec) -> Iterator[LabelRows]:
@@ -138,7 +120,7 @@ class _Reader:
                 known=len(spec.label_names),
                 photographs=len(images),
             )
-        patients = _whole(columns[spec.patient_column]) if spec.patient_column else None
+        patients = _whole(columns[spec.patient_column]) if spec.patient_column in columns else None
         official = columns[spec.split.column] if spec.split.column else None
         if len(images) == 1:
             return LabelRows(images[0], labels[0], patients, official)
@@ -182,9 +164,11 @@ class _Reader:
         Raises:
           ValueError: the table lacks one, or has several of its name.
         """
-        settings = ["image_column", "label_column", "patient_column"]
+        spec, settings = self._spec, ["image_column", "label_column", "patient_column"]
         wanted = {name: setting for setting in settings for name in self._of(setting) if name}
-        if column := self._spec.split.column:
+        if spec.patient_column not in self._table.columns and spec.patient_column in specs.TAGS:
+            del wanted[spec.patient_column]  # The photographs tell it.
+        if column := spec.split.column:
             wanted[column] = "split_column"
         for name, setting in wanted.items():
             if name not in self._table.columns:
@@ -216,7 +200,7 @@ class _Reader:
 
 def column_of(path: str, spec: specs.DatasetSpec, stems: Collection[str]) -> str:
     """Return the column of a table that names most photographs of these stems, "" if none does."""
-    if path in (FOLDERS, NAMES) or is_array(path) or not files.exists(path):
+    if path in (FOLDERS, NAMES) or label_arrays.is_array(path) or not files.exists(path):
         return ""
     table = next(iter(_Reader(path, spec).pieces()), None)
     if table is None:
@@ -316,44 +300,3 @@ def _label_in_name(name: str, spec: specs.DatasetSpec, texts: label_texts.LabelT
         if found := re.search(spec.label_pattern, text):
             return found[1] or ""
     return ""
-
-
-def _npy_rows(path: str, spec: specs.DatasetSpec, source: arrays.Arrays) -> Iterator[LabelRows]:
-    """Yield the rows of an array (N,), (N, 1) or one-hot (N, labels)."""
-    array, known = arrays.load(path, "--npy_labels"), len(spec.label_names)
-    width = array.shape[1] if array.ndim == 2 else 1
-    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or width not in (1, known):
-        raise refusals.UnusableInput(
-            "{file} is an array {shape} of {dtype}; expected labels (photographs,), (photographs, "
-            "1), or one-hot (photographs, {known}) as {label_names} has it, of integers",
-            file=path,
-            shape=array.shape,
-            dtype=array.dtype,
-            known=known,
-        )
-    if len(array) != source.count():
-        raise refusals.UnusableInput(
-            "{file} has {count} labels, {images} {photographs} photographs: are they of the same "
-            "split?",
-            file=path,
-            count=len(array),
-            images=source.images_npy,
-            photographs=source.count(),
-        )
-    places = set(map(str, range(known)))
-    for start in range(0, len(array), splits.CHUNK):
-        piece = np.asarray(array[start : start + splits.CHUNK]).reshape(-1, width)
-        names = [source.name(start + row) for row in range(len(piece))]
-        texts = [_as_text(row) for row in piece.tolist()]
-        # A number of an array is the place of a label, also where labels have numbers for names.
-        yield LabelRows(names, [spec.label_names[int(t)] if t in places else t for t in texts])
-
-
-def _as_text(row: list[float]) -> str:
-    """Return a label, or the place of the only 1 of a one-hot row, as a CSV has it."""
-    if len(row) > 1 and sorted(row) == [0] * (len(row) - 1) + [1]:
-        return str(row.index(1))
-    if len(row) > 1:
-        return str(row)
-    (value,) = row
-    return str(int(value)) if float(value).is_integer() else str(value)

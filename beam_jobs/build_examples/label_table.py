@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from beam_jobs.build_examples import label_files, label_texts, photograph_names
+from beam_jobs.build_examples import label_arrays, label_files, label_texts, photograph_names
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
 from dr_tfx.sources import folders, refusals
@@ -89,7 +89,7 @@ def _nothing_usable(
         "duplicate_id": "Does {image_column} name the right column?",
     }
     asked = likely[rejects["reason"].value_counts().index[0]]
-    if label_files.is_array(path):
+    if label_arrays.is_array(path):
         asked = "Is it the right array, and does {label_names} name every label?"
     elif path in (label_files.FOLDERS, label_files.NAMES):
         asked = asked.partition(" If they are others")[0]
@@ -158,7 +158,7 @@ class _RowsOfLabels:
         self._count = 0
         self.unknown: list[str] = []  # The first texts that are no labels.
 
-    def add(self, rows: label_files.LabelRows) -> None:
+    def add(self, rows: label_arrays.LabelRows) -> None:
         """Take some rows."""
         if len(self.unknown) < _UNKNOWN:
             texts = dict.fromkeys(rows.labels)

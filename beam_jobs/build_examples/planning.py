@@ -21,10 +21,10 @@ import PIL
 import simplejpeg
 
 import dr_tfx
-from beam_jobs.build_examples import label_table, photograph_table, twin_files
+from beam_jobs.build_examples import label_table, patients, photograph_table, twin_files
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
-from dr_tfx.sources import arrays, folders, refusals, trees
+from dr_tfx.sources import folders, refusals, trees
 
 LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,
@@ -130,7 +130,8 @@ def make_plan(
       ValueError: the CSV cannot be used, no photograph belongs to it, or no row is left.
     """
     table = label_table.read(labels, spec, source)
-    table = dataclasses.replace(table, rows=_with_patients(table, spec, source))
+    is_by_tags = spec.patient_column in specs.TAGS and "patient" not in table.rows
+    table = dataclasses.replace(table, rows=patients.named(table, spec, source))
     rows, rejects = table.rows, table.rejects
     spec = _with_official_split(spec, labels, has_official="official" in rows)
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
@@ -148,6 +149,8 @@ def make_plan(
             raise photograph_table.nothing_found(
                 table, located, photographs, labels=labels, spec=spec, place=place
             )
+        if is_by_tags:
+            rows, found = patients.with_tags(rows, found, source, spec)
         del photographs
     twins: list[list[str]] = []
     if source is not None and find_twins and spec.split.method != "hash":
@@ -279,30 +282,6 @@ def _with_official_split(
         spec.split.method,
     )
     return dataclasses.replace(spec, split=dataclasses.replace(spec.split, method="column"))
-
-
-def _with_patients(
-    table: label_table.LabelTable, spec: specs.DatasetSpec, source: folders.Source | None
-) -> pd.DataFrame:
-    """Return the rows with `patient`, and `is_told`: whether the column or the pattern tells it."""
-    rows, pattern = table.rows, "" if isinstance(source, arrays.Arrays) else spec.patient_pattern
-    patient = splits.patients(rows["id"], pattern)
-    is_told = patient != rows["id"]
-    if pattern and table.paths is not table.stems:
-        paths = table.paths[rows.index[~is_told]]
-        by_path = splits.patients(paths, pattern)
-        by_path = by_path[by_path != paths]
-        patient.loc[by_path.index], is_told.loc[by_path.index] = by_path, True
-    if pattern and not spec.patient_column and not is_told.any():
-        _LOG.warning(
-            "no id matches config.dataset.patient_pattern %r (first id: %r)",
-            pattern,
-            rows["id"].iloc[0],
-        )
-    if "patient" in rows:
-        by_column = rows["patient"] != ""
-        patient, is_told = rows["patient"].where(by_column, patient), is_told | by_column
-    return rows.assign(patient=patient, is_told=is_told.to_numpy(dtype=bool))
 
 
 def _log_where(names: pd.Series, source: folders.Source) -> None:

@@ -51,6 +51,7 @@ _BATCH_BYTES = 512 << 20  # Of the pictures of a batch that is scored: a bundle 
 OUTPUT_STRIDES = (32, 16, 8, 4)
 _PLACES = 6  # A side, of the last features: what the error about small pictures advises.
 _MOST_FOLDS = 100
+TAGS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")  # They may tell the patient.
 UNGATED = ("ct", "ct_windows")  # Recipes without a quality gate.
 
 
@@ -174,7 +175,10 @@ class DatasetSpec:
     label_pattern: str = ""
     # The patient is what this column says, or else the first group of this regex, found in the
     # id or the path, or else not known: then it is the photograph itself. "": there is none.
+    # Of DICOM files, one of `TAGS` does too, where the CSV has no such column.
     patient_column: str = ""
+    # How the patients of tags are written: as keyed hashes, or as they are.
+    patient_tags: Literal["hashed", "clear"] = "hashed"
     patient_pattern: str = ""
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     split: Split = dataclasses.field(default_factory=Split)

@@ -110,6 +110,20 @@ def measure(data: bytes) -> tuple[int, int, int]:
     return header.Columns, header.Rows, header.Columns * header.Rows * _frames(header)
 
 
+def tag(data: bytes, name: str) -> str:
+    """Return the value of a tag as text, such as that of PatientID; "" if the file has none.
+
+    Raises:
+      MissingReader: pydicom is not installed.
+    """
+    pydicom = _reader()
+    try:
+        header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=[name])
+        return str(header.get(name) or "").strip()
+    except Exception:  # Damage raises nearly anything; `decode` says so.
+        return ""
+
+
 def decode(data: bytes) -> np.ndarray | Scan:
     """Return the first frame: colours as uint8 BGR (height, width, 3), grey as a `Scan`.
 
@@ -138,10 +152,7 @@ def decode(data: bytes) -> np.ndarray | Scan:
 
 def _read(data: bytes, *, pixels: bool) -> Any:
     """Return the data set of a file with its header checked, and the bytes of its pixels or not."""
-    try:
-        import pydicom
-    except ImportError as error:
-        raise MissingReader("a DICOM file needs pydicom: pip install 'dr_tfx[dicom]'") from error
+    pydicom = _reader()
     if _DEFLATED in data:  # pydicom inflates such a file in full, however large it becomes.
         raise ValueError("deflated files are not supported")
     dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
@@ -158,6 +169,14 @@ def _read(data: bytes, *, pixels: bool) -> Any:
     if frame > _MAX_FRAME:
         raise FrameTooLarge(f"a frame of {frame:,} bytes; at most {_MAX_FRAME:,}")
     return dataset
+
+
+def _reader() -> Any:
+    try:
+        import pydicom
+    except ImportError as error:
+        raise MissingReader("a DICOM file needs pydicom: pip install 'dr_tfx[dicom]'") from error
+    return pydicom
 
 
 def _frames(dataset: Any) -> int:
