@@ -245,6 +245,9 @@ class Task:
     kind: str = "binary"  # A name in dr_tfx.tasks.KINDS.
 
 
+_Layers = Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for all")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """Backbone and head.
@@ -264,7 +267,7 @@ class Model:
         "imagenet"
     )
     from_scratch: Literal["whole", "as_pretrained"] = "whole"
-    trainable_layers: Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for all")] = 50
+    trainable_layers: _Layers = 50
     batch_norm: Literal["frozen", "trainable"] = "frozen"
     input_scaling: Literal["backbone", "unit"] = "backbone"  # unit: [0, 1] whatever it expects.
     # Width of the dense layers between backbone and output.
@@ -296,6 +299,15 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a training in which fewer or more layers learn, such as the head alone."""
+
+    trainable_layers: _Layers  # Of the backbone; see `Model`.
+    learning_rate: Positive
+    epochs: Count
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     """The fitting of the model.
 
@@ -314,6 +326,9 @@ class Training:
     epochs: Count = 30
     batch_size: Count = 32  # Over all devices.
     learning_rate: Positive = 1e-3
+    # Stages before the last one, which `epochs`, `learning_rate` and `model.trainable_layers` are:
+    # ({'trainable_layers': 0, 'learning_rate': 1e-3, 'epochs': 5},) trains the head alone at first.
+    stages: tuple[Stage, ...] = ()
     optimizer: str = "adam"  # One of OPTIMIZERS, or tfa.<class>.
     weight_decay: NotNegative = 0.004  # Decoupled; only adamw has one.
     loss: str = "focal"  # A name in Kind.LOSSES, or tfa.<class>.

@@ -39,7 +39,7 @@ def to_dict(spec: Any) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value):
             return to_dict(value)
-        return list(value) if isinstance(value, tuple) else value
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
 
     return {field.name: plain(getattr(spec, field.name)) for field in dataclasses.fields(spec)}
 

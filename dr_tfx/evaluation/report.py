@@ -118,15 +118,17 @@ def _training_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
     yield "Backbone", model.backbone
     yield "Weights", weights.get(model.weights, PurePath(model.weights).name)
     if model.weights != "none" or model.from_scratch != "whole":
-        layers = model.trainable_layers
-        tuned = "all layers" if layers < 0 else f"the last {layers} layers"
-        yield "Trained", f"{tuned}, BatchNorm {model.batch_norm}"
+        yield "Trained", f"{_tuned(model.trainable_layers)}, BatchNorm {model.batch_norm}"
     hidden = f"hidden layers {_listed(model.hidden)}, " * bool(model.hidden)
     yield "Head", f"{hidden}dropout {_listed(model.dropout)}"
     focal = f" (gamma {fit.focal_gamma:g}, alpha {fit.focal_alpha:g})" * (fit.loss == "focal")
     yield "Loss", _class_fact(fit, fit.loss) + focal
     yield "Balance", _balance(fit)
-    yield "Epochs", f"best {bundle.best_epoch}, at most {fit.epochs}"
+    for stage in fit.stages:
+        layers = _tuned(stage.trainable_layers)
+        yield "Stage before", f"{stage.epochs} epochs, {layers}, rate {stage.learning_rate:g}"
+    most = fit.epochs + sum(stage.epochs for stage in fit.stages)
+    yield "Epochs", f"best {bundle.best_epoch}, at most {most}"
     yield "Batch size", str(fit.batch_size)
     yield "Learning rate", f"{fit.learning_rate:g} at first, {_class_fact(fit, fit.optimizer)}"
     changes = {k.replace("_", " "): v for k, v in typed.to_dict(fit.augmentation).items() if v}
@@ -135,6 +137,13 @@ def _training_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
     yield "Seed", str(fit.seed)
     yield "Precision", bundle.precision.replace("_", " ")
     yield "Libraries", _listed([f"{k} {v}" for k, v in bundle.libraries.items()])
+
+
+def _tuned(layers: int) -> str:
+    """Return which layers of the backbone learn, in words."""
+    if layers <= 0:
+        return "all layers" if layers else "the head alone"
+    return f"the last {layers} layers"
 
 
 def _class_fact(fit: specs.Training, name: str) -> str:

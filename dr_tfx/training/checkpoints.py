@@ -53,6 +53,7 @@ class Run:
         self.best_epoch = 0
         self.best_value: float | None = None
         self.stopped = False  # True once early stopping has ended the run.
+        self.stage = 0  # The number of the stage that the state belongs to.
         self.seconds = 0.0  # Duration of all sessions up to the state.
         self.precision = ""  # The dtype policy; empty until the first session chooses it.
         self.workers = 0  # Number of workers that took the steps up to the state.
@@ -62,6 +63,7 @@ class Run:
         self._last = _last(workdir)
         self._folder: Path | None = None
         self._stored: dict[str, Any] = {}
+        self._begins = False  # True if a stage begins, so that only the weights go on.
         states = sorted(p for p in self._last.glob("step-*") if not p.name.endswith(".tmp"))
         if states:
             self._read(states[-1])
@@ -71,8 +73,15 @@ class Run:
         """The number of finished epochs."""
         return len(self.history)
 
+    def begin(self, stage: int) -> None:
+        """Go on with a stage of the run, which may be another one than that of the state."""
+        if stage != self.stage:
+            self.stage, self.callbacks, self._begins = stage, {}, True
+
     def restore(self, model: keras.Model) -> None:
         """Fill the variables of a compiled model, if there is a state.
+
+        Where a stage begins, these are the weights alone.
 
         Raises:
           ValueError: the state is damaged, or belongs to a model with other variables.
@@ -80,9 +89,11 @@ class Run:
         if self._folder is None:
             return
         path = self._folder / _VARIABLES
-        variables = _variables(model)
+        variables, stored = _variables(model), self._stored["variables"]
+        if self._begins:
+            variables = _weights(model)
+            stored = stored[: len(variables)]
         found = [_description(variable) for variable in variables]
-        stored = self._stored["variables"]
         if found != stored:
             i = next((i for i, (a, b) in enumerate(zip(found, stored, strict=False)) if a != b), -1)
             detail = (
@@ -202,6 +213,7 @@ _FIELDS = (
     "best_epoch",
     "best_value",
     "stopped",
+    "stage",
     "seconds",
     "precision",
     "workers",
@@ -233,7 +245,12 @@ def _variables(model: keras.Model) -> list[Any]:
     rate = optimizer.learning_rate
     slots += [rate] if isinstance(rate, tf.Variable) else []
     metrics = [variable for metric in model.metrics for variable in metric.variables]
-    return [*model.weights, *slots, *metrics]
+    return [*_weights(model), *slots, *metrics]
+
+
+def _weights(model: keras.Model) -> list[Any]:
+    """Return the weights in an order that does not depend on which layers learn."""
+    return [weight for layer in model.layers for weight in layer.weights]
 
 
 def _description(variable: Any) -> str:

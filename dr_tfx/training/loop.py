@@ -17,7 +17,7 @@ from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
 from dr_tfx.input_pipeline import augmentation
 from dr_tfx.machine import resources
-from dr_tfx.training import board, checkpoints, distribution, validation
+from dr_tfx.training import board, checkpoints, distribution, stages, validation
 
 
 class Loop:
@@ -27,6 +27,7 @@ class Loop:
         self,
         model: keras.Model,
         run: checkpoints.Run,
+        stage: stages.Phase,
         *,
         memory: resources.Memory,
         batches: Iterator[dict[str, Any]],
@@ -39,6 +40,7 @@ class Loop:
         Args:
           model: the compiled model that is trained.
           run: the state of the run, with which every step goes on.
+          stage: the stage that the steps belong to.
           memory: the memory of the process tree and its ceiling.
           batches: the batches from `run.step` on, divided among the devices.
           tensorboard: starts and stops the profile.
@@ -47,7 +49,7 @@ class Loop:
         """
         self._model, self._run, self._memory, self._board = model, run, memory, tensorboard
         self._batches, self._interrupted, self._claim = batches, interrupted, claim
-        self._claimed = False
+        self._stage, self._claimed = stage, False
         self._step = _step_function(model, run.experiment)
         self._began = time.monotonic() - run.seconds  # As if the run had never been interrupted.
         self._epoch_began = 0.0
@@ -71,7 +73,7 @@ class Loop:
         self._memory.restart(run.running.get("peak_memory_gb", 0.0))
         if run.step == last - steps:
             self._model.reset_metrics()
-        title = f"epoch {run.epoch + 1}/{training.epochs}"
+        title = f"epoch {run.epoch + 1}/{stages.of(run.experiment)[-1].end}"
         done, session = run.step - (last - steps), time.monotonic()
         bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False)
         shown, first, taken = session, run.step, None
@@ -177,8 +179,8 @@ class Loop:
             rate = float(np.asarray(self._model.optimizer.learning_rate))
             raise ValueError(
                 f"{name} is {loss} after step {self._run.step}: the training diverged, and there "
-                f"is no bundle. Lower config.training.learning_rate, which is {rate:g} by now, and "
-                "choose another --workdir."
+                f"is no bundle. Lower {self._stage.where}.learning_rate, which is {rate:g} by "
+                "now, and choose another --workdir."
             )
 
     def _stop(self) -> NoReturn:

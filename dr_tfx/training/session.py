@@ -22,6 +22,7 @@ from dr_tfx.training import (
     distribution,
     loop,
     objectives,
+    stages,
     validation,
 )
 
@@ -40,8 +41,10 @@ class Models(NamedTuple):
     judge: keras.Model
 
 
-def make_models(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> Models:
-    """Return the models of a run, the trained one compiled.
+def make_models(
+    run: checkpoints.Run, stage: stages.Phase, strategy: tf.distribute.Strategy
+) -> Models:
+    """Return the models of a stage of a run, the trained one compiled.
 
     Pre-trained weights are loaded at its first step only.
 
@@ -50,22 +53,23 @@ def make_models(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> Model
     """
     several = strategy.num_replicas_in_sync > 1
     with strategy.scope():
-        trained = network.build(run.experiment, load_weights=run.step == 0)
+        trained = network.build(stage.experiment, load_weights=run.step == 0)
         if several:
             trained = network.synchronized(trained)
-        objectives.compile_model(trained, run.experiment)
+        objectives.compile_model(trained, stage.experiment)
     if not several:
         return Models(trained, trained)
     return Models(trained, network.build(run.experiment, load_weights=False))
 
 
 class Session:
-    """The epochs that are left of a run."""
+    """The epochs that are left of a stage of a run."""
 
     def __init__(
         self,
         models: Models,
         run: checkpoints.Run,
+        stage: stages.Phase,
         *,
         data: manifest.Manifest,
         memory: resources.Memory,
@@ -75,15 +79,17 @@ class Session:
         Args:
           models: the result of `make_models`.
           run: the state of the run.
+          stage: the stage that is to be trained.
           data: the manifest of the data set.
           memory: the memory of the process tree and its ceiling.
         """
-        self._models, self._run, self._data, self._memory = models, run, data, memory
+        self._models, self._run, self._stage = models, run, stage
+        self._data, self._memory = data, memory
         self._strategy = models.trained.distribute_strategy
         self._alarms = alarms.Watch(run.experiment, data)
 
     def fit(self, data_dir: Path, *, profile: bool) -> None:
-        """Train until `epochs` or early stopping.
+        """Train to the end of the stage or early stopping.
 
         Args:
           data_dir: folder of the data set.
@@ -94,7 +100,7 @@ class Session:
           KeyboardInterrupt: Ctrl-C was pressed; a checkpoint is saved.
           ValueError: the training diverged.
         """
-        run, training = self._run, self._run.experiment.training
+        run, stage = self._run, self._stage
         # The loader comes first: its processes start while the rest is made.
         batches, steps = loader.train_batches(
             data_dir,
@@ -118,13 +124,14 @@ class Session:
             running = loop.Loop(
                 self._models.trained,
                 run,
+                stage,
                 memory=self._memory,
                 batches=divided,
                 tensorboard=tensorboard,
                 interrupted=interrupted,
                 claim=self._claim,
             )
-            while run.epoch < training.epochs and not run.stopped:
+            while run.epoch < stage.end and not run.stopped:
                 logs = running.steps_until((run.epoch + 1) * steps, steps)
                 logs |= self._validated(running, judged)
                 for callback in deciding.values():
@@ -143,7 +150,7 @@ class Session:
         with self._strategy.scope():
             _complete(self._models.trained, examples)
         self._run.restore(self._models.trained)
-        deciding = _deciding(self._models.trained, self._run.experiment)
+        deciding = _deciding(self._models.trained, self._stage)
         for name, values in self._run.callbacks.items():
             for attribute, value in values.items():
                 setattr(deciding[name], attribute, value)
@@ -189,24 +196,23 @@ def _complete(model: keras.Model, examples: tf.data.Dataset) -> None:
     model.reset_metrics()
 
 
-def _deciding(
-    model: keras.Model, experiment: specs.Experiment
-) -> dict[str, keras.callbacks.Callback]:
-    """Return the callbacks of Keras that change the course of a run."""
-    training, modes = experiment.training, tasks.of(experiment).MONITORS
-    deciding = {
+def _deciding(model: keras.Model, stage: stages.Phase) -> dict[str, keras.callbacks.Callback]:
+    """Return the callbacks of Keras that change the course of a stage."""
+    training, modes = stage.experiment.training, tasks.of(stage.experiment).MONITORS
+    deciding: dict[str, keras.callbacks.Callback] = {
         "plateau": keras.callbacks.ReduceLROnPlateau(
             monitor=training.plateau_monitor,
             mode=modes[training.plateau_monitor],
             factor=training.plateau_factor,
             patience=training.plateau_patience,
-        ),
-        "early_stopping": keras.callbacks.EarlyStopping(
+        )
+    }
+    if stage.is_last:
+        deciding["early_stopping"] = keras.callbacks.EarlyStopping(
             monitor=training.early_stopping_monitor,
             mode=modes[training.early_stopping_monitor],
             patience=training.early_stopping_patience,
-        ),
-    }
+        )
     model.stop_training = False
     for callback in deciding.values():
         callback.set_model(model)
@@ -222,6 +228,6 @@ def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:
 
 def _say(row: dict[str, float], experiment: specs.Experiment) -> None:
     """Print the figures of an epoch that the kind of task chooses."""
-    names, epochs = tasks.of(experiment).model.shown, experiment.training.epochs
+    names, epochs = tasks.of(experiment).model.shown, stages.of(experiment)[-1].end
     figures = ", ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
     tqdm.write(f"epoch {row['epoch']}/{epochs}: {figures}, input wait {row['input_wait']:.1%}")

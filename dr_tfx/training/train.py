@@ -17,13 +17,13 @@ from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, network, precision
 from dr_tfx.storage import files, locks
-from dr_tfx.training import alarms, checkpoints, distribution, objectives, session
+from dr_tfx.training import alarms, checkpoints, distribution, objectives, session, stages
 
 
 def train(
     experiment: specs.Experiment, *, data_dir: Path, workdir: Path, profile: bool = False
 ) -> Path:
-    """Train until `epochs` or early stopping, and write the bundle of the best epoch.
+    """Train to the end of the last stage or early stopping, and write the best epoch's bundle.
 
     The same call again resumes after the last saved step, or does nothing when the run is finished.
     With `training.deterministic` the final weights are those of an uninterrupted run on the same
@@ -77,16 +77,23 @@ def train(
         _seed(training.seed, deterministic=training.deterministic)
         run = checkpoints.Run(workdir, experiment, chief=chief)
         _go_on_alike(run, strategy)
-        if run.epoch < training.epochs and not run.stopped:
-            models = session.make_models(run, strategy)
-            features = tasks.of(experiment).data.features
-            with (
-                loader.damage_named(data_dir, data, "validation", features),
-                distribution.full_device_named(experiment, run.precision),
-            ):
-                session.Session(models, run, data=data, memory=memory).fit(
+        features = tasks.of(experiment).data.features
+        with (
+            loader.damage_named(data_dir, data, "validation", features),
+            distribution.full_device_named(experiment, run.precision),
+        ):
+            for stage in stages.of(experiment):
+                if run.epoch >= stage.end or run.stopped:
+                    continue
+                run.begin(stage.number)
+                models = session.make_models(run, stage, strategy)
+                session.Session(models, run, stage, data=data, memory=memory).fit(
                     data_dir, profile=profile
                 )
+                profile = False  # It is one of steps after the start.
+                # The next stage begins from what the first worker has written by now.
+                distribution.agreed(strategy, {"written": 1.0})
+                run = checkpoints.Run(workdir, experiment, chief=chief)
         _finish(run, data)
     return workdir
 
