@@ -12,7 +12,12 @@ from tests.helpers import configs
 from tests.helpers.screening import ADDONS, EXPERIMENT
 
 
-@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, tasks.from_config({})])
+STAGED = tasks.from_config(
+    {"training": {"stages": ({"trainable_layers": 0, "learning_rate": 0.01, "epochs": 2},)}}
+)
+
+
+@pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, STAGED, tasks.from_config({})])
 def test_the_commands_say_every_setting_of_the_run(experiment):
     _, train, *_ = reproduce.commands(
         experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"
