@@ -11,7 +11,6 @@ from dr_tfx.evaluation import reproduce
 from tests.helpers import configs
 from tests.helpers.screening import ADDONS, EXPERIMENT
 
-
 STAGED = tasks.from_config(
     {"training": {"stages": ({"trainable_layers": 0, "learning_rate": 0.01, "epochs": 2},)}}
 )

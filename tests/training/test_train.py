@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from html import unescape
 from pathlib import Path
 
@@ -31,12 +29,19 @@ from tests.helpers import (
 )
 
 CODE = """
-import json, sys
+import json, os, random, signal, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from tests.helpers import backbones
 from dr_tfx import tasks
-from dr_tfx.training import train
+from dr_tfx.training import checkpoints, train
+save = checkpoints.Run.save
+def saved(run, model):
+    save(run, model)
+    if len(sys.argv) > 5 and run.step >= int(sys.argv[5]):
+        # The kill comes at some moment of the next milliseconds, in the midst of anything.
+        threading.Timer(random.random() / 100, os.killpg, (0, signal.SIGKILL)).start()
+checkpoints.Run.save = saved
 experiment = tasks.from_config(json.loads(sys.argv[1]))
 train.train(experiment, data_dir=Path(sys.argv[2]), workdir=Path(sys.argv[3]))
 """
@@ -51,11 +56,12 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def start(experiment, data_dir, workdir):
+def start(experiment, data_dir, workdir, *kill_at):
+    """Start a run in a process group of its own, which is killed once it has come to a step."""
     arguments = [json.dumps(typed.to_dict(experiment)), str(data_dir), str(workdir)]
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, *arguments, root],
+        [sys.executable, "-c", CODE, *arguments, root, *map(str, kill_at)],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -119,17 +125,12 @@ def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
     assert not list(undisturbed.rglob("*tmp*"))
 
 
-def kill_at(process, workdir, step):
-    """Send SIGKILL to the process group once a state at `step` or later is there."""
-    state = workdir / "checkpoints" / "last"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        steps = [int(p.name[5:13]) for p in state.glob("step-*") if not p.name.endswith(".tmp")]
-        if max(steps, default=0) >= step:
-            break
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+def killed_at(step, experiment, data_dir, workdir):
+    """Start or resume a run and have it killed soon after its state at `step` is there."""
+    process = start(experiment, data_dir, workdir, step)
+    _, log = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, log.decode()
+    assert not (workdir / "bundle.json").exists()
 
 
 def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupted_run(
@@ -138,9 +139,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
     experiment, killed = exact(), tmp_path / "run"
     rng = np.random.default_rng(7)
     for first, last in ((2, 6), (7, 11), (13, 16)):  # There are three epochs of 6 steps.
-        process = start(experiment, data_dir, killed)
-        kill_at(process, killed, rng.integers(first, last, endpoint=True))
-        assert not (killed / "bundle.json").exists()
+        killed_at(rng.integers(first, last, endpoint=True), experiment, data_dir, killed)
 
     process = start(experiment, data_dir, killed)
     _, log = process.communicate()
@@ -166,8 +165,7 @@ def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
         checkpoint_steps=1,
     )
     for step in (9, 14, 27):  # They are in epochs 2, 3 and 5, of 6 steps each.
-        kill_at(start(experiment, data_dir, tmp_path), tmp_path, step)
-        assert not (tmp_path / "bundle.json").exists()
+        killed_at(step, experiment, data_dir, tmp_path)
     process = start(experiment, data_dir, tmp_path)
     _, log = process.communicate()
     assert process.returncode == 0 and b"epoch 4/20" not in log, log.decode()
