@@ -15,7 +15,7 @@ Any setting can be changed on the command line:
         --config.training.epochs=2 --config.model.weights=none
 
 --config.model.weights says how the backbone starts: imagenet (downloaded), none (from scratch), or
-the path of a Keras .weights.h5 file. --config.training.precision is auto, float32, mixed_float16 or
+the path of a file of weights. --config.training.precision is auto, float32, mixed_float16 or
 mixed_bfloat16.
 """
 

@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.models import keras_settings, small
+from dr_tfx.models import keras_settings, pretrained, small
 
 
 class Backbone(NamedTuple):
@@ -21,6 +20,7 @@ class Backbone(NamedTuple):
       offset: one number, or one for red, green and blue.
       stride: pixels a side for one place of the last features.
       reads_bgr: whether its pre-trained weights expect blue before red.
+      file: the name that Keras has for the file of its ImageNet weights; "" if there is none.
     """
 
     constructor: Callable[..., keras.Model]
@@ -28,15 +28,32 @@ class Backbone(NamedTuple):
     offset: float | Sequence[float]
     stride: int = 32
     reads_bgr: bool = False
+    file: str = ""
 
 
 BACKBONES = {
-    "MobileNetV2": Backbone(keras.applications.MobileNetV2, 1 / 127.5, -1.0),
-    "ResNet50": Backbone(
-        keras.applications.ResNet50, 1.0, (-123.68, -116.779, -103.939), reads_bgr=True
+    "MobileNetV2": Backbone(
+        keras.applications.MobileNetV2,
+        1 / 127.5,
+        -1.0,
+        file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     ),
-    "ResNet50V2": Backbone(keras.applications.ResNet50V2, 1 / 127.5, -1.0),
-    "EfficientNetV2B0": Backbone(keras.applications.EfficientNetV2B0, 1.0, 0.0),
+    "ResNet50": Backbone(
+        keras.applications.ResNet50,
+        1.0,
+        (-123.68, -116.779, -103.939),
+        reads_bgr=True,
+        file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    "ResNet50V2": Backbone(
+        keras.applications.ResNet50V2,
+        1 / 127.5,
+        -1.0,
+        file="resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    "EfficientNetV2B0": Backbone(
+        keras.applications.EfficientNetV2B0, 1.0, 0.0, file="efficientnetv2-b0_notop.h5"
+    ),
     "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
 }
 _MOST_WEIGHTS = 2**25  # Of the layers between backbone and output: 128 MiB.
@@ -82,8 +99,15 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     if factor > 1:
         x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="enlarged")(x)
     backbone = chosen.constructor(include_top=False, weights=None, input_tensor=x)
-    if load_weights and spec.weights != "none":
-        backbone.set_weights(_weights_for_rgb(_pretrained(spec, factor * size), chosen))
+    if load_weights and spec.weights != pretrained.NONE:
+        pretrained.fill(
+            backbone,
+            spec.weights,
+            name=spec.backbone,
+            constructor=chosen.constructor,
+            file=chosen.file,
+            reads_bgr=chosen.reads_bgr,
+        )
     _set_trainable(backbone, spec)
     x = keras.layers.GlobalAveragePooling2D(name=POOLING)(backbone.output)
     _check_size(spec, x.shape[-1])
@@ -106,49 +130,6 @@ def _check_size(spec: specs.Model, features: int) -> None:
             f"config.model.hidden is {spec.hidden}, layers of {weights:,} weights behind the "
             f"{features} features of {spec.backbone}; expected {_MOST_WEIGHTS:,} at most."
         )
-
-
-def _pretrained(spec: specs.Model, size: int) -> keras.Model:
-    """Return a separate backbone that holds the pre-trained weights.
-
-    The flat model, which has one more layer, cannot load them itself.
-    """
-    constructor = BACKBONES[spec.backbone].constructor
-    if spec.weights == "imagenet":
-        try:
-            return constructor(include_top=False, weights="imagenet", input_shape=(size, size, 3))
-        except Exception as error:  # Keras raises a bare Exception if a download fails.
-            raise ValueError(
-                f"The ImageNet weights of {spec.backbone} could not be downloaded: "
-                f"{str(error).rstrip('.')}. Without a network, give a file with "
-                "--config.model.weights=PATH, or train from scratch with "
-                "--config.model.weights=none."
-            ) from error
-    weights = Path(spec.weights).expanduser()
-    if not weights.is_file():
-        raise ValueError(
-            f"config.model.weights is {spec.weights!r}: no such file. "
-            "Expected imagenet, none or the path of a Keras .weights.h5 file."
-        )
-    donor = constructor(include_top=False, weights=None, input_shape=(size, size, 3))
-    try:
-        donor.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f"config.model.weights is {spec.weights!r}, which does not hold weights of "
-            f"{spec.backbone} without its top: {error}"
-        ) from error
-    return donor
-
-
-def _weights_for_rgb(donor: keras.Model, backbone: Backbone) -> list[Any]:
-    """Return the weights of a pre-trained backbone as they are to read red before blue."""
-    first = next(x for x in donor.layers if isinstance(x, keras.layers.Conv2D))
-    if backbone.reads_bgr:
-        kernel, *others = first.get_weights()
-        first.set_weights([kernel[:, :, ::-1], *others])
-    weights: list[Any] = donor.get_weights()
-    return weights
 
 
 def _set_trainable(backbone: keras.Model, spec: specs.Model) -> None:

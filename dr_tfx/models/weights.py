@@ -22,12 +22,13 @@ def to_bytes(model: keras.Model) -> bytes:
     return found
 
 
-def fill(model: keras.Model, data: bytes) -> None:
+def fill(model: keras.Model, data: bytes, *, part: bool = False) -> None:
     """Give a flat model the weights of `to_bytes`.
 
     Args:
       model: a model of the same settings.
       data: at most as much as may be in memory twice.
+      part: whether the model may be a part of what was saved, as the backbone is of a network.
 
     Raises:
       ValueError: the bytes are no such file, its arrays are not those of the model, or a number
@@ -40,7 +41,7 @@ def fill(model: keras.Model, data: bytes) -> None:
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it is no file of weights: {error}") from error
     variables = dict(_named(model))
-    strange = sorted(set(arrays) ^ set(variables))
+    strange = sorted(set(variables) - set(arrays) if part else set(arrays) ^ set(variables))
     if strange:
         raise ValueError(
             f"it does not fit the network of the settings: {strange[0][:100]!r} is only in "

@@ -1,19 +1,23 @@
 """Architecture, freezing, precision, and a bundle that loads without custom code."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.inference import scoring
-from dr_tfx.models import bundles, network, precision
+from dr_tfx.models import bundles, network, precision, pretrained, weights
 from tests.helpers import configs, datasets
+
+FILE_UTILS = f"keras.src.utils.{'data' if keras.__version__ < '3' else 'file'}_utils"
 
 
 def changed(**model):
@@ -118,19 +122,81 @@ def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, sa
 
     monkeypatch.setitem(network.BACKBONES, "MobileNetV2", ours._replace(constructor=fails))
     with pytest.raises(
-        ValueError, match=r"be downloaded: .* no such host\. Without a network, giv"
+        ValueError, match=r"be downloaded or read: .* no such host\. Without a network, copy mobile"
     ):
         network.build(changed(weights="imagenet"))
+
+
+def make_caffe(width=4):
+    def make(*, include_top, weights, input_tensor=None, input_shape=None):
+        x = keras.Input(input_shape) if input_tensor is None else input_tensor
+        source = x if input_tensor is None else keras.utils.get_source_inputs(x)
+        return keras.Model(source, keras.layers.Conv2D(width, 3, name="first")(x))
+
+    return make
+
+
+def test_shapes_that_differ_are_named_in_one_line(monkeypatch, tmp_path):
+    path = tmp_path / "donor.weights.h5"
+    make_caffe(8)(include_top=False, weights=None, input_shape=(64, 64, 3)).save_weights(path)
+    caffe = network.BACKBONES["ResNet50"]._replace(constructor=make_caffe())
+    monkeypatch.setitem(network.BACKBONES, "caffe", caffe)
+    with pytest.raises(ValueError) as caught:
+        network.build(changed(backbone="caffe", weights=str(path), output_stride=16))
+    said = str(caught.value)
+    assert said.startswith(
+        f"config.model.weights is '{path}', which does not hold weights of caffe"
+    )
+    assert "first" in said and "(3, 3, 3, 4)" in said and "(3, 3, 3, 8)" in said
+    assert "\n" not in said and "value=" not in said
+
+
+def test_a_training_can_begin_with_the_backbone_of_another_run(tmp_path):
+    settings = {"backbone": "SixConvolutions", "output_stride": 4}
+    before = network.build(changed(**settings, weights="none"))
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(weights.to_bytes(before))
+    after = network.build(changed(**settings, weights=str(path)))
+    kernels = [model.get_layer("conv_3b").get_weights()[0] for model in (before, after)]
+    np.testing.assert_array_equal(*kernels)
+    heads = [model.get_layer("score").get_weights()[0] for model in (before, after)]
+    assert not np.array_equal(*heads)
+    arrays = safetensors.numpy.load_file(path)
+    for changes, said in (
+        ({"conv_3b/0": arrays["conv_3b/0"][..., :5]}, r"'conv_3b/0' .*128, 5\); expected .*128\)"),
+        ({"conv_1a/0": arrays["conv_1a/0"].astype(np.float16)}, "is float16"),
+        ({"conv_1a/0": None}, "'conv_1a/0' is only in the network"),
+    ):
+        kept = {name: a for name, a in (arrays | changes).items() if a is not None}
+        path.write_bytes(safetensors.numpy.save(kept))
+        with pytest.raises(ValueError, match=f"not hold weights of SixConvolutions .*: .*{said}"):
+            network.build(changed(**settings, weights=str(path)))
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])
+def test_the_file_that_keras_downloads_is_the_one_that_is_named(name, monkeypatch, tmp_path):
+    """Keras checks its digest, too, but for MobileNetV2, of which it has none."""
+    asked = {}
+
+    def get_file(name, origin, file_hash=None, **others):
+        asked.update(name=name, hash=file_hash)
+        raise OSError("no network")
+
+    utils = importlib.import_module(FILE_UTILS)
+    monkeypatch.setattr(utils, "get_file", get_file)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="read: no network. Without a network, copy ") as caught:
+        chosen = network.BACKBONES[name]
+        names = {key: getattr(chosen, key) for key in ("constructor", "file", "reads_bgr")}
+        pretrained.fill(keras.Model(), "imagenet", name=name, **names)
+    assert f"copy {asked['name']} from another machine into {tmp_path}/models" in str(caught.value)
+    assert bool(asked["hash"]) == (name != "MobileNetV2")
 
 
 def test_weights_that_expect_blue_before_red_are_given_what_they_expect(monkeypatch, tmp_path):
     mean = np.array([123.68, 116.779, 103.939], np.float32)  # Of red, green and blue.
 
-    def make(*, include_top, weights, input_tensor=None, input_shape=None):
-        x = keras.Input(input_shape) if input_tensor is None else input_tensor
-        source = x if input_tensor is None else keras.utils.get_source_inputs(x)
-        return keras.Model(source, keras.layers.Conv2D(4, 3, name="first")(x))
-
+    make = make_caffe()
     caffe = network.BACKBONES["ResNet50"]._replace(constructor=make)
     monkeypatch.setitem(network.BACKBONES, "caffe", caffe)
     donor = make(include_top=False, weights=None, input_shape=(64, 64, 3))

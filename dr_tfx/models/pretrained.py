@@ -1,0 +1,116 @@
+"""Pre-trained weights of a backbone: those of Keras, of a file, or of another run of dr_tfx.
+
+`imagenet` is what Keras publishes. Keras downloads it once into its folder `models` and compares it
+with a digest in its own source, but for MobileNetV2, of which it gives none; the log says the
+digest of what was read, by which two machines can be compared. A file at a path is read instead,
+and nothing is downloaded then.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import logging
+
+from dr_tfx.models import bundle_file, weights
+
+IMAGENET, NONE = "imagenet", "none"
+PIXELS = 224  # A side: Keras has other files of MobileNetV2 for smaller pictures.
+_OF_RUN = ".safetensors"  # The ending of a bundle's file of weights.
+_SHOWN = 300  # Characters of what Keras says.
+
+
+def fill(
+    backbone: keras.Model,
+    given: str,
+    *,
+    name: str,
+    constructor: Callable[..., keras.Model],
+    file: str,
+    reads_bgr: bool,
+) -> None:
+    """Give a backbone pre-trained weights.
+
+    Args:
+      backbone: as a part of the network, which may have layers before it.
+      given: `imagenet` or the path of a file: `.safetensors` of a bundle of dr_tfx, or what Keras
+        has saved of the backbone alone.
+      name: of the backbone, for errors.
+      constructor: makes it by itself; see `network.Backbone`.
+      file: the name of Keras' file of ImageNet weights; "" if there is none.
+      reads_bgr: whether Keras' weights, and what was trained from them, expect blue before red.
+
+    Raises:
+      ValueError: the weights are not available or damaged, or their shapes are not those of the
+        backbone; says what was expected.
+    """
+    if given == IMAGENET:
+        _set(backbone, _imagenet(constructor, file, name=name), reads_bgr=reads_bgr)
+        return
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f"config.model.weights is {given!r}: no such file. Expected imagenet, none, or the "
+            f"path of a file: weights{_OF_RUN} of a run, or .h5 of Keras."
+        )
+    logging.info("Weights of %s: %s, SHA-256 %s", name, path, _digest(path))
+    try:
+        if path.suffix == _OF_RUN:
+            with path.open("rb") as stream:
+                data = stream.read(bundle_file.MOST_BYTES)
+            weights.fill(backbone, data, part=True)
+            return
+        donor = constructor(include_top=False, weights=None, input_shape=(PIXELS, PIXELS, 3))
+        donor.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"config.model.weights is {given!r}, which does not hold weights of {name} without "
+            f"its top: {_words(error)}"
+        ) from error
+    _set(backbone, donor, reads_bgr=reads_bgr)
+
+
+def _imagenet(constructor: Callable[..., keras.Model], file: str, *, name: str) -> keras.Model:
+    """Return a separate backbone with Keras' ImageNet weights."""
+    if not file:
+        raise ValueError(
+            f"config.model.weights is {IMAGENET!r}, but there are no pre-trained weights of "
+            f"{name}. Set config.model.weights={NONE}, or give a file."
+        )
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+    try:
+        donor = constructor(include_top=False, weights=IMAGENET, input_shape=(PIXELS, PIXELS, 3))
+    except Exception as error:  # Keras raises a bare Exception if a download fails.
+        raise ValueError(
+            f"The ImageNet weights of {name} could not be downloaded or read: {_words(error)}. "
+            f"Without a network, copy {file} from another machine into {folder}, give a file with "
+            "--config.model.weights=PATH, or train from scratch with "
+            f"--config.model.weights={NONE}."
+        ) from error
+    path = folder.expanduser() / file
+    if path.is_file():  # Where the folder cannot be written, Keras has taken another.
+        logging.info("Weights of %s: %s, SHA-256 %s", name, path, _digest(path))
+    return donor
+
+
+def _set(backbone: keras.Model, donor: keras.Model, *, reads_bgr: bool) -> None:
+    """Give a backbone the weights of a separate one, so that it reads red before blue."""
+    first = next(x for x in donor.layers if isinstance(x, keras.layers.Conv2D))
+    if reads_bgr:
+        kernel, *others = first.get_weights()
+        first.set_weights([kernel[:, :, ::-1], *others])
+    backbone.set_weights(donor.get_weights())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _words(error: Any) -> str:
+    """Return what Keras says, in one line, and without the values of weights."""
+    text = str(error).split("Target variable:")[0].split("List of objects")[0]
+    return " ".join(text.split())[:_SHOWN].rstrip(".")
