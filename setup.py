@@ -33,15 +33,18 @@ _REQUIRES = [
     "simplejpeg>=1.9",  # libjpeg-turbo with its warnings, which others drop.
     "tqdm>=4.66",
 ]
+_SCIPY = "scipy>=1.11"  # scikit-learn brings it too.
 # What all commands after the build need besides.
 _TRAIN = [
     "jinja2>=3.1",
     "keras>=2.15,<4",  # TensorFlow 2.15 takes Keras 2, every later one Keras 3.
     "safetensors>=0.4",
-    "scipy>=1.11",  # scikit-learn brings it too.
+    _SCIPY,
     "tensorboard>=2.15",
     "tensorflow>=2.15.1,<2.22",
 ]
+_ONNX = ["onnxruntime>=1.17", _SCIPY]  # Reads photographs with an export, without TensorFlow.
+_EXPORT = ["onnx>=1.16", "tf2onnx>=1.17", *_ONNX]  # Makes one.
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
 _DICOM = "pydicom>=3.0"
@@ -53,6 +56,7 @@ _EXTRAS = {
         *_TRAIN,
         "tensorflow==2.15.1; python_version<'3.12'",
         "tensorflow-addons==0.23.0; python_version<'3.12'",
+        "onnx<1.19; python_version<'3.12'",  # Later ones want ml_dtypes that TensorFlow 2.15 lacks.
     ],
     "bench": [  # What benchmarks/ measures itself against.
         *_TRAIN,
@@ -72,7 +76,9 @@ _EXTRAS = {
     ],
     "dicom": [_DICOM],
     "excel": [_EXCEL],
+    "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
+    "onnx": _ONNX,
     "docs": [  # make docs
         "ipykernel>=6.29",
         "mkdocs>=1.6,<2",
@@ -82,6 +88,7 @@ _EXTRAS = {
     ],
     "test": [
         *_TRAIN,
+        *_EXPORT,
         _DASK,
         _DICOM,
         _EXCEL,
@@ -108,6 +115,7 @@ _COMMANDS = {
     "drtfx-compare": "dr_tfx.cli.compare",
     "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
+    "drtfx-export": "dr_tfx.cli.export",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

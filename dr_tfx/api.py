@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from dr_tfx.explanation.photographs import PhotographExplainer
+    from dr_tfx.inference import exported
     from dr_tfx.inference.photographs import PhotographReader
     from dr_tfx.models import bundles
 
@@ -294,6 +295,38 @@ def load_bundle(folder: str | Path) -> "TrainedModel":
     return TrainedModel(bundles.load(_path(folder)))
 
 
+def export(workdir: str | Path, *, data_dir: str | Path, output_dir: str | Path) -> "LoadedExport":
+    """Write a trained model as ONNX, compare it with the bundle, and return it.
+
+    Args:
+      workdir: folder of the run, evaluated on validation.
+      data_dir: folder of its data set.
+      output_dir: receives model.onnx and export.json.
+
+    Raises:
+      FileNotFoundError, ValueError: no bundle or no data set, nothing is fitted yet, or the export
+        differs from the bundle.
+    """
+    from dr_tfx.serving import onnx_export
+
+    onnx_export.export(
+        workdir=_path(workdir), data_dir=_path(data_dir), output_dir=_path(output_dir)
+    )
+    return load_export(output_dir)
+
+
+def load_export(folder: str | Path) -> "LoadedExport":
+    """Return a model that `export` or drtfx-export wrote; it needs no TensorFlow.
+
+    Raises:
+      FileNotFoundError: there is none in the folder.
+      ValueError: a file is damaged, exchanged, or of another version.
+    """
+    from dr_tfx.inference import exported
+
+    return LoadedExport(exported.load(_path(folder)))
+
+
 def _path(given: str | Path) -> Path:
     """Return a path; `~` at its beginning is the person's home."""
     return Path(given).expanduser()
@@ -303,7 +336,7 @@ class Explanation(NamedTuple):
     """An answer of the model for one photograph, and the places that it looks at.
 
     Attributes:
-      answer: what `TrainedModel.predict` gives.
+      answer: what `PhotographModel.predict` gives.
       photograph: the photograph as the model sees it, uint8 RGB (size, size, 3).
       heatmap: float32 (h, w), 0 to 1, at the resolution of the method.
     """
@@ -315,21 +348,13 @@ class Explanation(NamedTuple):
     @property
     def overlay(self) -> np.ndarray:
         """The heat map's colours over the photograph, uint8 RGB (size, size, 3)."""
-        from dr_tfx.explanation import gradcam
+        from dr_tfx.explanation import overlays
 
-        return gradcam.overlay(self.photograph, self.heatmap)
+        return overlays.overlay(self.photograph, self.heatmap)
 
 
-class TrainedModel:
-    """A trained model with everything needed to read a raw photograph.
-
-    Attributes:
-      bundle: the model's settings, data set, network, and what was fitted on validation.
-    """
-
-    def __init__(self, bundle: "bundles.Bundle"):
-        self.bundle = bundle
-        self._explainers: dict[str, PhotographExplainer] = {}
+class PhotographModel:
+    """A model with everything needed to read a raw photograph."""
 
     def predict(self, photograph: "str | Path | bytes | np.ndarray") -> dict[str, Any]:
         """Return what the model says of a raw photograph, as plain JSON types.
@@ -356,7 +381,7 @@ class TrainedModel:
 
         Args:
           photograph: as for `predict`.
-          method: gradcam, gradcam++, hirescam or occlusion.
+          method: gradcam, gradcam++, hirescam or occlusion; an exported model has gradcam alone.
 
         Raises:
           ValueError: the photograph is rejected, or there is no such method.
@@ -366,15 +391,63 @@ class TrainedModel:
             raise ValueError(f"{found.name or 'the photograph'} is rejected: {found.rejected}")
         return Explanation(found.reading.answer, found.picture.rgb, found.heatmap)
 
+    @property
+    def _reader(self) -> "PhotographReader":
+        raise NotImplementedError
+
+    def _explainer(self, method: str) -> "PhotographExplainer":
+        raise NotImplementedError
+
+
+class TrainedModel(PhotographModel):
+    """The model of a training.
+
+    Attributes:
+      bundle: the model's settings, data set, network, and what was fitted on validation.
+    """
+
+    def __init__(self, bundle: "bundles.Bundle"):
+        self.bundle = bundle
+        self._explainers: dict[str, PhotographExplainer] = {}
+
     @functools.cached_property
+    def _reader(self) -> "PhotographReader":
+        from dr_tfx.inference import scoring
+        from dr_tfx.inference.photographs import PhotographReader
+
+        return PhotographReader(scoring.BundleReader(self.bundle))
+
+    def _explainer(self, method: str) -> "PhotographExplainer":
+        from dr_tfx.explanation import explainer
+        from dr_tfx.explanation.photographs import PhotographExplainer
+
+        if method not in self._explainers:
+            model = explainer.Explainer(self.bundle, method)
+            self._explainers[method] = PhotographExplainer(model)
+        return self._explainers[method]
+
+
+class LoadedExport(PhotographModel):
+    """A model that drtfx-export wrote, which needs no TensorFlow.
+
+    Attributes:
+      export: the model's settings, network, and what was fitted on validation.
+    """
+
+    def __init__(self, export: "exported.ExportedModel"):
+        self.export = export
+
+    @property
     def _reader(self) -> "PhotographReader":
         from dr_tfx.inference.photographs import PhotographReader
 
-        return PhotographReader(self.bundle)
+        return PhotographReader(self.export)
 
     def _explainer(self, method: str) -> "PhotographExplainer":
         from dr_tfx.explanation.photographs import PhotographExplainer
 
-        if method not in self._explainers:
-            self._explainers[method] = PhotographExplainer(self.bundle, method)
-        return self._explainers[method]
+        if method != specs.METHODS[0]:
+            raise ValueError(
+                f"the method is {method!r}; an exported model has {specs.METHODS[0]} alone"
+            )
+        return PhotographExplainer(self.export)

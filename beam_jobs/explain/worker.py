@@ -18,7 +18,7 @@ import pandas as pd
 
 from beam_jobs.explain import heatmap_shards, mask_measures, units
 from dr_tfx.dataset import records
-from dr_tfx.explanation import explainer, gradcam, localization
+from dr_tfx.explanation import explainer, localization, overlays
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles
 from dr_tfx.storage import files, seen_text
@@ -157,7 +157,7 @@ class ExplainPart(beam.DoFn):
         return path
 
     def _write(self, path: str, rgb: np.ndarray, heatmap: np.ndarray) -> None:
-        mixed = gradcam.overlay(rgb, heatmap, colormap=self._settings.colormap)
+        mixed = overlays.overlay(rgb, heatmap, colormap=self._settings.colormap)
         done, png = cv2.imencode(".png", cv2.cvtColor(mixed, cv2.COLOR_RGB2BGR))
         if not done:
             raise ValueError(f"OpenCV could not write {path}, {rgb.shape}, as PNG")

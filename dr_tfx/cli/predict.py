@@ -2,11 +2,13 @@
 
     drtfx-predict --workdir=RUN eye.jpeg other_eye.png
     drtfx-predict --workdir=RUN folder/of/photographs more.zip --output_dir=OUT
+    drtfx-predict --model=EXPORT eye.jpeg
 
-RUN is the folder that training wrote. The photographs need no preparation: the command prepares
-them as the training photographs were prepared. A folder stands for all photographs in it, any
-number of folders down, a .zip archive for those in it, and a quoted pattern such as
-'raw/*/*.jpeg' for those that match.
+RUN is the folder that training wrote, and EXPORT one that drtfx-export made of it: that needs no
+TensorFlow, but the extra dr_tfx[onnx], starts in a second and gives the same answers. The
+photographs need no preparation: the command prepares them as the training photographs were
+prepared. A folder stands for all photographs in it, any number of folders down, a .zip archive for
+those in it, and a quoted pattern such as 'raw/*/*.jpeg' for those that match.
 
 The command prints a table with one row a photograph: its name and what the model says of it. For a
 task of two classes that is
@@ -18,7 +20,7 @@ task of two classes that is
     decision     the class, which follows from the score and the threshold
     threshold    the score from which the decision is the second class
 
-OUT (RUN/predictions if not given) receives
+OUT (RUN/predictions or EXPORT/predictions if not given) receives
 
     predictions.csv  the same table, written row by row, so that what was read before the command
                      was stopped is there
@@ -33,8 +35,8 @@ these names. The exit code is 1 if none could be read. The last line printed is 
 
 --method says how heat maps are made: gradcam (as in the published recipe), gradcam++, hirescam, or
 occlusion, which hides one square of the photograph after the other and takes some hundred times as
-long. --colormap=jet draws them as the published recipe does; the default colours are easier to read
-correctly, also for people who do not see all colours.
+long. An export draws gradcam alone. --colormap=jet draws them as the published recipe does; the
+default colours are easier to read correctly, also for people who do not see all colours.
 
 A model that was trained on arrays (--npy_images) reads no photographs, because nobody knows how the
 arrays were prepared.
@@ -43,14 +45,16 @@ Research software, not a medical device: no result is a diagnosis.
 """
 
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 from tqdm import tqdm
 
+from dr_tfx import tasks
 from dr_tfx.cli import console
 from dr_tfx.config import specs
 from dr_tfx.machine import interrupts, tensorflow_start
@@ -58,12 +62,13 @@ from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
 
 if TYPE_CHECKING:
+    from dr_tfx.explanation import photographs as explained_photographs
     from dr_tfx.inference import photographs, prediction_files
-    from dr_tfx.models import bundles
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
+_MODEL = flags.DEFINE_string("model", None, "Folder of an exported model, in place of --workdir.")
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Folder for the results; WORKDIR/predictions if not given."
+    "output_dir", None, "Folder for the results; predictions/ in that of the model if not given."
 )
 _FIGURES = flags.DEFINE_bool(
     "figures", True, "Draw a figure of every photograph, with its heat map."
@@ -88,29 +93,70 @@ def main(argv: Sequence[str]) -> None:
     """Read the photographs that the arguments name; print the table, then the folder."""
     if len(argv) < 2:
         raise app.UsageError("no photographs given")
-    workdir = Path(_WORKDIR.value)
-    output_dir = Path(_OUTPUT_DIR.value or workdir / "predictions")
+    folder = _model_folder()
+    output_dir = Path(_OUTPUT_DIR.value or folder / "predictions")
     try:
         found = given.photographs(argv[1:])
         given.check_apart(found, output_dir)
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
-    tensorflow_start.load()
-    from dr_tfx.models import bundles  # Imported here, so that --help does not load TensorFlow.
-
-    bundle = bundles.load(workdir)
-    alarms = _warn(bundle, workdir)
+    model = _exported(folder) if _MODEL.value else _bundle(folder)
     with locks.held(output_dir):
-        rejected = _read(bundle, found, output_dir, alarms)
+        rejected = _read(model, found, output_dir)
     print(output_dir)
     if rejected == len(found):
         sys.exit(1)
 
 
-def _warn(bundle: "bundles.Bundle", workdir: Path) -> list[str]:
-    """Say what a reader of the table should know about the model; return the known alarms."""
-    from dr_tfx.evaluation import known_alarms
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """A bundle or an export, with what it is read by.
 
+    Attributes:
+      folder: its own.
+      experiment: the settings of the run.
+      alarms: those of the run's evaluations.
+      read: returns a reader of photographs.
+      explain: returns a reader that draws heat maps besides.
+    """
+
+    folder: Path
+    experiment: specs.Experiment
+    alarms: Sequence[str]
+    read: "Callable[[], photographs.PhotographReader]"
+    explain: "Callable[[], explained_photographs.PhotographExplainer]"
+
+
+def _model_folder() -> Path:
+    """Return the folder of the model.
+
+    Raises:
+      UsageError: neither a run nor an export is given, both are, or a setting that an export lacks.
+    """
+    if (_WORKDIR.value is None) == (_MODEL.value is None):
+        raise app.UsageError(
+            "expected either --workdir=RUN, the folder of a training, or --model=EXPORT, what "
+            "drtfx-export made of one"
+        )
+    if _MODEL.value and (_METHOD.value != specs.METHODS[0] or _AVERAGE_VIEWS.value):
+        raise app.UsageError(
+            f"an exported model draws heat maps by {specs.METHODS[0]} of the photograph as it is; "
+            "--method and --average_views need --workdir"
+        )
+    return Path(_WORKDIR.value or _MODEL.value)
+
+
+def _bundle(workdir: Path) -> _Model:
+    """Load a bundle; say what a reader of the table should know about it."""
+    tensorflow_start.load()
+    # Imported here, so that --help does not load TensorFlow.
+    from dr_tfx.evaluation import known_alarms
+    from dr_tfx.explanation import explainer
+    from dr_tfx.explanation import photographs as explained_photographs
+    from dr_tfx.inference import photographs, scoring
+    from dr_tfx.models import bundles
+
+    bundle = bundles.load(workdir)
     if bundle.fitted is None:
         print(
             f"note: {workdir} was not evaluated on validation yet, so that nothing is fitted. "
@@ -119,30 +165,60 @@ def _warn(bundle: "bundles.Bundle", workdir: Path) -> list[str]:
         )
     found = known_alarms.of_run(workdir)
     for folder, alarms in found.items():
-        more = f" ({len(alarms) - 1} more)" if len(alarms) > 1 else ""
-        print(
-            f"ALARM of the evaluation on {folder.name}: {alarms[0]}{more} See "
-            f"{folder / 'report.html'} before you rely on this model.",
-            file=sys.stderr,
+        _say(alarms, f"the evaluation on {folder.name}", f"See {folder / 'report.html'} before")
+
+    def explain() -> "explained_photographs.PhotographExplainer":
+        return explained_photographs.PhotographExplainer(
+            explainer.Explainer(bundle, _METHOD.value, average_views=_AVERAGE_VIEWS.value)
         )
-    return [alarm for alarms in found.values() for alarm in alarms]
+
+    return _Model(
+        workdir,
+        bundle.experiment,
+        [alarm for alarms in found.values() for alarm in alarms],
+        lambda: photographs.PhotographReader(scoring.BundleReader(bundle)),
+        explain,
+    )
 
 
-def _read(
-    bundle: "bundles.Bundle",
-    found: Sequence[given.GivenPhotograph],
-    output_dir: Path,
-    alarms: Sequence[str],
-) -> int:
+def _exported(folder: Path) -> _Model:
+    """Load an export; say the alarms of the run that it was made of."""
+    from dr_tfx.inference import exported, photographs
+
+    model = exported.load(folder)
+    if model.alarms:
+        _say(model.alarms, "the run's evaluation", "See its report before")
+
+    def explain() -> "explained_photographs.PhotographExplainer":
+        from dr_tfx.explanation import photographs as explained_photographs
+
+        return explained_photographs.PhotographExplainer(model)
+
+    return _Model(
+        folder,
+        model.experiment,
+        model.alarms,
+        lambda: photographs.PhotographReader(model),
+        explain,
+    )
+
+
+def _say(alarms: Sequence[str], whose: str, see: str) -> None:
+    """Print the first alarm, and how many more there are."""
+    more = f" ({len(alarms) - 1} more)" if len(alarms) > 1 else ""
+    print(f"ALARM of {whose}: {alarms[0]}{more} {see} you rely on this model.", file=sys.stderr)
+
+
+def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Path) -> int:
     """Read photographs, print and write a row of each, and return how many were rejected."""
     from dr_tfx.inference import prediction_files
 
-    names, rejected = bundle.kind.scores.answer_names, 0
+    names, rejected = tasks.of(model.experiment).scores.answer_names, 0
     made = {
-        "workdir": str(_WORKDIR.value),
-        "views": list(bundle.experiment.evaluation.views),
+        "workdir" if _WORKDIR.value else "model": str(model.folder),
+        "views": list(model.experiment.evaluation.views),
         "method": _METHOD.value if _FIGURES.value else None,
-        "alarms": list(alarms),
+        "alarms": list(model.alarms),
     }
     predictions = prediction_files.PredictionFiles(output_dir, names, made)
     width = max(len("photograph"), *(len(seen_text.printable(one.shown)) for one in found))
@@ -152,7 +228,7 @@ def _read(
         _told_how_far(predictions, len(found)),
         tqdm(total=len(found), desc="predict", unit="photograph", disable=None) as bar,
     ):
-        for one, figure in _readings(bundle, found):
+        for one, figure in _readings(model, found):
             with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.
                 row = predictions.add(one, figure)
             rejected += bool(one.rejected)
@@ -184,20 +260,14 @@ def _told_how_far(
 
 
 def _readings(
-    bundle: "bundles.Bundle", found: Sequence[given.GivenPhotograph]
+    model: _Model, found: Sequence[given.GivenPhotograph]
 ) -> Iterator[tuple["photographs.ReadPhotograph", bytes | None]]:
     """Yield what the model says of each photograph, with its figure, a PNG, if there is one."""
     if not _FIGURES.value:
-        from dr_tfx.inference import photographs
-
-        for read in photographs.PhotographReader(bundle)(found):
+        for read in model.read()(found):
             yield read, None
         return
-    from dr_tfx.explanation import photographs as explained_photographs
-
-    explain = explained_photographs.PhotographExplainer(
-        bundle, _METHOD.value, average_views=_AVERAGE_VIEWS.value
-    )
+    explain = model.explain()
     for explained in explain(found):
         figure = None
         if not explained.rejected:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from dr_tfx.config import seeds, specs
 
@@ -173,6 +172,8 @@ def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
       ValueError: there are too few members to hold out one.
     """
     result = np.zeros(len(strata), np.int8)
+    from sklearn.model_selection import train_test_split  # Loads for a second, which few need.
+
     rest = np.arange(len(strata))
     for name, fraction in (
         ("test", split.test),
@@ -206,6 +207,8 @@ def _deal(strata: np.ndarray, split: specs.Split) -> np.ndarray:
     Raises:
       ValueError: there are fewer members than folds.
     """
+    from sklearn.model_selection import StratifiedKFold  # Loads for a second, which few need.
+
     if len(strata) < split.folds:
         raise ValueError(
             f"{len(strata)} patients are too few for {split.folds} folds; add photographs or lower "

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dr_tfx.dataset import manifest, records
-from dr_tfx.explanation import gradcam
+from dr_tfx.explanation import gradcam, overlays
 from dr_tfx.input_pipeline import shard_reader
 from dr_tfx.models import bundles
 from dr_tfx.reports.style import data_uri
@@ -83,7 +83,7 @@ def gallery_images(
     heatmaps, _ = gradcam.HeatMaps(bundle.model, explained=explained)(batch)
     for name, rgb, heatmap in zip(ids, batch, heatmaps, strict=True):
         small = _small(rgb)
-        overlay = _jpeg(gradcam.overlay(small, heatmap)) if heatmap.any() else None
+        overlay = _jpeg(overlays.overlay(small, heatmap)) if heatmap.any() else None
         found.append(GalleryImage(name, _jpeg(small), overlay, side=len(small)))
     return found
 

@@ -21,6 +21,8 @@ class Explainer:
 
     Attributes:
       bundle: the model.
+      experiment: the settings of its run.
+      manifest: the manifest of the data set that it was trained on.
       title: the name of the maps in a figure.
       at_once: most images that pass the network at a time.
     """
@@ -40,6 +42,7 @@ class Explainer:
           ValueError: no such method, or a model without a convolution that can be reached.
         """
         self.bundle, self._average_views = bundle, average_views
+        self.experiment, self.manifest = bundle.experiment, bundle.manifest
         self._kind = bundle.kind
         explained = self._kind.model.explained
         self._heatmaps = gradcam.HeatMaps(bundle.model, explained=explained, method=method)
@@ -66,6 +69,11 @@ class Explainer:
         ]
         maps, outputs = map(np.concatenate, zip(*pieces, strict=True))
         return maps, pd.DataFrame(self.bundle.columns(outputs.astype(np.float64)))
+
+    def explain(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
+        """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and their maps."""
+        maps, table = self(rgb)
+        return list(zip(self.read(table), maps, strict=True))
 
     def read(self, table: pd.DataFrame) -> list[tasks.Reading]:
         """Return what the model says of each row of a table of scores."""

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from dr_tfx import NOTICE
 from dr_tfx.config import specs
-from dr_tfx.explanation import gradcam
+from dr_tfx.explanation import overlays
 
 COLORMAP = specs.COLORMAPS[0]
 _COLUMNS = ("original", "heat map", "overlay")
@@ -62,11 +62,11 @@ def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> 
     for i, row in enumerate(rows):
         top = _HEAD + i * (_CAPTION + _CELL)
         write(_EDGE, top + 0.23, row.caption, 8.5)
-        heatmap = gradcam.upsample(row.heatmap, *row.rgb.shape[:2])
+        heatmap = overlays.upsample(row.heatmap, *row.rgb.shape[:2])
         pictures = (
             row.rgb,
-            gradcam.colorize(heatmap, colormap),
-            gradcam.overlay(row.rgb, heatmap, colormap=colormap),
+            overlays.colorize(heatmap, colormap),
+            overlays.overlay(row.rgb, heatmap, colormap=colormap),
         )
         for left, picture in zip(lefts, pictures, strict=True):
             axes = place(left, top + _CAPTION, _CELL, _CELL)

@@ -20,17 +20,13 @@ of several probabilities, as that of an ensemble, y is of the mean of their logi
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
-import cv2
 import keras
-import matplotlib as mpl
 import numpy as np
 import tensorflow as tf
 
-from dr_tfx.config import specs
-
 _GRID = 16  # Occlusion hides a square around the middle of each of 16 by 16 places in turn.
-_OPACITY = 0.6  # The opacity of an overlay where the map is highest: lesions still show through.
 
 
 class HeatMaps:
@@ -40,6 +36,10 @@ class HeatMaps:
     the score back to the last features only, through a float32 copy of the layers between, so that
     it neither vanishes nor loses digits in mixed precision. The copy keeps the weights that the
     model had when it was made.
+
+    Attributes:
+      title: the name of the method in a figure.
+      graph: the maps and the model's output of images, which other graphs can take in.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class HeatMaps:
             highest = tf.reduce_max(raised, axis=(1, 2), keepdims=True)
             return tf.math.divide_no_nan(raised, highest), output
 
-        self._heatmaps = heatmaps
+        self.graph = heatmaps
 
     def __call__(self, images: np.ndarray | tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the heat maps of a batch, and the model's output.
@@ -89,7 +89,7 @@ class HeatMaps:
           grid, each from 0 to 1; a map is 0 everywhere if nothing raises the score. And the model's
           output for the images, float32 (n, ...).
         """
-        maps, output = self._heatmaps(tf.cast(images, self._dtype))
+        maps, output = self.graph(tf.cast(images, self._dtype))
         return maps.numpy(), output.numpy()
 
 
@@ -166,13 +166,47 @@ def _in_float32(head: keras.Model) -> keras.Model:
         config = layer.get_config() | {"dtype": "float32"}
         if layer.name in ends and "activation" in config:
             config["activation"] = "linear"
-        return type(layer).from_config(config)
+        return _SIMPLE.get(type(layer), type(layer)).from_config(config)
 
     features = keras.Input(tuple(head.inputs[0].shape)[1:], dtype="float32")
     copy = keras.models.clone_model(head, input_tensors=features, clone_function=copied)
     for layer in head.layers[1:]:
         copy.get_layer(layer.name).set_weights(layer.get_weights())
     return copy
+
+
+class _Normalization(keras.layers.BatchNormalization):
+    """BatchNormalization in inference, in sums and products alone."""
+
+    def call(self, features: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        del kwargs
+        offset, scale = self.beta if self.center else None, self.gamma if self.scale else None
+        return tf.nn.batch_normalization(
+            features, self.moving_mean, self.moving_variance, offset, scale, self.epsilon
+        )
+
+
+class _Mean(keras.layers.GlobalAveragePooling2D):
+    """The mean over all places, whose gradient is said without shapes, as exports need it."""
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        height, width = features.shape[1:3]
+
+        @tf.custom_gradient
+        def mean(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            def gradient(of_mean: tf.Tensor) -> tf.Tensor:
+                share = of_mean[:, tf.newaxis, tf.newaxis, :] / (height * width)
+                return share * tf.ones((1, height, width, 1), x.dtype)
+
+            return tf.reduce_mean(x, axis=(1, 2)), gradient
+
+        return mean(features)
+
+
+_SIMPLE: dict[Any, Any] = {  # Layers whose gradients are operations that other programs know too.
+    keras.layers.BatchNormalization: _Normalization,
+    keras.layers.GlobalAveragePooling2D: _Mean,
+}
 
 
 def _gradcam(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
@@ -253,39 +287,3 @@ METHODS = {  # The keys are the names in specs.METHODS.
     "hirescam": HeatmapMethod("HiResCAM", _hirescam),
     "occlusion": HeatmapMethod("Occlusion", _occlusion),
 }
-
-
-def upsample(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a float32 heat map (h, w) at another size, bilinear with aligned pixel centres."""
-    return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def colorize(heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
-    """Return a heat map (h, w), 0 to 1, in 256 colours of matplotlib: uint8 RGB (h, w, 3)."""
-    colours = np.asarray(mpl.colormaps[colormap](np.arange(256), bytes=True))[:, :3]
-    return cv2.applyColorMap((255 * heatmap).astype(np.uint8), colours[:, np.newaxis])
-
-
-def overlay(rgb: np.ndarray, heatmap: np.ndarray, colormap: str = specs.COLORMAPS[0]) -> np.ndarray:
-    """Return the photograph with the heat map's colours laid over it.
-
-    The colours are the more opaque, the higher the map is: where nothing raises the score, the
-    photograph stays as it was. `jet` is an exception. It gives the published recipe's overlay,
-    0.4 * colours + photograph, stretched to 0..255, as in
-    https://keras.io/examples/vision/grad_cam, which tints and darkens all of the photograph.
-
-    Args:
-      rgb: uint8 (height, width, 3).
-      heatmap: float32 (h, w), 0 to 1, of any size.
-      colormap: a name in `specs.COLORMAPS`, or another of matplotlib's.
-
-    Returns:
-      uint8 RGB (height, width, 3).
-    """
-    heatmap = upsample(heatmap, *rgb.shape[:2])
-    colours = colorize(heatmap, colormap)
-    if colormap != "jet":
-        return cv2.blendLinear(rgb, colours, 1 - _OPACITY * heatmap, _OPACITY * heatmap)
-    mixed = 0.4 * colours.astype(np.float32) + rgb
-    mixed -= mixed.min()
-    return (255 * mixed / max(mixed.max(), 1.0)).astype(np.uint8)

@@ -1,20 +1,21 @@
 """Raw photographs with their heat maps: what `inference.photographs` reads, and where it looks.
 
-No data set and no Beam is needed, and no more than one batch is in memory at a time.
+No data set and no Beam is needed, and no more than one batch is in memory at a time. Loads no
+TensorFlow; see `inference.photographs`.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.explanation import explainer, figures
+from dr_tfx.explanation import figures
 from dr_tfx.inference import photographs
-from dr_tfx.models import bundles
 from dr_tfx.storage import seen_text
 
 
@@ -29,39 +30,54 @@ class ExplainedPhotograph(photographs.ReadPhotograph):
     heatmap: np.ndarray | None = None
 
 
+class PictureExplainer(Protocol):
+    """A model that explains pictures: `explainer.Explainer`, or one that was exported."""
+
+    @property
+    def experiment(self) -> specs.Experiment:
+        """The settings of the run."""
+
+    @property
+    def manifest(self) -> manifest.Manifest:
+        """The manifest of the data set that the model was trained on."""
+
+    @property
+    def title(self) -> str:
+        """The name of the maps in a figure."""
+
+    @property
+    def at_once(self) -> int:
+        """The most pictures that pass the network at a time."""
+
+    def explain(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
+        """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and their maps.
+
+        A map is float32 (h, w), 0 to 1.
+        """
+
+
 class PhotographExplainer:
-    """Reads and explains raw photographs with one bundle. Compiles the model once."""
+    """Reads and explains raw photographs with one model."""
 
-    def __init__(
-        self, bundle: bundles.Bundle, method: str = specs.METHODS[0], *, average_views: bool = False
-    ):
-        """Compile the scores and the maps of a bundle.
-
-        Args:
-          bundle: the model.
-          method: of the heat maps, a name in `specs.METHODS`.
-          average_views: whether maps are means over the views of test-time augmentation.
+    def __init__(self, model: PictureExplainer):
+        """Take the model.
 
         Raises:
-          ValueError: no such method, or the model's own pictures were prepared elsewhere.
+          ValueError: the model's own pictures were prepared elsewhere, nobody knows how.
         """
-        manifest.check_reads_photographs(bundle.manifest)
-        self._explain = explainer.Explainer(bundle, method, average_views=average_views)
+        manifest.check_reads_photographs(model.manifest)
+        self._model = model
 
     def __call__(self, raw: Iterable[photographs.RawPhotograph]) -> Iterator[ExplainedPhotograph]:
         """Yield what the model says of each photograph and its heat map, in order.
 
         A photograph that gives no picture is rejected, and the others are explained.
         """
-        recipe = self._explain.bundle.experiment.dataset.recipe
-        batches = photographs.in_batches(raw, recipe, self._explain.at_once, work=self._work)
+        recipe, work = self._model.experiment.dataset.recipe, self._model.explain
+        batches = photographs.in_batches(raw, recipe, self._model.at_once, work=work)
         for one, result in batches:
             reading, heatmap = result or (None, None)
             yield ExplainedPhotograph(one.name, one.picture, reading, one.rejected, heatmap)
-
-    def _work(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
-        maps, table = self._explain(rgb)
-        return list(zip(self._explain.read(table), maps, strict=True))
 
     def figure(self, explained: ExplainedPhotograph, *, colormap: str) -> bytes:
         """Return a PNG of a photograph that was not rejected, beside its heat map.
@@ -77,5 +93,5 @@ class PhotographExplainer:
             explained.picture.rgb, explained.heatmap, explained.reading.words + ungradable
         )
         name = seen_text.printable(Path(explained.name).name)
-        title = f"{name}   {self._explain.title}"
+        title = f"{name}   {self._model.title}"
         return figures.draw([row], title=title, colormap=colormap)

@@ -1,10 +1,11 @@
 """Raw photographs: prepare them as the training's were, and read them.
 
-    reader = PhotographReader(bundle)
+    reader = PhotographReader(scoring.BundleReader(bundle))
     for photograph in reader([Path("eye.jpeg"), data, pixels]):
         print(photograph.reading or photograph.rejected)
 
-There are no heat maps here: `dr_tfx.explanation.photographs` adds them.
+There are no heat maps here: `dr_tfx.explanation.photographs` adds them. Loads no TensorFlow, so
+that an exported model (`dr_tfx.inference.exported`) reads photographs without it.
 """
 
 import contextlib
@@ -12,18 +13,14 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
-import pandas as pd
-import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.inference import scoring
-from dr_tfx.models import bundles
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.sources import folders, given
 
@@ -55,32 +52,42 @@ class ReadPhotograph:
         return self.picture.ungradable if self.picture else ""
 
 
-class PhotographReader:
-    """Prepares, scores and reads raw photographs with one bundle. Compiles the model once."""
+class PictureReader(Protocol):
+    """A model that reads pictures: a bundle (`scoring.BundleReader`), or one that was exported."""
 
-    def __init__(self, bundle: bundles.Bundle):
-        """Compile the scores of a bundle.
+    @property
+    def experiment(self) -> specs.Experiment:
+        """The settings of the run."""
+
+    @property
+    def manifest(self) -> manifest.Manifest:
+        """The manifest of the data set that the model was trained on."""
+
+    def read(self, rgb: np.ndarray) -> list[tasks.Reading]:
+        """Return what the model says of pictures, uint8 RGB (n, size, size, 3)."""
+
+
+class PhotographReader:
+    """Prepares, scores and reads raw photographs with one model."""
+
+    def __init__(self, model: PictureReader):
+        """Take the model.
 
         Raises:
           ValueError: the model's own pictures were prepared elsewhere, nobody knows how.
         """
-        manifest.check_reads_photographs(bundle.manifest)
-        self._bundle, self._score = bundle, scoring.view_scorer(bundle)
+        manifest.check_reads_photographs(model.manifest)
+        self._model = model
 
     def __call__(self, photographs: Iterable[RawPhotograph]) -> Iterator[ReadPhotograph]:
         """Yield what the model says of each photograph, in order, one batch in memory at a time.
 
         A photograph that gives no picture is rejected, and the others are read.
         """
-        experiment = self._bundle.experiment
+        experiment, work = self._model.experiment, self._model.read
         recipe, batch_size = experiment.dataset.recipe, experiment.evaluation.batch_size
-        for photograph, reading in in_batches(photographs, recipe, batch_size, work=self._read):
+        for photograph, reading in in_batches(photographs, recipe, batch_size, work=work):
             yield dataclasses.replace(photograph, reading=reading)
-
-    def _read(self, rgb: np.ndarray) -> list[tasks.Reading]:
-        scores = self._bundle.kind.scores
-        outputs = self._score(tf.convert_to_tensor(rgb)).numpy()
-        return scores.read(pd.DataFrame(self._bundle.columns(outputs)), self._bundle.fitted)
 
 
 def in_batches(

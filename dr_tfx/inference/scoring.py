@@ -9,6 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
+from dr_tfx import tasks
 from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.inference import views
 from dr_tfx.input_pipeline import loader
@@ -120,6 +121,25 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.cast(tf.stack(outputs, axis=1), tf.float64)
 
     return score
+
+
+class BundleReader:
+    """A bundle as a reader of pictures. Compiles the model once.
+
+    Attributes:
+      experiment: the settings of the run.
+      manifest: the manifest of the data set that the model was trained on.
+    """
+
+    def __init__(self, bundle: bundles.Bundle):
+        self.experiment, self.manifest = bundle.experiment, bundle.manifest
+        self._bundle, self._score = bundle, view_scorer(bundle)
+
+    def read(self, rgb: np.ndarray) -> list[tasks.Reading]:
+        """Return what the model says of pictures, uint8 RGB (n, size, size, 3)."""
+        outputs = self._score(tf.convert_to_tensor(rgb)).numpy()
+        table = pd.DataFrame(self._bundle.columns(outputs))
+        return self._bundle.kind.scores.read(table, self._bundle.fitted)
 
 
 def explained_scorer(bundle: bundles.Bundle) -> Callable[[np.ndarray], np.ndarray]:

@@ -159,23 +159,36 @@ def checked_weights(content: BundleFile, workdir: Path) -> bytes:
     """Compare every file of a bundle with its digest, and return the bytes of its weights.
 
     Raises:
-      ValueError: a file is missing, too large, or not the one that the training wrote; names it.
+      ValueError: a file is missing, too large, or another one than the training wrote; names it.
     """
-    data = b""
-    for name in (MODEL_FILE, WEIGHTS_FILE):
-        path = workdir / name
-        if not path.is_file():
-            what = "is a folder; expected a file" if path.is_dir() else "is missing"
-            raise ValueError(f"{path} {what}. {_MEND}")
-        with path.open("rb") as stream:
-            data = stream.read(min(path.stat().st_size, MOST_BYTES) + 1)
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"{path} has more than {MOST_BYTES:,} bytes. {_MEND}")
-        found, expected = digest(data), content.files.get(name, "nothing")
-        if found != expected:
-            raise ValueError(
-                f"{path} is not the file that the training wrote: its SHA-256 digest begins with "
-                f"{found[:12]}, and {BUNDLE_FILE} says {expected[:12]}. It was cut short, damaged "
-                f"or exchanged. {_MEND}"
-            )
+    checked_bytes(workdir / MODEL_FILE, content.files, BUNDLE_FILE, _MEND)
+    return checked_bytes(workdir / WEIGHTS_FILE, content.files, BUNDLE_FILE, _MEND)
+
+
+def checked_bytes(path: Path, digests: Mapping[str, str], where: str, mend: str) -> bytes:
+    """Return the bytes of a file whose digest is known.
+
+    Args:
+      path: the file.
+      digests: SHA-256 digests by the names of files.
+      where: name of the file that says them.
+      mend: a sentence that says how to come by the right file.
+
+    Raises:
+      ValueError: the file is missing, too large, or has another digest; names it.
+    """
+    if not path.is_file():
+        what = "is a folder; expected a file" if path.is_dir() else "is missing"
+        raise ValueError(f"{path} {what}. {mend}")
+    with path.open("rb") as stream:
+        data = stream.read(min(path.stat().st_size, MOST_BYTES) + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{path} has more than {MOST_BYTES:,} bytes. {mend}")
+    found, expected = digest(data), digests.get(path.name, "nothing")
+    if found != expected:
+        raise ValueError(
+            f"{path} is not the file that was written there: its SHA-256 digest begins with "
+            f"{found[:12]}, and {where} says {expected[:12]}. It was cut short, damaged or "
+            f"exchanged. {mend}"
+        )
     return data

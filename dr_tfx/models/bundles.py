@@ -36,7 +36,7 @@ class Bundle:
       manifest: the manifest of the data set that the model was trained on.
       fitted: the result of `JudgementSide.fit`; None until validation has been evaluated.
       best_epoch: the epoch whose weights the model has, from 1 on; 0 of an ensemble.
-      precision: the dtype policy of the run.
+      precision: the dtype policy that the model computes in.
       libraries: the versions that trained the model, by name.
       members: the runs that an ensemble is made of; none for a run.
     """
@@ -65,14 +65,7 @@ class Bundle:
         Raises:
           ValueError: an output is not finite.
         """
-        wrong = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
-        if wrong.any():
-            raise ValueError(
-                f"The model of {self.folder} gives {int(wrong.sum())} of {len(outputs)} "
-                "photographs scores that are not finite: its training diverged. Lower "
-                "config.training.learning_rate and train again."
-            )
-        return self.kind.scores.columns(outputs)
+        return self.kind.scores.checked_columns(outputs, where=self.folder)
 
 
 def save(
@@ -127,8 +120,12 @@ def save(
     bundle_file.write(workdir, content)
 
 
-def load(workdir: Path) -> Bundle:
+def load(workdir: Path, *, precision: str | None = None) -> Bundle:
     """Read a bundle; it needs no custom objects, and not the versions that wrote it.
+
+    Args:
+      workdir: folder of the run.
+      precision: the dtype policy to compute in; None for that of the run.
 
     Raises:
       FileNotFoundError: there is no bundle, because the training did not finish or the folder is
@@ -143,27 +140,33 @@ def load(workdir: Path) -> Bundle:
     fitted = bundle_file.fitted(content, tasks.of(experiment), workdir)
     return Bundle(
         folder=workdir,
-        model=_model(workdir, experiment, content, data),
+        model=_model(workdir, experiment, content, data, precision),
         experiment=experiment,
         manifest=trained_on,
         fitted=fitted,
         best_epoch=content.best_epoch,
-        precision=content.precision,
+        precision=precision or content.precision,
         libraries=dict(content.libraries),
         members=content.members,
     )
 
 
 def _model(
-    workdir: Path, experiment: specs.Experiment, content: BundleFile, data: bytes
+    workdir: Path,
+    experiment: specs.Experiment,
+    content: BundleFile,
+    data: bytes,
+    precision: str | None,
 ) -> keras.Model:
     """Return the network of the settings, filled with the bytes of its weights."""
-    policy, size = content.precision, experiment.dataset.recipe.size
+    policy, size = precision or content.precision, experiment.dataset.recipe.size
     members = [_member(workdir, experiment, member) for member in content.members]
     try:
         if members:
             parts = (
-                ensembles.Part.calibrated(m.folder, _built(own, m.precision), own, fitted)
+                ensembles.Part.calibrated(
+                    m.folder, _built(own, precision or m.precision), own, fitted
+                )
                 for m, own, fitted in members
             )
             model = ensembles.join(parts, size=size, policy=policy)

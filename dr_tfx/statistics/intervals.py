@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import brentq
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dr_tfx.statistics import metrics
 from dr_tfx.statistics.metrics import Estimate
@@ -103,6 +102,9 @@ class PatientBootstrap:
         are wholly separated, the AUC has Newcombe's interval (2006, Statistics in Medicine 25:559,
         method 5, with patients for images) and the average precision has none (NaN).
         """
+        # Loads for a second, which few need.
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
         target, score = np.asarray(target), np.asarray(score, np.float64)
         if len(np.unique(target)) < 2:
             undefined = Estimate(float("nan"), float("nan"), float("nan"))

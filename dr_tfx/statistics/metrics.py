@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import classification_report
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -86,6 +85,8 @@ def class_table(confusion: npt.ArrayLike, class_names: Sequence[str]) -> dict[st
     """
     counts = np.asarray(confusion)
     truth, decision = np.indices(counts.shape)  # Each cell is one weighted example.
+    from sklearn.metrics import classification_report  # Loads for a second, which few need.
+
     table = classification_report(
         truth.ravel(),
         decision.ravel(),

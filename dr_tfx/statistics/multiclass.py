@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 from dr_tfx.statistics.calibration import best_temperature
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
@@ -80,6 +79,8 @@ def macro_auc(truth: npt.ArrayLike, probability: npt.ArrayLike) -> float:
       truth: (n,) class numbers.
       probability: (n, classes).
     """
+    from sklearn.metrics import roc_auc_score  # Loads for a second, which few need.
+
     truth, probability = np.asarray(truth), np.asarray(probability)
     present = np.unique(truth).tolist()
     if len(present) < 2:

@@ -15,6 +15,7 @@ A kind whose models can be joined to an ensemble says how; see `dr_tfx.tasks.ave
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -265,6 +266,25 @@ class ScoreSide(abc.ABC):
         Args:
           outputs: float64 (images, views, ...), one output of the network for every view.
         """
+
+    def checked_columns(self, outputs: np.ndarray, *, where: Path) -> dict[str, np.ndarray]:
+        """Return `columns`, for outputs that may come from a training that went wrong.
+
+        Args:
+          outputs: as for `columns`.
+          where: the folder of the model, for errors.
+
+        Raises:
+          ValueError: an output is not finite.
+        """
+        wrong = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"The model of {where} gives {int(wrong.sum())} of {len(outputs)} photographs "
+                "scores that are not finite: its training diverged. Lower "
+                "config.training.learning_rate and train again."
+            )
+        return self.columns(outputs)
 
     @abc.abstractmethod
     def read(self, table: pd.DataFrame, fitted: Any) -> list[Reading]:

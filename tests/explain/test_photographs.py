@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.explain import heatmap_shards, job, mask_measures, plan, units
 from dr_tfx.config import specs
-from dr_tfx.explanation import explainer, gradcam
+from dr_tfx.explanation import explainer, overlays
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import geometry, recipes
 from tests.helpers import datasets
@@ -117,11 +117,11 @@ def test_overlays_have_the_size_of_the_photograph(workdir, raw, explained):
     placed = np.zeros((120 + 2 * side, 230 + 2 * side), np.float32)
     placed[side + y : 2 * side + y, side + x : 2 * side + x] = cv2.resize(heatmap, (side, side))
     placed = placed[side : side + 120, side : side + 230]
-    expected = gradcam.overlay(photograph[..., ::-1], placed, colormap=specs.COLORMAPS[0])
+    expected = overlays.overlay(photograph[..., ::-1], placed, colormap=specs.COLORMAPS[0])
     # The box was found at half the size: its edge, where colours jump, may be a pixel off.
     different = np.abs(expected.astype(int) - overlay[..., ::-1]).max(axis=2) > 10
     assert different.mean() < 0.04
-    wrong = gradcam.overlay(photograph[..., ::-1], heatmap, colormap=specs.COLORMAPS[0])
+    wrong = overlays.overlay(photograph[..., ::-1], heatmap, colormap=specs.COLORMAPS[0])
     assert (np.abs(wrong.astype(int) - overlay[..., ::-1]).max(axis=2) > 10).mean() > 0.2
 
 

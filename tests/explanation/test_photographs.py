@@ -7,10 +7,15 @@ import pytest
 from dr_tfx.config import specs
 from dr_tfx.explanation import explainer, photographs
 from dr_tfx.inference import photographs as read_photographs
+from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from tests.helpers.bundled import evaluated_bundle, write_photographs
 
 JET = specs.COLORMAPS[-1]
+
+
+def explainer_of(bundle, *args, **settings):
+    return photographs.PhotographExplainer(explainer.Explainer(bundle, *args, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +30,8 @@ def folder(tmp_path_factory):
 
 def test_what_is_explained_is_what_is_read(bundle, folder):
     paths = [folder / "eye.jpeg", folder / "broken.jpg", folder / "b" / "eye.png"]
-    read = list(read_photographs.PhotographReader(bundle)(paths))
-    explained = list(photographs.PhotographExplainer(bundle)(paths))
+    read = list(read_photographs.PhotographReader(scoring.BundleReader(bundle))(paths))
+    explained = list(explainer_of(bundle)(paths))
     for one, other in zip(explained, read, strict=True):
         assert (one.name, one.rejected) == (other.name, other.rejected)
         if one.rejected:
@@ -39,7 +44,7 @@ def test_what_is_explained_is_what_is_read(bundle, folder):
 
 
 def test_a_photograph_that_was_rejected_has_no_figure(bundle, folder):
-    explain = photographs.PhotographExplainer(bundle)
+    explain = explainer_of(bundle)
     read, rejected = explain([folder / "eye.jpeg", folder / "broken.jpg"])
     figure = np.frombuffer(explain.figure(read, colormap=JET), np.uint8)
     assert cv2.imdecode(figure, cv2.IMREAD_COLOR) is not None
@@ -55,9 +60,9 @@ def test_figures_differ_by_method_colours_and_views(bundle, folder):
         ({}, "jet"),
         ({"average_views": True}, specs.COLORMAPS[0]),
     ):
-        explain = photographs.PhotographExplainer(bundle, **settings)
+        explain = explainer_of(bundle, **settings)
         (one,) = explain([folder / "eye.jpeg"])
         figures.append(explain.figure(one, colormap=colormap))
     assert len(set(figures)) == 4
     with pytest.raises(ValueError, match="'gradcan'; expected one of"):
-        photographs.PhotographExplainer(bundle, "gradcan")
+        explainer_of(bundle, "gradcan")

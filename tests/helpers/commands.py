@@ -17,6 +17,7 @@ COMMANDS = {
     "drtfx-compare": "dr_tfx.cli.compare",
     "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
+    "drtfx-export": "dr_tfx.cli.export",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

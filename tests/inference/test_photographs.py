@@ -16,6 +16,10 @@ from tests.helpers.bundled import evaluated_bundle, with_gate, write_photographs
 from tests.helpers.drawn import draw
 
 
+def reader_of(bundle):
+    return photographs.PhotographReader(scoring.BundleReader(bundle))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("extension", [".png", ".tif", ".webp"])
 def test_photographs_are_turned_as_their_camera_was_held(tmp_path, extension, orientation):
@@ -48,7 +52,7 @@ def test_photographs_are_read_and_rejected_in_order(bundle, folder):
     bundle = with_gate(bundle, "reject")
     names = ["black.png", "broken.jpg", "eye.jpeg", "b/eye.png", "empty", "none.png"]
     paths = [folder / name for name in names]
-    found = list(photographs.PhotographReader(bundle)(paths))  # Two batches of three.
+    found = list(reader_of(bundle)(paths))  # Two batches of three.
     assert [one.name for one in found] == [str(path) for path in paths]
     assert found[0].rejected.startswith("ungradable:black: brightness 0")
     assert [one.rejected for one in found[2:]] == [
@@ -71,19 +75,19 @@ def test_photographs_are_read_and_rejected_in_order(bundle, folder):
 def test_a_file_its_bytes_and_its_pixels_are_the_same_photograph(bundle, folder):
     file = folder / "b" / "eye.png"
     rgb = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
-    found = list(photographs.PhotographReader(bundle)([file, str(file), file.read_bytes(), rgb]))
+    found = list(reader_of(bundle)([file, str(file), file.read_bytes(), rgb]))
     assert [one.name for one in found] == [str(file), str(file), "", ""]
     for one in found[1:]:
         np.testing.assert_array_equal(one.picture.rgb, found[0].picture.rgb)
         assert one.reading.number == pytest.approx(found[0].reading.number, abs=1e-7)
-    blue_for_red = next(photographs.PhotographReader(bundle)([rgb[..., ::-1]]))
+    blue_for_red = next(reader_of(bundle)([rgb[..., ::-1]]))
     assert (blue_for_red.picture.rgb != found[0].picture.rgb).any()
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((9, 9)), np.zeros((9, 9, 4), np.uint8)])
 def test_other_pixels_are_an_error_of_the_caller(bundle, pixels):
     with pytest.raises(ValueError, match=r"expected RGB, uint8 \(height, width, 3\)"):
-        next(photographs.PhotographReader(bundle)([pixels]))
+        next(reader_of(bundle)([pixels]))
 
 
 def test_no_more_than_a_batch_is_taken_at_a_time(bundle, folder):
@@ -94,7 +98,7 @@ def test_no_more_than_a_batch_is_taken_at_a_time(bundle, folder):
             taken.append(i)
             yield folder / "eye.jpeg"
 
-    reader = photographs.PhotographReader(bundle)(given())
+    reader = reader_of(bundle)(given())
     next(reader)
     assert taken == [0, 1, 2]
     assert len(list(reader)) == 6
@@ -102,14 +106,14 @@ def test_no_more_than_a_batch_is_taken_at_a_time(bundle, folder):
 
 def test_an_ungradable_photograph_is_read_where_the_recipe_only_counts(bundle, folder):
     for gate, expected in (("count", "black"), ("off", "")):
-        reader = photographs.PhotographReader(with_gate(bundle, gate))
+        reader = reader_of(with_gate(bundle, gate))
         (one,) = reader([folder / "black.png"])
         assert (one.rejected, one.ungradable) == ("", expected)
         assert 0 <= one.reading.number <= 1
 
 
 def test_without_a_calibration_there_is_a_score_and_no_probability(bundle, folder):
-    reader = photographs.PhotographReader(dataclasses.replace(bundle, fitted=None))
+    reader = reader_of(dataclasses.replace(bundle, fitted=None))
     (one,) = reader([folder / "eye.jpeg"])
     answer = one.reading.answer
     assert answer["probability"] is None and 0 < answer["score"] < 1
@@ -119,4 +123,4 @@ def test_without_a_calibration_there_is_a_score_and_no_probability(bundle, folde
 def test_a_model_of_pictures_prepared_elsewhere_reads_no_photographs(bundle):
     arrays = dataclasses.replace(bundle.manifest, prepared="elsewhere")
     with pytest.raises(ValueError, match=r"prepared outside of dr_tfx.*build the data set from"):
-        photographs.PhotographReader(dataclasses.replace(bundle, manifest=arrays))
+        reader_of(dataclasses.replace(bundle, manifest=arrays))

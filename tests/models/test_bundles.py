@@ -88,7 +88,7 @@ def test_a_file_that_is_not_what_the_training_wrote_is_named(run, name):
     data = bytearray(path.read_bytes())
     for damaged in (data[:-9], data[:0], data[:100] + bytes([data[100] ^ 1]) + data[101:]):
         path.write_bytes(damaged)
-        assert f"{path} is not the file that the training wrote" in refusal(run)
+        assert f"{path} is not the file that was written there" in refusal(run)
     path.unlink()
     assert refusal(run).startswith(f"{path} is missing.")
     path.mkdir()  # As a SavedModel is.

@@ -58,7 +58,7 @@ class BinaryModel(kind.ModelSide):
         return targets, tf.gather(tf.constant(factors, tf.float32), labels)
 
     def explained(self, logits: tf.Tensor) -> tf.Tensor:
-        return logits[:, 0]
+        return tf.squeeze(logits, axis=1)
 
     def examples_of_sense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         targets = np.array([[0], [1]], np.float32)

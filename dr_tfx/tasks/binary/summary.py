@@ -42,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx.statistics import calibration, differences, metrics, operating_points
+from dr_tfx.statistics import calibration, metrics, operating_points
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks import labels
 from dr_tfx.tasks.binary import alarms, breakdown, fitting, settings
@@ -220,6 +220,8 @@ def _tta_effect(
     views = len(_score_columns(predictions)) - 1  # One column is the score itself.
     if views < 2 or predictions["target"].nunique() == 1:
         return None
+    from dr_tfx.statistics import differences  # Loads for a second, which few need.
+
     found = differences.paired_differences(
         judge.target,
         predictions["score"],

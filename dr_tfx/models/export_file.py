@@ -1,0 +1,115 @@
+"""`export.json`, which says what an exported model is and how photographs become its input.
+
+It stands beside the file of the network and is all that is needed to read photographs with it:
+recipe, labels, thresholds and calibration. An export may come from a stranger, as a bundle may; the
+same rules hold for it. Loads no TensorFlow.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from dr_tfx import tasks
+from dr_tfx.config import specs, typed
+from dr_tfx.dataset import manifest
+from dr_tfx.models import bundle_file
+from dr_tfx.storage import files, json_files
+
+EXPORT_FILE = "export.json"
+ONNX_FILE = "model.onnx"
+FORMAT: Final = 1
+INPUT, OUTPUTS, HEATMAPS = "photographs", "outputs", "heatmaps"
+"""Names in the network's file: its input, uint8 (n, size, size, 3) RGB as the recipe makes it; its
+outputs, float32 (n, views, ...); and its heat maps, float32 (n, h, w), from 0 to 1."""
+
+_MEND = "Export the run again with drtfx-export."
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportFile:
+    """The content of export.json.
+
+    Attributes:
+      experiment: the settings of the run, as `typed.to_dict` gives them; its recipe says how a
+        photograph becomes the input.
+      manifest: the manifest of the data set that the model was trained on.
+      fitted: what `FittedSettings.to_dict` gives: thresholds, calibration and the like.
+      alarms: the alarms of the run's evaluations.
+      compared: how far the export's outputs are from the bundle's: `split`, `images`, and the
+        largest difference, `outputs` and `heatmaps`.
+      bundle: the SHA-256 digest of the run's weights.
+      libraries: the versions that exported the model, by name.
+      files: the SHA-256 digests of the other files, by name.
+      format: version of this format.
+    """
+
+    experiment: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    fitted: Mapping[str, Any]
+    alarms: tuple[str, ...]
+    compared: Mapping[str, Any]
+    bundle: str
+    libraries: Mapping[str, str]
+    files: Mapping[str, str]
+    format: Literal[1] = FORMAT
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An export as it was read: everything but the network.
+
+    Attributes:
+      folder: where it was read.
+      experiment: the settings of the run.
+      manifest: the manifest of the data set that the model was trained on.
+      fitted: the result of `JudgementSide.fit`.
+      alarms: the alarms of the run's evaluations.
+      network: the bytes of `model.onnx`.
+    """
+
+    folder: Path
+    experiment: specs.Experiment
+    manifest: manifest.Manifest
+    fitted: Any
+    alarms: tuple[str, ...]
+    network: bytes
+
+
+def write(folder: Path, content: ExportFile) -> None:
+    """Write export.json whole or not at all."""
+    plain = json.dumps(
+        dataclasses.asdict(content), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+    files.write_text(folder / EXPORT_FILE, plain + "\n")
+
+
+def read(folder: Path) -> Exported:
+    """Read an export, and compare the file of its network with its digest.
+
+    Raises:
+      FileNotFoundError: there is none in the folder.
+      ValueError: a file is damaged or exchanged, or was written by another version; names it.
+    """
+    path = folder / EXPORT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: {folder} holds no exported model. Run drtfx-export, or check "
+            "--model."
+        )
+    plain = json_files.read(path)
+    if plain.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of dr_tfx: its format is "
+            f"{str(plain.get('format'))[:20]}, and this version reads {FORMAT}. {_MEND}"
+        )
+    content: ExportFile = typed.record(ExportFile, plain, str(path))
+    try:
+        experiment = tasks.from_config(content.experiment)
+        trained_on = manifest.from_dict(content.manifest)
+        fitted = tasks.of(experiment).judgement.fitted_from(content.fitted)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    network = bundle_file.checked_bytes(folder / ONNX_FILE, content.files, EXPORT_FILE, _MEND)
+    return Exported(folder, experiment, trained_on, fitted, content.alarms, network)

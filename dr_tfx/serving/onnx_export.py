@@ -1,0 +1,283 @@
+"""A bundle as an ONNX file that reads pictures without TensorFlow, compared with the bundle.
+
+The file holds what `inference.scoring` and `explanation.gradcam` compute: the network in float32,
+once for all views of test-time augmentation, and the Grad-CAM of the photograph as it is. The
+conversion is tf2onnx's (https://github.com/onnx/tensorflow-onnx).
+"""
+
+import functools
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+from tqdm import tqdm
+
+import dr_tfx
+from dr_tfx.config import typed
+from dr_tfx.dataset import folds, records
+from dr_tfx.evaluation import evaluate, known_alarms
+from dr_tfx.explanation import gradcam
+from dr_tfx.inference import exported, scoring, views
+from dr_tfx.input_pipeline import loader
+from dr_tfx.models import bundle_file, bundles, export_file
+from dr_tfx.storage import claims, files, locks
+
+MOST = 1e-4
+"""The largest difference between an output of the export and of the bundle."""
+_MOST_OF_MAPS = 1e-3  # The same of a heat map, which goes from 0 to 1.
+_SPLIT = evaluate.SELECTION_SPLIT
+_OPSET = 17
+_ROUNDS = 5  # Timed passes of each, of which the median counts.
+_CANNOT = {"rotate_10", "rotate_350", "zoom_in", "zoom_out"}  # ONNX resamples otherwise.
+
+
+class Compared(NamedTuple):
+    """An export beside its bundle, on the pictures of a split.
+
+    Attributes:
+      images: how many there were.
+      outputs: the largest difference of an output.
+      heatmaps: the largest difference of a heat map.
+      times: seconds a batch of the export, divided by those of the bundle.
+      bytes: the size of the export's network,
+      of_bundle: divided by that of the bundle's weights.
+    """
+
+    images: int
+    outputs: float
+    heatmaps: float
+    times: float
+    bytes: int
+    of_bundle: float
+
+
+def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
+    """Write a bundle as model.onnx and, last, export.json; refuse what differs from the bundle.
+
+    Args:
+      workdir: folder of the bundle.
+      data_dir: folder of its data set, whose validation pictures both are given.
+      output_dir: receives the two files.
+
+    Raises:
+      FileNotFoundError: there is no bundle or no data set.
+      ValueError: nothing is fitted yet, a view cannot be said in ONNX, or the export differs from
+        the bundle.
+      OSError: the folder cannot be written, or holds somebody else's files of these names.
+    """
+    bundle = bundles.load(workdir, precision="float32")
+    fitted = evaluate.require_fitted(bundle, workdir, "an export")
+    _check_views(bundle)
+    with locks.held(output_dir):
+        claims.check(
+            output_dir,
+            mark=export_file.EXPORT_FILE,
+            key="compared",
+            results=[export_file.ONNX_FILE],
+        )
+        (output_dir / export_file.EXPORT_FILE).unlink(missing_ok=True)
+        heatmaps = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)
+        network = _network(bundle, heatmaps)
+        alarms = [alarm for found in known_alarms.of_run(workdir).values() for alarm in found]
+        model = exported.ExportedModel(
+            export_file.Exported(
+                *(output_dir, bundle.experiment, bundle.manifest, fitted, tuple(alarms), network)
+            )
+        )
+        weights = workdir / bundles.WEIGHTS_FILE
+        found = _compared(model, bundle, heatmaps, data_dir)
+        compared = Compared(*found, len(network), len(network) / weights.stat().st_size)
+        files.write(output_dir / export_file.ONNX_FILE, network)
+        content = export_file.ExportFile(
+            experiment=typed.to_dict(bundle.experiment),
+            manifest=bundle.manifest.to_dict(),
+            fitted=fitted.to_dict(),
+            alarms=tuple(alarms),
+            compared={"split": _SPLIT, **compared._asdict()},
+            bundle=bundle_file.read(workdir).files[bundles.WEIGHTS_FILE],
+            libraries={
+                **bundle.libraries,
+                "dr_tfx": dr_tfx.__version__,
+                "onnx": onnx.__version__,
+                "onnxruntime": onnxruntime.__version__,
+                "tf2onnx": tf2onnx.__version__,
+            },
+            files={export_file.ONNX_FILE: bundle_file.digest(network)},
+        )
+        export_file.write(output_dir, content)
+    return compared
+
+
+def usual_folder(workdir: Path) -> Path:
+    """Return the usual folder of a run's export."""
+    return workdir / "export" / "onnx"
+
+
+def _check_views(bundle: bundles.Bundle) -> None:
+    """Refuse views that resample the photograph, for ONNX has no operation that does the same."""
+    if found := sorted(_CANNOT & set(bundle.experiment.evaluation.views)):
+        raise ValueError(
+            f"{bundle.folder} averages over the views {', '.join(found)}, which ONNX cannot make "
+            "as TensorFlow does. Train with views that only mirror, turn or brighten, such as "
+            "--config.evaluation.views=identity,left_right"
+        )
+
+
+def _network(bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps) -> bytes:
+    """Return the network, its views and its heat map as the bytes of an ONNX file."""
+    names, size = bundle.experiment.evaluation.views, bundle.experiment.dataset.recipe.size
+    signature = tf.TensorSpec((None, size, size, 3), tf.uint8, name=export_file.INPUT)
+
+    @tf.function(input_signature=[signature])
+    def both(photographs: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, count = tf.cast(photographs, tf.float32), tf.shape(photographs)[0]
+        shown = [views.VIEWS[name].apply({records.IMAGE: pixels})[records.IMAGE] for name in names]
+        # All views pass the network as one batch, so that the file holds the network once.
+        maps, found = heatmaps.graph(tf.concat(shown, axis=0))
+        by_view = tf.reshape(found, tf.concat([[len(names), count], tf.shape(found)[1:]], axis=0))
+        places = [1, 0, *range(2, found.shape.rank + 1)]
+        return {
+            export_file.OUTPUTS: tf.transpose(by_view, places),
+            export_file.HEATMAPS: maps[:count],
+        }
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    model, _ = tf2onnx.convert.from_function(
+        both, input_signature=[signature], opset=_OPSET, custom_op_handlers=_GRADIENTS
+    )
+    _fix_constants(model.graph, both.get_concrete_function())
+    found: bytes = model.SerializeToString()
+    return found
+
+
+def _fix_constants(graph: onnx.GraphProto, traced: Any) -> None:
+    """Store constants of layers, such as those of Normalization, which tf2onnx takes for inputs."""
+    values = {inside.name: outside for outside, inside in traced.graph.captures}
+    used = {name for node in graph.node for name in node.input}
+    for given in [one for one in graph.input if one.name != export_file.INPUT]:
+        graph.input.remove(given)
+        if given.name in used:
+            constant = values[given.name].numpy()
+            graph.initializer.append(onnx.numpy_helper.from_array(constant, given.name))
+
+
+def _say(
+    nodes: Callable[[Any, str, str], str],
+) -> tuple[Callable[[Any, Any, str, Any], None], list[Any]]:
+    """Return a handler of tf2onnx for an operation of two inputs.
+
+    Args:
+      nodes: makes the nodes that stand for it; takes tf2onnx's graph, and the names of a gradient
+        and of the operation's own input or output, and returns the name of the product.
+    """
+
+    def handler(graph: Any, node: Any, name: str, args: Any) -> None:
+        del name, args
+        first, second = node.input
+        dtype, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
+        graph.remove_node(node.name)
+        found = nodes(graph, first, second)
+        graph.make_node(
+            "Identity", [found], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape]
+        )
+
+    return handler, []
+
+
+def _passed(graph: Any, gradient: str, values: str, *, below: float = np.inf) -> str:
+    """Pass a gradient where the values are above 0 and below a limit."""
+    zero, limit = (_constant(graph, number) for number in (0.0, below))
+    above = graph.make_node("Greater", [values, zero]).output[0]
+    under = graph.make_node("Less", [values, limit]).output[0]
+    inside = graph.make_node("And", [above, under]).output[0]
+    return str(graph.make_node("Where", [inside, gradient, zero]).output[0])
+
+
+def _of_sigmoid(graph: Any, values: str, gradient: str) -> str:
+    """Multiply a gradient by y (1 - y)."""
+    rest = graph.make_node("Sub", [_constant(graph, 1.0), values]).output[0]
+    slope = graph.make_node("Mul", [values, rest]).output[0]
+    return str(graph.make_node("Mul", [gradient, slope]).output[0])
+
+
+def _constant(graph: Any, number: float) -> str:
+    name = tf2onnx.utils.make_name("number")
+    return str(graph.make_const(name, np.array(number, np.float32)).output[0])
+
+
+# Operations of a heat map's gradient that tf2onnx does not know.
+_GRADIENTS = {
+    "ReluGrad": _say(_passed),
+    "Relu6Grad": _say(functools.partial(_passed, below=6.0)),
+    "SigmoidGrad": _say(_of_sigmoid),
+}
+
+
+def _compared(
+    model: exported.ExportedModel,
+    bundle: bundles.Bundle,
+    heatmaps: gradcam.HeatMaps,
+    data_dir: Path,
+) -> tuple[int, float, float, float]:
+    """Give both the pictures of validation; return the first four of `Compared`.
+
+    Raises:
+      ValueError: they differ.
+    """
+    score = scoring.view_scorer(bundle)
+
+    def of_bundle(rgb: np.ndarray) -> np.ndarray:
+        outputs: np.ndarray = score(tf.convert_to_tensor(rgb)).numpy()
+        return outputs
+
+    images, worst, worst_of_maps, ratio = 0, 0.0, 0.0, 0.0
+    for rgb in _pictures(bundle, data_dir):
+        wanted, given = of_bundle(rgb), model.outputs(rgb)
+        maps = np.stack([one for _, one in model.explain(rgb)])
+        worst = max(worst, float(np.abs(given - wanted).max()))
+        worst_of_maps = max(worst_of_maps, float(np.abs(maps - heatmaps(rgb)[0]).max()))
+        if not images:
+            ratio = _time(model.outputs, rgb) / _time(of_bundle, rgb)
+        images += len(rgb)
+    if not (worst <= MOST and worst_of_maps <= _MOST_OF_MAPS):
+        raise ValueError(
+            f"the export differs from {bundle.folder}: by {worst:.2g} in an output and "
+            f"{worst_of_maps:.2g} in a heat map of {images} pictures of '{_SPLIT}'; expected at "
+            f"most {MOST:g} and {_MOST_OF_MAPS:g}. Nothing was written"
+        )
+    return images, worst, worst_of_maps, ratio
+
+
+def _pictures(bundle: bundles.Bundle, data_dir: Path) -> Iterator[np.ndarray]:
+    """Yield the pictures of validation, uint8 RGB (n, size, size, 3)."""
+    data = folds.load_trained_on(bundle.manifest, data_dir)
+    batches = loader.evaluation_dataset(
+        data_dir, data, _SPLIT, batch_size=bundle.experiment.evaluation.batch_size, features={}
+    )
+    total = sum(shard.records for shard in data.shards_of(_SPLIT))
+    with (
+        tqdm(total=total, desc="compare", unit="image") as bar,
+        loader.damage_named(data_dir, data, _SPLIT, {}),
+    ):
+        for batch in batches:
+            rgb = batch[records.IMAGE].numpy()
+            yield rgb
+            bar.update(len(rgb))
+
+
+def _time(work: Callable[[np.ndarray], np.ndarray], rgb: np.ndarray) -> float:
+    """Return the median of the seconds that some work on pictures takes."""
+    seconds = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        work(rgb)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)

@@ -1,0 +1,177 @@
+"""Exports give what the bundle gives, are refused where they do not, and need no TensorFlow."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import dr_tfx
+from dr_tfx.dataset import records
+from dr_tfx.explanation import gradcam
+from dr_tfx.inference import exported, scoring
+from dr_tfx.models import bundle_file, bundles
+from dr_tfx.serving import onnx_export
+from tests.helpers import bundled, commands, datasets
+
+ROOT = Path(__file__).parents[2]
+VIEWS = ("identity", "left_right", "up_down", "rotate_90", "rotate_180", "brighter")
+
+
+def noise(number):
+    pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3))
+    return {records.IMAGE_ENCODED: pixels.astype(np.uint8)}
+
+
+def make(folder, *, backbone, views=VIEWS, fitted=True, **model):
+    """Write an untrained bundle `run` with its `data`, of noise, below a folder."""
+    experiment = datasets.experiment()
+    evaluation = dataclasses.replace(experiment.evaluation, batch_size=4, views=views)
+    settings = dataclasses.replace(experiment.model, **model)
+    experiment = dataclasses.replace(experiment, evaluation=evaluation, model=settings)
+    data = datasets.write(folder / "data", experiment.dataset, features=noise)
+    run = bundled.make_bundle(folder / "run", experiment, data, backbone=backbone)
+    if fitted:
+        bundles.save_fitted(run, datasets.fitted(0.45))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A folder with `run`, `data`, `photographs` and the export `onnx`.
+
+    The head has a hidden layer and BatchNorm, whose gradients tf2onnx does not know by itself.
+    """
+    folder = make(
+        tmp_path_factory.mktemp("line"),
+        backbone="small_norm",
+        hidden=(8,),
+        dropout=(0.1, 0.2),
+        head_batch_norm=True,
+    )
+    bundled.write_photographs(folder / "photographs")
+    words = [f"--workdir={folder / 'run'}", f"--data_dir={folder / 'data'}"]
+    line = commands.line("drtfx-export", *words, f"--output_dir={folder / 'onnx'}")
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder / "printed").write_text(done.stdout)
+    return folder
+
+
+def test_outputs_and_heat_maps_are_those_of_the_bundle(line):
+    bundle, model = bundles.load(line / "run"), exported.load(line / "onnx")
+    rgb = np.random.default_rng(5).integers(0, 256, (7, 32, 32, 3)).astype(np.uint8)
+    expected = scoring.view_scorer(bundle)(tf.constant(rgb)).numpy()
+    found = model.outputs(rgb)
+    assert found.shape == expected.shape == (7, len(VIEWS), 1) and np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    maps, _ = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)(rgb)
+    of_export = np.stack([heatmap for _, heatmap in model.explain(rgb)])
+    assert maps.max() == 1 and maps.std() > 0.1
+    np.testing.assert_allclose(of_export, maps, atol=1e-4)
+    compared = json.loads((line / "onnx" / "export.json").read_text())["compared"]
+    assert compared["images"] == 11 and compared["outputs"] <= 1e-4 and compared["times"] > 0
+
+
+def test_the_command_reads_photographs_without_tensorflow(line, tmp_path):
+    """It is not only left unused: here it cannot be imported."""
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'tf2onnx'): sys.modules[name] = None\n"
+        "from dr_tfx.cli.predict import run; run()"
+    )
+    given = [str(line / "photographs"), f"--model={line / 'onnx'}", f"--output_dir={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().splitlines()[-1] == str(tmp_path)
+    table = pd.read_csv(tmp_path / "predictions.csv").set_index("photo")
+    assert table["rejected"].notna().sum() == 1 and len(table) == 4
+    model = dr_tfx.load_bundle(line / "run")
+    for name in ("eye.jpeg", "b/eye.png", "black.png"):
+        path = line / "photographs" / name
+        row, answer = table.loc[str(path)], model.predict(path)
+        assert row["decision"] == answer["decision"] and row["threshold"] == answer["threshold"]
+        assert row["score"] == pytest.approx(answer["score"], abs=1e-5)
+        assert row["probability"] == pytest.approx(answer["probability"], abs=1e-5)
+        assert (tmp_path / row["figure"]).stat().st_size > 10_000
+
+
+def test_the_face_of_an_export_is_that_of_a_bundle(line):
+    model, other = dr_tfx.load_export(line / "onnx"), dr_tfx.load_bundle(line / "run")
+    eye = line / "photographs" / "eye.jpeg"
+    one, two = model.explain(eye), other.explain(eye)
+    assert one.answer == pytest.approx(two.answer, abs=1e-5)
+    np.testing.assert_allclose(one.heatmap, two.heatmap, atol=1e-4)
+    assert model.predict(eye) == pytest.approx(other.predict(eye), abs=1e-5)
+    with pytest.raises(ValueError, match="an exported model has gradcam alone"):
+        model.explain(eye, "occlusion")
+
+
+def test_the_command_prints_what_it_compared(line):
+    first, second, last = (line / "printed").read_text().rstrip().splitlines()
+    assert first.startswith("11 pictures of validation: outputs differ by at most ")
+    assert "times the run's weights" in second and last == str(line / "onnx")
+
+
+def test_an_export_that_differs_is_refused_and_nothing_is_written(line, tmp_path, monkeypatch):
+    outputs = exported.ExportedModel.outputs
+    monkeypatch.setattr(exported.ExportedModel, "outputs", lambda *a: outputs(*a) + 2e-4)
+    with pytest.raises(ValueError, match=r"the export differs .* by 0\.0002 in an output"):
+        onnx_export.export(
+            workdir=line / "run", data_dir=line / "data", output_dir=tmp_path / "out"
+        )
+    assert not (tmp_path / "out" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"fitted": False}, "has not been evaluated on 'validation' yet"),
+        ({"views": ("identity", "rotate_10")}, "averages over the views rotate_10"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(tmp_path, settings, words):
+    folder = make(tmp_path, backbone="tiny", **settings)
+    with pytest.raises(ValueError, match=words):
+        onnx_export.export(
+            workdir=folder / "run", data_dir=folder / "data", output_dir=folder / "onnx"
+        )
+
+
+def test_damaged_and_exchanged_files_are_refused_by_name(line, tmp_path):
+    network = (line / "onnx" / "model.onnx").read_bytes()
+    text = (line / "onnx" / "export.json").read_text()
+
+    def refusal(content, network):
+        (tmp_path / "export.json").write_text(content)
+        (tmp_path / "model.onnx").write_bytes(network)
+        with pytest.raises(ValueError) as refused:
+            exported.load(tmp_path)
+        return str(refused.value)
+
+    with pytest.raises(FileNotFoundError, match="holds no exported model"):
+        exported.load(tmp_path)
+    flipped = bytes([*network[:-1], network[-1] ^ 1])
+    assert f"{tmp_path / 'model.onnx'} is not the file" in refusal(text, flipped)
+    assert f"{tmp_path / 'export.json'} is damaged" in refusal(text[:-20], network)
+    assert "another version of dr_tfx" in refusal(
+        text.replace('"format": 1', '"format": 2'), network
+    )
+    assert "export.json" in refusal(text.replace('"fitted"', '"fated"'), network)
+    digest = bundle_file.digest(network)
+    other = onnx.load_from_string(network)
+    other.graph.output.pop()
+    other = other.SerializeToString()
+    exchanged = text.replace(digest, bundle_file.digest(other))
+    assert "is another network than export.json says" in refusal(exchanged, other)
+    nothing = b"\x08\x08 no network"
+    exchanged = text.replace(digest, bundle_file.digest(nothing))
+    assert "model.onnx cannot be used by ONNX Runtime" in refusal(exchanged, nothing)
