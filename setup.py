@@ -138,6 +138,7 @@ setup(
         "dr_tfx.tasks.binary": ["templates/*"],
         "dr_tfx.tasks.classes": ["templates/*"],
         "dr_tfx.tasks.grades": ["templates/*"],
+        "dr_tfx.tasks.multilabel": ["templates/*"],
     },
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,

@@ -13,9 +13,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs.build_examples import label_arrays, label_texts, photograph_names, text_tables
+from beam_jobs.build_examples import (
+    label_arrays,
+    label_texts,
+    long_labels,
+    photograph_names,
+    text_tables,
+)
 from beam_jobs.build_examples.label_arrays import LabelRows
-from dr_tfx.config import specs
+from dr_tfx.config import label_sets, specs
 from dr_tfx.dataset import splits
 from dr_tfx.sources import arrays, folders, refusals
 from dr_tfx.storage import files
@@ -25,7 +31,6 @@ NAMES = "names"  # In place of a file: the names of photographs carry their labe
 
 _LOG = logging.getLogger(__name__)
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
-_YES, _NO = {"1", "true", "yes"}, {"0", "false", "no", ""}  # Values of a column for each label.
 
 
 def chunks(
@@ -79,10 +84,11 @@ class _Reader:
     def __init__(self, path: str, spec: specs.DatasetSpec):
         self._path, self._spec = path, spec
         self._texts = label_texts.LabelTexts(spec)
+        self._sets = label_sets.columns_of(spec.label_column, spec.label_names)
         self._table = text_tables.read(path, is_header=self._is_header, is_row=self._is_row)
         for note in self._table.notes:
             _LOG.warning("%s: %s", path, note)
-        if self._table.has_header:
+        if self._table.has_header and not self._is_long(self._table.columns):
             self._wanted()  # Missing columns are told before any row is read.
 
     def pieces(self) -> Iterator[pd.DataFrame]:
@@ -91,6 +97,9 @@ class _Reader:
 
     def rows(self) -> Iterator[LabelRows]:
         """Yield the rows."""
+        if self._table.has_header and self._is_long(self._table.columns):
+            yield from long_labels.rows(self.pieces(), self._sets, self._spec.label_names)
+            return
         order: list[int] = []
         for table in filter(len, self._table.pieces()):
             if self._table.has_header:
@@ -106,7 +115,13 @@ class _Reader:
         images = [columns[name] for name in self._of("image_column")]
         named = self._of("label_column")
         labels = [_whole(columns[name]) for name in named]
-        if len(labels) == len(images):
+        if self._sets and len(labels) == len(self._sets):
+            texts = [
+                long_labels.set_of(row, named, spec.label_names)
+                for row in zip(*labels, strict=True)
+            ]
+            labels = [texts] * len(images)
+        elif len(labels) == len(images):
             pass
         elif len(labels) == 1:
             labels *= len(images)
@@ -147,8 +162,8 @@ class _Reader:
         names, labels = self._spec.label_names, []
         for row in zip(*columns, strict=True):
             values = [value.lower() for value in row]
-            ones = [i for i, value in enumerate(values) if value in _YES]
-            is_right = len(ones) == 1 and all(v in _YES or v in _NO for v in values)
+            ones = [i for i, value in enumerate(values) if value in long_labels.YES]
+            is_right = len(ones) == 1 and {*values} <= long_labels.YES | long_labels.NO
             told = ", ".join(f"{name}={value}" for name, value in zip(named, row, strict=True))
             labels.append(names[ones[0]] if is_right else told)
         return labels
@@ -184,8 +199,16 @@ class _Reader:
 
     def _is_header(self, fields: list[str]) -> bool:
         """Tell whether the fields of a first line are the columns that the settings name."""
+        if self._is_long(fields):
+            return True
         settings = (self._spec.image_column, self._spec.label_column)
         return all(value in fields or set(_parts(value)) <= set(fields) for value in settings)
+
+    def _is_long(self, fields: list[str]) -> bool:
+        """Tell whether fields are the two columns of `long_labels`, whatever they are called."""
+        if len(fields) != 2 or fields[1].lower() in long_labels.YES | long_labels.NO:
+            return False
+        return bool(self._sets) and not {*self._sets, self._spec.label_column} & {*fields}
 
     def _is_row(self, fields: list[str]) -> bool:
         """Tell whether two fields are a photograph and its label."""

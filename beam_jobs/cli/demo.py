@@ -2,11 +2,14 @@
 
     drtfx-demo --output_dir=demo
 
+    drtfx-demo --config=ct_hemorrhage --output_dir=demo_ct
+
 In a clone of the repository, it runs the commands that you would type, one after the other, and
 prints each: synthesize, build examples, train, evaluate, explain, predict. Elsewhere, --config has
-to name a config file such as configs/smoke.py. OUTPUT_DIR then holds
+to name a config file such as configs/smoke.py. A name without a folder is a task that can be drawn:
+`ct_hemorrhage` is `configs/ct_hemorrhage.py:demo`, on head CT. OUTPUT_DIR then holds
 
-    raw/        photographs, masks/ and labels.csv, named as in Kaggle's EyePACS
+    raw/        photographs, masks/ and labels.csv, as drtfx-synthesize draws them
     data/       TFRecord shards and dataset.json
     run/        the trained bundle and run/evaluation/validation/report.html
     explained/  heat maps of the whole validation split and three figures
@@ -26,6 +29,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import app, flags
 
@@ -34,9 +38,14 @@ from dr_tfx.machine import interrupts
 from dr_tfx.storage import files, json_files, locks
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
-_CONFIG = flags.DEFINE_string("config", "configs/smoke.py", "Config file of the run.")
+_CONFIG = flags.DEFINE_string(
+    "config", "configs/smoke.py", "Config file of the run, or the name of a task that can be drawn."
+)
 _NUM_PATIENTS = flags.DEFINE_integer(
-    "num_patients", 500, "Synthetic patients, two photographs each.", lower_bound=20
+    "num_patients",
+    None,
+    "Synthetic patients; by default 500 of two photographs each, or 60 of eight slices.",
+    lower_bound=20,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
 
@@ -45,6 +54,17 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
 # all other grades ranks them little better than chance (AUC .6), so that the AUC of the whole
 # would depend on how many there happen to be.
 _GRADES = "0.5,0.02,0.12,0.18,0.18"
+
+
+class _Drawing(NamedTuple):
+    """The images that a demo draws."""
+
+    num_patients: int
+    flags: tuple[str, ...]  # Of drtfx-synthesize.
+
+
+_EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
+_TASKS = {"ct_hemorrhage": _Drawing(60, ("--condition=hemorrhage",))}  # By the name of the config.
 _RECORD = "demo.json"  # The flags, and the number of commands that are finished.
 _PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.
 _LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error.
@@ -61,18 +81,19 @@ _MODULES = {
 
 
 def commands(
-    output_dir: Path, *, config: Path, num_patients: int, seed: int
+    output_dir: Path, *, config: str, num_patients: int | None, seed: int
 ) -> list[tuple[str, ...]]:
     """Return the commands as a user would type them, without the last, `predict_command`."""
+    drawing, config = _TASKS.get(config, _EYES), _path(config)
     raw, data, run = output_dir / "raw", output_dir / "data", output_dir / "run"
     on_validation = (f"--workdir={run}", f"--data_dir={data}", "--split=validation")
     return [
         (
             "drtfx-synthesize",
             f"--output_dir={raw}",
-            f"--num_patients={num_patients}",
+            f"--num_patients={num_patients or drawing.num_patients}",
             f"--seed={seed}",
-            f"--grade_probabilities={_GRADES}",
+            *drawing.flags,
         ),
         (
             "drtfx-build-examples",
@@ -87,13 +108,20 @@ def commands(
     ]
 
 
+def _path(config: str) -> str:
+    """Return what --config of the commands takes: a file, with a variant if there is one."""
+    return f"configs/{config}.py:demo" if config in _TASKS else config
+
+
 def predict_command(output_dir: Path) -> tuple[str, ...]:
     """Return the command that scores the photographs of the lowest and the highest score."""
     import pandas as pd  # It is imported here, so that --help is quick.
 
     table = output_dir / "run" / "evaluation" / "validation" / "predictions.csv"
     ids = pd.read_csv(table, dtype={"id": str}).sort_values("score")["id"]
-    photos = [str(output_dir / "raw" / f"{ids.iloc[i]}.jpeg") for i in (0, -1)]
+    raw = output_dir / "raw"
+    files_of = {path.stem: path for path in raw.rglob("*.*") if path.suffix in (".jpeg", ".dcm")}
+    photos = [str(files_of[ids.iloc[i]]) for i in (0, -1)]
     return ("drtfx-predict", f"--workdir={output_dir / 'run'}", *photos)
 
 
@@ -102,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     output_dir = Path(_OUTPUT_DIR.value)
-    config = Path(_CONFIG.value)
+    config = Path(_path(_CONFIG.value).partition(":")[0])
     with locks.held(output_dir):
         finished = _finished(output_dir)
         if not config.is_file():
@@ -110,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
                 f"error: {config} does not exist in {Path.cwd()}. Run drtfx-demo in a clone of "
                 "the repository, or pass --config."
             )
-        _run_all(output_dir, config, finished=finished)
+        _run_all(output_dir, finished=finished)
 
 
 def _finished(output_dir: Path) -> int:
@@ -139,14 +167,14 @@ def _note(output_dir: Path, finished: int) -> None:
     files.write_text(output_dir / _RECORD, json.dumps(record) + "\n")
 
 
-def _flags() -> dict[str, str | int]:
+def _flags() -> dict[str, str | int | None]:
     return {flag.name: flag.value for flag in (_CONFIG, _NUM_PATIENTS, _SEED)}
 
 
-def _run_all(output_dir: Path, config: Path, *, finished: int) -> None:
+def _run_all(output_dir: Path, *, finished: int) -> None:
     steps = commands(
         output_dir,
-        config=config,
+        config=_CONFIG.value,
         num_patients=_NUM_PATIENTS.value,
         seed=_SEED.value,
     )
@@ -190,20 +218,22 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _summary(output_dir: Path, *, minutes: float) -> None:
+    drawing = _TASKS.get(_CONFIG.value, _EYES)
     report = output_dir / "run" / "evaluation" / "validation" / "report.html"
     metrics = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
     auc = metrics["scores"]["tta"]["auc"]
     rates = metrics["scores"]["tta"]["at_threshold"]["rates"]
     print(
-        f"\nDone in {minutes:.1f} minutes. On {metrics['counts']['images']} validation photographs "
+        f"\nDone in {minutes:.1f} minutes. On {metrics['counts']['images']} validation images "
         f"of {metrics['counts']['patients']} synthetic patients: AUC {auc['value']:.3f} "
         f"({auc['low']:.3f}–{auc['high']:.3f}), sensitivity "
         f"{rates['sensitivity']['value']:.1%}, specificity {rates['specificity']['value']:.1%}.\n"
-        f"Photographs  {output_dir / 'raw'}\n"
-        f"Heat maps    {output_dir / 'explained'}\n"
-        f"Report       (open it in a browser)"
+        f"Images     {output_dir / 'raw'}\n"
+        f"Heat maps  {output_dir / 'explained'}\n"
+        f"Report     (open it in a browser)"
     )
-    if auc["value"] < _LEAST_AUC and _NUM_PATIENTS.value >= _NUM_PATIENTS.default:
+    is_enough = (_NUM_PATIENTS.value or drawing.num_patients) >= drawing.num_patients
+    if auc["value"] < _LEAST_AUC and is_enough:
         sys.exit(f"error: the AUC is below {_LEAST_AUC}: the model has not learned. See {report}")
     print(report)
 

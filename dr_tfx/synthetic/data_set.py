@@ -177,7 +177,7 @@ def synthesize(
       num_patients: at least 1.
       condition: one of `CONDITIONS`.
       seed: names the data set.
-      size: width of the photographs or slices, pixels; None: 640, or 256 for slices.
+      size: width of the photographs or slices, pixels; None: 640, or 192 for slices.
       grade_probabilities: probabilities of the grades 0 to 4 of retinopathy.
       processes: the number of processes that draw. The files do not depend on it. With more than
         one, the calling script must be importable (`if __name__ == "__main__":`).
@@ -194,7 +194,7 @@ def synthesize(
     _check(processes >= 1, f"processes is {processes}, expected at least 1")
     _check(condition in CONDITIONS, f"condition is {condition!r}, expected one of {CONDITIONS}")
     is_ct = condition == "hemorrhage"
-    size = size or (256 if is_ct else 640)
+    size = size or (192 if is_ct else 640)
     least = head_ct.MIN_SIZE if is_ct else fundus.MIN_SIZE
     _check(size >= least, f"size is {size}, expected a width of at least {least} pixels")
     patients = range(FIRST_PATIENT, FIRST_PATIENT + num_patients)

@@ -137,8 +137,8 @@ def draw_slice(head: Head, *, height: float, size: int) -> DrawnSlice:
         _blend(units, covered, bleed.units)
     units += section.beam_hardening()
     units = cv2.GaussianBlur(units, (0, 0), 0.6)  # What a scanner resolves.
-    noise = _rng("noise", *head.name, round(1000 * height)).standard_normal(units.shape)
-    noise = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 0.7)
+    stream = _rng("noise", *head.name, round(1000 * height))
+    noise = cv2.GaussianBlur(stream.standard_normal(units.shape, np.float32), (0, 0), 0.7)
     units += noise * (head.noise / noise.std())
     masks = {bleed.kind: covered > 0.5 for bleed, covered in found}
     return DrawnSlice(np.clip(np.rint(units), -1024, 3071).astype(np.int16), masks)
@@ -224,10 +224,19 @@ class _Section:
         _blend(units, self._ventricles, 8)
         self._add_lime(units)
         if self._height < -0.3:
-            for side in (-1, 1):
-                bone = self._ellipse(side * 42, 14, 24, 7, side * 0.55)
-                _blend(units, bone * self._inside(depth + head.skull), 1000)
+            self._add_base(units)
         return units
+
+    def _add_base(self, units: Array) -> None:
+        """Add the petrous bones of both sides, and the air of the sinus between the eyes."""
+        rng = _rng("base", *self._head.name)
+        within = self._inside(self._depth + self._head.skull)
+        for side in (-1, 1):
+            length, y, turn = rng.uniform(18, 30), rng.uniform(4, 22), rng.uniform(0.3, 0.8)
+            bone = self._ellipse(side * rng.uniform(36, 48), y, length, 7, side * turn)
+            _blend(units, bone * within, 1000)
+        width, front = rng.uniform(6, 26), -self._head.half_length * 0.9
+        _blend(units, self._ellipse(rng.normal(0, 3), front, width, 7, 0) * within, -1000)
 
     def _add_lime(self, units: Array) -> None:
         """Add what is bright in a healthy head: the pineal body and the choroid plexus."""
@@ -254,7 +263,7 @@ class _Section:
         share = bleed.share(self._height)
         if share < 0.3:
             return np.zeros_like(self._x)
-        away = np.abs(np.angle(np.exp(1j * (self._angle - bleed.angle)))).astype(np.float32)
+        away = np.abs((self._angle - bleed.angle + np.pi) % (2 * np.pi) - np.pi)
         within = np.clip(1 - (away / (bleed.extent * share + 1e-6)) ** 2, 0, 1)
         inside = self._inside(self._depth)
         if bleed.kind == "epidural":  # A lens between skull and brain.

@@ -313,7 +313,7 @@ def test_sigterm_ends_the_demos_command_too_and_the_same_demo_goes_on_behind_it(
 
 
 def test_demo_runs_every_command_as_it_prints_it(tmp_path):
-    steps = demo.commands(tmp_path, config=Path("smoke.py"), num_patients=20, seed=0)
+    steps = demo.commands(tmp_path, config="smoke.py", num_patients=20, seed=0)
     order = [name for name in COMMANDS if name != "drtfx-inspect"]
     assert [step[0] for step in steps] == order[:5]
     assert set(demo._MODULES.items()) == set(COMMANDS.items()) - {
@@ -322,6 +322,14 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
         ("drtfx-crossvalidate", "dr_tfx.cli.crossvalidate"),  # It takes a run for each fold.
         ("drtfx-demo", "beam_jobs.cli.demo"),
     }
+
+
+def test_demo_draws_what_its_task_is_about(tmp_path):
+    steps = demo.commands(tmp_path, config="ct_hemorrhage", num_patients=None, seed=0)
+    assert {"--condition=hemorrhage", "--num_patients=60"} <= set(steps[0])
+    assert "--config=configs/ct_hemorrhage.py:demo" in steps[1] and steps[1][1] == steps[2][1]
+    eyes = demo.commands(tmp_path, config="configs/smoke.py", num_patients=None, seed=0)
+    assert "--num_patients=500" in eyes[0] and "--config=configs/smoke.py" in eyes[2]
 
 
 def test_demo_without_a_config_says_where_to_run_it(tmp_path):

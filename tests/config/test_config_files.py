@@ -66,7 +66,7 @@ def test_a_config_loads_where_another_package_is_called_configs(path, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    known = ("dataset", "eyepacs", "retinamnist", "drawn photographs")
+    known = ("dataset", "eyepacs", "retinamnist", "drawn photographs", "head CT")
     assert done.stdout.strip() in known
 
 

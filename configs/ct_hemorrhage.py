@@ -1,0 +1,69 @@
+"""Haemorrhage on slices of head CT by our recipe: any bleed against none.
+
+    drtfx-build-examples --config=configs/ct_hemorrhage.py --image_dir=RAW --labels=RAW/labels.csv \
+        --output_dir=DATA
+    drtfx-train --config=configs/ct_hemorrhage.py --data_dir=DATA --workdir=RUN
+    drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
+
+RAW holds DICOM slices, which are seen through the windows of brain, subdural space and bone, or
+pictures of slices, whose grey stands for all three. The names of patients are those of
+drtfx-synthesize; say how yours are told by dataset.patient_column or dataset.patient_pattern.
+
+`--config=configs/ct_hemorrhage.py:demo` is the same without pre-trained weights, smaller and
+shorter, for drtfx-demo.
+
+Time and metric: see docs/results.
+"""
+
+import ml_collections
+
+from dr_tfx.config import config_files
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Return the recipe.
+
+    Args:
+      variant: "", or `demo` for drawn slices without pre-trained weights.
+    """
+    config = config_files.load_beside(__file__, "base.py")
+
+    dataset = config.dataset
+    dataset.name, dataset.label_column = "head CT", "any"
+    dataset.label_names = ("no haemorrhage", "haemorrhage")
+    dataset.patient_pattern = r"^(P\d+)_"
+    recipe = dataset.recipe
+    recipe.name, recipe.size, recipe.quality_gate = "ct_windows", 128, "off"
+
+    config.task.name, config.task.class_names = "ct_hemorrhage", dataset.label_names
+
+    model = config.model
+    model.backbone, model.weights = "MobileNetV2", "imagenet"
+    model.trainable_layers, model.batch_norm = 100, "frozen"
+    model.hidden, model.dropout = (), (0.3,)
+
+    training = config.training
+    training.epochs, training.batch_size, training.learning_rate = 25, 16, 2e-4
+    training.early_stopping_patience, training.plateau_patience = 10, 5
+    training.plateau_monitor = "val_auc"
+
+    augmentation = training.augmentation
+    augmentation.horizontal_flip = True
+    augmentation.rotation, augmentation.zoom = 0.05, 0.1
+    augmentation.contrast, augmentation.brightness = 0.1, 0.1
+
+    config.evaluation.views = ("identity", "left_right")
+    if variant == "demo":
+        _for_demo(config)
+    return config
+
+
+def _for_demo(config: ml_collections.ConfigDict) -> None:
+    """Change the recipe to one that learns from some hundred slices without weights, in minutes."""
+    config.dataset.name = "drawn head CT"
+    config.dataset.recipe.size = 96
+    config.dataset.shard_examples = 64
+    config.model.weights = "none"
+    training = config.training
+    training.epochs, training.learning_rate = 10, 1e-3
+    training.plateau_patience, training.plateau_factor = 3, 0.3
