@@ -16,6 +16,7 @@ from dr_tfx.machine import resources
 from dr_tfx.preprocessing import decoding, dicom
 from dr_tfx.sources import folders, trees
 
+_PATIENT = "PatientID"
 _AHEAD = 64  # Photographs that are read at a time, for each thread.
 
 
@@ -33,6 +34,7 @@ class PhotographFindings:
     sizes: collections.Counter[str]  # "width x height" of these.
     damaged: list[tuple[str, str]]  # Name and reason of those that cannot be read.
     twins: list[list[str]]  # Names of files that are byte-identical.
+    have_tag: bool  # Whether a DICOM file among these names its patient.
 
 
 class _Look(NamedTuple):
@@ -41,6 +43,7 @@ class _Look(NamedTuple):
     format: str
     size: str
     damaged: str
+    has_tag: bool = False
 
 
 def look(source: folders.Source, *, given: str, sample: int) -> PhotographFindings:
@@ -71,6 +74,7 @@ def look(source: folders.Source, *, given: str, sample: int) -> PhotographFindin
         damaged=[
             (name, one.damaged) for name, one in zip(chosen, looks, strict=True) if one.damaged
         ],
+        have_tag=any(one.has_tag for one in looks),
         twins=twin_files.find(found.assign(id=found["name"]), source)[0],
     )
 
@@ -90,16 +94,17 @@ def _decode(source: folders.Source, names: Sequence[str]) -> list[_Look]:
 
 
 def _look(source: folders.Source, name: str) -> _Look:
-    kind = size = ""
+    kind, size, has_tag = "", "", False
     try:
         with source.reading(name) as data:
             kind = _format(data)
             width, height = decoding.image_size(data)
             size = f"{width} x {height}"
+            has_tag = dicom.is_dicom(data) and bool(dicom.tag(data, _PATIENT))
             decoding.decode(data)
     except decoding.RejectedImage as error:
         return _Look(kind, size, str(error))
-    return _Look(kind, size, "")
+    return _Look(kind, size, "", has_tag)
 
 
 def _format(data: bytes) -> str:

@@ -111,7 +111,9 @@ def _dataset(
     if "dataset.patient_column" not in settings:
         pattern = guess_columns.patient_pattern(stems)
         settings["dataset.patient_pattern"] = pattern
-        if not pattern:
+        if not pattern and photographs.have_tag:
+            settings["dataset.patient_column"] = "PatientID"
+        elif not pattern:
             look.append(
                 "Nothing tells the patients, so that each photograph counts as its own: set "
                 "dataset.patient_column or dataset.patient_pattern if a patient has several"
@@ -120,7 +122,7 @@ def _dataset(
         settings["dataset.max_reject_rate"] = rate
     if set(photographs.formats) == {"DICOM"}:
         look.append("The recipe is that of a head CT; see dataset.recipe for others")
-        settings |= {"dataset.recipe.name": "ct", "dataset.recipe.quality_gate": "off"}
+        settings |= {"dataset.recipe.name": "ct_windows", "dataset.recipe.quality_gate": "off"}
     else:
         look.append("The recipe is that of fundus photographs; see dataset.recipe for others")
     return settings, look

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beam_jobs.build_examples import job
@@ -15,6 +16,7 @@ from dr_tfx import tasks
 from dr_tfx.config import config_files
 from dr_tfx.dataset import manifest
 from dr_tfx.sources import find_source
+from tests.helpers.dicom_files import HEAD_CT, dicom
 
 ROOT = Path(__file__).parents[2]
 PHOTOGRAPHS = [f"{patient}_{eye}" for patient in range(10, 30) for eye in ("left", "right")]
@@ -60,6 +62,22 @@ def test_a_folder_with_a_csv(copy, tmp_path, monkeypatch):
     assert made.written == 40 and made.dataset.name == "raw"
     assert made.dataset.label_names == ("0", "1", "2")
     assert made.patients and sum(made.patients.values()) == 20
+
+
+def test_slices_of_head_ct_and_their_patients(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    lines = ["image,bleeds"]
+    for number in range(12):
+        units = np.full((48, 48), 1024 + 30, np.int16)
+        units[number : number + 9, 20:30] += 40
+        data = dicom(units, **HEAD_CT, PatientID=f"name {number // 2}")
+        Path("raw", f"{number:03}.dcm").write_bytes(data)
+        lines.append(f"{number:03},{number // 2 % 2}")
+    table(lines, Path("raw/labels.csv"))
+    made = built(proposed("raw"), tmp_path)
+    assert made.written == 12 and sum(made.patients.values()) == 6
+    assert made.dataset.recipe.name == "ct_windows" and made.dataset.patient_tags == "hashed"
 
 
 def test_a_folder_for_each_class(copy, tmp_path, monkeypatch):
