@@ -294,6 +294,7 @@ class Augmentation:
     vertical_flip: bool = False
     rotation: FractionOrZero = 0.0  # Largest angle, as a fraction of a full turn, either way.
     zoom: FractionOrZero = 0.0  # Largest relative change of height and width, either way.
+    shift: FractionOrZero = 0.0  # Largest, of width and height each, as a fraction of it, any way.
     contrast: FractionOrZero = 0.0  # Largest relative change of contrast, either way.
     brightness: FractionOrZero = 0.0  # Largest relative change of brightness, either way.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
 
-DRAWS = 6  # Left to right, top to bottom, angle, zoom, contrast, brightness.
+DRAWS = 8  # Left to right, top to bottom, angle, zoom, contrast, brightness, shift across, down.
 
 
 def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
@@ -33,10 +33,10 @@ def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
 
 
 def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[str, tf.Tensor]:
-    """Return a batch whose images are rotated, zoomed and changed in contrast and brightness.
+    """Return a batch whose images are rotated, zoomed, shifted and changed in their values.
 
-    Masks are rotated and zoomed with their image, and everything else stays as it is. Nothing is
-    mirrored: that is done already.
+    Masks are rotated, zoomed and shifted with their image, and everything else stays as it is.
+    Nothing is mirrored: that is done already.
 
     Args:
       batch: tensors by name, among them `image`, uint8 (batch, size, size, 3); `draws`, float32
@@ -48,12 +48,13 @@ def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[st
       The batch with `image` as float32 pixels 0..255 of the same shape.
     """
     draws, changed = batch["draws"], dict(batch)
-    if spec.rotation or spec.zoom:
+    if spec.rotation or spec.zoom or spec.shift:
         angle = _uniform(draws[:, 2], spec.rotation) * (2 * math.pi)
         scale = 1 + _uniform(draws[:, 3], spec.zoom)
+        shift = _uniform(draws[:, 6:8], spec.shift) if spec.shift else None
         changed[records.IMAGE] = tf.cast(changed[records.IMAGE], tf.float32)
         for name in filter(records.has_geometry, batch):
-            changed[name] = rotate_and_zoom(changed[name], angle, scale)
+            changed[name] = rotate_and_zoom(changed[name], angle, scale, shift=shift)
     contrast = 1 + _uniform(draws[:, 4], spec.contrast) if spec.contrast else None
     brightness = 1 + _uniform(draws[:, 5], spec.brightness) if spec.brightness else None
     changed[records.IMAGE] = _photometric(changed[records.IMAGE], contrast, brightness)
@@ -83,9 +84,14 @@ def _photometric(
 
 
 def rotate_and_zoom(
-    images: tf.Tensor, angle: tf.Tensor, scale: tf.Tensor, fill_mode: str = "REFLECT"
+    images: tf.Tensor,
+    angle: tf.Tensor,
+    scale: tf.Tensor,
+    fill_mode: str = "REFLECT",
+    *,
+    shift: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Return images or masks that are resampled once, about their centre.
+    """Return images or masks that are resampled once, about their centre, and shifted.
 
     Images, which are float32, are interpolated. Masks, which are uint8, take the value of the
     nearest pixel: a mask may hold the numbers of several classes, of which no mean makes sense,
@@ -96,6 +102,7 @@ def rotate_and_zoom(
       angle: float32 (batch,), or (1,) for all, radians, counter-clockwise.
       scale: float32 (batch,) or (1,), above 1 shows more of the picture, smaller.
       fill_mode: what is beyond the border: REFLECT, or CONSTANT, which is 0.
+      shift: float32 (batch, 2), to the left and up, in shares of the sides; None for none.
 
     Returns:
       The same shape and dtype.
@@ -105,6 +112,9 @@ def rotate_and_zoom(
     cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
     shift_x = middle_x - (cos * middle_x - sin * middle_y)
     shift_y = middle_y - (sin * middle_x + cos * middle_y)
+    if shift is not None:
+        shift_x += shift[:, 0] * tf.cast(size[1], tf.float32)
+        shift_y += shift[:, 1] * tf.cast(size[0], tf.float32)
     zero = tf.zeros_like(angle)
     transforms = tf.stack([cos, -sin, shift_x, sin, cos, shift_y, zero, zero], axis=1)
     return tf.raw_ops.ImageProjectiveTransformV3(

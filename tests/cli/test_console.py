@@ -55,7 +55,7 @@ CONFIG = "--config=configs/dr_binary.py"
         (
             "build-examples",
             ["--config=configs/binary.py", "--labels=x", "--plan"],
-            "--config=configs/binary.py: there is no such file; configs/ holds base.py, dr_binary",
+            "--config=configs/binary.py: there is no such file; configs/ holds base.py, ",
         ),
         ("train", ["--config", "/nowhere/c.py"], "--config=/nowhere/c.py: there is no such file"),
         ("build-examples", [CONFIG, "--labels=tests", "--plan"], "--labels=tests is a folder;"),

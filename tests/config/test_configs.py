@@ -317,3 +317,29 @@ def test_the_library_knows_no_task():
         if not shown & set(path.parts):
             found = re.search(r"(?i)retinopathy|eyepacs|idrid|glaucoma|referable|\bDR\b", code)
             assert not found, f"{path}: {found.group()}"
+
+
+def test_the_reference_of_head_ct_is_the_published_recipe():
+    ct = tasks.from_config(load("ct_hemorrhage_reference"))
+    assert (ct.model.backbone, ct.dataset.recipe.size) == ("ResNet50", 128)
+    (head,) = ct.training.stages
+    assert (head.trainable_layers, head.epochs, ct.training.epochs) == (0, 5, 25)
+    assert head.learning_rate == ct.training.learning_rate == 1e-4
+    assert ct.training.optimizer == "adam" and ct.model.input_scaling == "backbone"
+    normal, ill = ct.training.class_weights
+    assert normal == 1 and 1.3 <= ill <= 1.5
+    changes = ct.training.augmentation
+    assert (changes.shift, changes.zoom) == (0.15, 0.2)
+    assert changes.rotation * 360 == pytest.approx(20)
+    # Six of six pictures: the interval of Clopper and Pearson begins at the sixth root of .025.
+    doc = (FOLDER / "ct_hemorrhage_reference.py").read_text(encoding="utf-8")
+    assert f"{100 * 0.025 ** (1 / 6):.0f} to 100 %" in doc.replace("\n", " ")
+
+
+def test_head_ct_has_one_data_set_and_six_labels():
+    binary, kinds = (tasks.from_config(load(name)) for name in ("ct_hemorrhage", "ct_kinds"))
+    assert kinds.dataset.recipe == binary.dataset.recipe
+    assert binary.dataset.recipe.windows == ((40, 80), (80, 200), (600, 2800))
+    data = tasks.of(kinds).data
+    assert len(data.group_of) == 64 and sum(data.group_of) == 63
+    assert tasks.of(kinds).weights * 7 == pytest.approx([2, 1, 1, 1, 1, 1])

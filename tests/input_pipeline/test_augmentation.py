@@ -96,6 +96,24 @@ def test_a_mask_stays_on_its_lesion(change):
     assert (max(moved) > 3) == (change in ("rotation", "zoom", "all"))
 
 
+def test_a_shift_moves_pixels_and_masks_alike():
+    image = np.random.default_rng(3).uniform(0, 255, (1, 8, 8, 1)).astype(np.float32)
+    for pixels in (image, image.astype(np.uint8)):
+        still = tf.zeros(1), tf.ones(1)
+        moved = augmentation.rotate_and_zoom(
+            tf.constant(pixels), *still, shift=tf.constant([[2 / 8, 1 / 8]])
+        ).numpy()
+        np.testing.assert_allclose(moved[0, :7, :6], pixels[0, 1:, 2:], atol=1e-3)
+
+
+def test_a_shift_stays_within_its_limit():
+    ramp = np.tile(np.arange(40, dtype=np.uint8)[:, None, None], (30, 1, 40, 3))
+    found = augment_all(ramp, specs.Augmentation(shift=0.1))
+    middle = found["image"][:, 20, 20, 0]
+    draws = found["draws"][:, 7]
+    np.testing.assert_allclose(middle, 20 + (2 * draws - 1) * 4, atol=0.01)
+
+
 def test_contrast_and_brightness_leave_masks_as_they_are():
     images, masks = lesions(4)
     spec = specs.Augmentation(contrast=0.3, brightness=0.2)
