@@ -7,8 +7,9 @@ keys of metrics.json, sorted; an interval is {value, low, high}, 95 %:
     counts      images, patients, patients_known, joined, as in metrics.json of an evaluation
     folds       for each its name, folder (beside this one), images, patients, best_epoch, chosen
                 (what was fitted on its validation fold), and an interval of each measure
-    measures    key -> name, unit, pooled (the interval of all photographs at once, patients drawn
-                within their folds), mean and sd (of the folds' values; null if one has none)
+    measures    key -> name, unit, mean and sd (of the folds' values; null if one has none), and
+                pooled (the interval of all photographs at once, patients drawn within their folds;
+                of a measure that ranks scores, the mean, with the interval of independent folds)
     notices     sentences on how to read the figures
     schema      version of these keys
     task        what was evaluated
@@ -32,18 +33,18 @@ from dr_tfx.storage import claims, files, locks, tables
 from dr_tfx.tasks.judging import ComparedRun
 
 FOLDER = "out_of_fold"
-SCHEMA = 1
+SCHEMA = 2
 
 _READ = (
     "Each photograph was scored by the one model that was neither trained on it nor chosen by it. "
     "The figures are those of the recipe: none of the {count} models is the one that a training on "
     "all photographs would give.",
     "Each model decides by what was fitted for it. The scores of different models are not on one "
-    "scale: figures that rank pooled scores, such as an AUC, compare those of different models; "
-    "the mean of the folds does not.",
-    "The intervals of pooled figures draw patients within their folds, with the models as they "
-    "are. What another training or another deal would change is in the spread of the folds, whose "
-    "models share most of their training data.",
+    "scale, so that none is compared with another model's: figures that rank scores, such as an "
+    "AUC, are means of the folds.",
+    "The intervals over all photographs draw patients within their folds, or join those of the "
+    "folds, with the models as they are. What another training or another deal would change is in "
+    "the spread of the folds, whose models share most of their training data.",
 )
 
 
@@ -175,7 +176,11 @@ def result_of(
             measure.key: {
                 "name": measure.name,
                 "unit": measure.unit,
-                "pooled": measured[measure.key],
+                "pooled": (
+                    _joined([figures[measure.key] for figures in of_folds])
+                    if measure.ranks
+                    else measured[measure.key]
+                ),
                 **_spread([figures[measure.key]["value"] for figures in of_folds]),
             }
             for measure in measures
@@ -184,6 +189,21 @@ def result_of(
         "schema": SCHEMA,
         "task": experiment.task.name,
     }
+
+
+def _joined(folds: Sequence[Mapping[str, float | None]]) -> Mapping[str, float | None]:
+    """Return the mean of estimates of independent folds, with a 95 % interval within 0 to 1.
+
+    Forman and Scholz 2010, "Apples-to-apples in cross-validation studies", SIGKDD Explorations
+    12(1): an AUC over pooled scores is off by as much as the scales of the models differ.
+    """
+    value = _spread([fold["value"] for fold in folds])["mean"]
+    ends = [(fold["low"], fold["high"]) for fold in folds]
+    widths = [high - low for low, high in ends if low is not None and high is not None]
+    if value is None or len(widths) < len(folds):
+        return {"value": value, "low": None, "high": None}
+    half = float(np.linalg.norm(widths)) / 2 / len(folds)
+    return {"value": value, "low": max(value - half, 0.0), "high": min(value + half, 1.0)}
 
 
 def _spread(values: Sequence[float | None]) -> Mapping[str, float | None]:

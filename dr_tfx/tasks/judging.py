@@ -136,12 +136,14 @@ class Measure:
       name: for people.
       unit: 'percent' of a share, whose differences are percentage points; or 'number'.
       decides: whether it is drawn, and counts in what is clearly better or worse.
+      ranks: whether it ranks scores, so that those of several models cannot be judged at once.
     """
 
     key: str
     name: str
     unit: Literal["percent", "number"]
     decides: bool = False
+    ranks: bool = False
 
     @property
     def word(self) -> str:

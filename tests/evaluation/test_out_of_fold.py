@@ -1,5 +1,6 @@
 """The report over all photographs of a cross-validation, against scikit-learn; without a model."""
 
+import copy
 import dataclasses
 import json
 
@@ -45,18 +46,33 @@ def test_the_pooled_figures_are_scikit_learns_with_each_fold_at_its_own_threshol
     target, score = table["target"], table["score"]
     positive = score >= np.array(THRESHOLDS)[table["fold"]]
     expected = {
-        "auc": roc_auc_score(target, score),
-        "average_precision": average_precision_score(target, score),
         "sensitivity": recall_score(target, positive),
         "specificity": recall_score(target, positive, pos_label=0),
     }
     assert {key: measures[key]["pooled"]["value"] for key in expected} == pytest.approx(expected)
-    of_folds = pd.Series(
-        [roc_auc_score(part["target"], part["score"]) for _, part in table.groupby("fold")]
-    )
+    for key, figure in {"auc": roc_auc_score, "average_precision": average_precision_score}.items():
+        of_folds = pd.Series(
+            [figure(part["target"], part["score"]) for _, part in table.groupby("fold")]
+        )
+        found = measures[key]
+        assert (found["mean"], found["sd"]) == pytest.approx((of_folds.mean(), of_folds.std()))
+        assert found["pooled"]["value"] == found["mean"]  # Scores of other models are others.
+    folds = json.loads((page.parent / "metrics.json").read_text())["folds"]
+    errors = [(fold["auc"]["high"] - fold["auc"]["low"]) / 3.92 for fold in folds]
+    error = np.sqrt(np.square(errors).sum()) / 3  # Of the mean of independent folds.
     auc = measures["auc"]
-    assert (auc["mean"], auc["sd"]) == pytest.approx((of_folds.mean(), of_folds.std()))
-    assert auc["pooled"]["low"] < auc["pooled"]["value"] < auc["mean"]  # The scales differ.
+    expected = (auc["mean"] - 1.96 * error, min(auc["mean"] + 1.96 * error, 1))
+    assert (auc["pooled"]["low"], auc["pooled"]["high"]) == pytest.approx(expected)
+    assert roc_auc_score(target, score) < auc["mean"] - 0.01  # What it would be, pooled.
+
+
+def test_a_fold_without_a_figure_leaves_its_mean_undefined(runs):
+    last = dataclasses.replace(runs[2], summary=copy.deepcopy(runs[2].summary))
+    last.summary["scores"]["tta"]["auc"] |= {"value": None, "low": None, "high": None}
+    given = [*runs[:2], last]
+    result = out_of_fold.result_of(given, out_of_fold.pooled(runs, DATA), EXPERIMENT, DATA)
+    found = result["measures"]["auc"]
+    assert found["pooled"] == {"value": None, "low": None, "high": None} and found["mean"] is None
 
 
 def test_alarms_name_their_folds_and_thresholds_stand_beside_each_other(runs, page):
@@ -67,7 +83,7 @@ def test_alarms_name_their_folds_and_thresholds_stand_beside_each_other(runs, pa
     assert result["alarms"] == ["fold-0, fold-2: It broke."]
     assert [fold["chosen"]["threshold"] for fold in result["folds"]] == list(THRESHOLDS)
     text = page.read_text()
-    assert "scores of different models are not on one scale" in text
+    assert "scores of different models are not on one scale, so that none is compared" in text
     assert all(f'<td class="n">{threshold:.3f}</td>' in text for threshold in THRESHOLDS)
 
 

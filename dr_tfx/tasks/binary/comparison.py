@@ -29,8 +29,8 @@ class BinaryComparison(judging.ComparisonSide):
     """AUC and average precision, and what each run's threshold decides."""
 
     MEASURES = (
-        Measure("auc", "AUC", "number", decides=True),
-        Measure("average_precision", "Average precision", "number"),
+        Measure("auc", "AUC", "number", decides=True, ranks=True),
+        Measure("average_precision", "Average precision", "number", ranks=True),
         Measure("sensitivity", "Sensitivity", "percent", decides=True),
         Measure("specificity", "Specificity", "percent", decides=True),
         Measure("balanced_accuracy", "Balanced accuracy", "percent"),

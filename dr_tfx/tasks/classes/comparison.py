@@ -20,7 +20,7 @@ class ClassesComparison(judging.ComparisonSide):
     """Macro AUC, and what each run decides."""
 
     MEASURES: ClassVar[tuple[Measure, ...]] = (
-        Measure("auc", "AUC", "number", decides=True),
+        Measure("auc", "AUC", "number", decides=True, ranks=True),
         Measure("balanced_accuracy", "Balanced accuracy", "percent", decides=True),
         Measure("accuracy", "Accuracy", "percent", decides=True),
     )
