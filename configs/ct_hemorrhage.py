@@ -43,7 +43,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     model.hidden, model.dropout = (), (0.3,)
 
     training = config.training
-    training.epochs, training.batch_size, training.learning_rate = 25, 16, 2e-4
+    # The random head learns alone at first: all layers at once unlearn what they knew.
+    training.stages = ({"trainable_layers": 0, "learning_rate": 1e-3, "epochs": 5},)
+    training.epochs, training.batch_size, training.learning_rate = 20, 16, 1e-4
     training.loss, training.balance = "cross_entropy", "oversample"
     training.early_stopping_patience, training.plateau_patience = 10, 4
     # The AUC of a few dozen validation pictures is 1 long before the model has learned.
@@ -63,10 +65,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _for_demo(config: ml_collections.ConfigDict) -> None:
     """Change the recipe to one that learns from some hundred slices without weights, in minutes."""
     config.dataset.name = "drawn head CT"
-    config.dataset.recipe.size = 96
-    config.dataset.shard_examples = 64
-    config.model.weights = "none"
+    config.dataset.recipe.size, config.dataset.shard_examples = 64, 64
+    config.model.backbone, config.model.weights = "SixConvolutions", "none"
+    config.model.output_stride = 4
     training = config.training
-    training.epochs, training.learning_rate = 10, 1e-3
+    training.stages, training.epochs, training.learning_rate = (), 8, 1e-3
     training.select_by, training.early_stopping_monitor = "val_auc", "val_auc"
     training.plateau_patience, training.plateau_factor = 3, 0.3

@@ -44,7 +44,7 @@ _CONFIG = flags.DEFINE_string(
 _NUM_PATIENTS = flags.DEFINE_integer(
     "num_patients",
     None,
-    "Synthetic patients; by default 500 of two photographs each, or 60 of eight slices.",
+    "Synthetic patients; by default 500 of two photographs each, or 100 of eight slices.",
     lower_bound=20,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
@@ -64,7 +64,7 @@ class _Drawing(NamedTuple):
 
 
 _EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
-_TASKS = {"ct_hemorrhage": _Drawing(60, ("--condition=hemorrhage",))}  # By the name of the config.
+_TASKS = {"ct_hemorrhage": _Drawing(100, ("--condition=hemorrhage",))}  # By the name of the config.
 _RECORD = "demo.json"  # The flags, and the number of commands that are finished.
 _PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.
 _LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error.
