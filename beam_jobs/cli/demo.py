@@ -61,10 +61,14 @@ class _Drawing(NamedTuple):
 
     num_patients: int
     flags: tuple[str, ...]  # Of drtfx-synthesize.
+    explain: tuple[str, ...] = ()  # Of drtfx-explain.
 
 
 _EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
-_TASKS = {"ct_hemorrhage": _Drawing(100, ("--condition=hemorrhage",))}  # By the name of the config.
+# By the name of the config. The places of Grad-CAM lie around a bleed, and not on it.
+_TASKS = {
+    "ct_hemorrhage": _Drawing(100, ("--condition=hemorrhage",), ("--method=occlusion",)),
+}
 _RECORD = "demo.json"  # The flags, and the number of commands that are finished.
 _PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.
 _LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error.
@@ -104,7 +108,12 @@ def commands(
         ),
         ("drtfx-train", f"--config={config}", f"--data_dir={data}", f"--workdir={run}"),
         ("drtfx-evaluate", *on_validation),
-        ("drtfx-explain", *on_validation, f"--output_dir={output_dir / 'explained'}"),
+        (
+            "drtfx-explain",
+            *on_validation,
+            *drawing.explain,
+            f"--output_dir={output_dir / 'explained'}",
+        ),
     ]
 
 

@@ -329,6 +329,7 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
 def test_demo_draws_what_its_task_is_about(tmp_path):
     steps = demo.commands(tmp_path, config="ct_hemorrhage", num_patients=None, seed=0)
     assert {"--condition=hemorrhage", "--num_patients=100"} <= set(steps[0])
+    assert "--method=occlusion" in steps[4]
     assert "--config=configs/ct_hemorrhage.py:demo" in steps[1] and steps[1][1] == steps[2][1]
     eyes = demo.commands(tmp_path, config="configs/smoke.py", num_patients=None, seed=0)
     assert "--num_patients=500" in eyes[0] and "--config=configs/smoke.py" in eyes[2]
