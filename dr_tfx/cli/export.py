@@ -1,4 +1,4 @@
-"""Writes a trained model as a file that reads photographs without TensorFlow.
+"""Writes a trained model as files that read photographs without TensorFlow.
 
     drtfx-export --workdir=RUN --data_dir=DATA
     drtfx-export --workdir=RUN --data_dir=DATA --output_dir=EXPORT
@@ -7,21 +7,22 @@ RUN is a finished run that drtfx-evaluate has judged on validation, so that its 
 known, and DATA is the data set that it was trained on. EXPORT (RUN/export/onnx if not given)
 receives
 
-    model.onnx   the network in float32, with all views of test-time augmentation and the heat map
-    export.json  the recipe that makes its pictures, labels, thresholds, calibration and alarms
+    model.onnx    the network in float32, with all views of test-time augmentation
+    heatmap.onnx  what makes the heat map of one photograph of its last features
+    export.json   the recipe that makes its pictures, labels, thresholds, calibration and alarms
 
-Both the run and the file score the validation pictures. A file whose outputs differ by more than
-0.0001, or whose heat maps by more than 0.001, is refused. The command prints these differences, the
-size and the speed of the file, and EXPORT as the last line.
+Both the run and the export score the validation pictures. An export whose outputs differ by more
+than 0.0001, or whose heat maps by more than 0.001, is refused. The command prints these
+differences, the size and the speed of the export, and EXPORT as the last line.
 
-The file is used by
+It is used by
 
     drtfx-predict --model=EXPORT eye.jpeg
     dr_tfx.load_export("EXPORT").predict("eye.jpeg")
 
 with `pip install 'dr_tfx[onnx]'` and without TensorFlow, or by any program that runs ONNX: the
-input `photographs` is uint8 RGB (n, size, size, 3) as the recipe makes it, `outputs` is float32
-(n, views, ...) and `heatmaps` float32 (n, h, w).
+input `photographs` is uint8 RGB (n, size, size, 3) as the recipe makes it, and `outputs` is float32
+(n, views, ...).
 
 The command itself needs the extra dr_tfx[export].
 
@@ -41,7 +42,7 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the data set that it was trained on.", required=True
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Folder for the file; WORKDIR/export/onnx if not given."
+    "output_dir", None, "Folder for the files; WORKDIR/export/onnx if not given."
 )
 
 

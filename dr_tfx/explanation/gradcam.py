@@ -39,7 +39,9 @@ class HeatMaps:
 
     Attributes:
       title: the name of the method in a figure.
-      graph: the maps and the model's output of images, which other graphs can take in.
+      features: a function from images to the last features, float32 (n, h, w, channels), and the
+        model's output.
+      of_features: a function from such features to maps, for methods that need no images.
     """
 
     def __init__(
@@ -72,11 +74,11 @@ class HeatMaps:
         @tf.function(input_signature=[tf.TensorSpec(shape, self._dtype)])
         def heatmaps(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             features, output = network.forward(images)
-            raised = tf.nn.relu(maps(network, images, features))
-            highest = tf.reduce_max(raised, axis=(1, 2), keepdims=True)
-            return tf.math.divide_no_nan(raised, highest), output
+            return _from_0_to_1(maps(network, images, features)), output
 
-        self.graph = heatmaps
+        self._heatmaps = heatmaps
+        self.features = network.forward
+        self.of_features = lambda features: _from_0_to_1(maps(network, None, features))
 
     def __call__(self, images: np.ndarray | tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the heat maps of a batch, and the model's output.
@@ -89,8 +91,15 @@ class HeatMaps:
           grid, each from 0 to 1; a map is 0 everywhere if nothing raises the score. And the model's
           output for the images, float32 (n, ...).
         """
-        maps, output = self.graph(tf.cast(images, self._dtype))
+        maps, output = self._heatmaps(tf.cast(images, self._dtype))
         return maps.numpy(), output.numpy()
+
+
+def _from_0_to_1(maps: tf.Tensor) -> tf.Tensor:
+    """Return maps without what is negative, each divided by its maximum."""
+    raised = tf.nn.relu(maps)
+    highest = tf.reduce_max(raised, axis=(1, 2), keepdims=True)
+    return tf.math.divide_no_nan(raised, highest)
 
 
 class _SplitNetwork:
@@ -166,7 +175,8 @@ def _in_float32(head: keras.Model) -> keras.Model:
         config = layer.get_config() | {"dtype": "float32"}
         if layer.name in ends and "activation" in config:
             config["activation"] = "linear"
-        return _SIMPLE.get(type(layer), type(layer)).from_config(config)
+        is_norm = type(layer) is keras.layers.BatchNormalization
+        return (_Normalization if is_norm else type(layer)).from_config(config)
 
     features = keras.Input(tuple(head.inputs[0].shape)[1:], dtype="float32")
     copy = keras.models.clone_model(head, input_tensors=features, clone_function=copied)
@@ -176,7 +186,7 @@ def _in_float32(head: keras.Model) -> keras.Model:
 
 
 class _Normalization(keras.layers.BatchNormalization):
-    """BatchNormalization in inference, in sums and products alone."""
+    """BatchNormalization in inference, in sums and products alone, which exports can say."""
 
     def call(self, features: tf.Tensor, **kwargs: Any) -> tf.Tensor:
         del kwargs
@@ -184,29 +194,6 @@ class _Normalization(keras.layers.BatchNormalization):
         return tf.nn.batch_normalization(
             features, self.moving_mean, self.moving_variance, offset, scale, self.epsilon
         )
-
-
-class _Mean(keras.layers.GlobalAveragePooling2D):
-    """The mean over all places, whose gradient is said without shapes, as exports need it."""
-
-    def call(self, features: tf.Tensor) -> tf.Tensor:
-        height, width = features.shape[1:3]
-
-        @tf.custom_gradient
-        def mean(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            def gradient(of_mean: tf.Tensor) -> tf.Tensor:
-                share = of_mean[:, tf.newaxis, tf.newaxis, :] / (height * width)
-                return share * tf.ones((1, height, width, 1), x.dtype)
-
-            return tf.reduce_mean(x, axis=(1, 2)), gradient
-
-        return mean(features)
-
-
-_SIMPLE: dict[Any, Any] = {  # Layers whose gradients are operations that other programs know too.
-    keras.layers.BatchNormalization: _Normalization,
-    keras.layers.GlobalAveragePooling2D: _Mean,
-}
 
 
 def _gradcam(network: _SplitNetwork, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:

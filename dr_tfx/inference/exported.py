@@ -4,11 +4,12 @@
     for photograph in PhotographReader(model)([Path("eye.jpeg")]):
         print(photograph.reading or photograph.rejected)
 
-The file of the network holds all views of test-time augmentation and the heat map of the photograph
-as it is, so that pictures go in as the recipe makes them. ONNX Runtime (https://onnxruntime.ai) is
-given its bytes after their digest was compared, and no library of other operations.
+The files hold all views of test-time augmentation and the heat map of the photograph as it is, so
+that pictures go in as the recipe makes them. ONNX Runtime (https://onnxruntime.ai) is given their
+bytes after their digests were compared, and no library of other operations.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class ExportedModel:
         """Prepare the network of an export.
 
         Raises:
-          ValueError: ONNX Runtime cannot use the file, or it is another network than the settings
+          ValueError: ONNX Runtime cannot use a file, or it is another network than the settings
             say; names it.
         """
         self.folder, self.experiment, self.manifest = found.folder, found.experiment, found.manifest
@@ -49,28 +50,21 @@ class ExportedModel:
         evaluation, size = self.experiment.evaluation, self.experiment.dataset.recipe.size
         once = _PIXELS // (size**2 * len(evaluation.views))
         self.at_once = min(evaluation.batch_size, max(1, once))
-        path = found.folder / export_file.ONNX_FILE
-        try:
-            self._session = onnxruntime.InferenceSession(
-                found.network, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # It raises many kinds, some of them bare.
-            why = str(error).splitlines()[0][:200]
-            raise ValueError(f"{path} cannot be used by ONNX Runtime: {why}") from error
-        inputs = [(one.name, one.type, one.shape[1:]) for one in self._session.get_inputs()]
-        outputs = [(one.name, one.type) for one in self._session.get_outputs()]
-        wanted = [(export_file.INPUT, "tensor(uint8)", [size, size, 3])]
-        given = [(name, "tensor(float)") for name in (export_file.OUTPUTS, export_file.HEATMAPS)]
-        if inputs != wanted or sorted(outputs) != sorted(given):
-            raise ValueError(
-                f"{path} is another network than {export_file.EXPORT_FILE} says: it takes {inputs} "
-                f"and gives {outputs}; expected {wanted} and {given}"
-            )
+        self._model = self._session(
+            *(export_file.MODEL_FILE, found.model),
+            given=(export_file.PHOTOGRAPHS, "tensor(uint8)", [None, size, size, 3]),
+            wanted=[export_file.FEATURES, export_file.OUTPUTS],
+        )
+        self._heatmap = self._session(
+            *(export_file.HEATMAP_FILE, found.heatmap),
+            given=(export_file.FEATURES, "tensor(float)", [1, None, None, None]),
+            wanted=[export_file.HEATMAP],
+        )
 
     def outputs(self, rgb: np.ndarray) -> np.ndarray:
         """Return float64 (n, views, ...) for pictures, uint8 RGB (n, size, size, 3)."""
-        parts = self._run([export_file.OUTPUTS], rgb)
-        return np.concatenate([outputs for (outputs,) in parts]).astype(np.float64)
+        parts = [self._run(part, export_file.OUTPUTS)[0] for part in self._parts(rgb)]
+        return np.concatenate(parts).astype(np.float64)
 
     def read(self, rgb: np.ndarray) -> list[tasks.Reading]:
         """Return what the model says of pictures, uint8 RGB (n, size, size, 3)."""
@@ -81,16 +75,58 @@ class ExportedModel:
 
         A map is float32 (h, w), 0 to 1.
         """
-        parts = self._run([export_file.OUTPUTS, export_file.HEATMAPS], rgb)
-        outputs, maps = map(np.concatenate, zip(*parts, strict=True))
-        return list(zip(self._readings(outputs.astype(np.float64)), maps, strict=True))
+        found: list[tuple[tasks.Reading, np.ndarray]] = []
+        for part in self._parts(rgb):
+            outputs, features = self._run(part, export_file.OUTPUTS, export_file.FEATURES)
+            maps = [self._map(one) for one in features]
+            found += zip(self._readings(outputs.astype(np.float64)), maps, strict=True)
+        return found
 
-    def _run(self, names: list[str], rgb: np.ndarray) -> list[list[np.ndarray]]:
-        """Return the arrays of these names for each part of the pictures."""
-        return [
-            self._session.run(names, {export_file.INPUT: rgb[i : i + self.at_once]})
-            for i in range(0, len(rgb), self.at_once)
-        ]
+    def _parts(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
+        for i in range(0, len(rgb), self.at_once):
+            yield rgb[i : i + self.at_once]
+
+    def _run(self, rgb: np.ndarray, *names: str) -> list[np.ndarray]:
+        found: list[np.ndarray] = self._model.run(names, {export_file.PHOTOGRAPHS: rgb})
+        return found
+
+    def _map(self, features: np.ndarray) -> np.ndarray:
+        given = {export_file.FEATURES: features[np.newaxis]}
+        heatmap: np.ndarray = self._heatmap.run([export_file.HEATMAP], given)[0][0]
+        return heatmap
+
+    def _session(
+        self, name: str, data: bytes, *, given: tuple[str, str, list[Any]], wanted: list[str]
+    ) -> Any:
+        """Return ONNX Runtime's session of a file.
+
+        Args:
+          name: of the file.
+          data: its bytes.
+          given: name, type and shape of its one input; None is any number.
+          wanted: the names of its outputs, sorted.
+
+        Raises:
+          ValueError: it cannot be used, or has another input or other outputs; names it.
+        """
+        path = self.folder / name
+        try:
+            session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        except Exception as error:  # It raises many kinds, some of them bare.
+            why = str(error).splitlines()[0][:200]
+            raise ValueError(f"{path} cannot be used by ONNX Runtime: {why}") from error
+        inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
+        outputs = sorted(one.name for one in session.get_outputs())
+        sides = [side if isinstance(side, int) else None for side in inputs[0][2]]
+        fits = len(sides) == len(given[2]) and all(
+            want in (None, side) for side, want in zip(sides, given[2], strict=True)
+        )
+        if len(inputs) > 1 or inputs[0][:2] != given[:2] or not fits or outputs != wanted:
+            raise ValueError(
+                f"{path} is another network than {export_file.EXPORT_FILE} says: it makes "
+                f"{outputs} of {inputs}; expected {wanted} of {given}"
+            )
+        return session
 
     def _readings(self, outputs: np.ndarray) -> list[tasks.Reading]:
         scores: Any = tasks.of(self.experiment).scores

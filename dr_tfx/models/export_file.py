@@ -1,6 +1,6 @@
 """`export.json`, which says what an exported model is and how photographs become its input.
 
-It stands beside the file of the network and is all that is needed to read photographs with it:
+It stands beside the files of the network and is all that is needed to read photographs with it:
 recipe, labels, thresholds and calibration. An export may come from a stranger, as a bundle may; the
 same rules hold for it. Loads no TensorFlow.
 """
@@ -18,11 +18,13 @@ from dr_tfx.models import bundle_file
 from dr_tfx.storage import files, json_files
 
 EXPORT_FILE = "export.json"
-ONNX_FILE = "model.onnx"
+MODEL_FILE, HEATMAP_FILE = "model.onnx", "heatmap.onnx"
 FORMAT: Final = 1
-INPUT, OUTPUTS, HEATMAPS = "photographs", "outputs", "heatmaps"
-"""Names in the network's file: its input, uint8 (n, size, size, 3) RGB as the recipe makes it; its
-outputs, float32 (n, views, ...); and its heat maps, float32 (n, h, w), from 0 to 1."""
+PHOTOGRAPHS, OUTPUTS, FEATURES, HEATMAP = "photographs", "outputs", "features", "heatmap"
+"""Names in the files. The model makes of photographs, uint8 RGB (n, size, size, 3) as the recipe
+gives them, outputs, float32 (n, views, ...), and the last features of the photographs as they are,
+float32 (n, h, w, channels). The other makes of the features of one photograph its heat map,
+(1, h, w), from 0 to 1."""
 
 _MEND = "Export the run again with drtfx-export."
 
@@ -66,7 +68,8 @@ class Exported:
       manifest: the manifest of the data set that the model was trained on.
       fitted: the result of `JudgementSide.fit`.
       alarms: the alarms of the run's evaluations.
-      network: the bytes of `model.onnx`.
+      model: the bytes of `model.onnx`.
+      heatmap: the bytes of `heatmap.onnx`.
     """
 
     folder: Path
@@ -74,7 +77,8 @@ class Exported:
     manifest: manifest.Manifest
     fitted: Any
     alarms: tuple[str, ...]
-    network: bytes
+    model: bytes
+    heatmap: bytes
 
 
 def write(folder: Path, content: ExportFile) -> None:
@@ -86,7 +90,7 @@ def write(folder: Path, content: ExportFile) -> None:
 
 
 def read(folder: Path) -> Exported:
-    """Read an export, and compare the file of its network with its digest.
+    """Read an export, and compare the files of its network with their digests.
 
     Raises:
       FileNotFoundError: there is none in the folder.
@@ -111,5 +115,8 @@ def read(folder: Path) -> Exported:
         fitted = tasks.of(experiment).judgement.fitted_from(content.fitted)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
-    network = bundle_file.checked_bytes(folder / ONNX_FILE, content.files, EXPORT_FILE, _MEND)
-    return Exported(folder, experiment, trained_on, fitted, content.alarms, network)
+    model, heatmap = (
+        bundle_file.checked_bytes(folder / name, content.files, EXPORT_FILE, _MEND)
+        for name in (MODEL_FILE, HEATMAP_FILE)
+    )
+    return Exported(folder, experiment, trained_on, fitted, content.alarms, model, heatmap)

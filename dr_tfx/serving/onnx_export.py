@@ -1,6 +1,6 @@
-"""A bundle as an ONNX file that reads pictures without TensorFlow, compared with the bundle.
+"""A bundle as ONNX files that read pictures without TensorFlow, compared with the bundle.
 
-The file holds what `inference.scoring` and `explanation.gradcam` compute: the network in float32,
+The files hold what `inference.scoring` and `explanation.gradcam` compute: the network in float32,
 once for all views of test-time augmentation, and the Grad-CAM of the photograph as it is. The
 conversion is tf2onnx's (https://github.com/onnx/tensorflow-onnx).
 """
@@ -47,7 +47,7 @@ class Compared(NamedTuple):
       outputs: the largest difference of an output.
       heatmaps: the largest difference of a heat map.
       times: seconds a batch of the export, divided by those of the bundle.
-      bytes: the size of the export's network,
+      bytes: the size of the export's files,
       of_bundle: divided by that of the bundle's weights.
     """
 
@@ -60,12 +60,12 @@ class Compared(NamedTuple):
 
 
 def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
-    """Write a bundle as model.onnx and, last, export.json; refuse what differs from the bundle.
+    """Write model.onnx, heatmap.onnx and, last, export.json; refuse what differs from the bundle.
 
     Args:
       workdir: folder of the bundle.
       data_dir: folder of its data set, whose validation pictures both are given.
-      output_dir: receives the two files.
+      output_dir: receives the files.
 
     Raises:
       FileNotFoundError: there is no bundle or no data set.
@@ -76,26 +76,20 @@ def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
     bundle = bundles.load(workdir, precision="float32")
     fitted = evaluate.require_fitted(bundle, workdir, "an export")
     _check_views(bundle)
+    names = export_file.MODEL_FILE, export_file.HEATMAP_FILE
     with locks.held(output_dir):
-        claims.check(
-            output_dir,
-            mark=export_file.EXPORT_FILE,
-            key="compared",
-            results=[export_file.ONNX_FILE],
-        )
-        (output_dir / export_file.EXPORT_FILE).unlink(missing_ok=True)
+        mark = export_file.EXPORT_FILE
+        claims.check(output_dir, mark=mark, key="compared", results=names)
+        (output_dir / mark).unlink(missing_ok=True)
         heatmaps = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)
-        network = _network(bundle, heatmaps)
+        networks = _model(bundle, heatmaps), _heatmap(bundle, heatmaps)
         alarms = [alarm for found in known_alarms.of_run(workdir).values() for alarm in found]
-        model = exported.ExportedModel(
-            export_file.Exported(
-                *(output_dir, bundle.experiment, bundle.manifest, fitted, tuple(alarms), network)
-            )
-        )
-        weights = workdir / bundles.WEIGHTS_FILE
-        found = _compared(model, bundle, heatmaps, data_dir)
-        compared = Compared(*found, len(network), len(network) / weights.stat().st_size)
-        files.write(output_dir / export_file.ONNX_FILE, network)
+        of_run = output_dir, bundle.experiment, bundle.manifest, fitted, tuple(alarms)
+        model = exported.ExportedModel(export_file.Exported(*of_run, *networks))
+        size, weights = sum(map(len, networks)), (workdir / bundles.WEIGHTS_FILE).stat().st_size
+        compared = Compared(*_compared(model, bundle, heatmaps, data_dir), size, size / weights)
+        for name, data in zip(names, networks, strict=True):
+            files.write(output_dir / name, data)
         content = export_file.ExportFile(
             experiment=typed.to_dict(bundle.experiment),
             manifest=bundle.manifest.to_dict(),
@@ -110,7 +104,7 @@ def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
                 "onnxruntime": onnxruntime.__version__,
                 "tf2onnx": tf2onnx.__version__,
             },
-            files={export_file.ONNX_FILE: bundle_file.digest(network)},
+            files={n: bundle_file.digest(d) for n, d in zip(names, networks, strict=True)},
         )
         export_file.write(output_dir, content)
     return compared
@@ -131,38 +125,53 @@ def _check_views(bundle: bundles.Bundle) -> None:
         )
 
 
-def _network(bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps) -> bytes:
-    """Return the network, its views and its heat map as the bytes of an ONNX file."""
+def _model(bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps) -> bytes:
+    """Return the network and its views as the bytes of an ONNX file."""
     names, size = bundle.experiment.evaluation.views, bundle.experiment.dataset.recipe.size
-    signature = tf.TensorSpec((None, size, size, 3), tf.uint8, name=export_file.INPUT)
 
-    @tf.function(input_signature=[signature])
     def both(photographs: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, count = tf.cast(photographs, tf.float32), tf.shape(photographs)[0]
         shown = [views.VIEWS[name].apply({records.IMAGE: pixels})[records.IMAGE] for name in names]
         # All views pass the network as one batch, so that the file holds the network once.
-        maps, found = heatmaps.graph(tf.concat(shown, axis=0))
+        features, found = heatmaps.features(tf.concat(shown, axis=0))
         by_view = tf.reshape(found, tf.concat([[len(names), count], tf.shape(found)[1:]], axis=0))
         places = [1, 0, *range(2, found.shape.rank + 1)]
         return {
             export_file.OUTPUTS: tf.transpose(by_view, places),
-            export_file.HEATMAPS: maps[:count],
+            export_file.FEATURES: features[:count],
         }
 
+    spec = tf.TensorSpec((None, size, size, 3), tf.uint8, name=export_file.PHOTOGRAPHS)
+    return _converted(both, spec)
+
+
+def _heatmap(bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps) -> bytes:
+    """Return what makes a heat map of features as the bytes of an ONNX file.
+
+    It is of one photograph: tf2onnx cannot say gradients whose shapes depend on the input.
+    """
+    shape = tuple(gradcam.last_features(bundle.model).output.shape)[1:]
+    spec = tf.TensorSpec((1, *shape), tf.float32, name=export_file.FEATURES)
+    return _converted(lambda features: {export_file.HEATMAP: heatmaps.of_features(features)}, spec)
+
+
+def _converted(function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec) -> bytes:
+    """Return a function of one input as the bytes of an ONNX file."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    traced = tf.function(function, input_signature=[spec])
     model, _ = tf2onnx.convert.from_function(
-        both, input_signature=[signature], opset=_OPSET, custom_op_handlers=_GRADIENTS
+        traced, input_signature=[spec], opset=_OPSET, custom_op_handlers=_GRADIENTS
     )
-    _fix_constants(model.graph, both.get_concrete_function())
+    _fix_constants(model.graph, traced.get_concrete_function(), spec.name)
     found: bytes = model.SerializeToString()
     return found
 
 
-def _fix_constants(graph: onnx.GraphProto, traced: Any) -> None:
+def _fix_constants(graph: onnx.GraphProto, traced: Any, own: str) -> None:
     """Store constants of layers, such as those of Normalization, which tf2onnx takes for inputs."""
     values = {inside.name: outside for outside, inside in traced.graph.captures}
     used = {name for node in graph.node for name in node.input}
-    for given in [one for one in graph.input if one.name != export_file.INPUT]:
+    for given in [one for one in graph.input if one.name != own]:
         graph.input.remove(given)
         if given.name in used:
             constant = values[given.name].numpy()
@@ -213,11 +222,37 @@ def _constant(graph: Any, number: float) -> str:
     return str(graph.make_const(name, np.array(number, np.float32)).output[0])
 
 
+def _of_slice(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Say TensorFlow's StridedSliceGrad of whole strides: zeros around what was cut out."""
+    del name, args
+    shape, begin, end, _ = (one.get_tensor_value(as_list=True) for one in node.inputs[:4])
+    masks = [node.get_attr_value(f"{which}_mask") for which in ("begin", "end")]
+    begin = [0 if masks[0] >> i & 1 else b for i, b in enumerate(begin)]
+    end = [
+        0 if masks[1] >> i & 1 else (e - side if e > 0 else e)
+        for i, (e, side) in enumerate(zip(end, shape, strict=True))
+    ]
+    pads = np.array([*begin, *(-e for e in end)], np.int64)
+    gradient, (output,) = node.input[4], node.output
+    dtype, out_shape = graph.get_dtype(output), graph.get_shape(output)
+    graph.remove_node(node.name)
+    around = graph.make_const(tf2onnx.utils.make_name("pads"), pads).output[0]
+    graph.make_node(
+        "Pad",
+        [gradient, around],
+        outputs=[output],
+        name=node.name,
+        dtypes=[dtype],
+        shapes=[out_shape],
+    )
+
+
 # Operations of a heat map's gradient that tf2onnx does not know.
 _GRADIENTS = {
     "ReluGrad": _say(_passed),
     "Relu6Grad": _say(functools.partial(_passed, below=6.0)),
     "SigmoidGrad": _say(_of_sigmoid),
+    "StridedSliceGrad": (_of_slice, []),
 }
 
 

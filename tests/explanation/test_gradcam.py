@@ -165,7 +165,7 @@ def test_a_batch_equals_one_by_one_and_traces_once(images, method):
     singly = np.concatenate([explain(image[None])[0] for image in images])
     np.testing.assert_allclose(explain(images)[0], singly, atol=1e-4)
     np.testing.assert_allclose(explain(images.astype(np.float32))[0], singly, atol=1e-4)
-    assert explain.graph.experimental_get_tracing_count() == 1
+    assert explain._heatmaps.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("method", specs.METHODS)
