@@ -270,6 +270,10 @@ class Model:
     trainable_layers: _Layers = 50
     batch_norm: Literal["frozen", "trainable"] = "frozen"
     input_scaling: Literal["backbone", "unit"] = "backbone"  # unit: [0, 1] whatever it expects.
+    # 2 adds the backbone's last features with twice as many places a side, and 4 those with four
+    # times as many, to what the head sees: small lesions are in them, where a few photographs are
+    # too few to teach the last ones.
+    finer_features: tuple[Literal[2, 4, 8], ...] = ()
     # Width of the dense layers between backbone and output.
     hidden: Annotated[
         tuple[Count, ...], Rule(lambda widths: len(widths) <= 16, "16 layers at most")
@@ -353,6 +357,13 @@ class Training:
     select_by: str = "val_auc"  # Column of history.csv that picks the best checkpoint.
     early_stopping_monitor: str = "val_auc"
     early_stopping_patience: Count = 10  # Epochs without improvement.
+    # Where the rate falls: at a plateau, by a factor; or all along, as a cosine that rises for
+    # `warmup_epochs` and is 0 at the end of each stage.
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    warmup_epochs: NotNegative = 0.0
+    # What is validated and kept is an average of the weights after each epoch, of which so much
+    # stays in the next one; 0: the weights themselves. It varies less from epoch to epoch.
+    weight_average: FractionOrZero = 0.0
     plateau_monitor: str = "val_loss"
     plateau_patience: Count = 3
     plateau_factor: Fraction = 0.5

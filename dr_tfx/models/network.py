@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -109,7 +109,8 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
             reads_bgr=chosen.reads_bgr,
         )
     _set_trainable(backbone, spec)
-    x = keras.layers.GlobalAveragePooling2D(name=POOLING)(backbone.output)
+    x = _features(backbone, spec)
+    x = keras.layers.GlobalAveragePooling2D(name=POOLING)(x)
     _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:
@@ -119,6 +120,37 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     x = keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
     output = tasks.of(experiment).model.outputs(x)
     return keras.Model(pixels, output, name="network")
+
+
+def _features(backbone: keras.Model, spec: specs.Model) -> Any:
+    """Return the last features of a backbone, with finer ones as further channels.
+
+    Finer ones are those of the last layer with so many times the places a side. They are averaged
+    over what is one place of the last features, so that every channel passes through one layer,
+    which heat maps explain.
+
+    Raises:
+      ValueError: the backbone has no layer with so many places.
+    """
+    last, factors = backbone.output, spec.finer_features
+    height, width = last.shape[1:3]
+    parts = [last]
+    for factor in factors:
+        finer = [
+            output
+            for layer, output in ((layer, layer.output) for layer in backbone.layers[1:])
+            if len(output.shape) == 4
+            and not isinstance(layer, keras.layers.ZeroPadding2D)
+            and output.shape[1] > height
+            and all(-(-output.shape[i] // factor) == last.shape[i] for i in (1, 2))
+        ]
+        if not finer:
+            raise ValueError(
+                f"config.model.finer_features has {factor}, but {spec.backbone} has no features "
+                f"with {factor} times {height}x{width} places. Leave it out."
+            )
+        parts.append(keras.layers.AveragePooling2D(factor, padding="same")(finer[-1]))
+    return keras.layers.Concatenate(name="all_features")(parts) if factors else last
 
 
 def _check_size(spec: specs.Model, features: int) -> None:

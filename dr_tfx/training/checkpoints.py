@@ -26,6 +26,7 @@ HISTORY_FILE = "history.csv"
 FREE = ("checkpoint_steps", "deterministic", "max_memory_gb")
 _RESULTS = (HISTORY_FILE, "checkpoints", "bundle.json", "model.keras", "weights.safetensors")
 _STATE, _VARIABLES = "state.json", "variables.npz"
+_AVERAGE = "average_"  # Begins the names of averages in the file of variables.
 
 
 class Run:
@@ -33,8 +34,9 @@ class Run:
 
     The folder is written under a temporary name and then renamed, so that there is always one whole
     state; older ones are removed afterwards. It holds every variable bit for bit (weights, the
-    optimizer's slots, iterations and loss scale, the metrics of the unfinished epoch), the counters
-    of the callbacks, the best epoch so far, the history, and the precision that was chosen.
+    optimizer's slots, iterations and loss scale, the metrics of the unfinished epoch), the averages
+    of the weights, the counters of the callbacks, the best epoch so far, the history, and the
+    precision that was chosen.
     """
 
     def __init__(self, workdir: Path, experiment: specs.Experiment, *, chief: bool = True):
@@ -59,6 +61,8 @@ class Run:
         self.workers = 0  # Number of workers that took the steps up to the state.
         self.callbacks: dict[str, dict[str, float]] = {}
         self.running: dict[str, float] = {}  # Costs of the unfinished epoch; empty between epochs.
+        # Averages of the weights over epochs, as `Model.get_weights` orders them; often none.
+        self.averages: list[np.ndarray] = []
         self.history: list[dict[str, float]] = []
         self._last = _last(workdir)
         self._folder: Path | None = None
@@ -110,10 +114,12 @@ class Run:
         try:
             with np.load(path) as arrays:
                 values = [arrays[str(i)] for i in range(len(variables))]
+                averages = [arrays[name] for name in arrays.files if name.startswith(_AVERAGE)]
         except Exception as error:  # NumPy raises BadZipFile, EOFError, ValueError and others.
             raise self._damaged(self._folder, error) from error
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+        self.averages = averages
         logging.info("Resuming after step %d of %s.", self.step, self.workdir)
 
     def finish_epoch(
@@ -123,8 +129,8 @@ class Run:
 
         Args:
           model: the model that is trained.
-          judge: a model with its weights that one worker can save alone. Over several workers,
-            reading the statistics of a BatchNorm of Keras 2 takes all of them.
+          judge: the model that was validated, which one worker can save alone. Over several
+            workers, reading the statistics of a BatchNorm of Keras 2 takes all of them.
           row: the epoch's row of history.csv.
           stopped: True if early stopping has ended the run.
         """
@@ -147,6 +153,7 @@ class Run:
         # All workers take part: some variables of Keras 2 can be read only by all of them together.
         descriptions = [_description(variable) for variable in variables]
         arrays: dict[str, Any] = {str(i): variable.numpy() for i, variable in enumerate(variables)}
+        arrays |= {f"{_AVERAGE}{i}": average for i, average in enumerate(self.averages)}
         if not self.chief:
             return
         # The state of a finished epoch sorts behind one that was saved before its validation.

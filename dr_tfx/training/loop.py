@@ -86,6 +86,10 @@ class Loop:
                 # This waits for the step before. The accelerator worked on it while the batch was
                 # fetched, and is never more than one step behind.
                 self._settle(taken)
+                if training.schedule == "cosine":
+                    # The middle of the step decides, so that no step is in vain.
+                    passed = run.epoch + (run.step + 0.5 - (last - steps)) / steps
+                    self._model.optimizer.learning_rate = self._stage.rate(passed)
                 ends = tf.constant(float(self._has_to_end()))
                 taken = self._step(batch, tf.constant(run.step, tf.int64), ends)
                 run.step += 1

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
@@ -32,9 +33,9 @@ class Models(NamedTuple):
 
     Attributes:
       trained: the model that learns, over all devices.
-      judge: the model that is validated, with the weights of the other one. It is the same model,
-        unless several devices share the batches: one device then validates, because the last
-        batch cannot be shared equally.
+      judge: the model that is validated, with the weights of the other one or their averages. It
+        is the same model, unless there are averages, or several devices share the batches: one
+        device then validates, because the last batch cannot be shared equally.
     """
 
     trained: keras.Model
@@ -57,7 +58,7 @@ def make_models(
         if several:
             trained = network.synchronized(trained)
         objectives.compile_model(trained, stage.experiment)
-    if not several:
+    if not several and not run.experiment.training.weight_average:
         return Models(trained, trained)
     return Models(trained, network.build(run.experiment, load_weights=False))
 
@@ -160,13 +161,26 @@ class Session:
         """Return the figures of the validation split, the same for all workers."""
         trained, judge = self._models
         if judge is not trained:
-            judge.set_weights(trained.get_weights())
+            judge.set_weights(self._averaged(trained.get_weights()))
         found = {f"val_{name}": value for name, value in running.validate(judged).items()}
         return found if judge is trained else distribution.agreed(self._strategy, found)
+
+    def _averaged(self, weights: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the averages that the weights of a finished epoch give: see `weight_average`.
+
+        The first epochs count alike, so that the weights at random from which a head began do not.
+        """
+        share = min(self._run.experiment.training.weight_average, 1 - 1 / (self._run.epoch + 1))
+        if not share:
+            return weights
+        both = zip(self._run.averages, weights, strict=True)
+        return [(share * old + (1 - share) * new).astype(new.dtype) for old, new in both]
 
     def _finish_epoch(self, figures: dict[str, float], tensorboard: board.Board) -> None:
         """Save the finished epoch, print its figures and say which alarms began and ended."""
         run, (trained, judge) = self._run, self._models
+        if run.experiment.training.weight_average:
+            run.averages = judge.get_weights()
         row = {"epoch": run.epoch + 1, **figures}
         row["alarms"] = len(self._alarms.standing([*run.history, row]))
         if run.chief:
@@ -199,14 +213,14 @@ def _complete(model: keras.Model, examples: tf.data.Dataset) -> None:
 def _deciding(model: keras.Model, stage: stages.Phase) -> dict[str, keras.callbacks.Callback]:
     """Return the callbacks of Keras that change the course of a stage."""
     training, modes = stage.experiment.training, tasks.of(stage.experiment).MONITORS
-    deciding: dict[str, keras.callbacks.Callback] = {
-        "plateau": keras.callbacks.ReduceLROnPlateau(
+    deciding: dict[str, keras.callbacks.Callback] = {}
+    if training.schedule == "plateau":
+        deciding["plateau"] = keras.callbacks.ReduceLROnPlateau(
             monitor=training.plateau_monitor,
             mode=modes[training.plateau_monitor],
             factor=training.plateau_factor,
             patience=training.plateau_patience,
         )
-    }
     if stage.is_last:
         deciding["early_stopping"] = keras.callbacks.EarlyStopping(
             monitor=training.early_stopping_monitor,

@@ -275,16 +275,19 @@ LAYERS = {
 OURS = [name for name, (make, *_) in network.BACKBONES.items() if "keras" in make.__module__]
 
 
-@pytest.mark.parametrize("backbone", OURS)
-def test_every_backbone_is_explained_after_reload(backbone, tmp_path, rng):
+@pytest.mark.parametrize(
+    ("backbone", "finer"), [*((name, ()) for name in OURS), ("MobileNetV2", (2, 4))]
+)
+def test_every_backbone_is_explained_after_reload(backbone, finer, tmp_path, rng):
+    model = {"backbone": backbone, "weights": "none", "hidden": [8], "dropout": [0.2, 0.2]}
     config = {
         "dataset": {"recipe": {"size": 64}},
-        "model": {"backbone": backbone, "weights": "none", "hidden": [8], "dropout": [0.2, 0.2]},
+        "model": {**model, "finer_features": finer},
     }
     experiment = tasks.from_config(config)
     network.build(experiment).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    assert gradcam.last_features(loaded).name == LAYERS[backbone]
+    assert gradcam.last_features(loaded).name == ("all_features" if finer else LAYERS[backbone])
     explained = tasks.of(experiment).model.explained
     images = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     maps, output = gradcam.HeatMaps(loaded, explained=explained)(images)

@@ -15,7 +15,7 @@ from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network, precision, pretrained, weights
-from tests.helpers import configs, datasets
+from tests.helpers import backbones, configs, datasets
 
 FILE_UTILS = f"keras.src.utils.{'data' if keras.__version__ < '3' else 'file'}_utils"
 
@@ -229,6 +229,18 @@ def test_a_small_picture_keeps_its_places_in_six_convolutions():
     config["model"] |= {"output_stride": 4, "weights": "imagenet"}
     with pytest.raises(ValueError, match="no pre-trained weights of SixConvolutions"):
         network.build(tasks.from_config(config))
+
+
+def test_the_head_sees_the_means_of_the_last_and_of_finer_features():
+    model = network.build(changed(weights="none", finer_features=[2, 4], output_stride=8))
+    names = ("out_relu", "block_13_expand_relu", "block_6_expand_relu", "average_pool")
+    seen = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    *maps, given = seen(tf.random.stateless_uniform((2, 32, 32, 3), (1, 2)) * 255)
+    assert [tuple(x.shape[1:3]) for x in maps] == [(4, 4), (8, 8), (16, 16)]
+    expected = np.concatenate([np.asarray(x).mean((1, 2)) for x in maps], 1)
+    np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="finer_features has 2, but tiny has .* 2 times 8x8 pl"):
+        network.build(changed(backbone=backbones.TINY, finer_features=[2]))
 
 
 def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():

@@ -22,7 +22,7 @@ from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, precision
-from dr_tfx.training import board, checkpoints, loop, objectives, train
+from dr_tfx.training import board, checkpoints, loop, objectives, stages, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     datasets,
@@ -82,6 +82,7 @@ def exact(**training):
     """A run of two stages with every source of chance, bit-identical from one to the next."""
     augmentation = {"horizontal_flip": True, "rotation": 0.1}
     training = {"checkpoint_steps": 1, "augmentation": augmentation, **training}
+    training |= {"schedule": "cosine", "warmup_epochs": 0.5, "weight_average": 0.5}
     made = small(backbone="small_norm", deterministic=True, stages=[HEAD], **training)
     # BatchNorm has a state of its own, which has to come back after a kill.
     tuned = {"from_scratch": "as_pretrained", "trainable_layers": -1, "batch_norm": "trainable"}
@@ -99,6 +100,11 @@ def undisturbed(data_dir, tmp_path_factory):
     return workdir
 
 
+def cosine(share):
+    """The cosine, at a share of its way from 1 to 0."""
+    return (1 + np.cos(np.pi * share)) / 2
+
+
 def tags(folder):
     events = event_accumulator.EventAccumulator(str(folder), {"tensors": 0})
     return set(events.Reload().Tags()["tensors"])
@@ -107,7 +113,9 @@ def tags(folder):
 def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
     history = pd.read_csv(undisturbed / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
-    assert history["learning_rate"].tolist() == pytest.approx([0.01, 0.001, 0.001])
+    # The rates of the last of six steps: each stage warms up in three, and falls in the others.
+    falls = [0.01 * cosine(2.5 / 3), 0.001 * cosine(2.5 / 9), 0.001 * cosine(8.5 / 9)]
+    assert history["learning_rate"].tolist() == pytest.approx(falls)
     figures = ["loss", "val_loss", "val_auc", "learning_rate", "seconds"]
     assert history[figures].notna().all(axis=None)
     assert history["input_wait"].between(0, 1).all()
@@ -238,6 +246,36 @@ def test_the_bundle_is_that_of_the_best_epoch(data_dir, tmp_path):
     loss = bundle.model.evaluate(batches, verbose=0)
     assert loss == pytest.approx(history.min(), rel=1e-3)
     assert history.idxmin() == json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
+
+
+def test_what_is_validated_is_the_average_of_the_weights(data_dir, tmp_path, monkeypatch):
+    """Of three epochs, the first two count alike: in halves, and then a quarter each."""
+    learnt, judged, finish = [], [], checkpoints.Run.finish_epoch
+
+    def finished(run, model, judge, *row, **others):
+        learnt.append(model.get_weights())
+        judged.append(judge.get_weights())
+        finish(run, model, judge, *row, **others)
+
+    monkeypatch.setattr(checkpoints.Run, "finish_epoch", finished)
+    experiment = small(weight_average=0.5, learning_rate=3e-2)
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    for one, two, three, *found in zip(*learnt, *judged, strict=True):
+        expected = [one, (one + two) / 2, one / 4 + two / 4 + three / 2]
+        for wanted, given in zip(expected, found, strict=True):
+            np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-7)
+    best = json.loads((tmp_path / "bundle.json").read_text())["best_epoch"]
+    weights = bundles.load(tmp_path).model.get_weights()
+    assert all(map(np.array_equal, weights, judged[best - 1]))
+
+
+def test_the_rate_rises_and_falls_in_each_stage():
+    settings = {"schedule": "cosine", "warmup_epochs": 2.0, "learning_rate": 0.1, "epochs": 6}
+    first, last = stages.of(small(stages=[{**HEAD, "epochs": 4}], **settings))
+    assert [first.rate(0), first.rate(1), first.rate(2)] == pytest.approx([0, 0.005, 0.01])
+    assert [first.rate(3), first.rate(4)] == pytest.approx([0.005, 0])
+    assert [last.rate(5), last.rate(6), last.rate(8)] == pytest.approx([0.05, 0.1, 0.05])
+    assert last.rate(10) == pytest.approx(0)
 
 
 def test_a_training_that_diverges_says_so(data_dir, tmp_path):
