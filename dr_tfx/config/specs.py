@@ -65,7 +65,7 @@ class Recipe:
     """
 
     # A line of recipes.RECIPES.
-    name: Literal["reference", "fundus", "disc", "plain", "ct", "ct_windows"] = "fundus"
+    name: Literal["reference", "fundus", "retina", "disc", "plain", "ct", "ct_windows"] = "fundus"
     # Height and width of an example, in pixels.
     size: Annotated[
         int, Rule(lambda n: 16 <= n <= _MOST_PIXELS, f"16 to {_MOST_PIXELS} pixels")

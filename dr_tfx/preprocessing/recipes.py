@@ -60,6 +60,8 @@ RECIPES = {
     # The published preprocessing, bit for bit: full-size CLAHE, bilinear resize to a square.
     "reference": Steps(geometry.STRETCHED, photometry.CLAHE, gate=quality.assess),
     "fundus": Steps(geometry.RETINA, photometry.CLAHE, gate=quality.assess, kept=1),
+    # The same retina in the camera's own colours.
+    "retina": Steps(geometry.RETINA, photometry.PLAIN, gate=quality.assess, kept=1),
     # The surroundings of the optic disc, in which glaucoma shows.
     "disc": Steps(geometry.DISC, photometry.CLAHE, gate=quality.assess, kept=3),
     # A photograph as it is, resized to a square.

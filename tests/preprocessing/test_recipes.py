@@ -101,30 +101,33 @@ def test_fundus_decodes_no_more_than_it_needs(monkeypatch, shape, size, heights)
     assert [image.shape[0] for image in decoded] == [*heights, shape[0]]
 
 
-def steps_of_fundus(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
-    """The steps of `fundus` in NumPy and OpenCV, on RGB, from a box that the test knows."""
+def steps_of(name: str, image: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """The steps of `fundus` or `retina` in NumPy and OpenCV, on RGB, from a box that is known."""
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
     square = np.zeros((side, side, 3), np.uint8)
     y, x = (side - (bottom - top)) // 2, (side - (right - left)) // 2
     square[y : y + bottom - top, x : x + right - left] = image[top:bottom, left:right, ::-1]
-    lab = cv2.cvtColor(square, cv2.COLOR_RGB2LAB)
-    equalised = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(4, 4)).apply(lab[..., 0].copy())
-    rgb = cv2.cvtColor(np.dstack([equalised, lab[..., 1:]]), cv2.COLOR_LAB2RGB)
+    rgb = square
+    if name == "fundus":
+        lab = cv2.cvtColor(square, cv2.COLOR_RGB2LAB)
+        equalised = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(4, 4)).apply(lab[..., 0].copy())
+        rgb = cv2.cvtColor(np.dstack([equalised, lab[..., 1:]]), cv2.COLOR_LAB2RGB)
     how = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
     return cv2.resize(rgb, (size, size), interpolation=how)
 
 
+@pytest.mark.parametrize("name", ["fundus", "retina"])
 @pytest.mark.parametrize("size", [64, 128, 300])
-def test_fundus_is_bit_identical_to_its_steps(size):
+def test_fundus_and_retina_are_bit_identical_to_their_steps(name, size):
     """The field is a wide rectangle, so that its box is known; what lies beside it is not shown."""
     image = np.zeros((240, 320, 3), np.uint8)
     field = np.random.default_rng(0).integers(40, 256, (100, 212, 3))
     image[60:160, 50:262] = field
     image[30:34, 150:154] = 255  # Dust beside the field, within the square around it.
-    recipe = specs.Recipe(name="fundus", size=size, clip_limit=3.0, tiles=4, quality_gate="off")
+    recipe = specs.Recipe(name=name, size=size, clip_limit=3.0, tiles=4, quality_gate="off")
     made = recipes.apply_recipe(encode(image, ".png"), recipe)
-    np.testing.assert_array_equal(made.rgb, steps_of_fundus(image, (50, 60, 262, 160), size))
+    np.testing.assert_array_equal(made.rgb, steps_of(name, image, (50, 60, 262, 160), size))
     np.testing.assert_allclose(made.box, (50 / 320, 4 / 240, 262 / 320, 216 / 240), atol=1e-9)
 
 
