@@ -42,6 +42,7 @@ def run(script, *arguments):
         "input_pipeline.loader",
         "input_pipeline.memory",
         "statistics.intervals",
+        "training.probe",
     ],
 )
 def test_help_says_what_is_measured_and_how(script):
