@@ -129,6 +129,9 @@ def example(picture: np.ndarray, number: int, label: int, encoding: str) -> byte
             records.IMAGE_ID: f"{number}_left",
             records.IMAGE_PATIENT: str(number),
             f"{records.LABEL_PREFIX}level": label,
+            records.PHOTOGRAPH_BYTES: len(pixels),
+            records.PHOTOGRAPH_WIDTH: picture.shape[1],
+            records.PHOTOGRAPH_HEIGHT: picture.shape[0],
         }
     )
 

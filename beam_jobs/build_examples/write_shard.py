@@ -139,7 +139,7 @@ class WriteShard(beam.DoFn):
                 except decoding.RejectedImage:
                     digest = content_digest(data)
                     raise
-                digest = content_digest(data) if is_hashed else ""
+                digest, size = content_digest(data) if is_hashed else "", len(data)
         except decoding.RejectedImage as error:
             return _Made(row, digest, reject=error.alone(), seen=seen)
         example = records.example(
@@ -149,6 +149,9 @@ class WriteShard(beam.DoFn):
                 records.IMAGE_ID: row.id,
                 records.IMAGE_PATIENT: row.patient,
                 records.LABEL_PREFIX + self._spec.label_column: row.label,
+                records.PHOTOGRAPH_BYTES: size,
+                records.PHOTOGRAPH_WIDTH: picture.sides[0],
+                records.PHOTOGRAPH_HEIGHT: picture.sides[1],
             }
         )
         return _Made(

@@ -20,7 +20,7 @@ from dr_tfx.storage import json_files, seen_text
 
 FILE_NAME = "dataset.json"
 IDENTITIES_FILE = "photographs.arrow"  # The file of `identities`.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NAMED_PATIENTS = 20
 EVERY_FOLD = -2  # The `fold` of what the models of all folds were trained on: `folds.every`.
 BY_RECIPE, ELSEWHERE = _WAYS = "by recipe", "elsewhere"  # The ways of preparing pictures.

@@ -24,6 +24,9 @@ IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
 IMAGE_ID = "image/id"  # bytes: UTF-8
 IMAGE_PATIENT = "image/patient"  # bytes: UTF-8
 LABEL_PREFIX = "label/"  # int64: the finest label
+PHOTOGRAPH_BYTES = "photograph/bytes"  # int64: the size of its file
+PHOTOGRAPH_WIDTH = "photograph/width"  # int64: in pixels as they are stored
+PHOTOGRAPH_HEIGHT = "photograph/height"  # int64
 MASK_PREFIX = "mask/"  # bytes: one uint8 channel of the image's size, encoded as the image is
 
 DIGEST_BYTES = 16

@@ -22,6 +22,12 @@ stand in its module `summary`, such as `dr_tfx.tasks.binary.summary`.
                            near_twins [{ids, labels, splits}]}: what the splits of the scored data
                            set share
     notices                sentences on what the data set does not allow to know
+    one_numbers            what numbers without a model reach: numbers [{name, auc (in either
+                           direction, their mean over the classes if there are several), higher
+                           (whether it is higher in 'positive'; null for several classes), same (of
+                           all images)}], model (its AUC), positive (a name, null for several
+                           classes), by_chance (what 95 % of meaningless numbers do not exceed);
+                           null where all images are of one class, or the kind has no classes
     schema                 version of these keys and the kind's
     selection              checkpoint_rule (column of history.csv), chosen_on (the split of all
                            choices), optimistic, notes
@@ -40,7 +46,7 @@ from typing import Any
 import pandas as pd
 
 from dr_tfx.dataset import leakage
-from dr_tfx.evaluation import gallery, report, reproduce
+from dr_tfx.evaluation import gallery, one_numbers, report, reproduce
 from dr_tfx.evaluation.scored import (
     SELECTION_SPLIT,
     Elsewhere,
@@ -228,13 +234,20 @@ def metrics_of(scored: Scored) -> dict[str, Any]:
         scored.clustered, scored.fitted, patients_known=patients_known(scored.data)
     )
     experiment, elsewhere = scored.bundle.experiment, scored.elsewhere
+    plain = one_numbers.of(scored.predictions, judgement.rankings(scored.predictions))
     return {
         **told,
-        "alarms": [*leakage.alarms(shared), *elsewhere.alarms, *told["alarms"]],
+        "alarms": [
+            *leakage.alarms(shared),
+            *elsewhere.alarms,
+            *told["alarms"],
+            *one_numbers.alarms(plain),
+        ],
         "counts": told["counts"] | scored.counts,
         "elsewhere": elsewhere.shared,
         "leakage": shared,
         "notices": [*elsewhere.notices, *notices(scored.data)],
+        "one_numbers": plain,
         "schema": judgement.SCHEMA,
         "selection": _selection(scored),
         "split": scored.name,

@@ -11,6 +11,8 @@ keys of metrics.json, sorted; an interval is {value, low, high}, 95 %:
                 pooled (the interval of all photographs at once, patients drawn within their folds;
                 of a measure that ranks scores, the mean, with the interval of independent folds)
     notices     sentences on how to read the figures
+    one_numbers what numbers without a model reach on all photographs, as in metrics.json of an
+                evaluation
     schema      version of these keys
     task        what was evaluated
 """
@@ -26,7 +28,7 @@ import pandas as pd
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
-from dr_tfx.evaluation import compare, fold_figures, reproduce, scored
+from dr_tfx.evaluation import compare, fold_figures, one_numbers, reproduce, scored
 from dr_tfx.reports import pages
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.storage import claims, files, locks, tables
@@ -156,9 +158,10 @@ def result_of(
     measured = judgement.comparison.measured(table, bootstrap)
     of_folds = [judgement.comparison.figures_of(run.summary) for run in runs]
     measures = judgement.comparison.MEASURES
+    plain = one_numbers.of(table, judgement.rankings(table))
     notices = [sentence.format(count=len(runs)) for sentence in _READ]
     return {
-        "alarms": _alarms(runs),
+        "alarms": [*_alarms(runs), *one_numbers.alarms(plain)],
         "counts": scored.counts(table, data),
         "folds": [
             {
@@ -186,6 +189,7 @@ def result_of(
             for measure in measures
         },
         "notices": [*notices, *scored.notices(data)],
+        "one_numbers": plain,
         "schema": SCHEMA,
         "task": experiment.task.name,
     }

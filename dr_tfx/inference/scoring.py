@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.dataset import folds, manifest, records
-from dr_tfx.inference import views
+from dr_tfx.inference import plain_numbers, views
 from dr_tfx.input_pipeline import loader
 from dr_tfx.models import bundles
 
@@ -29,8 +29,9 @@ def predict_split(
       external: whether the photographs come from elsewhere.
 
     Returns:
-      One row an example, in shard order: `id`, `patient`, and the columns of the kind of task: what
-      the record tells (`DataSide.truth`) and what the model tells (`ScoreSide.columns`).
+      One row an example, in shard order: `id`, `patient`, the columns of the kind of task, which
+      are what the record tells (`DataSide.truth`) and what the model tells (`ScoreSide.columns`),
+      and those of `plain_numbers`.
 
     Raises:
       FileNotFoundError: there is no data set in the folder.
@@ -71,21 +72,24 @@ def stream(
       ValueError: the data set has no such split, a shard is damaged, or a score is not finite.
     """
     batch_size, kind = bundle.experiment.evaluation.batch_size, bundle.kind
+    features = {**kind.data.features, **plain_numbers.OF_RECORDS}
     dataset = loader.evaluation_dataset(
-        data_dir, data, split, batch_size=batch_size, features=kind.data.features
+        data_dir, data, split, batch_size=batch_size, features=features
     )
     total = sum(shard.records for shard in data.shards_of(split))
     parts = []
     external = data.dataset.split.method == "external"  # The name of its split says nothing.
     title = f"score {data.dataset.name if external else split}"
     bar = tqdm(total=total, desc=title, unit="image")
-    with bar, loader.damage_named(data_dir, data, split, kind.data.features):
+    with bar, loader.damage_named(data_dir, data, split, features):
         for batch in dataset:
-            arrays = {name: batch[name].numpy() for name in (*_TEXTS, *kind.data.features)}
+            arrays = {name: batch[name].numpy() for name in (*_TEXTS, *features)}
             outputs = score(batch["image"]).numpy()
             known = {short: _texts(arrays.pop(short), key) for short, key in _TEXTS.items()}
+            plain = {name: arrays.pop(name) for name in plain_numbers.OF_RECORDS}
+            plain |= plain_numbers.of_pixels(batch["image"].numpy())
             told = kind.data.truth(arrays) | bundle.columns(outputs)
-            parts.append(pd.DataFrame({**known, **told}))
+            parts.append(pd.DataFrame({**known, **told, **plain}))
             bar.update(len(outputs))
     return pd.concat(parts, ignore_index=True)
 

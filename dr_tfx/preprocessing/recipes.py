@@ -35,6 +35,7 @@ class Picture(NamedTuple):
     fingerprint: bytes = b""  # What `fingerprint.of` returned of the decoded photograph.
     # The file did not say which value is white, so that the highest one is: `decoding.is_spread`.
     is_spread: bool = False
+    sides: tuple[int, int] = (0, 0)  # Width and height of the file's pixels as they are stored.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,8 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
     """
     width, height = decoding.image_size(data)
     with _PIXELS.taken(_COST * width * height):
-        return _apply(data, recipe, RECIPES[recipe.name])
+        picture = _apply(data, recipe, RECIPES[recipe.name])
+    return picture._replace(sides=(width, height))
 
 
 def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:

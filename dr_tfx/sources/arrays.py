@@ -52,7 +52,7 @@ class Arrays(folders.Source):
         """Return the photograph as uint8. No recipe is applied, and its quality is not assessed."""
         rgb = self._pixels(data)
         printed = fingerprint.of(np.ascontiguousarray(rgb[..., ::-1]))
-        return recipes.Picture(rgb, fingerprint=printed)
+        return recipes.Picture(rgb, fingerprint=printed, sides=(rgb.shape[1], rgb.shape[0]))
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
         return self._pixels(data)

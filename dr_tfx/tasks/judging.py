@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -32,6 +34,21 @@ class FittedSettings(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """A distinction that a model makes by a score, for which there is an AUC.
+
+    Attributes:
+      name: of what is told from all other images.
+      positive: bool (images,), which images are that.
+      score: float64 (images,), higher where the model takes an image for that.
+    """
+
+    name: str
+    positive: npt.NDArray[np.bool_]
+    score: npt.NDArray[np.float64]
 
 
 class JudgementSide(abc.ABC):
@@ -97,6 +114,14 @@ class JudgementSide(abc.ABC):
           The engine adds `elsewhere`, `leakage`, `notices`, `schema`, `selection`, `split`, `task`
           and `views`.
         """
+
+    def rankings(self, predictions: pd.DataFrame) -> Sequence[Ranking]:
+        """Return the distinctions whose mean AUC tells how well the model ranks images.
+
+        The engine compares it with numbers for which no model is needed, such as the size of a
+        photograph's file. A kind without labels has none.
+        """
+        return ()
 
     @abc.abstractmethod
     def gallery(self, summary: Mapping[str, Any]) -> Sequence[str]:

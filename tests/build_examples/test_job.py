@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from PIL import Image
 
 from beam_jobs.build_examples import job
 from dr_tfx.config import specs
@@ -50,13 +51,18 @@ def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
         assert ids == sorted(ids)
         seen += ids
         for name, example in zip(ids, examples, strict=True):
-            pixels = recipes.apply_recipe((raw / f"{name}.jpeg").read_bytes(), SPEC.recipe).rgb
+            file = raw / f"{name}.jpeg"
+            pixels = recipes.apply_recipe(file.read_bytes(), SPEC.recipe).rgb
+            width, height = Image.open(file).size
             assert example == {
                 "image/encoded": pixels.tobytes(),
                 "image/format": b"raw",
                 "image/id": name.encode(),
                 "image/patient": name.split("_")[0].encode(),
                 "label/level": int(labels[name]),
+                "photograph/bytes": file.stat().st_size,
+                "photograph/width": width,
+                "photograph/height": height,
             }
             assert example["label/level"] == shard.label
     assert sorted(seen) == sorted(labels)

@@ -97,6 +97,9 @@ def _example(number: int, label: int, spec: specs.DatasetSpec, features: dict) -
         records.IMAGE_ID: f"n{number}",
         records.IMAGE_PATIENT: f"p{number // 2}",
         records.LABEL_PREFIX + spec.label_column: label,
+        records.PHOTOGRAPH_BYTES: 9000,
+        records.PHOTOGRAPH_WIDTH: 640,
+        records.PHOTOGRAPH_HEIGHT: 480,
         **features,
     }
     for name, value in values.items():

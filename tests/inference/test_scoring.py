@@ -60,7 +60,9 @@ def test_what_maps_explain_is_combined_over_the_views(bundle):
 
 def test_a_split_is_a_table_in_order_of_what_record_and_model_tell(bundle, tmp_path):
     data = datasets.write(
-        tmp_path, bundle.experiment.dataset, features=lambda n: {"label/level": 2 - n % 3}
+        tmp_path,
+        bundle.experiment.dataset,
+        features=lambda n: {"label/level": 2 - n % 3, "photograph/bytes": 5 * n},
     )
     score = scoring.view_scorer(bundle)
     table = scoring.stream(bundle, score, tmp_path, data=data, split="validation")
@@ -69,6 +71,9 @@ def test_a_split_is_a_table_in_order_of_what_record_and_model_tell(bundle, tmp_p
     assert table["patient"].tolist() == [f"p{n // 2}" for n in numbers]
     assert table["stratum"].tolist() == (2 - numbers % 3).tolist()  # The record's, not the shard's.
     assert table["target"].tolist() == (2 - numbers % 3 > 0).astype(int).tolist()
+    assert table["photograph/bytes"].tolist() == (5 * numbers).tolist()
+    assert table["pixels/brightness"].tolist() == numbers.tolist()
+    assert (table["pixels/contrast"] == 0).all() and (table["pixels/sharpness"] == 0).all()
     assert np.allclose(table["score/brighter"], numbers * 1.1 / 255)
     assert np.allclose(table["score"], numbers * (3.1 / 3) / 255)
 

@@ -41,10 +41,7 @@ def wrong_with(
             f"threshold 0.5, yet only {100 * truth[top]:.1f} % are: the model (almost) always says "
             f"the same{ranks}."
         )
-    # The spread of the Mann-Whitney statistic of scores that say nothing (Mann and Whitney 1947).
-    margin = (
-        metrics.Z * np.sqrt((total + 1) / (12 * counts.prod())) if counts.all() else float("nan")
-    )
+    margin = metrics.auc_margin(*counts.tolist())
     if row["val_auc"] - margin <= 0.5:
         found[alarms.CHANCE] = (
             f"The validation AUC, {row['val_auc']:.3f}, is not above what guessing gives on so few "

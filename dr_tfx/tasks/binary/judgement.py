@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from dr_tfx.tasks import judging
-from dr_tfx.tasks.binary import collapse, fitting, settings, summary
+from dr_tfx.tasks.binary import collapse, fitting, scores, settings, summary
 
 if TYPE_CHECKING:
     from dr_tfx.reports.style import ReportFigure
@@ -76,6 +76,12 @@ class BinaryJudgement(judging.JudgementSide):
         return summary.summarise(
             predictions, fitted, self._experiment, patients_known=patients_known
         )
+
+    def rankings(self, predictions: pd.DataFrame) -> list[judging.Ranking]:
+        """Return the one distinction that there is."""
+        positive = (predictions["target"] == 1).to_numpy()
+        name = self._experiment.task.class_names[1]
+        return [judging.Ranking(name, positive, predictions[scores.SCORE].to_numpy())]
 
     def gallery(self, summary: Mapping[str, Any]) -> list[str]:
         """Return the ids of the worst misses, then of the worst false alarms."""

@@ -48,7 +48,7 @@ from dr_tfx.tasks import labels
 from dr_tfx.tasks.binary import alarms, breakdown, fitting, settings
 from dr_tfx.tasks.binary.scores import SCORE, VIEW
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of metrics.json."""
 
 _IDENTITY = f"{VIEW}identity"

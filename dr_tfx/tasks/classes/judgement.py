@@ -69,6 +69,15 @@ class ClassesJudgement(judging.JudgementSide):
     ) -> dict[str, Any]:
         return summary.summarise(predictions, fitted, self._task, patients_known=patients_known)
 
+    def rankings(self, predictions: pd.DataFrame) -> list[judging.Ranking]:
+        """Return the distinction of each class from all others."""
+        truth = predictions["target"].to_numpy()
+        probability = self._task.scores.of_table(predictions)
+        return [
+            judging.Ranking(name, truth == k, probability[:, k])
+            for k, name in enumerate(self._task.class_names)
+        ]
+
     def gallery(self, summary: Mapping[str, Any]) -> list[str]:
         """Return the ids of the worst errors of each class."""
         return [mistake["id"] for mistake in summary["most_wrong"]]

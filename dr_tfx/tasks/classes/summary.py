@@ -35,7 +35,7 @@ from dr_tfx.tasks.classes.scores import PROBABILITY
 if TYPE_CHECKING:
     from dr_tfx.tasks.classes.kind import Classes
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of metrics.json."""
 
 _LISTED_ERRORS = 4  # Of each class.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from dr_tfx.statistics import metrics
-from dr_tfx.tasks import alarms
+from dr_tfx.statistics import metrics, multiclass
+from dr_tfx.tasks import alarms, judging
 from dr_tfx.tasks.classes.judgement import ClassesJudgement
 from dr_tfx.tasks.grades import fitting, summary
 from dr_tfx.tasks.grades.fitting import GradesFitted
@@ -77,6 +77,14 @@ class GradesJudgement(ClassesJudgement):
         self, predictions: pd.DataFrame, fitted: Any, *, patients_known: bool
     ) -> dict[str, Any]:
         return summary.summarise(predictions, fitted, self._grades, patients_known=patients_known)
+
+    def rankings(self, predictions: pd.DataFrame) -> list[judging.Ranking]:
+        """Return the distinction of the grades that are referred."""
+        referred = self._grades.experiment.task.refer_from
+        above = multiclass.above(self._task.scores.of_table(predictions))[:, referred - 1]
+        name = summary.cut_names(self._grades.class_names)[referred - 1]
+        positive = (predictions["target"] >= referred).to_numpy()
+        return [judging.Ranking(name, positive, above)]
 
     def figures(
         self, predictions: pd.DataFrame, summary: Mapping[str, Any]

@@ -47,7 +47,7 @@ from dr_tfx.tasks.grades.fitting import GradesFitted
 if TYPE_CHECKING:
     from dr_tfx.tasks.grades.kind import Grades
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of metrics.json."""
 
 RULES: tuple[str, ...] = get_args(get_type_hints(settings.GradesEvaluation)["decide"])
