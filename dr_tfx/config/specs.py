@@ -274,6 +274,8 @@ class Model:
     # times as many, to what the head sees: small lesions are in them, where a few photographs are
     # too few to teach the last ones.
     finer_features: tuple[Literal[2, 4, 8], ...] = ()
+    # The last features, averaged over the picture or each place by itself.
+    pooling: Literal["average", "flatten"] = "average"
     # Width of the dense layers between backbone and output.
     hidden: Annotated[
         tuple[Count, ...], Rule(lambda widths: len(widths) <= 16, "16 layers at most")

@@ -55,9 +55,11 @@ BACKBONES = {
         keras.applications.EfficientNetV2B0, 1.0, 0.0, file="efficientnetv2-b0_notop.h5"
     ),
     "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
+    "PlainConvolutions": Backbone(small.plain_convolutions, 1 / 127.5, -1.0, stride=8),
 }
 _MOST_WEIGHTS = 2**25  # Of the layers between backbone and output: 128 MiB.
-POOLING = "average_pool"  # The layer behind the last features.
+_POOLING = {"average": keras.layers.GlobalAveragePooling2D, "flatten": keras.layers.Flatten}
+POOLING = "pool"  # The layer behind the last features.
 SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
 
@@ -109,8 +111,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
             reads_bgr=chosen.reads_bgr,
         )
     _set_trainable(backbone, spec)
-    x = _features(backbone, spec)
-    x = keras.layers.GlobalAveragePooling2D(name=POOLING)(x)
+    x = _POOLING[spec.pooling](name=POOLING)(_features(backbone, spec))
     _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:

@@ -1,10 +1,12 @@
-"""A backbone for small pictures, without pre-trained weights."""
+"""Backbones for small pictures, without pre-trained weights."""
 
 from typing import Any
 
 import keras
 
 _WIDTHS = (32, 64, 128)  # Of two convolutions each.
+# Width and padding of two convolutions each. A padding of 2 makes a picture two pixels larger.
+_PLAIN = (((16, 1), (16, 1)), ((32, 1), (32, 2)), ((64, 1), (16, 1)))
 
 
 def six_convolutions(
@@ -23,8 +25,7 @@ def six_convolutions(
     Raises:
       ValueError: weights are asked for.
     """
-    if include_top or weights is not None:
-        raise ValueError("there are no pre-trained weights of SixConvolutions")
+    _require_neither("SixConvolutions", include_top, weights)
     x = keras.Input(input_shape) if input_tensor is None else input_tensor
     inputs = x if input_tensor is None else keras.utils.get_source_inputs(x)
     for block, width in enumerate(_WIDTHS):
@@ -38,3 +39,39 @@ def six_convolutions(
             x = keras.layers.BatchNormalization(name=f"norm_{name}")(x)
             x = keras.layers.ReLU(name=f"relu_{name}")(x)
     return keras.Model(inputs, x, name="six_convolutions")
+
+
+def plain_convolutions(
+    *, include_top: bool, weights: str | None, input_tensor: Any = None, input_shape: Any = None
+) -> keras.Model:
+    """Return six convolutions of 3x3 with ReLU, a pooling after every second, and no BatchNorm.
+
+    A picture of 64 pixels has 8 places a side at the end. Weights begin as by He et al. (2015). It
+    is a published network for comparison.
+
+    Args:
+      include_top: must be False; there is no head.
+      weights: must be None; there are none.
+      input_tensor: pixels, a Keras tensor.
+      input_shape: (height, width, 3), in place of `input_tensor`.
+
+    Raises:
+      ValueError: weights are asked for.
+    """
+    _require_neither("PlainConvolutions", include_top, weights)
+    x = keras.Input(input_shape) if input_tensor is None else input_tensor
+    inputs = x if input_tensor is None else keras.utils.get_source_inputs(x)
+    layers = keras.layers
+    for block, halves in enumerate(_PLAIN, start=1):
+        for half, (width, padding) in zip("ab", halves, strict=True):
+            name = f"{block}{half}"
+            x = layers.ZeroPadding2D(padding, name=f"pad_{name}")(x)
+            x = layers.Conv2D(width, 3, kernel_initializer="he_normal", name=f"conv_{name}")(x)
+            x = layers.ReLU(name=f"relu_{name}")(x)
+        x = layers.MaxPooling2D(name=f"pool_{block}")(x)
+    return keras.Model(inputs, x, name="plain_convolutions")
+
+
+def _require_neither(name: str, include_top: bool, weights: str | None) -> None:
+    if include_top or weights is not None:
+        raise ValueError(f"there are no pre-trained weights of {name}")

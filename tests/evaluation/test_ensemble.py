@@ -100,7 +100,7 @@ def test_the_heat_map_is_of_the_mean_of_the_members_logits(runs, joined, picture
     total = 0.0
     for run, temperature in zip(runs, TEMPERATURES, strict=True):
         model = bundles.load(run).model
-        last = model.get_layer("average_pool").input
+        last = model.get_layer("pool").input
         parts = keras.Model(model.inputs, last), keras.Model(last, model.layers[-1].input)
         features = parts[0](pictures[:2].astype(np.float32), training=False)
         kernel, bias = model.layers[-1].get_weights()

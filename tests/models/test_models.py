@@ -36,7 +36,7 @@ def test_the_reference_network_is_r1s():
     model = network.build(reference_experiment())
     assert model.input_shape == (None, 96, 96, 3) and model.output_shape == (None, 1)
     names = [layer.name for layer in model.layers]
-    kinds = [type(layer).__name__ for layer in model.layers[names.index("average_pool") :]]
+    kinds = [type(layer).__name__ for layer in model.layers[names.index("pool") :]]
     assert kinds == [
         "GlobalAveragePooling2D",
         "BatchNormalization",
@@ -56,7 +56,7 @@ def test_the_reference_network_is_r1s():
 
 def test_the_reference_fine_tunes_the_last_fifty_layers_with_their_batch_norm():
     model = network.build(reference_experiment())
-    backbone = model.layers[: [x.name for x in model.layers].index("average_pool")]
+    backbone = model.layers[: [x.name for x in model.layers].index("pool")]
     plain = keras.applications.MobileNetV2((96, 96, 3), include_top=False, weights=None).layers
     last = {layer.name for layer in plain[-50:]}
     trainable = {x.name for x in backbone if x.trainable and x.name not in ("pixels",)}
@@ -233,7 +233,7 @@ def test_a_small_picture_keeps_its_places_in_six_convolutions():
 
 def test_the_head_sees_the_means_of_the_last_and_of_finer_features():
     model = network.build(changed(weights="none", finer_features=[2, 4], output_stride=8))
-    names = ("out_relu", "block_13_expand_relu", "block_6_expand_relu", "average_pool")
+    names = ("out_relu", "block_13_expand_relu", "block_6_expand_relu", "pool")
     seen = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
     *maps, given = seen(tf.random.stateless_uniform((2, 32, 32, 3), (1, 2)) * 255)
     assert [tuple(x.shape[1:3]) for x in maps] == [(4, 4), (8, 8), (16, 16)]
@@ -241,6 +241,21 @@ def test_the_head_sees_the_means_of_the_last_and_of_finer_features():
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="finer_features has 2, but tiny has .* 2 times 8x8 pl"):
         network.build(changed(backbone=backbones.TINY, finer_features=[2]))
+
+
+def test_plain_convolutions_are_those_of_the_publication():
+    model = network.build(tasks.from_config(configs.load("glaucoma_reference")))
+    convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    sides = [(x.output.shape[1], x.output.shape[3]) for x in convolutions]
+    # The second padding of 2 adds two pixels to 32; each pooling halves and rounds down.
+    assert sides == [(64, 16), (64, 16), (32, 32), (34, 32), (17, 64), (17, 16)]
+    assert not any(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
+    kernel = convolutions[4].get_weights()[0]  # 3x3x32 values come into each of its places.
+    assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 32)), rel=0.02)
+    dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)]
+    assert [x.get_weights()[0].shape for x in dense] == [(8 * 8 * 16, 50), (50, 1)]
+    scaled = keras.Model(model.inputs, model.get_layer("input_scaling").output)
+    assert float(tf.reduce_max(scaled(tf.fill((1, 64, 64, 3), 255.0)))) == pytest.approx(1)
 
 
 def test_precision_auto_is_float32_on_a_cpu_and_a_choice_is_obeyed():

@@ -38,7 +38,7 @@ def wrong_with(
     if decided[top] == 1 or (decided[top] >= alarms.ONE_CLASS and truth[top] < alarms.ONE_CLASS):
         found["one_answer"] = (
             f"{100 * decided[top]:.1f} % of the validation images are called '{names[top]}' at "
-            f"threshold 0.5, yet only {100 * truth[top]:.1f} % are: the model (almost) always says "
+            f"threshold 0.5, yet only {100 * truth[top]:.2f} % are: the model (almost) always says "
             f"the same{ranks}."
         )
     margin = metrics.auc_margin(*counts.tolist())
@@ -52,7 +52,7 @@ def wrong_with(
         if accuracy.low <= truth[common]:
             found["majority"] = (
                 f"The validation accuracy at threshold 0.5, {alarms.span(accuracy)}, is not "
-                f"clearly above {truth[common]:.3f}, which always saying '{names[common]}' "
-                f"reaches{ranks}."
+                f"clearly above {100 * truth[common]:.2f} %, which always saying "
+                f"'{names[common]}' reaches{ranks}."
             )
     return found

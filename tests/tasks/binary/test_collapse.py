@@ -35,14 +35,14 @@ MAJORITY = {"val_loss": 0.4, "val_auc": 0.9, "val_accuracy": 0.6, collapse.SHARE
         (
             {**GOOD, collapse.SHARE: 0.0},
             "one_answer",
-            "100.0 % .* 'normal' at threshold 0.5, yet only 60.0",
+            "100.0 % .* 'normal' at threshold 0.5, yet only 60.00 %",
         ),
         (CHANCE, "chance", "0.520, is not above what guessing gives"),
         ({**GOOD, "val_auc": 0.2}, "chance", "0.200"),
         (
             MAJORITY,
             "majority",
-            "threshold 0.5, 0.600 .* clearly above 0.600, .*; the AUC of its scores is 0.900",
+            "threshold 0.5, 0.600 .* clearly above 60.00 %, .*; the AUC of its scores is 0.900",
         ),
     ],
 )
