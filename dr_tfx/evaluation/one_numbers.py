@@ -46,16 +46,17 @@ def of(predictions: pd.DataFrame, rankings: Sequence[Ranking]) -> dict[str, Any]
       None where nothing is told apart, as all images are of one class, or no number is known.
     """
     rankings = [each for each in rankings if 0 < each.positive.sum() < len(each.positive)]
-    known = {name: predictions[name] for name in _NAMES if name in predictions}
+    known = {name: values for name in _NAMES if (values := _values(predictions, name)) is not None}
     if not rankings or not known:
         return None
-    if records.PHOTOGRAPH_WIDTH in known:
-        known[_AREA] = known[records.PHOTOGRAPH_WIDTH] * known[records.PHOTOGRAPH_HEIGHT]
+    sides = [known.get(name) for name in (records.PHOTOGRAPH_WIDTH, records.PHOTOGRAPH_HEIGHT)]
+    if sides[0] is not None and sides[1] is not None:
+        known[_AREA] = sides[0] * sides[1]
     numbers = []
     for column, name in _NAMES.items():
         if column not in known:
             continue
-        values = known[column].to_numpy(np.float64)
+        values = known[column]
         areas = [_auc(each.positive, values) for each in rankings]
         numbers.append(
             {
@@ -91,6 +92,14 @@ def alarms(found: dict[str, Any] | None) -> list[str]:
     if over[0]["auc"] <= found["by_chance"]:
         return [f"{text} On so few images, chance alone reaches {found['by_chance']:.3f}."]
     return [f"{text} A model may learn how photographs were made and not what they show."]
+
+
+def _values(predictions: pd.DataFrame, name: str) -> npt.NDArray[np.float64] | None:
+    """Return a column as numbers; None if it is not there, or holds something else."""
+    if name not in predictions or not pd.api.types.is_numeric_dtype(predictions[name]):
+        return None
+    values = predictions[name].to_numpy(np.float64)
+    return values if np.isfinite(values).all() else None
 
 
 def _auc(positive: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> float:

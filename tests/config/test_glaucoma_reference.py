@@ -10,10 +10,11 @@ import pytest
 
 from beam_jobs.build_examples import planning
 from dr_tfx import tasks
+from dr_tfx.config import config_files, typed
 from dr_tfx.preprocessing import recipes
 from dr_tfx.tasks.binary import collapse
 from dr_tfx.training import alarms
-from tests.helpers.configs import load
+from tests.helpers.configs import FOLDER, load
 from tests.helpers.places import Named
 
 EXPERIMENT = tasks.from_config(load("glaucoma_reference"))
@@ -109,3 +110,46 @@ def test_no_dropout_follows_the_logits():
     odds = np.exp(logits * kept)
     said = odds[:, 0] / odds.sum(axis=1)
     assert (said > 0.95).tolist() == [True, True, True, False] and said[3] == 0.5
+
+
+R3 = {
+    "dataset.recipe.name": "plain",
+    "dataset.recipe.size": 64,
+    "dataset.split.method": "column",
+    "model.backbone": "PlainConvolutions",
+    "model.pooling": "flatten",
+    "model.input_scaling": "unit",
+    "model.weights": "none",
+    "model.hidden": (50,),
+    "training.loss": "cross_entropy",
+    "training.optimizer": "adam",
+    "training.learning_rate": 1e-3,
+    "training.batch_size": 50,
+    "training.epochs": 20,
+    "training.balance": "none",
+    "evaluation.threshold_grid": (0.5, 0.5, 0.01),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), R3.items(), ids=list(R3))
+def test_reference_is_r3(key, value):
+    setting = EXPERIMENT
+    for name in key.split("."):
+        setting = getattr(setting, name)
+    assert setting == value
+
+
+def test_nothing_is_augmented_and_the_learning_rate_stays():
+    training = EXPERIMENT.training
+    assert not any(typed.to_dict(training.augmentation).values())
+    assert training.plateau_patience >= training.epochs <= training.early_stopping_patience
+
+
+def test_our_recipe_mends_what_r3_breaks():
+    ours = tasks.from_config(load("glaucoma"))
+    assert ours.dataset.recipe.name == "disc" and ours.dataset.split.folds == 5
+    assert ours.model.weights == "imagenet" and ours.model.input_scaling == "backbone"
+    assert ours.training.balance == "oversample" and ours.training.select_by == "val_auc"
+    drawn = tasks.from_config(config_files.load(FOLDER / "glaucoma.py", "demo"))
+    assert drawn.model.weights == "none" and drawn.dataset.split.folds == 0
+    assert drawn.dataset.recipe.name == "disc" and drawn.task == ours.task

@@ -97,6 +97,12 @@ def test_nothing_is_told_apart_where_all_images_are_of_one_class():
     assert one_numbers.alarms(None) == []
 
 
+def test_a_column_of_something_else_is_not_known():
+    damaged = table(**{"photograph/bytes": "many", "photograph/width": np.nan})
+    (number,) = one_numbers.of(damaged, [ranking(0.9)])["numbers"]
+    assert number["name"] == "mean brightness"
+
+
 def test_grades_are_told_apart_at_the_grade_that_is_referred():
     names = ("none", "mild", "severe")
     kind = tasks.of(
