@@ -62,7 +62,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _for_demo(config: ml_collections.ConfigDict) -> None:
     """Change the recipe to one that learns from some hundred eyes without weights, in minutes."""
     config.dataset.name = "drawn photographs"
-    config.dataset.recipe.size, config.dataset.split.folds = 64, 0
+    config.dataset.recipe.size, config.dataset.split.folds = 48, 0
     config.dataset.shard_examples = 64
     model = config.model
     model.backbone, model.weights, model.output_stride = "SixConvolutions", "none", 4
