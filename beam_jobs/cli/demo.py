@@ -3,11 +3,13 @@
     drtfx-demo --output_dir=demo
 
     drtfx-demo --config=ct_hemorrhage --output_dir=demo_ct
+    drtfx-demo --config=glaucoma --output_dir=demo_discs
 
 In a clone of the repository, it runs the commands that you would type, one after the other, and
 prints each: synthesize, build examples, train, evaluate, explain, predict. Elsewhere, --config has
 to name a config file such as configs/smoke.py. A name without a folder is a task that can be drawn:
-`ct_hemorrhage` is `configs/ct_hemorrhage.py:demo`, on head CT. OUTPUT_DIR then holds
+`ct_hemorrhage` is `configs/ct_hemorrhage.py:demo`, on head CT, and `glaucoma` likewise, on eyes.
+OUTPUT_DIR then holds
 
     raw/        photographs, masks/ and labels.csv, as drtfx-synthesize draws them
     data/       TFRecord shards and dataset.json
@@ -44,7 +46,8 @@ _CONFIG = flags.DEFINE_string(
 _NUM_PATIENTS = flags.DEFINE_integer(
     "num_patients",
     None,
-    "Synthetic patients; by default 500 of two photographs each, or 100 of eight slices.",
+    "Synthetic patients; by default 500 of two photographs each, 250 for glaucoma, or 100 of eight "
+    "slices.",
     lower_bound=20,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
@@ -68,6 +71,7 @@ _EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
 # By the name of the config. The places of Grad-CAM lie around a bleed, and not on it.
 _TASKS = {
     "ct_hemorrhage": _Drawing(100, ("--condition=hemorrhage",), ("--method=occlusion",)),
+    "glaucoma": _Drawing(250, ("--condition=glaucoma",)),
 }
 _RECORD = "demo.json"  # The flags, and the number of commands that are finished.
 _PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.

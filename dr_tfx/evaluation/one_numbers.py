@@ -32,7 +32,9 @@ _NAMES = {
 }
 
 
-def of(predictions: pd.DataFrame, rankings: Sequence[Ranking]) -> dict[str, Any] | None:
+def of(
+    predictions: pd.DataFrame, rankings: Sequence[Ranking], *, model: float | None = None
+) -> dict[str, Any] | None:
     """Return `one_numbers` of metrics.json, which `evaluate` lists.
 
     An AUC of one number counts in either direction. With several rankings it is their mean, each
@@ -41,11 +43,12 @@ def of(predictions: pd.DataFrame, rankings: Sequence[Ranking]) -> dict[str, Any]
     Args:
       predictions: with columns of `plain_numbers`.
       rankings: what the kind of task tells apart.
+      model: the AUC of the model, where it is not that of all scores together.
 
     Returns:
       None where nothing is told apart, as all images are of one class, or no number is known.
     """
-    rankings = [each for each in rankings if 0 < each.positive.sum() < len(each.positive)]
+    rankings = _told_apart(rankings)
     known = {name: values for name in _NAMES if (values := _values(predictions, name)) is not None}
     if not rankings or not known:
         return None
@@ -69,7 +72,7 @@ def of(predictions: pd.DataFrame, rankings: Sequence[Ranking]) -> dict[str, Any]
     margins = [_margin(each.positive) for each in rankings]
     return {
         "by_chance": 0.5 + float(np.mean(margins)),
-        "model": float(np.mean([_auc(each.positive, each.score) for each in rankings])),
+        "model": _mean(rankings) if model is None else model,
         "numbers": numbers,
         "positive": rankings[0].name if len(rankings) == 1 else None,
     }
@@ -92,6 +95,37 @@ def alarms(found: dict[str, Any] | None) -> list[str]:
     if over[0]["auc"] <= found["by_chance"]:
         return [f"{text} On so few images, chance alone reaches {found['by_chance']:.3f}."]
     return [f"{text} A model may learn how photographs were made and not what they show."]
+
+
+def of_folds(
+    predictions: pd.DataFrame, rankings: Sequence[Ranking], fold: npt.NDArray[np.int64]
+) -> dict[str, Any] | None:
+    """Return the same of a cross-validation, in which every fold has a model of its own.
+
+    The scores of different models are not on one scale: the AUC of the model is the mean over the
+    folds, of those that have one.
+
+    Args:
+      predictions: of all folds, with columns of `plain_numbers`.
+      rankings: what the kind of task tells apart in them.
+      fold: of each image, int64 (images,).
+    """
+    areas = []
+    for number in np.unique(fold):
+        there = fold == number
+        parts = [Ranking(each.name, each.positive[there], each.score[there]) for each in rankings]
+        if known := _told_apart(parts):
+            areas.append(_mean(known))
+    return of(predictions, rankings, model=float(np.mean(areas)) if areas else None)
+
+
+def _told_apart(rankings: Sequence[Ranking]) -> list[Ranking]:
+    """Return those of which there are images of either sort."""
+    return [each for each in rankings if 0 < each.positive.sum() < len(each.positive)]
+
+
+def _mean(rankings: Sequence[Ranking]) -> float:
+    return float(np.mean([_auc(each.positive, each.score) for each in rankings]))
 
 
 def _values(predictions: pd.DataFrame, name: str) -> npt.NDArray[np.float64] | None:

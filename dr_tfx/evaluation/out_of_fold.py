@@ -158,7 +158,7 @@ def result_of(
     measured = judgement.comparison.measured(table, bootstrap)
     of_folds = [judgement.comparison.figures_of(run.summary) for run in runs]
     measures = judgement.comparison.MEASURES
-    plain = one_numbers.of(table, judgement.rankings(table))
+    plain = one_numbers.of_folds(table, judgement.rankings(table), table["fold"].to_numpy())
     notices = [sentence.format(count=len(runs)) for sentence in _READ]
     return {
         "alarms": [*_alarms(runs), *one_numbers.alarms(plain)],

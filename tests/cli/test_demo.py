@@ -321,7 +321,7 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
         ("drtfx-compare", "dr_tfx.cli.compare"),  # It takes two runs.
         ("drtfx-crossvalidate", "dr_tfx.cli.crossvalidate"),  # It takes a run for each fold.
         ("drtfx-ensemble", "dr_tfx.cli.ensemble"),  # It takes several runs.
-        ("drtfx-export", "dr_tfx.cli.export"),  # It is for another machine.
+        ("drtfx-export", "dr_tfx.cli.export"),  # It needs the extra of ONNX.
         ("drtfx-demo", "beam_jobs.cli.demo"),
     }
 
@@ -331,6 +331,9 @@ def test_demo_draws_what_its_task_is_about(tmp_path):
     assert {"--condition=hemorrhage", "--num_patients=100"} <= set(steps[0])
     assert "--method=occlusion" in steps[4]
     assert "--config=configs/ct_hemorrhage.py:demo" in steps[1] and steps[1][1] == steps[2][1]
+    discs = demo.commands(tmp_path, config="glaucoma", num_patients=None, seed=0)
+    assert {"--condition=glaucoma", "--num_patients=250"} <= set(discs[0])
+    assert "--config=configs/glaucoma.py:demo" in discs[2]
     eyes = demo.commands(tmp_path, config="configs/smoke.py", num_patients=None, seed=0)
     assert "--num_patients=500" in eyes[0] and "--config=configs/smoke.py" in eyes[2]
 

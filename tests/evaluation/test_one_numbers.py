@@ -91,6 +91,17 @@ def test_several_classes_have_the_mean_of_their_own_directions():
     assert number["auc"] == pytest.approx((0.5 + 1 + 1) / 3) and number["higher"] is None
 
 
+def test_the_scores_of_different_models_are_not_compared():
+    fold = np.arange(100) // 50
+    each = ranking(0.9)
+    apart = Ranking("ill", each.positive, each.score + 100 * fold)
+    found = one_numbers.of_folds(table(**{"photograph/bytes": scores(0.8)}), [apart], fold)
+    of_folds = [pairs(ILL[fold == k], each.score[fold == k]) for k in (0, 1)]
+    assert found["model"] == pytest.approx(np.mean(of_folds))
+    assert found["model"] > one_numbers.of(table(), [apart])["model"] + 0.1
+    assert found["numbers"][0]["auc"] == pytest.approx(0.8, abs=0.01)  # Of all images together.
+
+
 def test_nothing_is_told_apart_where_all_images_are_of_one_class():
     nobody = Ranking("ill", np.zeros(100, bool), np.zeros(100))
     assert one_numbers.of(table(), [nobody]) is one_numbers.of(table(), []) is None

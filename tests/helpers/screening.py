@@ -132,6 +132,7 @@ def bundle(
         libraries={"tensorflow": "2.99"},
         model=None,
         precision="mixed_float16",
+        members=(),
     )
 
 

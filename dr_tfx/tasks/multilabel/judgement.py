@@ -84,6 +84,15 @@ class MultilabelJudgement(judging.JudgementSide):
     ) -> dict[str, Any]:
         return summary.summarise(predictions, fitted, self._task, patients_known=patients_known)
 
+    def rankings(self, predictions: pd.DataFrame) -> list[judging.Ranking]:
+        """Return the distinction of each label."""
+        truth = summary.truth_of(predictions, self._task)
+        told = self._task.scores.of_table(predictions)
+        return [
+            judging.Ranking(name, truth[:, k] > 0, told[:, k])
+            for k, name in enumerate(self._task.columns)
+        ]
+
     def gallery(self, summary: Mapping[str, Any]) -> list[str]:
         """Return the ids of the worst errors of each group."""
         return [mistake["id"] for mistake in summary["most_wrong"]]
