@@ -58,6 +58,14 @@ def test_classes_are_calibrated_as_their_temperature_was_fitted():
     np.testing.assert_allclose(found, multiclass.apply_temperature(plain, TEMPERATURE), atol=1e-12)
 
 
+def test_the_probabilities_of_several_labels_stay_as_they_are():
+    x, kernel, bias = network(3)
+    kind = tasks.of(tasks.defaults("multilabel"))
+    assert kind.averaging.columns(pd.DataFrame(), None) == {}
+    found = through(kind.averaging.layers(kernel, bias, None), x)
+    np.testing.assert_allclose(found, expit(x @ kernel + bias), atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("head", "activation"),
     [("softmax", "softmax"), ("cumulative", "sigmoid"), ("regression", "linear")],

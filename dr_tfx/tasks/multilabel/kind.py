@@ -11,6 +11,7 @@ from dr_tfx.tasks import kind, labels
 from dr_tfx.tasks.multilabel import settings
 
 if TYPE_CHECKING:
+    from dr_tfx.tasks.multilabel.averaging import MultilabelAveraging
     from dr_tfx.tasks.multilabel.judgement import MultilabelJudgement
     from dr_tfx.tasks.multilabel.model import MultilabelModel
     from dr_tfx.tasks.multilabel.scores import MultilabelScores
@@ -64,6 +65,12 @@ class Multilabel(kind.Kind):
         from dr_tfx.tasks.multilabel.judgement import MultilabelJudgement  # Loads scikit-learn.
 
         return MultilabelJudgement(self)
+
+    @functools.cached_property
+    def averaging(self) -> "MultilabelAveraging":
+        from dr_tfx.tasks.multilabel.averaging import MultilabelAveraging
+
+        return MultilabelAveraging(self)
 
     def check(self) -> None:
         settings.check_task(self.experiment.task, self.experiment.dataset)
