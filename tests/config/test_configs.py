@@ -67,7 +67,7 @@ INVALID = [
     ("model.hidden", (64, "x"), "config.model.hidden[1] is 'x'"),
     ("task.class_names", (0, 1), "config.task.class_names[0] is 0"),
     ("evaluation.threshold_grid", (0.1, 0.9), "config.evaluation.threshold_grid has 2 values"),
-    ("dataset.recipe.name", "retina", "config.dataset.recipe.name is 'retina'"),
+    ("dataset.recipe.name", "iris", "config.dataset.recipe.name is 'iris'"),
     ("dataset.recipe.encoding", "jpeg", "config.dataset.recipe.encoding is 'jpeg'"),
     ("dataset.recipe.quality_gate", True, "config.dataset.recipe.quality_gate is True"),
     ("dataset.split.method", "random", "config.dataset.split.method is 'random'"),
