@@ -158,7 +158,9 @@ def _warn(images: Mapping[str, Mapping[str, int]]) -> None:
 
 def run() -> None:
     """Run the console script."""
-    console.run(main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags)
+    console.run(
+        main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags, decodes=True
+    )
 
 
 if __name__ == "__main__":

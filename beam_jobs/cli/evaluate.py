@@ -147,7 +147,7 @@ def _external() -> Path:
 
 def run() -> None:
     """Run the console script."""
-    console.run(main, module=__name__, doc=__doc__)
+    console.run(main, module=__name__, doc=__doc__, decodes=True)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,9 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Start the command."""
-    console.run(main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags)
+    console.run(
+        main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags, decodes=True
+    )
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 def run() -> None:
     """Start the command."""
-    console.run(main, module=__name__, doc=__doc__)
+    console.run(main, module=__name__, doc=__doc__, decodes=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The start of every console script, and its end: help, and one line about what went wrong."""
 
+import contextlib
 import difflib
 import errno
 import os
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from dr_tfx.cli import endings
-from dr_tfx.machine import interrupts, resources
+from dr_tfx.machine import error_lines, interrupts, resources
 from dr_tfx.storage import temporary
 
 _OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
@@ -27,6 +28,7 @@ def run(
     module: str,
     doc: str | None,
     flags_parser: Callable[[list[str]], Sequence[str]] = flags.FLAGS,
+    decodes: bool = False,
 ) -> None:
     """Run an absl binary whose `--help` shows its module's text and flags.
 
@@ -40,6 +42,7 @@ def run(
       module: `__name__` of the binary's module.
       doc: its `__doc__`.
       flags_parser: parses the command line and returns what is left of it.
+      decodes: whether the command decodes photographs, so that decoders speak of them.
     """
     interrupts.end_alike()
     resources.end_quickly()
@@ -68,7 +71,8 @@ def run(
     def checked_main(argv: Sequence[str]) -> None:
         try:
             temporary.use_own_folder()
-            main(argv)
+            with error_lines.without_decoders() if decodes else contextlib.nullcontext():
+                main(argv)
         except app.UsageError as error:
             _refuse(str(error))
         except (ValueError, resources.MemoryCeilingError) as error:

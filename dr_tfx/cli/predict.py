@@ -283,7 +283,7 @@ def _warning(row: Mapping[str, Any]) -> str:
 
 def run() -> None:
     """Start the command."""
-    console.run(main, module=__name__, doc=__doc__)
+    console.run(main, module=__name__, doc=__doc__, decodes=True)
 
 
 if __name__ == "__main__":

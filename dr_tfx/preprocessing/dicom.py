@@ -8,6 +8,7 @@ https://www.dicomstandard.org/current.
 
 import dataclasses
 import io
+import logging
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 
 from dr_tfx.preprocessing import dicom_frames
 
+_SILENT = logging.CRITICAL + 1
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MAX_FRAME = 1 << 27  # Bytes of one frame's pixels, whose values may become float64: 1 GiB.
 _KINDS = ((1, 8), (1, 16), (3, 8), (3, 16))  # Samples of a pixel, and bits of a sample.
@@ -176,6 +178,7 @@ def _reader() -> Any:
         import pydicom
     except ImportError as error:
         raise MissingReader("a DICOM file needs pydicom: pip install 'dr_tfx[dicom]'") from error
+    logging.getLogger("pydicom").setLevel(_SILENT)  # Errors say it, and with the file's name.
     return pydicom
 
 

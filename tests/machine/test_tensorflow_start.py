@@ -6,8 +6,8 @@ import sys
 
 CODE = """
 import os
-from dr_tfx.machine import tensorflow_start
-with tensorflow_start._without_lines((*tensorflow_start._NOTICES, tensorflow_start._NO_DRIVER)):
+from dr_tfx.machine import error_lines, tensorflow_start
+with error_lines.dropped((*tensorflow_start._NOTICES, tensorflow_start._NO_DRIVER)):
     for line in {lines!r}:
         os.write(2, line.encode() + b"\\n")
     {end}
