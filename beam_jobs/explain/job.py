@@ -126,7 +126,8 @@ def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:
     with progress.bar(count, total=total, seconds=0.5, title="explain"):
         try:
             pipeline.run().wait_until_finish()
-        except RuntimeError as error:  # Beam passes on what a worker raised as text alone.
+        # What a worker raised comes as text alone, what was raised here with words of Beam.
+        except (RuntimeError, ValueError) as error:
             logging.debug("%s", error)
             last = _BEAMS.sub("", str(error).strip().splitlines()[-1])
             if of_system := _OF_SYSTEM.search(last):

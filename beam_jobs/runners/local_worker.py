@@ -2,7 +2,7 @@
 
 import sys
 
-from apache_beam.runners.worker import sdk_worker_main
+from apache_beam.runners.worker import sdk_worker, sdk_worker_main
 
 from dr_tfx.machine import interrupts, resources, tensorflow_start
 
@@ -12,6 +12,8 @@ def _main() -> None:
     resources.end_quickly()
     if "tensorflow" in sys.argv:  # The work needs it.
         tensorflow_start.load()
+    # It prints the traceback of an error, which the job raises too.
+    sdk_worker.print = lambda *words, **settings: None
     sdk_worker_main.main(sys.argv)
 
 

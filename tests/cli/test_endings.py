@@ -199,6 +199,27 @@ def test_a_signal_ends_a_job_in_one_line_and_the_same_command_goes_on(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_job_that_fails_ends_with_the_sentence_of_the_work(line, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(line / "data", data)
+    (shard,) = data.glob("validation-1.tfrecord-*")
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2] ^= 255
+    shard.write_bytes(damaged)
+    folders = [
+        f"--workdir={line / 'run'}",
+        f"--data_dir={data}",
+        f"--output_dir={tmp_path / 'out'}",
+    ]
+    done = run(commands.line("drtfx-explain", *folders, "--split=validation"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(f"error: {shard}: ") and "while running" not in done.stderr
+    shutil.copy(line / "data" / shard.name, shard)
+    done = run(commands.line("drtfx-explain", *folders, "--split=validation"))
+    assert done.returncode == 0 and (tmp_path / "out" / "index.html").is_file(), done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_amid_predictions_leaves_whole_rows_and_their_figures(line, tmp_path, number):
     out, many = tmp_path / "out", tmp_path / "many"

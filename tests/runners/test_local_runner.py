@@ -25,6 +25,10 @@ def end(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def fail(_):
+    raise ValueError("the file is damaged")
+
+
 def run(element, function):
     options = PipelineOptions(PROCESSES)
     with beam.Pipeline(runner=beam_flags.create(options), options=options) as pipeline:
@@ -41,3 +45,9 @@ def test_processes_listen_on_this_machine_alone(tmp_path):
 def test_a_worker_that_is_killed_ends_the_job():
     with pytest.raises(OSError, match="exit code -9, for want of memory perhaps.* fewer workers"):
         run("", end)
+
+
+def test_an_error_in_a_worker_is_raised_and_not_printed_besides(capfd):
+    with pytest.raises(RuntimeError, match="ValueError: the file is damaged"):
+        run("", fail)
+    assert "Traceback" not in capfd.readouterr().err
