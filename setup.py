@@ -139,6 +139,7 @@ setup(
         "dr_tfx.tasks.classes": ["templates/*"],
         "dr_tfx.tasks.grades": ["templates/*"],
         "dr_tfx.tasks.multilabel": ["templates/*"],
+        "dr_tfx.tasks.masks": ["templates/*"],
     },
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,

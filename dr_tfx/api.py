@@ -85,6 +85,7 @@ def build(
     image_dir: str | Path,
     labels: str | Path,
     output_dir: str | Path,
+    masks_dir: str | Path = "",
     overwrite: bool = False,
 ) -> "Dataset":
     """Build a data set from photographs and a label CSV in this process, or resume its build.
@@ -96,6 +97,7 @@ def build(
       image_dir: photographs: a folder, a pattern or a .zip archive.
       labels: the CSV, or what else the guide to your own photographs lists.
       output_dir: folder of the data set.
+      masks_dir: the masks that `dataset.masks` names, in a folder for each kind.
       overwrite: delete what an earlier build left there.
 
     Raises:
@@ -108,6 +110,7 @@ def build(
         image_dir=os.path.expanduser(image_dir),
         labels=os.path.expanduser(labels),
         output_dir=os.path.expanduser(output_dir),
+        masks_dir=os.path.expanduser(masks_dir),
         overwrite=overwrite,
     )
     return load_dataset(output_dir)

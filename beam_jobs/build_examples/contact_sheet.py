@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, mask_files, outlines
 from dr_tfx.sources import folders
 from dr_tfx.storage import files
 
@@ -37,7 +38,8 @@ def of_labels(
 ) -> bytes:
     """Return a PNG with a few photographs of every label and what the recipe made of them.
 
-    Pictures that were prepared elsewhere are shown once, as they were given. The first photographs
+    Pictures that were prepared elsewhere are shown once, as they were given. Masks are outlined on
+    what the recipe made. The first photographs
     of a label's first shard are shown, and of the next if that has too few. They are a fair sample,
     because a hash decides which shard a photograph is in, and the same in every build.
 
@@ -52,7 +54,7 @@ def of_labels(
         shards = [shard for shard in made.shards if shard.label == label]
         if not shards:
             continue
-        after = dict(islice(_pictures(folder, shards, made.dataset.recipe.size), SHOWN))
+        after = dict(islice(_pictures(folder, shards, made.dataset), SHOWN))
         if as_given:
             items = [SheetEntry((picture,), i) for i, picture in after.items()]
         else:
@@ -61,7 +63,10 @@ def of_labels(
         shown.append((f"{label_name}   ({sum(shard.records for shard in shards):,})", items))
     recipe = made.dataset.recipe
     how = "as given" if as_given else f"before and after: {recipe.name}"
-    return draw(shown, title=f"{made.dataset.name}, {how}, {recipe.size} pixels")
+    title = f"{made.dataset.name}, {how}, {recipe.size} pixels"
+    if made.dataset.masks:
+        title += f", outlines: {outlines.legend(made.dataset.masks)}"
+    return draw(shown, title=title)
 
 
 def of_ungradable(flagged: pd.DataFrame, source: folders.Source) -> bytes:
@@ -115,12 +120,19 @@ def draw(rows: Iterable[tuple[str, Sequence[SheetEntry]]], *, title: str) -> byt
 
 
 def _pictures(
-    folder: str, shards: Iterable[manifest.Shard], size: int
+    folder: str, shards: Iterable[manifest.Shard], dataset: specs.DatasetSpec
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield id and picture of the examples of shards, which are opened one by one when needed."""
+    masks = [records.MASK_PREFIX + kind for kind in dataset.masks]
     for shard in shards:
         with files.open_file(posixpath.join(folder, shard.name)) as stream:
-            yield from records.read_images(stream, size)
+            for name, found in records.read_pictures(stream, dataset.recipe.size, masks):
+                known = (np.where(found[m] == mask_files.UNKNOWN, 0, found[m]) for m in masks)
+                covered = [mask[..., 0] > 0 for mask in known]
+                picture = found[records.IMAGE]
+                if masks:
+                    picture = outlines.draw(picture, covered, side=2 * _THUMBNAIL)
+                yield name, picture
 
 
 def _before(source: folders.Source, name: str) -> np.ndarray:

@@ -41,6 +41,7 @@ _BESIDE = (
 )
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",
+    "inputs.masks": "the masks (names or sizes) are not the same",
     "inputs.photographs": "the photographs (names or sizes) are not the same",
     "inputs.contents": "the contents of the photographs are not the same",
 }

@@ -35,6 +35,7 @@ def build(
     image_dir: str,
     labels: str,
     output_dir: str,
+    masks_dir: str = "",
     overwrite: bool = False,
     options: PipelineOptions | None = None,
 ) -> manifest.Manifest:
@@ -46,6 +47,8 @@ def build(
       labels: their labels: a table, several tables with commas between, or `folders`. Both are on
         a disk or in an object store.
       output_dir: a folder, of a disk or an object store, that every worker sees.
+      masks_dir: the masks that `spec.masks` names, a folder for each, in files named after their
+        photographs; "" if it names none.
       overwrite: delete what an earlier build left in `output_dir`.
       options: Beam's options, from which `beam_flags.create` makes the runner. None: this process.
 
@@ -69,6 +72,7 @@ def build(
             image_dir=image_dir,
             labels=labels,
             output_dir=output_dir,
+            masks_dir=masks_dir,
             overwrite=overwrite,
             options=options,
         )
@@ -80,12 +84,13 @@ def _build(
     image_dir: str,
     labels: str,
     output_dir: str,
+    masks_dir: str,
     overwrite: bool,
     options: PipelineOptions,
 ) -> manifest.Manifest:
     """Build the data set in a folder that nobody else writes into; see `build`."""
     source = find_source.open_photographs(image_dir, spec.recipe)
-    plan = planning.make_plan(spec, labels=labels, source=source)
+    plan = planning.make_plan(spec, labels=labels, source=source, masks_dir=masks_dir)
     destination.check_apart(output_dir, plan, source)
     # Too many rejects end the job here, and a data set that exists is left as it is.
     is_there = files.exists(posixpath.join(output_dir, manifest.FILE_NAME))
@@ -105,7 +110,11 @@ def _write(
 ) -> manifest.Manifest:
     """Write the shards, again if it turns out that the split parts copies, and the manifest."""
     writer = write_shard.WriteShard(
-        plan.spec, source, output_dir, threads=beam_flags.threads_per_worker(options)
+        plan.spec,
+        source,
+        output_dir,
+        masks=plan.masks,
+        threads=beam_flags.threads_per_worker(options),
     )
     near = destination.near_twins(output_dir)  # An earlier run may have come as far as that.
     while True:

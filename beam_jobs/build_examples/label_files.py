@@ -1,13 +1,12 @@
 """The rows of a file of labels: photographs, labels and, where the file has them, more.
 
 That is a table (`text_tables`); several tables, each of them a split; an array; or nothing but the
-folders in which the photographs lie, or their names.
+folders in which the photographs lie, their names, or their masks.
 """
 
 import logging
 import posixpath
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 import pandas as pd
 import pyarrow as pa
@@ -18,38 +17,42 @@ from beam_jobs.build_examples import (
     label_texts,
     long_labels,
     photograph_names,
+    source_labels,
     text_tables,
 )
 from beam_jobs.build_examples.label_arrays import LabelRows
 from dr_tfx.config import label_sets, specs
 from dr_tfx.dataset import splits
+from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import arrays, folders, refusals
 from dr_tfx.storage import files
-
-FOLDERS = "folders"  # In place of a file: the folder of a photograph is its label.
-NAMES = "names"  # In place of a file: the names of photographs carry their labels.
 
 _LOG = logging.getLogger(__name__)
 _WHOLE = r"^([+-]?[0-9]+)\.0+$"
 
 
 def chunks(
-    path: str, spec: specs.DatasetSpec, source: folders.Source | None
+    path: str,
+    spec: specs.DatasetSpec,
+    source: folders.Source | None,
+    masks: mask_files.MaskFolder | None = None,
 ) -> Iterator[LabelRows]:
     """Yield the rows of a file of labels, some ten thousand at a time.
 
     Args:
       path: a table; several, with commas between them; an .npy file of labels that has the order of
-        an array of photographs; or FOLDERS; or NAMES.
+        an array of photographs; or one of source_labels.WORDS.
       spec: the names of the columns, and the labels.
       source: the photographs.
+      masks: their masks.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the file cannot be used.
     """
-    if path in (FOLDERS, NAMES):
-        return _source_rows(path, spec, source)
+    if path in source_labels.WORDS:
+        found = source_labels.rows(path, spec, source, masks)
+        return (LabelRows(names, labels, splits=official) for names, labels, official in found)
     if not label_arrays.is_array(path):
         return _table_rows(path, spec)
     if not isinstance(source, arrays.Arrays):
@@ -223,7 +226,7 @@ class _Reader:
 
 def column_of(path: str, spec: specs.DatasetSpec, stems: Collection[str]) -> str:
     """Return the column of a table that names most photographs of these stems, "" if none does."""
-    if path in (FOLDERS, NAMES) or label_arrays.is_array(path) or not files.exists(path):
+    if path in source_labels.WORDS or label_arrays.is_array(path) or not files.exists(path):
         return ""
     table = next(iter(_Reader(path, spec).pieces()), None)
     if table is None:
@@ -274,52 +277,3 @@ def _no_column(
         column=column,
         columns=label_texts.some(columns, most=20),
     )
-
-
-def _source_rows(
-    way: str, spec: specs.DatasetSpec, source: folders.Source | None
-) -> Iterator[LabelRows]:
-    """Yield the photographs of a source, whose folders or names carry the labels."""
-    if source is None or isinstance(source, arrays.Arrays):
-        raise refusals.UnusableInput(
-            "{labels}={way} takes the {way} of photographs for their labels: give {image_dir}",
-            way=way,
-        )
-    if way == NAMES and not spec.label_pattern:
-        raise refusals.UnusableInput(
-            "{labels}=names takes the labels from the names of photographs: set {label_pattern} to "
-            "a regular expression whose first (group) is the label, such as '^([gn])' for "
-            "g0001.jpg and n0001.jpg"
-        )
-    label_of = _label_in_name if way == NAMES else _label_of_folder
-    texts = label_texts.LabelTexts(spec)
-    names = sorted(name for name, _ in source.names())
-    for start in range(0, len(names), splits.CHUNK):
-        piece = names[start : start + splits.CHUNK]
-        labels = [label_of(name, spec, texts) for name in piece]
-        official = None
-        if spec.split.method == "column":
-            official = [next(filter(splits.named, _folders(name)), "") for name in piece]
-        yield LabelRows(piece, labels, splits=official)
-
-
-def _folders(name: str) -> Sequence[str]:
-    """Return the folders above a photograph, from the outermost on."""
-    return photograph_names.parts(photograph_names.normalise(name)).folders
-
-
-def _label_of_folder(name: str, spec: specs.DatasetSpec, texts: label_texts.LabelTexts) -> str:
-    """Return the folder nearest to a photograph that is a label, or else the nearest folder."""
-    del spec
-    above = _folders(name)
-    return next(filter(texts.is_label, reversed(above)), above[-1] if above else "")
-
-
-def _label_in_name(name: str, spec: specs.DatasetSpec, texts: label_texts.LabelTexts) -> str:
-    """Return what the pattern finds in the file's name, or else in the path."""
-    del texts
-    path = photograph_names.normalise(name)
-    for text in (posixpath.basename(path), path):
-        if found := re.search(spec.label_pattern, text):
-            return found[1] or ""
-    return ""

@@ -13,9 +13,16 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from beam_jobs.build_examples import label_arrays, label_files, label_texts, photograph_names
+from beam_jobs.build_examples import (
+    label_arrays,
+    label_files,
+    label_texts,
+    photograph_names,
+    source_labels,
+)
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
+from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import folders, refusals
 
 _LONGEST = 4096  # Characters of a path; no system has longer ones, and the rest is cut off.
@@ -37,20 +44,26 @@ class LabelTable:
     digest: str  # A hash of the paths and labels of all rows.
 
 
-def read(path: str, spec: specs.DatasetSpec, source: folders.Source | None) -> LabelTable:
+def read(
+    path: str,
+    spec: specs.DatasetSpec,
+    source: folders.Source | None,
+    masks: mask_files.MaskFolder | None = None,
+) -> LabelTable:
     """Read the labels of a CSV, or of an array that has the order of an array of photographs.
 
     Args:
       path: a file of a disk or an object store.
       spec: the names of the columns, and the labels.
       source: the photographs.
+      masks: their masks, which may tell their labels.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the file cannot be used, or none of its rows can.
     """
     digest, names, rows_of = hashlib.sha256(), _Names(), _RowsOfLabels(spec)
-    for given in label_files.chunks(path, spec, source):
+    for given in label_files.chunks(path, spec, source, masks):
         paths_of = [photograph_names.normalise(name[:_LONGEST]) for name in given.names]
         digest.update(json.dumps([paths_of, *given[1:]]).encode())
         names.add(paths_of)
@@ -91,7 +104,7 @@ def _nothing_usable(
     asked = likely[rejects["reason"].value_counts().index[0]]
     if label_arrays.is_array(path):
         asked = "Is it the right array, and does {label_names} name every label?"
-    elif path in (label_files.FOLDERS, label_files.NAMES):
+    elif path in source_labels.WORDS:
         asked = asked.partition(" If they are others")[0]
     return refusals.UnusableInput(
         "{file}: none of the {count} rows can be used: {reasons}; the first is {first!r}: "

@@ -21,9 +21,16 @@ import PIL
 import simplejpeg
 
 import dr_tfx
-from beam_jobs.build_examples import label_table, patients, photograph_table, twin_files
+from beam_jobs.build_examples import (
+    label_table,
+    lesion_masks,
+    patients,
+    photograph_table,
+    twin_files,
+)
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
+from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import folders, refusals, trees
 
 LIBRARIES = {
@@ -54,6 +61,7 @@ class Plan:
     inputs: dict[str, str]
     lost: pd.DataFrame  # Rows without a photograph, as `splits.assign` takes them, by their place.
     is_prepared: bool = False  # True: the pictures stay as they are, and no recipe is applied.
+    masks: mask_files.MaskFolder | None = None  # Of the photographs; None: there are none.
 
     def reunited(self, near: Sequence[Sequence[str]]) -> "Plan":
         """Return the plan that keeps near twins in one split, made as if they had been known.
@@ -108,13 +116,18 @@ class Plan:
         settings = json.dumps(self._settings, sort_keys=True)
         rows = self.rows[["id", "patient", "label", "split", "size", "name"]]
         rejects = self.rejects[["id", "reason"]]
-        contents = self.inputs.get("contents", "")
-        text = f"{settings}{_digest(rows)}{_digest(rejects)}{contents}"
+        others = "".join(self.inputs.get(key, "") for key in ("contents", "masks"))
+        text = f"{settings}{_digest(rows)}{_digest(rejects)}{others}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_plan(
-    spec: specs.DatasetSpec, *, labels: str, source: folders.Source | None, find_twins: bool = True
+    spec: specs.DatasetSpec,
+    *,
+    labels: str,
+    source: folders.Source | None,
+    masks_dir: str = "",
+    find_twins: bool = True,
 ) -> Plan:
     """Read the labels, list the photographs and decide the split.
 
@@ -122,6 +135,7 @@ def make_plan(
       spec: the data set's settings.
       labels: what `label_files.chunks` takes, such as the path of a CSV.
       source: the photographs. None: every row counts as having one.
+      masks_dir: the folder of their masks, or "".
       find_twins: read files of equal size, to keep byte-identical ones in one split. The split
         'hash' cannot keep them together and never reads them.
 
@@ -129,7 +143,8 @@ def make_plan(
       FileNotFoundError: the CSV does not exist.
       ValueError: the CSV cannot be used, no photograph belongs to it, or no row is left.
     """
-    table = label_table.read(labels, spec, source)
+    masks = lesion_masks.open_folder(masks_dir, spec, source)
+    table = label_table.read(labels, spec, source, masks)
     is_by_tags = spec.patient_column in specs.TAGS and "patient" not in table.rows
     table = dataclasses.replace(table, rows=patients.named(table, spec, source))
     rows, rejects = table.rows, table.rejects
@@ -152,6 +167,9 @@ def make_plan(
         if is_by_tags:
             rows, found = patients.with_tags(rows, found, source, spec)
         del photographs
+    if masks is not None:
+        lesion_masks.check_names(masks, found["name"])
+        inputs["masks"] = masks.digest
     twins: list[list[str]] = []
     if source is not None and find_twins and spec.split.method != "hash":
         twins, inputs["contents"] = twin_files.find(found, source)
@@ -170,6 +188,7 @@ def make_plan(
         inputs=inputs,
         lost=lost_rows,
         is_prepared=source is not None and source.is_prepared,
+        masks=masks,
     )
     _warn(plan)
     return plan

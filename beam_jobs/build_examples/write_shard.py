@@ -21,11 +21,13 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import cv2
+import numpy as np
 from apache_beam.metrics import Metrics
 
+from beam_jobs.build_examples import lesion_masks
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
-from dr_tfx.preprocessing import decoding
+from dr_tfx.preprocessing import decoding, mask_files, recipes
 from dr_tfx.sources import folders
 from dr_tfx.storage import files
 
@@ -57,7 +59,13 @@ class WriteShard(beam.DoFn):
     """Writes one shard and then its sidecar, and yields the shard's name."""
 
     def __init__(
-        self, spec: specs.DatasetSpec, source: folders.Source, output_dir: str, *, threads: int
+        self,
+        spec: specs.DatasetSpec,
+        source: folders.Source,
+        output_dir: str,
+        *,
+        masks: mask_files.MaskFolder | None = None,
+        threads: int,
     ):
         """Make a writer.
 
@@ -65,10 +73,11 @@ class WriteShard(beam.DoFn):
           spec: the data set's settings.
           source: the photographs.
           output_dir: the folder of the shards, which every worker sees.
+          masks: of the photographs; None if there are none.
           threads: photographs that one worker decodes at the same time.
         """
         self._spec, self._source, self._output_dir = spec, source, output_dir
-        self._threads = threads
+        self._masks, self._threads = masks, threads
 
     def setup(self) -> None:
         """Leave parallelism to this job's threads, and let the process end at once."""
@@ -136,6 +145,7 @@ class WriteShard(beam.DoFn):
             with self._source.reading(row.name) as data:
                 try:
                     picture = self._source.prepare(data, recipe)
+                    masks = self._stored_masks(row.name, picture)
                 except decoding.RejectedImage:
                     digest = content_digest(data)
                     raise
@@ -144,6 +154,7 @@ class WriteShard(beam.DoFn):
             return _Made(row, digest, reject=error.alone(), seen=seen)
         example = records.example(
             {
+                **masks,
                 records.IMAGE_ENCODED: records.encode_image(picture.rgb, recipe.encoding),
                 records.IMAGE_FORMAT: recipe.encoding,
                 records.IMAGE_ID: row.id,
@@ -164,6 +175,30 @@ class WriteShard(beam.DoFn):
             fingerprint=picture.fingerprint,
             seen=seen,
         )
+
+    def _stored_masks(self, name: str, picture: recipes.Picture) -> dict[str, bytes]:
+        """Return the features of the masks of a photograph.
+
+        Raises:
+          RejectedImage: `mask`: one cannot be read, or has another shape than the photograph.
+        """
+        if self._masks is None:
+            return {}
+        size, encoding = self._spec.recipe.size, self._spec.recipe.encoding
+        try:
+            read = mask_files.read(lesion_masks.find(self._masks, name), like=picture.shape)
+        except ValueError as error:
+            raise decoding.RejectedImage("mask", str(error)) from error
+        value = mask_files.UNKNOWN if self._spec.absent_masks == "unknown" else 0
+        absent = np.full((size, size, 1), value, np.uint8)
+        found = {
+            kind: mask_files.stored(read[kind], picture.box, size) if kind in read else absent
+            for kind in self._spec.masks
+        }
+        return {
+            records.MASK_PREFIX + kind: records.encode_image(pixels, encoding)
+            for kind, pixels in found.items()
+        }
 
 
 class _NothingToKeep(Exception):

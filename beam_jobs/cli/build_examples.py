@@ -65,7 +65,7 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from beam_jobs.build_examples import job, label_files, planning
+from beam_jobs.build_examples import job, planning, source_labels
 from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
 from dr_tfx.cli import console
@@ -82,7 +82,10 @@ _IMAGE_DIR = flags.DEFINE_string(
 _LABELS = flags.DEFINE_string(
     "labels",
     None,
-    "The labels: a CSV or Excel file, one a split with commas between, 'folders' or 'names'.",
+    "The labels: a CSV or Excel file, one a split with commas between; folders, names or masks.",
+)
+_MASKS_DIR = flags.DEFINE_string(
+    "masks_dir", "", "The masks that config.dataset.masks names, in a folder for each kind."
 )
 _NPY_IMAGES = flags.DEFINE_string(
     "npy_images", None, "An .npy array of photographs, in place of --image_dir."
@@ -115,18 +118,19 @@ def main(argv: Sequence[str]) -> None:
     for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
         if flags.FLAGS[one].value and flags.FLAGS[other].value:
             raise ValueError(f"--{one} and --{other} are both given; expected one of them")
-    words = (label_files.FOLDERS, label_files.NAMES)
-    if os.path.isdir(labels) and labels not in words:
+    if os.path.isdir(labels) and labels not in source_labels.WORDS:
         raise ValueError(
             f"--labels={labels} is a folder; expected the CSV of the labels, or "
-            f"--labels={label_files.FOLDERS} where the photographs of each label are in a "
+            f"--labels={source_labels.FOLDERS} where the photographs of each label are in a "
             "folder of their own"
         )
     experiment = tasks.from_config(_CONFIG.value)
     spec = experiment.dataset
     if _PLAN.value:
         source = find_source.open_photographs(place, spec.recipe) if place else None
-        plan = planning.make_plan(spec, labels=labels, source=source, find_twins=False)
+        plan = planning.make_plan(
+            spec, labels=labels, source=source, masks_dir=_MASKS_DIR.value, find_twins=False
+        )
         data = tasks.of(experiment).data
         told = planning.summary(plan, classes=data.groups, class_of=data.group_of)
         _warn(told["classes"])
@@ -137,6 +141,7 @@ def main(argv: Sequence[str]) -> None:
         image_dir=place,
         labels=labels,
         output_dir=_OUTPUT_DIR.value,
+        masks_dir=_MASKS_DIR.value,
         overwrite=_OVERWRITE.value,
         options=options,
     )

@@ -60,6 +60,9 @@ _EXTERNAL_DIR = flags.DEFINE_string(
 _LABELS = flags.DEFINE_string(
     "labels", None, "Their labels: a CSV or Excel file, several with commas between, or 'folders'."
 )
+_MASKS_DIR = flags.DEFINE_string(
+    "masks_dir", None, "Their masks, for a model of lesions: a folder for each kind."
+)
 _NAME = flags.DEFINE_string(
     "name", "", "Their name in the report; the default is that of their folder."
 )
@@ -126,6 +129,7 @@ def _external() -> Path:
     photographs = evaluate_external.ExternalPhotographs(
         external_dir=_EXTERNAL_DIR.value,
         labels=_LABELS.value,
+        masks_dir=_MASKS_DIR.value,
         name=_NAME.value,
         image_column=_IMAGE_COLUMN.value,
         label_column=_LABEL_COLUMN.value,

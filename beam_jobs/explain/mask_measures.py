@@ -5,9 +5,7 @@ averages them by method, kind of lesion and label.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,7 +17,7 @@ from beam_jobs.explain import units
 from dr_tfx.config import seeds
 from dr_tfx.explanation import explainer, localization, perturbation
 from dr_tfx.inference import scoring
-from dr_tfx.preprocessing import quality
+from dr_tfx.preprocessing import mask_files, quality
 from dr_tfx.statistics import intervals, metrics
 
 ANY = "any lesion"
@@ -41,22 +39,14 @@ _MEANS = COLUMNS[6:]
 _UNKNOWN = metrics.Estimate(float("nan"), float("nan"), float("nan"))
 
 
-@dataclasses.dataclass(frozen=True)
-class LesionMasks:
-    """The folder of the masks, and the kinds of lesions that count."""
-
-    folder: Path
-    kinds: tuple[str, ...]
-
-
-def check_names(masks: LesionMasks, parts: Iterable[units.HeatmapPart]) -> None:
+def check_names(masks: mask_files.MaskFolder, parts: Iterable[units.HeatmapPart]) -> None:
     """Refuse masks that belong to other photographs, before any work.
 
     Raises:
       ValueError: no mask belongs to any photograph.
     """
     names = [photograph_names.identify(item.name) for part in parts for item in part.items]
-    if not any(localization.find_masks(masks.folder, name, masks.kinds) for name in names):
+    if not any(masks.find(name) for name in names):
         raise ValueError(
             f"{masks.folder} has no mask of any of the {len(names)} photographs in "
             f"{', '.join(masks.kinds)}; for the first, {names[0]}.png or "
@@ -64,21 +54,12 @@ def check_names(masks: LesionMasks, parts: Iterable[units.HeatmapPart]) -> None:
         )
 
 
-def digest(masks: LesionMasks) -> str:
-    """Return the SHA-256 of the masks' names and sizes, which tells them from other masks."""
-    found = hashlib.sha256()
-    for kind in masks.kinds:
-        for path in sorted((masks.folder / kind).iterdir()):
-            found.update(f"{kind}/{path.name}\0{path.stat().st_size}\n".encode())
-    return found.hexdigest()
-
-
 class MaskMeasurer:
     """Measures the maps of several methods. A process needs one."""
 
     def __init__(
         self,
-        masks: LesionMasks,
+        masks: mask_files.MaskFolder,
         explainers: Mapping[str, explainer.Explainer],
         inputs: units.ExplainInputs,
     ):
@@ -117,14 +98,13 @@ class MaskMeasurer:
             yield list(self._photograph(prepared, found, own))
             number += 1
 
-    def _paths(self, prepared: units.PreparedItem) -> dict[str, Path]:
-        name = photograph_names.identify(prepared.item.name)
-        return localization.find_masks(self._masks.folder, name, self._masks.kinds)
+    def _paths(self, prepared: units.PreparedItem) -> dict[str, str]:
+        return self._masks.find(photograph_names.identify(prepared.item.name))
 
     def _photograph(
         self,
         prepared: units.PreparedItem,
-        paths: Mapping[str, Path],
+        paths: Mapping[str, str],
         maps: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
     ) -> Iterator[dict[str, Any]]:
         targets = _targets(self._inputs.whole(prepared), paths)
@@ -160,9 +140,9 @@ class MaskMeasurer:
                 yield row
 
 
-def _targets(whole: np.ndarray, paths: Mapping[str, Path]) -> dict[str, localization.LesionTarget]:
+def _targets(whole: np.ndarray, paths: Mapping[str, str]) -> dict[str, localization.LesionTarget]:
     """Return the target of each kind of lesion that is present, and of ANY kind together."""
-    masks = localization.read_masks(paths, like=(whole.shape[0], whole.shape[1]))
+    masks = mask_files.read(paths, like=(whole.shape[0], whole.shape[1]))
     height, width = next(iter(masks.values())).shape
     lit = retina(whole).astype(np.uint8)
     inside = cv2.resize(lit, (width, height), interpolation=cv2.INTER_NEAREST) > 0

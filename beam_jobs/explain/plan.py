@@ -11,8 +11,8 @@ from absl import logging
 from beam_jobs.explain import mask_measures, units, worker
 from dr_tfx.config import specs
 from dr_tfx.dataset import folds, identities, manifest, splits
-from dr_tfx.explanation import localization
 from dr_tfx.models import bundles
+from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import find_source, given
 
 _FORMAT = 4  # The format of the parts' files: a folder with another one is not continued.
@@ -114,8 +114,7 @@ def make(request: ExplainRequest, *, threads: int) -> ExplainPlan:
     hashes = [_sha256(request.workdir / file) for file in of_bundle]
     masks = None
     if request.masks_dir:
-        kinds = localization.kinds(request.masks_dir, request.lesions)
-        masks = mask_measures.LesionMasks(request.masks_dir, kinds)
+        masks = mask_files.open_folder(str(request.masks_dir), request.lesions)
     settings = worker.ExplainSettings(
         workdir=request.workdir,
         version=" ".join(hashes),
@@ -233,7 +232,7 @@ def _source(
         "overlays": settings.overlays,
         "average_views": settings.average_views,
         "colormap": settings.colormap,
-        "masks": settings.masks and mask_measures.digest(settings.masks),
+        "masks": settings.masks and settings.masks.digest,
     }
 
 

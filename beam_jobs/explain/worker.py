@@ -21,6 +21,7 @@ from dr_tfx.dataset import records
 from dr_tfx.explanation import explainer, localization, overlays
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles
+from dr_tfx.preprocessing import mask_files
 from dr_tfx.storage import files, seen_text
 
 OVERLAYS = ("full", "small", "none")
@@ -42,7 +43,7 @@ class ExplainSettings:
     overlays: str  # One of OVERLAYS.
     average_views: bool  # Whether maps are means over the views.
     colormap: str
-    masks: mask_measures.LesionMasks | None
+    masks: mask_files.MaskFolder | None
     threads: int  # Threads of a worker that draw at the same time.
 
 

@@ -34,6 +34,7 @@ FLAGS = refusals.BUILD_FLAGS | {
     "split_folds": "dataset.split.folds of the model",
     "label_values": "--label_values",
     "label_names": "dataset.label_names of the model",
+    "masks": "dataset.masks of the model",
     "size": "dataset.recipe.size of the model",
 }
 """Parameter of a build -> the flag of `drtfx-evaluate` for it, or the setting of the model."""
@@ -46,6 +47,7 @@ class ExternalPhotographs:
 
     external_dir: str  # A folder, a pattern or an archive, as for a build.
     labels: str
+    masks_dir: str | None = None  # For a model of lesions, as for a build.
     name: str = ""  # The name of the report; "": that of the folder.
     image_column: str | None = None
     label_column: str | None = None
@@ -124,6 +126,7 @@ def _evaluated(
         image_dir=photographs.external_dir,
         labels=photographs.labels,
         output_dir=str(folder),
+        masks_dir=photographs.masks_dir or "",
         overwrite=overwrite,
     )
     shared = None

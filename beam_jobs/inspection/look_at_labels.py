@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from beam_jobs.build_examples import label_files, photograph_names, text_tables
+from beam_jobs.build_examples import photograph_names, source_labels, text_tables
 from beam_jobs.inspection import guess_columns
 from dr_tfx.dataset import splits
 from dr_tfx.storage import files
@@ -72,7 +72,7 @@ def look(given: str, place: str, names: Sequence[str]) -> LabelFindings:
     Raises:
       ValueError: it cannot be read.
     """
-    if given == label_files.FOLDERS:
+    if given == source_labels.FOLDERS:
         return of_folders(names) or LabelFindings(given, missing=f"{given} are no labels here")
     endings = photograph_names.PhotographEndings((place + name, name) for name in names)
     table, told, has_header, settings = _read(given, endings)
@@ -213,7 +213,7 @@ def of_folders(names: Sequence[str]) -> LabelFindings | None:
         settings["dataset.split.method"] = "column"
         told.append(f"split: the folder ({', '.join(sorted(official))})")
     values = guess_columns.order(lowest)
-    return LabelFindings(label_files.FOLDERS, told, settings, values, matched=len(names))
+    return LabelFindings(source_labels.FOLDERS, told, settings, values, matched=len(names))
 
 
 def _matching(table: pd.DataFrame, named: dict[str, pd.Series], names: Sequence[str]) -> list[str]:

@@ -180,6 +180,19 @@ class DatasetSpec:
     # How the patients of tags are written: as keyed hashes, or as they are.
     patient_tags: Literal["hashed", "clear"] = "hashed"
     patient_pattern: str = ""
+    # Kinds of masks that examples hold, each a folder of --masks_dir; `absent_masks` says what a
+    # photograph without a file of a kind is: free of it (empty), or not looked at for it (unknown).
+    masks: Annotated[
+        tuple[str, ...],
+        Rule(
+            lambda names: (
+                len(set(names)) == len(names)
+                and all(re.fullmatch("[A-Za-z0-9-]+", name) for name in names)
+            ),
+            "names of letters and digits, each once",
+        ),
+    ] = ()
+    absent_masks: Literal["empty", "unknown"] = "empty"
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     split: Split = dataclasses.field(default_factory=Split)
     shard_examples: Count = 512  # Most examples in one shard: the unit of work and of resume.

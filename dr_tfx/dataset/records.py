@@ -295,16 +295,37 @@ def read_images(stream: BinaryIO, size: int) -> Iterator[tuple[str, np.ndarray]]
     Raises:
       ValueError: a record is damaged, or is not what it has to be.
     """
+    for name, found in read_pictures(stream, size):
+        yield name, found[IMAGE]
+
+
+def read_pictures(
+    stream: BinaryIO, size: int, masks: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield id, image and masks of every example of a shard, in order.
+
+    Args:
+      stream: of the shard.
+      size: height and width of image and masks.
+      masks: names of the masks' features.
+
+    Yields:
+      The id, and IMAGE, uint8 RGB (size, size, 3), and the masks, uint8 (size, size, 1), by name.
+
+    Raises:
+      ValueError: a record is damaged, or is not what it has to be.
+    """
     texts = (IMAGE_ID, IMAGE_FORMAT)
+    features = dict.fromkeys(masks, Feature("uint8", is_mask=True))
     for number, serialized in enumerate(read(stream)):
         try:
             example = parse(serialized)
-            check(example, Schema(size, ""), texts)
-            schema = Schema(size, text_of(example, IMAGE_FORMAT))
-            image = pictures(example, schema)[IMAGE]
+            check(example, Schema(size, "", features), texts)
+            schema = Schema(size, text_of(example, IMAGE_FORMAT), features)
+            found = pictures(example, schema)
         except DamagedRecord as error:
             raise ValueError(f"record {number} {error}") from error
-        yield text_of(example, IMAGE_ID), image
+        yield text_of(example, IMAGE_ID), found
 
 
 def masked_crc(data: bytes) -> bytes:

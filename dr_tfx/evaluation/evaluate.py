@@ -223,7 +223,7 @@ def judge(scored: Scored) -> Path:
         _LOG.warning("%s", notice)
     ids = scored.judgement.gallery(summary)
     rows = pd.Index(scored.predictions["id"]).get_indexer(list(ids))
-    images = gallery.gallery_images(scored.bundle, scored.images, rows, ids)
+    images = gallery.gallery_images(scored.bundle, scored.images, rows, ids, scored.fitted)
     return write(scored, summary, images)
 
 

@@ -1,25 +1,34 @@
-"""Photographs of a report with their heat maps: what the model saw, and what raised its score."""
+"""Photographs of a report: what the model saw, and what raised its score.
+
+That is a heat map; or, of a model that gives maps itself, the outlines of the truth on the one side
+and of what is marked on the other.
+"""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
 from dr_tfx.dataset import manifest, records
 from dr_tfx.explanation import gradcam, overlays
+from dr_tfx.inference import scoring
 from dr_tfx.input_pipeline import shard_reader
 from dr_tfx.models import bundles
+from dr_tfx.preprocessing import outlines
 from dr_tfx.reports.style import data_uri
 
 _SIDE = 256  # Pixels of an image on the page, at most.
+_OUTLINED = 400  # Pixels of one with outlines, which are a pixel wide.
 _QUALITY = 82  # Of JPEG: 40 images of a fundus are half a megabyte.
 
 
 @dataclasses.dataclass(frozen=True)
 class GalleryImage:
-    """A photograph and its heat map, as JPEG files of `side` x `side` pixels."""
+    """A photograph and its heat map or outlines, as JPEG files of `side` x `side` pixels."""
 
     id: str
     photograph: bytes
@@ -39,8 +48,10 @@ class GalleryImage:
 
 def reader(
     data_dir: Path, data: manifest.Manifest, split: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function: numbers of examples, int64 (n,) -> uint8 RGB (n, size, size, 3).
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return a function: numbers of examples, int64 (n,) -> image and masks by name.
+
+    These are IMAGE, uint8 RGB (n, size, size, 3), and masks uint8 (n, size, size, 1).
 
     Examples are numbered over the split's shards, in the order of `scoring.predict_split`. Nothing
     is read before the function is called.
@@ -51,12 +62,14 @@ def reader(
       split: which part of it.
     """
 
-    def read(numbers: np.ndarray) -> np.ndarray:
-        recipe = data.dataset.recipe
-        schema = records.Schema(recipe.size, recipe.encoding)
+    def read(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        recipe, mask = data.dataset.recipe, records.Feature("uint8", is_mask=True)
+        masks = {records.MASK_PREFIX + kind: mask for kind in data.dataset.masks}
+        schema = records.Schema(recipe.size, recipe.encoding, masks)
         shards = shard_reader.ShardReader(data_dir, data.shards_of(split), schema)
-        batch = np.empty((len(numbers), recipe.size, recipe.size, 3), np.uint8)
-        shards.read(numbers, np.zeros((len(numbers), 2), bool), {records.IMAGE: batch})
+        shapes = schema.shapes(len(numbers))
+        batch = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
+        shards.read(numbers, np.zeros((len(numbers), 2), bool), batch)
         return batch
 
     return read
@@ -64,21 +77,29 @@ def reader(
 
 def gallery_images(
     bundle: bundles.Bundle,
-    images: Callable[[np.ndarray], np.ndarray],
+    images: Callable[[np.ndarray], dict[str, np.ndarray]],
     numbers: np.ndarray,
     ids: Sequence[str],
+    fitted: Any = None,
 ) -> list[GalleryImage]:
     """Return photographs as small JPEG files, each also with its heat map laid over it.
+
+    Where the kind of task has no number to explain, the files show outlines: the truth's, and those
+    of what is marked.
 
     Args:
       bundle: the model; its kind of task says which number the heat maps explain.
       images: a function such as `reader` returns.
       numbers: int64 (n,), the numbers of the images.
       ids: the n names of the images.
+      fitted: what was fitted on validation.
     """
     if not ids:
         return []
-    batch, found = images(numbers), []
+    read, found = images(numbers), []
+    if not bundle.kind.scores.explained:
+        return list(_outlined(bundle, read, ids, fitted))
+    batch = read[records.IMAGE]
     explained = bundle.kind.model.explained
     heatmaps, _ = gradcam.HeatMaps(bundle.model, explained=explained)(batch)
     for name, rgb, heatmap in zip(ids, batch, heatmaps, strict=True):
@@ -86,6 +107,21 @@ def gallery_images(
         overlay = _jpeg(overlays.overlay(small, heatmap)) if heatmap.any() else None
         found.append(GalleryImage(name, _jpeg(small), overlay, side=len(small)))
     return found
+
+
+def _outlined(
+    bundle: bundles.Bundle, read: Mapping[str, np.ndarray], ids: Sequence[str], fitted: Any
+) -> Iterator[GalleryImage]:
+    """Yield photographs with the outlines of the truth, and with those of what is marked."""
+    score, scores = scoring.view_scorer(bundle), bundle.kind.scores
+    for i, name in enumerate(ids):
+        one = {key: value[i : i + 1] for key, value in read.items()}
+        outputs = score(tf.convert_to_tensor(one[records.IMAGE])).numpy()
+        truth, marked = (
+            outlines.draw(one[records.IMAGE][0], list(sides[0]), side=_OUTLINED)
+            for sides in scores.outlined(one, outputs, fitted)
+        )
+        yield GalleryImage(name, _jpeg(truth), _jpeg(marked), side=_OUTLINED)
 
 
 def _small(rgb: np.ndarray) -> np.ndarray:

@@ -82,6 +82,8 @@ def _until_trained(
     for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
     base = "--config=configs/base.py" + (f":{kind}" if kind != specs.Task.kind else "")
     paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
+    if experiment.dataset.masks:
+        paths.insert(2, "--masks_dir=MASKS")
     return [
         ["drtfx-build-examples", base, *paths, *for_data],
         [command, base, f"--workdir={workdir}", f"--data_dir={data_dir}", *settings],

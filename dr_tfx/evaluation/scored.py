@@ -46,7 +46,7 @@ class Scored:
       fitted: what was fitted on validation, used as it is.
       data: the manifest of what was scored.
       commands: what to type to get the report again, word by word.
-      images: numbers of rows int64 (n,) -> what the model saw, uint8 RGB (n, size, size, 3).
+      images: what `gallery.reader` returned: numbers of rows -> what the model saw.
       elsewhere: what is to be said of photographs that are not of the model's own data set.
       output_dir: the folder of the report, if it is not the usual one.
     """
@@ -58,7 +58,7 @@ class Scored:
     fitted: Any
     data: manifest.Manifest
     commands: Sequence[Sequence[str]]
-    images: Callable[[np.ndarray], np.ndarray]
+    images: Callable[[np.ndarray], dict[str, np.ndarray]]
     elsewhere: Elsewhere = Elsewhere()
     output_dir: Path | None = None
 

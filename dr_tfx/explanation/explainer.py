@@ -39,11 +39,13 @@ class Explainer:
             scores are, rather than of the image as it is.
 
         Raises:
-          ValueError: no such method, or a model without a convolution that can be reached.
+          ValueError: no such method, or a model without a convolution that can be reached, or one
+            that gives maps itself.
         """
         self.bundle, self._average_views = bundle, average_views
         self.experiment, self.manifest = bundle.experiment, bundle.manifest
         self._kind = bundle.kind
+        self._kind.scores.check_explained(where=bundle.folder)
         explained = self._kind.model.explained
         self._heatmaps = gradcam.HeatMaps(bundle.model, explained=explained, method=method)
         self._other_outputs = _scorer_of_other_views(bundle)

@@ -15,16 +15,12 @@ part may beat chance and say nothing about the photograph. Therefore maps are al
 map of another photograph, which the caller chooses.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 TOLERANCE = 0.03  # A share of the retina's width: Zhang's 15 pixels on pictures of 500.
-NO_LESIONS = ("OD",)  # Folders of masks that are no lesions: OD is the optic disc.
-_EXTENSIONS = (".png", ".tif")
 
 
 class Pointing(NamedTuple):
@@ -94,63 +90,3 @@ def is_outside(heatmap: np.ndarray, retina: np.ndarray) -> bool:
     cells = np.argwhere(heatmap == heatmap.max())
     middles = (cells + 0.5) * (np.array(retina.shape) / heatmap.shape)
     return not retina[tuple(middles.astype(int).T)].any()
-
-
-def kinds(masks_dir: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the kinds of lesions: those asked for, or every subfolder but NO_LESIONS, by name.
-
-    Raises:
-      ValueError: there is no such folder or subfolder, or none is left.
-    """
-    found = sorted(p.name for p in masks_dir.iterdir() if p.is_dir()) if masks_dir.is_dir() else []
-    missing = [kind for kind in asked if kind not in found]
-    chosen = tuple(asked) or tuple(kind for kind in found if kind not in NO_LESIONS)
-    if missing or not chosen:
-        raise ValueError(
-            f"{masks_dir} has no folder {', '.join(missing) or 'of lesion masks'}; it has "
-            f"{', '.join(found) or 'none'}. Expected one folder a kind of lesion, such as MA, HE, "
-            "EX and SE, with a mask NAME.png or NAME_MA.png for each photograph that has it"
-        )
-    return chosen
-
-
-def find_masks(masks_dir: Path, name: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """Return kind -> file of a photograph's masks. A lesion that is absent has no file."""
-    found: dict[str, Path] = {}
-    for kind in kinds:
-        stems = (name, f"{name}_{kind}")
-        paths = (masks_dir / kind / f"{stem}{end}" for stem in stems for end in _EXTENSIONS)
-        if path := next(filter(Path.is_file, paths), None):
-            found[kind] = path
-    return found
-
-
-def read_masks(paths: Mapping[str, Path], *, like: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Read the masks of one photograph.
-
-    Args:
-      paths: kind -> file.
-      like: height and width of the photograph. Masks may be smaller, but of the same shape.
-
-    Returns:
-      Kind -> bool (height, width), all of one size.
-
-    Raises:
-      ValueError: a file cannot be read, or has another shape.
-    """
-    masks: dict[str, np.ndarray] = {}
-    for kind, path in paths.items():
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
-            raise ValueError(f"{path} cannot be read as a picture; expected a mask, 0 or not 0")
-        masks[kind] = pixels > 0
-        (height, width), first = pixels.shape, next(iter(masks.values()))
-        # The sides of the smaller of the two may be rounded.
-        is_alike = abs(height * like[1] - width * like[0]) <= max(*like, height, width)
-        if not is_alike or pixels.shape != first.shape:
-            raise ValueError(
-                f"{path} has {width}x{height} pixels; the photograph has {like[1]}x{like[0]}, and "
-                f"its first mask {first.shape[1]}x{first.shape[0]}. Expected masks of one size and "
-                "of the photograph's shape"
-            )
-    return masks

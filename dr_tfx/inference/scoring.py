@@ -89,6 +89,7 @@ def stream(
             plain = {name: arrays.pop(name) for name in plain_numbers.OF_RECORDS}
             plain |= plain_numbers.of_pixels(batch["image"].numpy())
             told = kind.data.truth(arrays) | bundle.columns(outputs)
+            told |= kind.scores.compared(arrays, outputs)
             parts.append(pd.DataFrame({**known, **told, **plain}))
             bar.update(len(outputs))
     return pd.concat(parts, ignore_index=True)
@@ -106,7 +107,13 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
 
     The model is traced once for all views, and takes them one after the other. Each view is made
     when its turn comes, so that a batch needs the memory of one view.
+
+    Of a model that gives maps, the function returns their mean over the views, float32 (n, size,
+    size, ...): each is moved back to the photograph, and where a view does not show the photograph,
+    the first view's map stands in.
     """
+    if bundle.kind.model.reads == "pyramid":
+        return _map_scorer(bundle)
     names = bundle.experiment.evaluation.views
     size = bundle.experiment.dataset.recipe.size
 
@@ -123,6 +130,34 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
                 shown = views.VIEWS[name].apply({records.IMAGE: tf.identity(pixels)})
                 outputs.append(forward(shown[records.IMAGE]))
         return tf.cast(tf.stack(outputs, axis=1), tf.float64)
+
+    return score
+
+
+def _map_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a compiled function: uint8 images (n, size, size, 3) -> float32 (n, size, size, k)."""
+    first, *others = (views.VIEWS[name] for name in bundle.experiment.evaluation.views)
+    size = bundle.experiment.dataset.recipe.size
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    def forward(pixels: tf.Tensor) -> tf.Tensor:
+        return bundle.model(pixels, training=False)
+
+    def undone(view: views.View, maps: tf.Tensor) -> tf.Tensor:
+        return tf.stack([view.undo(m) for m in tf.unstack(maps, axis=-1)], axis=-1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    def score(images: tf.Tensor) -> tf.Tensor:
+        pixels = tf.cast(images, tf.float32)
+        plain = forward(first.apply({records.IMAGE: pixels})[records.IMAGE])
+        total = plain
+        for view in others:
+            with tf.control_dependencies([total]):
+                shown = view.apply({records.IMAGE: tf.identity(pixels)})
+                maps = forward(shown[records.IMAGE])
+                seen = view.undo(tf.ones_like(maps[..., 0]))[..., tf.newaxis]
+                total += undone(view, maps) + (1 - seen) * plain
+        return total / (1 + len(others))
 
     return score
 

@@ -54,6 +54,7 @@ BACKBONES = {
     "EfficientNetV2B0": Backbone(
         keras.applications.EfficientNetV2B0, 1.0, 0.0, file="efficientnetv2-b0_notop.h5"
     ),
+    "UNetEncoder": Backbone(small.unet_encoder, 1 / 127.5, -1.0, stride=16),
     "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
     "PlainConvolutions": Backbone(small.plain_convolutions, 1 / 127.5, -1.0, stride=8),
 }
@@ -66,8 +67,9 @@ SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of st
 def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
     """Return the network as a flat functional model.
 
-    It maps float32 pixels 0..255 (n, size, size, 3) to float32 (n, units), the outputs of the kind
-    of task. It is flat, because a backbone nested as a layer breaks Grad-CAM after loading.
+    It maps float32 pixels 0..255 (n, size, size, 3) to the outputs of the kind of task, float32 (n,
+    units) or, of maps, (n, size, size, units). It is flat, because a backbone nested as a layer
+    breaks Grad-CAM after loading.
 
     Args:
       experiment: the settings that name the backbone, its weights, the layers behind it and the
@@ -111,6 +113,10 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
             reads_bgr=chosen.reads_bgr,
         )
     _set_trainable(backbone, spec)
+    side = tasks.of(experiment).model
+    if side.reads == "pyramid":
+        pyramid = _pyramid(backbone, size, spec.dropout[-1])
+        return keras.Model(pixels, side.outputs(pyramid), name="network")
     x = _POOLING[spec.pooling](name=POOLING)(_features(backbone, spec))
     _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
@@ -119,8 +125,35 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         x = keras.layers.Dropout(spec.dropout[i], name=f"head_dropout_{i}")(x)
         x = keras.layers.Dense(width, activation="relu", name=f"head_dense_{i}")(x)
     x = keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
-    output = tasks.of(experiment).model.outputs(x)
-    return keras.Model(pixels, output, name="network")
+    return keras.Model(pixels, side.outputs(x), name="network")
+
+
+def _pyramid(backbone: keras.Model, size: int, dropout: float) -> dict[int, Any]:
+    """Return the last features of a backbone at each size, by their height and width.
+
+    These are the size of the picture, at which a backbone may have nothing but the picture itself,
+    half of it, and so on. The smallest have dropout.
+
+    Raises:
+      ValueError: the size of the picture cannot be halved so often.
+    """
+    last = backbone.output.shape[1]
+    sides = [size]
+    while sides[-1] > last and sides[-1] % 2 == 0:
+        sides.append(sides[-1] // 2)
+    if sides[-1] != last:
+        raise ValueError(
+            f"config.dataset.recipe.size is {size}; maps need a size that {backbone.name} halves "
+            f"without a rest until {last} places are left. Set a multiple of 32."
+        )
+    found: dict[int, Any] = {}
+    for layer in backbone.layers:
+        shape = layer.output.shape
+        # Padding in front of a convolution gives other sizes, by a pixel or a few.
+        if len(shape) == 4 and shape[1] == shape[2] and shape[1] in sides:
+            found[shape[1]] = layer.output
+    found[last] = keras.layers.Dropout(dropout, name="head_dropout")(backbone.output)
+    return found
 
 
 def _features(backbone: keras.Model, spec: specs.Model) -> Any:

@@ -1,5 +1,6 @@
-"""Backbones for small pictures, without pre-trained weights."""
+"""Small backbones without pre-trained weights: for small pictures, and for maps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 _WIDTHS = (32, 64, 128)  # Of two convolutions each.
 # Width and padding of two convolutions each. A padding of 2 makes a picture two pixels larger.
 _PLAIN = (((16, 1), (16, 1)), ((32, 1), (32, 2)), ((64, 1), (16, 1)))
+_UNET_WIDTHS = (16, 32, 64, 128, 256)  # A quarter of those of the publication.
 
 
 def six_convolutions(
@@ -26,9 +28,27 @@ def six_convolutions(
       ValueError: weights are asked for.
     """
     _require_neither("SixConvolutions", include_top, weights)
+    return _convolutions(_WIDTHS, input_tensor, input_shape)
+
+
+def unet_encoder(
+    *, include_top: bool, weights: str | None, input_tensor: Any = None, input_shape: Any = None
+) -> keras.Model:
+    """Return the first half of a U-Net: ten convolutions as above, and four poolings.
+
+    Ronneberger et al., "U-Net", MICCAI 2015 (https://arxiv.org/abs/1505.04597), with a quarter of
+    the channels, BatchNorm, and borders that keep the size. The arguments and the error are those
+    of `six_convolutions`.
+    """
+    _require_neither("UNetEncoder", include_top, weights)
+    return _convolutions(_UNET_WIDTHS, input_tensor, input_shape)
+
+
+def _convolutions(widths: Sequence[int], input_tensor: Any, input_shape: Any) -> keras.Model:
+    """Return two convolutions of each width, with a pooling between one width and the next."""
     x = keras.Input(input_shape) if input_tensor is None else input_tensor
     inputs = x if input_tensor is None else keras.utils.get_source_inputs(x)
-    for block, width in enumerate(_WIDTHS):
+    for block, width in enumerate(widths):
         if block:
             x = keras.layers.MaxPooling2D(name=f"pool_{block}")(x)
         for half in "ab":
@@ -38,7 +58,7 @@ def six_convolutions(
             )
             x = keras.layers.BatchNormalization(name=f"norm_{name}")(x)
             x = keras.layers.ReLU(name=f"relu_{name}")(x)
-    return keras.Model(inputs, x, name="six_convolutions")
+    return keras.Model(inputs, x, name="convolutions")
 
 
 def plain_convolutions(

@@ -36,6 +36,7 @@ class Picture(NamedTuple):
     # The file did not say which value is white, so that the highest one is: `decoding.is_spread`.
     is_spread: bool = False
     sides: tuple[int, int] = (0, 0)  # Width and height of the file's pixels as they are stored.
+    shape: tuple[int, int] = (0, 0)  # Height and width of the photograph as it was decoded.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
     as_greys = steps.photometry.window is photometry.displayed or isinstance(decoded, np.ndarray)
     is_spread = as_greys and decoding.is_spread(decoded)
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return Picture(rgb, ungradable, box, printed, is_spread)
+    return Picture(rgb, ungradable, box, printed, is_spread, shape=(shown.shape[0], shown.shape[1]))
 
 
 def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:

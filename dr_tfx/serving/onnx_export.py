@@ -69,12 +69,13 @@ def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
 
     Raises:
       FileNotFoundError: there is no bundle or no data set.
-      ValueError: nothing is fitted yet, a view cannot be said in ONNX, or the export differs from
-        the bundle.
+      ValueError: nothing is fitted yet, the model gives maps, a view cannot be said in ONNX, or
+        the export differs from the bundle.
       OSError: the folder cannot be written, or holds somebody else's files of these names.
     """
     bundle = bundles.load(workdir, precision="float32")
     fitted = evaluate.require_fitted(bundle, workdir, "an export")
+    bundle.kind.scores.check_explained(where=workdir)  # An export has a heat map.
     _check_views(bundle)
     names = export_file.MODEL_FILE, export_file.HEATMAP_FILE
     with locks.held(output_dir):

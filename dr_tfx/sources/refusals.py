@@ -12,6 +12,8 @@ from collections.abc import Mapping
 BUILD_FLAGS = {
     "image_dir": "--image_dir",
     "labels": "--labels",
+    "masks_dir": "--masks_dir",
+    "masks": "--config.dataset.masks",
     "output_dir": "--output_dir",
     "overwrite": "--overwrite",
     "image_column": "--config.dataset.image_column",

@@ -9,6 +9,7 @@ from dr_tfx.tasks.classes.kind import Classes
 from dr_tfx.tasks.grades.kind import Grades
 from dr_tfx.tasks.judging import FittedSettings
 from dr_tfx.tasks.kind import Kind, Reading
+from dr_tfx.tasks.masks.kind import Masks
 from dr_tfx.tasks.multilabel.kind import Multilabel
 
 __all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "defaults", "from_config", "lacking", "of"]
@@ -17,6 +18,7 @@ KINDS: dict[str, type[Kind]] = {
     "binary": Binary,
     "classes": Classes,
     "grades": Grades,
+    "masks": Masks,
     "multilabel": Multilabel,
 }
 """Every kind of task by its name, the value of `config.task.kind`."""

@@ -205,7 +205,7 @@ class ComparisonSide(abc.ABC):
       MAY_DIFFER: settings of `config.task` in which runs that are compared may differ.
     """
 
-    MEASURES: ClassVar[tuple[Measure, ...]]
+    MEASURES: tuple[Measure, ...]
     TRUTH: ClassVar[Mapping[str, str]]
     MAY_DIFFER: ClassVar[tuple[str, ...]] = ()
 

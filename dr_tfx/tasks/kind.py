@@ -16,7 +16,7 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +171,14 @@ class DataSide(abc.ABC):
 
 
 class ModelSide(abc.ABC):
-    """The output of the network and how it is trained. Loads TensorFlow."""
+    """The output of the network and how it is trained. Loads TensorFlow.
+
+    Class attributes:
+      reads: what `outputs` takes: `pooled` features, or a `pyramid` of them, for outputs that are
+        maps of the picture.
+    """
+
+    reads: ClassVar[Literal["pooled", "pyramid"]] = "pooled"
 
     @property
     @abc.abstractmethod
@@ -205,7 +212,12 @@ class ModelSide(abc.ABC):
 
     @abc.abstractmethod
     def outputs(self, features: Any) -> Any:
-        """Return the output of the network, a float32 Keras tensor, for pooled features."""
+        """Return the output of the network, a float32 Keras tensor.
+
+        Args:
+          features: pooled, (batch, channels); or of a pyramid, by their height and width, (batch,
+            side, side, channels), each side twice the one before, up to that of the picture.
+        """
 
     @abc.abstractmethod
     def encode(self, features: Mapping[str, "tf.Tensor"]) -> tuple["tf.Tensor", "tf.Tensor"]:
@@ -252,7 +264,23 @@ class ScoreSide(abc.ABC):
     @property
     @abc.abstractmethod
     def explained(self) -> str:
-        """Name of the column that holds the number which heat maps explain."""
+        """Name of the column that holds the number which heat maps explain; "" if there is none."""
+
+    def check_explained(self, *, where: Path) -> None:
+        """Refuse a model that has no number which heat maps explain.
+
+        Args:
+          where: the folder of the model, for errors.
+
+        Raises:
+          ValueError: it has none.
+        """
+        if not self.explained:
+            raise ValueError(
+                f"the model of {where} gives maps itself, and no number that heat maps could "
+                "explain. drtfx-evaluate shows its maps beside the truth, and drtfx-predict with "
+                "--nofigures tells the areas of what it marks"
+            )
 
     @property
     @abc.abstractmethod
@@ -264,7 +292,8 @@ class ScoreSide(abc.ABC):
         """Return the columns of a table of predictions that the model tells.
 
         Args:
-          outputs: float64 (images, views, ...), one output of the network for every view.
+          outputs: float64 (images, views, ...), one output of the network for every view. Maps
+            (images, size, size, ...) come as the mean over the views, each undone.
         """
 
     def checked_columns(self, outputs: np.ndarray, *, where: Path) -> dict[str, np.ndarray]:
@@ -285,6 +314,17 @@ class ScoreSide(abc.ABC):
                 "config.training.learning_rate and train again."
             )
         return self.columns(outputs)
+
+    def compared(
+        self, features: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return columns that take both the record and the output, which are not kept.
+
+        Args:
+          features: the arrays of `DataSide.features`.
+          outputs: as `columns` takes them.
+        """
+        return {}
 
     @abc.abstractmethod
     def read(self, table: pd.DataFrame, fitted: Any) -> list[Reading]:
@@ -317,6 +357,21 @@ class ScoreSide(abc.ABC):
         Returns:
           float64 (n,): the larger, the worse; not above 0 where the decision is correct.
         """
+
+    def outlined(
+        self, features: Mapping[str, np.ndarray], outputs: np.ndarray, fitted: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a page outlines where there is no number that heat maps explain.
+
+        Args:
+          features: the arrays of `DataSide.features`.
+          outputs: as `columns` takes them.
+          fitted: what `JudgementSide.fit` gave.
+
+        Returns:
+          The truth and what is marked, bool (images, kinds, size, size).
+        """
+        raise NotImplementedError
 
     def figure_name(self, group: int) -> str:
         """Return the file name of the figure that shows photographs of one group.

@@ -229,7 +229,7 @@ def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir:
     different = [
         f"config.dataset.{key}: {wanted[key]!r} in the config, {have[key]!r} in the data"
         for key in wanted
-        if key.split(".")[0] in ("recipe", "label_names", "label_column", "split")
+        if key.split(".")[0] in ("recipe", "label_names", "label_column", "masks", "split")
         and wanted[key] != have[key]
     ]
     if different:

@@ -7,7 +7,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from beam_jobs.build_examples import job, label_files, planning, text_tables
+from beam_jobs.build_examples import job, planning, source_labels, text_tables
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, records
 from tests.helpers.drawn import draw, encode
@@ -97,7 +97,7 @@ def test_a_number_of_columns_that_fits_nothing_is_refused(tmp_path):
 
 def test_a_folder_for_each_label_needs_no_table():
     names = "no_dr/1.png MILD/1.png train/mild/2.png deep/moderate/x/3.png other/4.png"
-    made = plan(label_files.FOLDERS, names, label_values=("no_dr=0",))
+    made = plan(source_labels.FOLDERS, names, label_values=("no_dr=0",))
     assert labels(made) == {
         "no_dr/1.png": 0,
         "MILD/1.png": 1,
@@ -123,13 +123,13 @@ def test_a_folder_for_each_label_needs_no_table():
 )
 def test_names_carry_the_labels(names, pattern, values):
     settings = {"label_names": ("normal", "glaucoma"), "label_values": values}
-    made = plan(label_files.NAMES, names, label_pattern=pattern, **settings)
+    made = plan(source_labels.NAMES, names, label_pattern=pattern, **settings)
     first, second, _ = names.split()
     expected = {first: values[1], second: values[0]}
     assert labels(made) == {name: int(text[-1]) for name, text in expected.items()}
     assert rejected(made) == {"x3": "missing_label"}
     with pytest.raises(ValueError, match=r"set .*label_pattern to a regular expression"):
-        plan(label_files.NAMES, names, **settings)
+        plan(source_labels.NAMES, names, **settings)
     with pytest.raises(typed.ConfigError, match=r"label_pattern is 'gg'; expected a \(group\)"):
         dataclasses.replace(SPEC, label_pattern="gg").check()
 
@@ -137,7 +137,7 @@ def test_names_carry_the_labels(names, pattern, values):
 def test_folders_tell_the_official_split_too():
     names = "train/mild/1.png train/no_dr/2.png valid/mild/3.png Test/mild/4.png x/mild/5.png"
     split = specs.Split(method="column")
-    made = plan(label_files.FOLDERS, names, label_values=("no_dr=0",), split=split)
+    made = plan(source_labels.FOLDERS, names, label_values=("no_dr=0",), split=split)
     assert dict(zip(made.rows["name"], made.rows["split"], strict=True)) == {
         "train/mild/1.png": "train",
         "train/no_dr/2.png": "train",
@@ -373,7 +373,9 @@ def test_a_build_of_folders_keeps_the_split_and_tells_photographs_of_one_name_ap
     recipe = specs.Recipe(size=32, quality_gate="off")
     spec = dataclasses.replace(SPEC, split=split, recipe=recipe)
     out = tmp_path / "out"
-    made = job.build(spec, image_dir=str(tmp_path), labels=label_files.FOLDERS, output_dir=str(out))
+    made = job.build(
+        spec, image_dir=str(tmp_path), labels=source_labels.FOLDERS, output_dir=str(out)
+    )
     assert manifest.load(out) == made and made.written == 6 and made.unknown_patients == 6
     found = {}
     for shard in made.shards:

@@ -59,14 +59,18 @@ def test_images_are_those_of_the_numbers_that_were_asked_for(data_dir):
 
 def test_a_photograph_in_which_nothing_raises_the_score_has_no_heat_map():
     image = np.full((1, 32, 32, 3), 200, np.uint8)
-    (picture,) = gallery.gallery_images(_bundle(32, -1.0), lambda _: image, np.array([0]), ["a"])
+    (picture,) = gallery.gallery_images(
+        _bundle(32, -1.0), lambda _: {"image": image}, np.array([0]), ["a"]
+    )
     assert picture.overlay is None and picture.overlay_uri is None
 
 
 def test_large_photographs_become_small():
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (30, 30, 3), np.uint8), (600, 600))[None]
-    (picture,) = gallery.gallery_images(_bundle(600, 1.0), lambda _: image, np.array([0]), ["a"])
+    (picture,) = gallery.gallery_images(
+        _bundle(600, 1.0), lambda _: {"image": image}, np.array([0]), ["a"]
+    )
     pixels = _decode(picture.photograph)
     assert pixels.shape == (256, 256, 3) and picture.side == 256
     assert np.abs(pixels.mean(axis=(0, 1)) - image.mean(axis=(0, 1, 2))).max() < 1

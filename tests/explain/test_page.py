@@ -12,6 +12,7 @@ import pytest
 
 from beam_jobs.explain import mask_measures, page, plan, results, worker
 from dr_tfx import tasks
+from dr_tfx.preprocessing import mask_files
 from tests.explain.test_mask_measures import table
 from tests.helpers import datasets
 
@@ -86,7 +87,7 @@ def written(tmp_path):
     html = render(
         index(ROWS),
         measures=measures,
-        masks=mask_measures.LesionMasks(tmp_path, ("EX", "MA")),
+        masks=mask_files.MaskFolder(str(tmp_path), {"EX": {}, "MA": {}}),
         rejects=[("<b>dark</b>", "ungradable:black", "brightness 3")],
     )
     for i in range(100):
@@ -253,7 +254,9 @@ def test_small_shares_have_two_figures_and_as_many_beside_them(tmp_path):
     shares = table(hit=0.75, hit_other=0.25, energy=0.00123, insertion=0.6, deletion=0.4)
     shares = shares.assign(area=0.00045, energy_other=0.0201)
     measures = mask_measures.summarise(shares, ["a", "b", "c"])
-    html = render(index(3), measures=measures, masks=mask_measures.LesionMasks(tmp_path, ("MA",)))
+    html = render(
+        index(3), measures=measures, masks=mask_files.MaskFolder(str(tmp_path), {"MA": {}})
+    )
     text = re.sub(r"<[^>]*>|\s", " ", html).replace("\u00a0", " ")
     said = " ".join(text.split())
     assert "0.123 % 0.123–0.123 their area 0.045 % another’s 2.010 %" in said

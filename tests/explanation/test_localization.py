@@ -1,6 +1,5 @@
 """Measures of heat maps against masks against arithmetic done by hand, and by OpenCV."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -70,38 +69,3 @@ def test_a_peak_on_the_surround_is_outside():
     assert not localization.is_outside(heatmap, retina)
     assert not localization.is_outside(np.zeros((7, 7), np.float32), retina)
     assert not localization.is_outside(heatmap, np.zeros((8, 8), bool))
-
-
-@pytest.fixture
-def masks_dir(tmp_path):
-    mask = np.zeros((20, 30), np.uint8)
-    mask[3, 4] = 255
-    for kind, file in (("MA", "eye.png"), ("HE", "eye_HE.tif"), ("OD", "eye.png"), ("EX", "x.png")):
-        (tmp_path / kind).mkdir()
-        cv2.imwrite(str(tmp_path / kind / file), mask)
-    return tmp_path
-
-
-def test_masks_are_found_under_both_names(masks_dir):
-    assert localization.kinds(masks_dir) == ("EX", "HE", "MA")  # The optic disc is no lesion.
-    assert localization.kinds(masks_dir, ("OD",)) == ("OD",)
-    paths = localization.find_masks(masks_dir, "eye", ("EX", "HE", "MA"))
-    assert {kind: path.name for kind, path in paths.items()} == {
-        "HE": "eye_HE.tif",
-        "MA": "eye.png",
-    }
-    masks = localization.read_masks(paths, like=(40, 60))
-    assert all((mask == lesion((3, 4), shape=(20, 30))).all() for mask in masks.values())
-
-
-def test_masks_that_do_not_fit_are_refused(masks_dir):
-    paths = localization.find_masks(masks_dir, "eye", ("HE", "MA"))
-    with pytest.raises(ValueError, match=r"30x20 pixels; the photograph has 40x60"):
-        localization.read_masks(paths, like=(60, 40))
-    paths["MA"].write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"MA.eye\.png cannot be read"):
-        localization.read_masks(paths, like=(20, 30))
-    with pytest.raises(ValueError, match=r"no folder SE; it has EX, HE, MA, OD"):
-        localization.kinds(masks_dir, ("SE", "MA"))
-    with pytest.raises(ValueError, match="no folder of lesion masks; it has none"):
-        localization.kinds(masks_dir / "none")

@@ -154,6 +154,6 @@ def scored(
         datasets.fitted(threshold),
         data=data,
         commands=[["drtfx-evaluate", "--workdir=a folder", "--split=validation"]],
-        images=lambda numbers: np.zeros((len(numbers), 8, 8, 3), np.uint8),
+        images=lambda numbers: {"image": np.zeros((len(numbers), 8, 8, 3), np.uint8)},
     )
     return dataclasses.replace(result, **changes)

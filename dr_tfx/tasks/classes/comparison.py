@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ClassesComparison(judging.ComparisonSide):
     """Macro AUC, and what each run decides."""
 
-    MEASURES: ClassVar[tuple[Measure, ...]] = (
+    MEASURES: tuple[Measure, ...] = (
         Measure("auc", "AUC", "number", decides=True, ranks=True),
         Measure("balanced_accuracy", "Balanced accuracy", "percent", decides=True),
         Measure("accuracy", "Accuracy", "percent", decides=True),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class MultilabelComparison(judging.ComparisonSide):
     """The mean AUC of the labels, and the AUC of the group."""
 
-    MEASURES: ClassVar[tuple[Measure, ...]] = (
+    MEASURES: tuple[Measure, ...] = (
         Measure("auc", "Mean AUC", "number", decides=True),
         Measure("decision_auc", "AUC of the decision", "number", decides=True),
     )

@@ -1,0 +1,27 @@
+"""The reference recipe of lesion segmentation: a U-Net from scratch on whole CLAHE photographs.
+
+    drtfx-build-examples --config=configs/lesions_reference.py --image_dir=RAW --labels=masks \
+        --masks_dir=RAW/masks --output_dir=DATA
+    drtfx-train --config=configs/lesions_reference.py --data_dir=DATA --workdir=RUN
+    drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
+
+The photographs are stretched to a square, with CLAHE over all of it, as in reference.py.
+
+Time and metric: not yet measured.
+"""
+
+import ml_collections
+
+from dr_tfx.config import config_files
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Return lesions.py with the encoder of a U-Net, which begins at random."""
+    config = config_files.load_beside(__file__, "lesions.py")
+    config.dataset.recipe.name = "reference"
+    model = config.model
+    model.backbone, model.weights, model.output_stride = "UNetEncoder", "none", 16
+    config.task.width, config.task.widest = 16, 128
+    config.training.learning_rate = 1e-3
+    config.evaluation.views = ("identity",)
+    return config

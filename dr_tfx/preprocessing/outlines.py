@@ -1,0 +1,45 @@
+"""Outlines of masks on pictures, a colour a kind."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+COLOURS = (  # RGB; they differ for the colour-blind, too (Okabe and Ito 2008).
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+NAMES = ("orange", "sky blue", "green", "yellow", "red", "pink")  # Of COLOURS.
+
+
+def draw(rgb: np.ndarray, masks: Sequence[np.ndarray], *, side: int) -> np.ndarray:
+    """Return a picture with the outlines of masks, one pixel wide, around what they cover.
+
+    Args:
+      rgb: uint8 (height, width, 3).
+      masks: bool (height, width), in the order of COLOURS, which begin anew after the last.
+      side: the shorter side of the result; outlines are drawn on the picture at that size.
+
+    Returns:
+      uint8 RGB, of the same shape as the picture.
+    """
+    scale = side / min(rgb.shape[:2])
+    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    drawn = np.ascontiguousarray(cv2.resize(rgb, size, interpolation=how))
+    for i, mask in enumerate(masks):
+        cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        found, _ = cv2.findContours(
+            (cover > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(drawn, found, -1, COLOURS[i % len(COLOURS)], 1)
+    return drawn
+
+
+def legend(kinds: Sequence[str]) -> str:
+    """Return the kinds with the names of their colours, as in `MA orange, HE sky blue`."""
+    return ", ".join(f"{kind} {NAMES[i % len(NAMES)]}" for i, kind in enumerate(kinds))

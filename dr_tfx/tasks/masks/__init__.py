@@ -1,0 +1,1 @@
+"""Lesions in a photograph: the probability of each kind at each pixel."""

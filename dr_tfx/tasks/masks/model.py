@@ -1,0 +1,218 @@
+"""The decoder of a lesion model, its targets, losses and metrics."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dr_tfx.config import specs
+from dr_tfx.dataset import records
+from dr_tfx.preprocessing import mask_files
+from dr_tfx.statistics import pixel_counts
+from dr_tfx.tasks import kind
+
+if TYPE_CHECKING:
+    from dr_tfx.tasks.masks.kind import Masks
+
+_UNKNOWN = -1.0  # The target of a pixel of which nothing is known.
+_EPSILON = 1e-7  # Probabilities nearer to 0 or 1 are taken as that near, as Keras does.
+_SMOOTH = 1.0  # Pixels that keep Dice defined where a lesion is tiny.
+_MOMENTUM = 0.9  # Of BatchNorm: with Keras' .99, inference mode needs hundreds of steps.
+_RARE = 0.01  # The probability that an untrained decoder gives: lesions are rare.
+
+
+class MasksModel(kind.ModelSide):
+    """A U-Net decoder: a probability for every lesion at every pixel."""
+
+    reads = "pyramid"
+    watched = ("aupr", "marked")
+    shown = ("loss", "val_loss", "val_aupr")
+
+    def __init__(self, task: "Masks"):
+        self._task, self._settings = task, task.experiment.task
+        self._weights = self._settings.lesion_weights or (1.0,) * len(task.lesions)
+
+    @property
+    def losses(self) -> Mapping[str, Callable[[specs.Training], keras.losses.Loss]]:
+        return {
+            "dice_cross_entropy": lambda _: MasksLoss(self._weights),
+            "dice_focal": lambda training: MasksLoss(
+                self._weights, gamma=training.focal_gamma, alpha=training.focal_alpha
+            ),
+        }
+
+    @property
+    def metrics(self) -> Mapping[str, Callable[[], keras.metrics.Metric]]:
+        lesions = len(self._task.lesions)
+        return {"aupr": lambda: PixelAupr(lesions), "marked": lambda: MarkedPixels()}
+
+    def outputs(self, features: Mapping[int, Any]) -> Any:
+        """Return the probabilities, float32 (batch, size, size, lesions).
+
+        Args:
+          features: of the backbone by their height and width, each twice the one before; the
+            largest are of the picture's size.
+        """
+        smallest, *others = sorted(features)
+        x, size = features[smallest], max(features)
+        for side in others:
+            width = min(self._settings.width * (size // side), self._settings.widest)
+            x = keras.layers.UpSampling2D(2, interpolation="bilinear", name=f"up_{side}")(x)
+            x = keras.layers.Concatenate(name=f"joined_{side}")([x, features[side]])
+            x = _convolved(x, width, f"{side}a")
+            x = _convolved(x, width, f"{side}b")
+        head = keras.layers.Conv2D(
+            len(self._task.lesions),
+            1,
+            activation="sigmoid",
+            bias_initializer=keras.initializers.Constant(float(np.log(_RARE / (1 - _RARE)))),
+            dtype="float32",
+            name="score",
+        )
+        return head(x)
+
+    def encode(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the share of each pixel that lesions cover, (batch, size, size, lesions).
+
+        It is -1 where nothing is known. All examples weigh 1.
+        """
+        names = [records.MASK_PREFIX + lesion for lesion in self._task.lesions]
+        masks = tf.concat([features[name] for name in names], axis=-1)
+        share = tf.cast(masks, tf.float32) / mask_files.COVERED
+        targets = tf.where(masks == mask_files.UNKNOWN, _UNKNOWN, share)
+        return targets, tf.ones(tf.shape(masks)[0])
+
+    def explained(self, logits: tf.Tensor) -> tf.Tensor:
+        """Return the mean logit of all pixels and lesions, (batch,)."""
+        return tf.reduce_mean(logits, axis=(1, 2, 3))
+
+    def examples_of_sense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        lesions = len(self._task.lesions)
+        targets = np.zeros((2, 4, 4, lesions), np.float32)
+        targets[:, :2] = 1
+        good, bad = (np.abs(targets - np.float32(error)) for error in (0.1, 0.9))
+        return targets, good, bad
+
+
+def _convolved(x: Any, width: int, name: str) -> Any:
+    """Return a convolution of 3x3 with BatchNorm and ReLU."""
+    x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"decoder_conv_{name}")(
+        x
+    )
+    x = keras.layers.BatchNormalization(momentum=_MOMENTUM, name=f"decoder_norm_{name}")(x)
+    return keras.layers.ReLU(name=f"decoder_relu_{name}")(x)
+
+
+class MasksLoss(keras.losses.Loss):
+    """The sum of two losses, each the mean over the lesions by their weights.
+
+    One is cross entropy over the pixels that are known, with the factor |target -
+    probability|^gamma of the focal loss of soft targets (Li et al. 2020,
+    https://arxiv.org/abs/2006.04388), and alpha on lesions, 1 - alpha on others.
+
+    The other is 1 - Dice (Milletari et al. 2016, https://arxiv.org/abs/1606.04797) of those lesions
+    that a photograph has: what it does not have has no overlap, and cross entropy keeps it empty.
+    """
+
+    def __init__(
+        self,
+        weights: tuple[float, ...],
+        *,
+        gamma: float = 0.0,
+        alpha: float = 0.5,
+        name: str = "masks_loss",
+    ):
+        super().__init__(name=name)
+        self._weights, self._gamma, self._alpha = weights, gamma, alpha
+
+    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        """Return the loss of each example, float32 (batch,).
+
+        Args:
+          y_true: (batch, h, w, lesions): the shares that lesions cover, below 0 where not known.
+          y_pred: (batch, h, w, lesions), probabilities.
+        """
+        target, known = tf.maximum(y_true, 0.0), tf.cast(y_true >= 0, tf.float32)
+        given = tf.clip_by_value(y_pred, _EPSILON, 1 - _EPSILON)
+        on, off = 2 * self._alpha * target, 2 * (1 - self._alpha) * (1 - target)
+        entropy = -(on * tf.math.log(given) + off * tf.math.log(1 - given))
+        if self._gamma:
+            entropy *= tf.abs(target - given) ** self._gamma
+        pixels = tf.reduce_sum(known, axis=(1, 2))
+        mean = tf.math.divide_no_nan(tf.reduce_sum(entropy * known, axis=(1, 2)), pixels)
+        covered = tf.reduce_sum(target * known, axis=(1, 2))
+        both = tf.reduce_sum(target * given * known, axis=(1, 2))
+        marked = tf.reduce_sum(given * known, axis=(1, 2))
+        dice = (2 * both + _SMOOTH) / (covered + marked + _SMOOTH)
+        of_lesion = mean + tf.where(covered > 0, 1 - dice, 0.0)
+        weights = tf.constant(self._weights, tf.float32)
+        return tf.reduce_sum(of_lesion * weights, axis=1) / tf.reduce_sum(weights)
+
+
+@keras.saving.register_keras_serializable(package="dr_tfx")
+class PixelAupr(keras.metrics.Metric):
+    """Mean over the lesions of the area under precision and recall of all known pixels.
+
+    It is that of `pixel_counts`, over all examples since the last reset. Lesions that no pixel has
+    are left out; NaN if there is none at all.
+    """
+
+    def __init__(self, lesions: int, name: str = "aupr", dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+        self.lesions = lesions
+        # float32 whatever the policy: float16 cannot count pixels.
+        self.counts = self.add_weight(
+            name="counts",
+            shape=(2, lesions * pixel_counts.BINS),
+            initializer="zeros",
+            dtype="float32",
+        )
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        del sample_weight  # A pixel counts as one, whatever its example weighs.
+        wanted = tf.cast(y_true, tf.float32)
+        known = tf.cast(wanted >= 0, tf.float32)
+        lesion = tf.maximum(wanted, 0.0)
+        steps = tf.cast(tf.cast(y_pred, tf.float32) * pixel_counts.BINS, tf.int32)
+        steps = tf.clip_by_value(steps, 0, pixel_counts.BINS - 1)
+        places = steps + pixel_counts.BINS * tf.range(self.lesions)
+        amounts = tf.stack([lesion * known, (1 - lesion) * known], axis=-1)
+        found = tf.math.unsorted_segment_sum(
+            tf.reshape(amounts, [-1, 2]),
+            tf.reshape(places, [-1]),
+            self.lesions * pixel_counts.BINS,
+        )
+        self.counts.assign_add(tf.transpose(found))
+
+    def result(self) -> tf.Tensor:
+        """The mean area so far, a float32 scalar."""
+        counts = tf.reshape(tf.convert_to_tensor(self.counts), [2, self.lesions, -1])
+        lesion, other = tf.unstack(counts)
+        found = tf.cumsum(lesion, axis=1, reverse=True)
+        called = found + tf.cumsum(other, axis=1, reverse=True)
+        precision = tf.math.divide_no_nan(found, called)
+        area = tf.reduce_sum(precision * tf.math.divide_no_nan(lesion, found[:, :1]), axis=1)
+        there = tf.cast(found[:, 0] > 0, tf.float32)
+        return tf.reduce_sum(area * there) / tf.reduce_sum(there)
+
+    def reset_state(self) -> None:
+        # Keras 2's own assigns a scalar.
+        self.counts.assign(tf.zeros(self.counts.shape))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "lesions": self.lesions}
+
+
+@keras.saving.register_keras_serializable(package="dr_tfx")
+class MarkedPixels(keras.metrics.Mean):
+    """Share of pixels and lesions that are marked at .5; near 0 or 1 the model has collapsed."""
+
+    def __init__(self, name: str = "marked", dtype: Any = "float32"):
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        del y_true, sample_weight
+        marked = tf.cast(tf.cast(y_pred, tf.float32) >= 0.5, tf.float32)
+        return super().update_state(tf.reduce_mean(marked, axis=(1, 2, 3)))

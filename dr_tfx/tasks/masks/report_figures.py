@@ -1,0 +1,92 @@
+"""The figures of the report of a lesion model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from dr_tfx.reports.pages import number
+from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, unit_square
+from dr_tfx.statistics import pixel_counts
+from dr_tfx.tasks.masks.summary import LesionCounts, areas
+
+
+def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[ReportFigure]:
+    """Return the figures of the report but the learning curves.
+
+    Args:
+      predictions: one row an image.
+      summary: what `summary.summarise` returned.
+    """
+    rows = [row for row in summary["lesions"] if row["images"]]
+    if not rows:
+        return []
+    counts = [
+        LesionCounts(predictions, row["name"], round(row["threshold"] * pixel_counts.BINS))
+        for row in rows
+    ]
+    named = ", ".join(f"{row['name']} {number(row['aupr'])}" for row in rows)
+    sizes = ", ".join(
+        f"{row['name']} {100 * row['area']['truth']:.2g} % and {100 * row['area']['marked']:.2g} %"
+        for row in rows
+    )
+    below = LEGEND_LINE * len(rows)
+    return [
+        draw(
+            "precision_recall",
+            lambda axes: _precision_recall(axes[0], rows, counts),
+            title="Precision and recall of pixels",
+            alt=f"Curves of precision and recall of each lesion. Areas: {named}.",
+            height=4.0 + below,
+        ),
+        draw(
+            "areas",
+            lambda axes: _areas(axes[0], rows, counts),
+            title="True and marked area of each image",
+            alt=f"Areas of each image, on the diagonal where they agree. Means: {sizes}.",
+            height=4.0 + below,
+        ),
+    ]
+
+
+def _precision_recall(
+    axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[LesionCounts]
+) -> None:
+    for i, (row, of) in enumerate(zip(rows, counts, strict=True)):
+        if not row["images_with"]:
+            continue
+        recall, precision = pixel_counts.curve(of.lesion.sum(axis=0), of.other.sum(axis=0))
+        label = f"{row['name']}, AUPR {number(row['aupr'])}"
+        axis.plot(recall, precision, **series(i), drawstyle="steps-pre", label=label)
+        place = pixel_counts.BINS - 1 - round(row["threshold"] * pixel_counts.BINS)
+        colour = series(i)["color"]
+        axis.plot(recall[place], precision[place], color=colour, marker="o", ms=7, ls="none")
+    unit_square(axis, "recall", "precision")
+    if axis.lines:
+        axis.figure.legend(loc="outside lower center")
+
+
+def _areas(axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[LesionCounts]) -> None:
+    largest = 0.0
+    for i, (row, of) in enumerate(zip(rows, counts, strict=True)):
+        truth, marked = (100 * area for area in areas(of))
+        largest = max(largest, float(np.max(truth)), float(np.max(marked)))
+        axis.plot(
+            truth,
+            marked,
+            color=series(i)["color"],
+            marker="o",
+            ms=4,
+            alpha=0.6,
+            ls="none",
+            label=row["name"],
+        )
+    end = 1.05 * largest or 1.0
+    axis.plot([0, end], [0, end], color=SOFT, lw=1, ls="--", zorder=0)
+    axis.set(xlabel="true area, % of the picture", ylabel="marked area, % of the picture")
+    axis.set(xlim=(-0.02 * end, end), ylim=(-0.02 * end, end))
+    axis.set_aspect("equal")
+    axis.grid()
+    axis.figure.legend(loc="outside lower center", ncols=3)

@@ -1,0 +1,166 @@
+"""The probabilities of all pixels, counted in steps: columns, areas and words.
+
+A column of counts is text, `pixel_counts.BINS` numbers with spaces between. `all/<lesion>` counts
+all pixels of a photograph; `lesion/<lesion>` and `other/<lesion>` count those whose truth is known,
+what a lesion covers of a pixel on the one side and the rest of it on the other.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dr_tfx.dataset import records
+from dr_tfx.statistics import pixel_counts
+from dr_tfx.tasks import kind
+from dr_tfx.tasks.masks.kind import shares
+
+if TYPE_CHECKING:
+    from dr_tfx.tasks.masks.fitting import MasksFitted
+    from dr_tfx.tasks.masks.kind import Masks
+
+ALL, LESION, OTHER = "all/", "lesion/", "other/"
+DEFAULT_STEP = pixel_counts.BINS // 2  # It decides until an evaluation has chosen a threshold.
+_NONE = "no lesion"
+
+
+class MasksScores(kind.ScoreSide):
+    """A map of each lesion, of which the counts are kept."""
+
+    explained = ""
+
+    def __init__(self, task: "Masks"):
+        self._lesions = task.lesions
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        return ("decision", *(f"area_{lesion}" for lesion in self._lesions))
+
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the column `all/<lesion>` of each lesion.
+
+        Args:
+          outputs: float (images, size, size, lesions), the mean of all views.
+        """
+        ones = np.ones(outputs.shape[1:3])
+        return {
+            ALL + lesion: np.array(
+                [to_text(pixel_counts.count(map_[..., i], ones)) for map_ in outputs], object
+            )
+            for i, lesion in enumerate(self._lesions)
+        }
+
+    def compared(
+        self, features: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the columns `lesion/<lesion>` and `other/<lesion>` of each lesion."""
+        found = {}
+        for i, lesion in enumerate(self._lesions):
+            share, known = shares(features[records.MASK_PREFIX + lesion][..., 0])
+            for side, amount in ((LESION, share * known), (OTHER, (1 - share) * known)):
+                counts = map(pixel_counts.count, outputs[..., i], amount)
+                found[side + lesion] = np.array([to_text(row) for row in counts], object)
+        return found
+
+    def read(self, table: pd.DataFrame, fitted: "MasksFitted | None") -> list[kind.Reading]:
+        """Return the share of the picture that each lesion takes, in each row.
+
+        The decision lists the pixels that are marked, as in `HE 120 EX 7`.
+        """
+        counts = {lesion: of_texts(table[ALL + lesion]) for lesion in self._lesions}
+        found = []
+        for row in range(len(table)):
+            marked, areas = {}, {}
+            for lesion, of_rows in counts.items():
+                step = step_of(fitted, lesion)
+                marked[lesion] = round(of_rows[row, step:].sum())
+                areas[lesion] = float(of_rows[row, step:].sum() / of_rows[row].sum())
+            found.append(self._reading(marked, areas))
+        return found
+
+    def _reading(self, marked: Mapping[str, int], areas: Mapping[str, float]) -> kind.Reading:
+        seen = [lesion for lesion in self._lesions if marked[lesion]]
+        words = ", ".join(f"{lesion} {100 * areas[lesion]:.2f} %" for lesion in seen)
+        decision = " ".join(f"{lesion} {marked[lesion]}" for lesion in seen) or _NONE
+        answer: dict[str, Any] = {"decision": decision}
+        answer |= {f"area_{lesion}": area for lesion, area in areas.items()}
+        return kind.Reading(max(areas.values()), decision, words or _NONE, answer)
+
+    def outlined(
+        self, features: Mapping[str, np.ndarray], outputs: np.ndarray, fitted: "MasksFitted"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return where each lesion covers a part of a pixel, and the pixels that are marked."""
+        masks = [features[records.MASK_PREFIX + lesion][..., 0] for lesion in self._lesions]
+        truth = np.stack([shares(mask)[0] > 0 for mask in masks], axis=1)
+        steps = np.array([step_of(fitted, lesion) for lesion in self._lesions])
+        marked = pixel_counts.bins_of(outputs) >= steps
+        return truth, np.moveaxis(marked, -1, 1)
+
+    def rule(self, fitted: "MasksFitted | None") -> str:
+        """Return the sentence that names the thresholds."""
+        limits = (
+            f"{lesion} from a probability of {step_of(fitted, lesion) / pixel_counts.BINS:.2f} up"
+            for lesion in self._lesions
+        )
+        return f"A pixel is marked as {', '.join(limits)}."
+
+    def wrongness(
+        self, table: pd.DataFrame, groups: np.ndarray, fitted: Any
+    ) -> npt.NDArray[np.float64]:
+        """Return 0 for each row: no label of a photograph is decided."""
+        return np.zeros(len(table))
+
+
+def step_of(fitted: "MasksFitted | None", lesion: str) -> int:
+    """Return the step of probability from which on a lesion is marked."""
+    if fitted is None:
+        return DEFAULT_STEP
+    return int(pixel_counts.bins_of(fitted.thresholds[lesion]))
+
+
+def steps_decided(predictions: pd.DataFrame, lesion: str) -> npt.NDArray[np.int64]:
+    """Return the step from which on each photograph's own model has marked a lesion.
+
+    Args:
+      predictions: with `all/<lesion>`, and `decision` as `MasksScores.read` tells it.
+      lesion: its name.
+
+    Raises:
+      ValueError: a decision is damaged.
+    """
+    marked = [_marked(text, lesion) for text in predictions["decision"]]
+    counts = of_texts(predictions[ALL + lesion])
+    tails = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+    enough = np.append(tails, np.zeros((len(tails), 1)), axis=1) < np.array(marked)[:, None] + 0.5
+    return enough.argmax(axis=1)
+
+
+def _marked(decision: str, lesion: str) -> int:
+    """Return how many pixels a decision marks."""
+    words = [] if decision == _NONE else decision.split()
+    try:
+        return dict(zip(words[::2], map(int, words[1::2]), strict=True)).get(lesion, 0)
+    except ValueError as error:
+        raise ValueError(
+            f"the decision {decision[:40]!r} is damaged; expected names and numbers of pixels"
+        ) from error
+
+
+def to_text(counts: npt.ArrayLike) -> str:
+    """Return counts as the text of a column, to a hundredth of a pixel."""
+    return " ".join(f"{count:.2f}".rstrip("0").rstrip(".") for count in np.asarray(counts))
+
+
+def of_texts(texts: Iterable[str]) -> npt.NDArray[np.float64]:
+    """Return the counts of a column of texts, float64 (rows, BINS).
+
+    Raises:
+      ValueError: a text is none of `to_text`.
+    """
+    rows = [np.array(text.split(), np.float64) for text in texts]
+    for row in rows:
+        if len(row) != pixel_counts.BINS or not (np.isfinite(row).all() and (row >= 0).all()):
+            raise ValueError(f"expected {pixel_counts.BINS} counts of 0 or more, got {len(row)}")
+    return np.stack(rows) if rows else np.empty((0, pixel_counts.BINS))

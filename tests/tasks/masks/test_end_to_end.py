@@ -1,0 +1,90 @@
+"""Lesions from the build to the report, the comparison and the folds."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from beam_jobs.explain import plan
+from beam_jobs.external import evaluate_external
+from dr_tfx.config import specs
+from dr_tfx.evaluation import compare, evaluate
+from dr_tfx.inference import photographs, scoring
+from dr_tfx.models import bundles
+from dr_tfx.training.train import train
+from tests.helpers import masked
+from tests.tasks.masks.test_masks import experiment
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run that was trained and evaluated on validation, and its copy."""
+    folder = tmp_path_factory.mktemp("masks")
+    spec = dataclasses.replace(masked.MASKED, split=specs.Split(validation=0.34))
+    masked.build(masked.draw_masked(folder / "raw"), spec)
+    made = experiment()
+    training = dataclasses.replace(made.training, epochs=1, batch_size=4, balance="none")
+    made = dataclasses.replace(made, dataset=spec, training=training)
+    run = train(made, data_dir=folder / "data", workdir=folder / "run")
+    evaluate.evaluate(workdir=run, data_dir=folder / "data", split="validation")
+    return run, Path(shutil.copytree(run, folder / "copy"))
+
+
+def test_the_report_shows_lesions_and_their_outlines(runs):
+    where = runs[0] / "evaluation" / "validation"
+    told = json.loads((where / "metrics.json").read_text())
+    assert [row["name"] for row in told["lesions"]] == ["MA", "EX"]
+    fitted = bundles.load(runs[0]).fitted
+    assert told["selection"]["thresholds"] == fitted.thresholds
+    assert told["selection"]["notes"][0].startswith("The threshold of each lesion was chosen")
+    page = (where / "report.html").read_text()
+    of_lesions = re.search(r'<table id="of-lesions">.*?</table>', page, re.S)[0]
+    assert re.findall(r'<th scope="row">(\w+)</th>', of_lesions) == ["MA", "EX"]
+    shown = [row["id"] for row in told["most_wrong"]]
+    assert shown and all(f"{name} with outlines of the true lesions" in page for name in shown)
+    assert "MA orange, EX sky blue" in page
+    history = pd.read_csv(runs[0] / "history.csv")
+    assert {"val_aupr", "val_loss", "val_marked"} <= set(history)
+
+
+def test_runs_are_compared_by_lesion(runs, tmp_path):
+    page = compare.compare(runs, split="validation", output_dir=tmp_path, command=["drtfx-compare"])
+    (difference,) = json.loads((tmp_path / "compare.json").read_text())["differences"]
+    assert {"aupr", "dice", "aupr_MA", "dice_EX"} <= set(difference)
+    assert all(one["value"] in (0, None) for key, one in difference.items() if "_" in key)
+    assert "AUPR, MA" in page.read_text()
+
+
+def test_a_raw_photograph_is_read_as_its_record(runs):
+    reader = photographs.PhotographReader(scoring.BundleReader(bundles.load(runs[0])))
+    table = pd.read_csv(runs[0] / "evaluation" / "validation" / "predictions.csv")
+    raw = [runs[0].parent / "raw" / f"{name}.png" for name in table["id"]]
+    read = [one.reading.decision for one in reader(raw)]
+    assert read == table["decision"].tolist()
+
+
+def test_heat_maps_of_maps_are_refused(runs, tmp_path):
+    request = plan.ExplainRequest(
+        workdir=runs[0], output_dir=tmp_path, data_dir=runs[0].parent / "data"
+    )
+    with pytest.raises(ValueError, match="gives maps itself, and no number that heat maps could"):
+        plan.make(request, threads=1)
+
+
+def test_masks_from_elsewhere_are_judged_with_the_models_thresholds(runs, tmp_path):
+    raw = runs[0].parent / "raw"
+    photographs = evaluate_external.ExternalPhotographs(
+        external_dir=str(raw), labels="masks", masks_dir=str(raw / "masks"), name="clinic"
+    )
+    page = evaluate_external.run(
+        photographs, workdir=runs[1], data_dir=None, output_dir=tmp_path / "clinic"
+    )
+    told = json.loads((page.parent / "metrics.json").read_text())
+    fitted = bundles.load(runs[1]).fitted
+    assert {row["name"]: row["threshold"] for row in told["lesions"]} == fitted.thresholds
+    assert told["counts"]["images"] == 12
+    assert f"--masks_dir={raw / 'masks'}" in page.read_text().replace("\n", "")

@@ -1,0 +1,260 @@
+"""The kind `masks`: what is learned, counted and judged, against values computed otherwise."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from sklearn.metrics import average_precision_score, f1_score
+
+from dr_tfx import tasks
+from dr_tfx.config import typed
+from dr_tfx.inference import scoring
+from dr_tfx.models import bundles, network
+from dr_tfx.statistics.intervals import PatientBootstrap
+from dr_tfx.tasks.judging import ComparedRun
+from dr_tfx.tasks.masks import scores
+from dr_tfx.tasks.masks.fitting import MasksFitted
+
+SIZE, LESIONS = 32, ("MA", "EX")
+
+
+def experiment(views=("identity",), model=None, task=None, **dataset):
+    return tasks.from_config(
+        {
+            "dataset": {
+                "label_column": "lesions",
+                "masks": LESIONS,
+                "recipe": {"size": SIZE},
+                **dataset,
+            },
+            "task": {"kind": "masks", "width": 2, **(task or {})},
+            "model": {"backbone": "UNetEncoder", "weights": "none", "output_stride": 16}
+            | (model or {}),
+            "training": {
+                "loss": "dice_cross_entropy",
+                "select_by": "val_aupr",
+                "early_stopping_monitor": "val_aupr",
+            },
+            "evaluation": {"views": views, "bootstrap_resamples": 100},
+        }
+    )
+
+
+KIND = tasks.of(experiment())
+
+
+def photographs(count: int = 12, seed: int = 0, unknown: tuple[int, ...] = (3,)):
+    """Records' features and maps of probability in whole steps that rank pixels well.
+
+    Of the photographs `unknown`, nobody knows about EX.
+    """
+    rng = np.random.default_rng(seed)
+    masks = rng.choice([0, 0, 0, 0, 0, 0, 127, 254], (2, count, SIZE, SIZE, 1)).astype(np.uint8)
+    share = np.moveaxis(masks[..., 0] / 254, 0, -1)
+    masks[1, list(unknown)] = 255
+    maps = np.round(np.clip(0.4 * share + rng.uniform(0, 0.6, share.shape), 0, 0.99), 2)
+    labels = np.ones(count, np.int64)
+    return {"label/lesions": labels, "mask/MA": masks[0], "mask/EX": masks[1]}, maps
+
+
+def table(features, maps, kind=KIND) -> pd.DataFrame:
+    told = kind.data.truth(features) | kind.scores.columns(maps)
+    names = [f"p{i:02d}" for i in range(len(maps))]
+    found = pd.DataFrame(told | kind.scores.compared(features, maps))
+    found = kind.judgement.checked(found.assign(id=names, patient=names))
+    return found.assign(cluster=names)
+
+
+def fine(features, maps, lesion, known):
+    """Truth and probability with every pixel as two halves, as half a cover is half a pixel."""
+    share = features[f"mask/{lesion}"][known, ..., 0] / 254
+    truth = np.stack([share >= 0.4, share > 0.6])
+    return truth.ravel(), np.stack([maps[known, ..., LESIONS.index(lesion)]] * 2).ravel()
+
+
+def test_figures_are_those_of_scikit_learn():
+    features, maps = photographs()
+    predictions = table(features, maps)
+    fitted = KIND.judgement.fit(predictions, split="validation")
+    told = KIND.judgement.summarise(predictions, fitted, patients_known=False)
+    known = {"MA": np.ones(12, bool), "EX": np.arange(12) != 3}
+    values = []
+    for row in told["lesions"]:
+        truth, probability = fine(features, maps, row["name"], known[row["name"]])
+        aupr = average_precision_score(truth, probability)
+        assert row["aupr"]["value"] == pytest.approx(aupr, abs=1e-4)
+        dice = [f1_score(truth, probability >= step / 100) for step in range(1, 100)]
+        assert row["dice"]["value"] == pytest.approx(max(dice), abs=1e-4)
+        assert dice[round(100 * row["threshold"]) - 1] == pytest.approx(max(dice), abs=1e-4)
+        assert row["share"] == pytest.approx(truth.mean(), abs=1e-4)
+        assert row["aupr"]["low"] < row["aupr"]["value"] < row["aupr"]["high"]
+        marked = (probability >= row["threshold"]).reshape(2, -1, SIZE * SIZE).mean(axis=(0, 2))
+        assert row["area"]["marked"] == pytest.approx(marked.mean(), abs=1e-6)
+        values.append(aupr)
+    assert [row["images"] for row in told["lesions"]] == [12, 11]
+    assert told["figures"]["aupr"]["value"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert len(told["most_wrong"]) == 8 and told["most_wrong"][0]["dice"] < 1
+    assert told["alarms"] == ["Too few images to conclude: 12 'MA' images; 11 'EX' images."]
+
+
+def test_what_is_read_tells_the_areas_and_what_was_decided():
+    features, maps = photographs()
+    predictions = table(features, maps)
+    fitted = MasksFitted("validation", {"MA": 0.3, "EX": 0.99})
+    readings = KIND.scores.read(predictions, fitted)
+    marked = (maps >= [0.3, 0.99]).sum(axis=(1, 2))
+    for reading, (some, few) in zip(readings, marked, strict=True):
+        assert reading.answer["area_MA"] == pytest.approx(some / SIZE**2)
+        assert tuple(reading.answer) == KIND.scores.answer_names
+        assert reading.decision == f"MA {some}" + f" EX {few}" * bool(few)
+    decided = predictions.assign(decision=[reading.decision for reading in readings])
+    step = scores.steps_decided(decided, "EX")
+    again = [(maps[i, ..., 1] >= s / 100).sum() for i, s in enumerate(step)]
+    assert again == marked[:, 1].tolist()
+    assert KIND.scores.read(table(features, 0 * maps), fitted)[0].decision == "no lesion"
+
+
+def test_maps_that_say_nothing_raise_alarms():
+    features, maps = photographs()
+    fitted = MasksFitted("validation", {"MA": 0.5, "EX": 0.5})
+
+    def alarms(maps, features=features):
+        told = KIND.judgement.summarise(table(features, maps), fitted, patients_known=True)
+        return " ".join(told["alarms"])
+
+    assert "marked as 'MA': the maps are empty" in alarms(maps * [0, 1])
+    full = alarms(np.maximum(maps, [0.6, 0]))
+    assert "100.0 % of all pixels are marked as 'MA'" in full and "'EX': the" not in full
+    noise = np.random.default_rng(5).uniform(size=maps.shape)
+    assert "The AUPR of 'EX'" in alarms(noise)
+    none = {**features, "mask/EX": np.full_like(features["mask/EX"], 255)}
+    assert "Of no image it is known whether it has 'EX'" in alarms(maps, none)
+    none = {**features, "mask/EX": np.zeros_like(features["mask/EX"])}
+    assert "No image has 'EX'" in alarms(maps, none)
+
+
+def test_differences_are_those_of_the_figures(tmp_path):
+    features, maps = photographs()
+    runs = []
+    for name, given in (("a", maps), ("b", np.round(maps**2, 2))):
+        predictions = table(features, given)
+        fitted = KIND.judgement.fit(predictions, split="validation")
+        told = KIND.judgement.summarise(predictions, fitted, patients_known=True)
+        readings = KIND.scores.read(predictions, fitted)
+        predictions = predictions.assign(decision=[one.decision for one in readings])
+        told["selection"] = KIND.judgement.chosen(fitted)
+        runs.append(ComparedRun(name, tmp_path, {}, told, predictions))
+    comparison = KIND.judgement.comparison
+    difference = comparison.differences(runs[1], runs[0])
+    first, second = (comparison.figures_of(run.summary) for run in runs)
+    bootstrap = PatientBootstrap(runs[0].predictions["cluster"], resamples=100)
+    measured = comparison.measured(runs[0].predictions, bootstrap)
+    for measure in comparison.MEASURES:
+        expected = second[measure.key]["value"] - first[measure.key]["value"]
+        assert difference[measure.key]["value"] == pytest.approx(expected, abs=1e-9)
+        assert measured[measure.key]["value"] == pytest.approx(first[measure.key]["value"])
+
+
+@pytest.mark.parametrize("loss", ["dice_cross_entropy", "dice_focal"])
+def test_the_loss_is_cross_entropy_and_dice_of_known_pixels(loss):
+    features, maps = photographs(2, unknown=(1,))
+    maps = np.clip(maps, 0.01, None).astype(np.float32)
+    targets, weights = KIND.model.encode({k: tf.constant(v) for k, v in features.items()})
+    assert weights.numpy().tolist() == [1, 1]
+    training = dataclasses.replace(KIND.experiment.training, focal_gamma=2.0, focal_alpha=0.7)
+    kind = tasks.of(experiment(task={"lesion_weights": (1.0, 3.0)}))
+    found = float(kind.model.losses[loss](training)(targets, tf.constant(maps)))
+    expected = np.zeros((2, 2))
+    alpha, gamma = (0.7, 2) if loss == "dice_focal" else (0.5, 0)
+    for i in range(2):
+        for k, lesion in enumerate(LESIONS):
+            s, p = features[f"mask/{lesion}"][i, ..., 0] / 254, maps[i, ..., k].astype(float)
+            if (i, lesion) == (1, "EX"):
+                continue
+            entropy = -2 * (alpha * s * np.log(p) + (1 - alpha) * (1 - s) * np.log(1 - p))
+            dice = (2 * (s * p).sum() + 1) / (s.sum() + p.sum() + 1)
+            expected[i, k] = (entropy * abs(s - p) ** gamma).mean() + 1 - dice
+    assert found == pytest.approx((expected @ [0.25, 0.75]).mean(), rel=1e-4)
+
+
+def test_the_metric_is_the_mean_area_over_all_batches():
+    metric = KIND.model.metrics["aupr"]()
+    for seed in (9, 0, 1):
+        if seed == 0:
+            metric.reset_state()
+        features, maps = photographs(6, seed)
+        targets, _ = KIND.model.encode({k: tf.constant(v) for k, v in features.items()})
+        # In the middle of its step, which float32 cannot miss.
+        metric.update_state(targets, tf.constant(maps + 0.005, tf.float32))
+    parts = [photographs(6, seed) for seed in (0, 1)]
+    features = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+    maps = np.concatenate([part[1] for part in parts])
+    known = {"MA": np.ones(12, bool), "EX": ~np.isin(np.arange(12), [3, 9])}
+    expected = [
+        average_precision_score(*fine(features, maps, name, known[name])) for name in LESIONS
+    ]
+    assert float(metric.result()) == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["UNetEncoder", "MobileNetV2", "ResNet50V2"])
+def test_any_backbone_gives_maps_of_the_pictures_size(backbone):
+    stride = 16 if backbone == "UNetEncoder" else 32
+    made = experiment(model={"backbone": backbone, "output_stride": stride}, recipe={"size": 64})
+    model = network.build(made, load_weights=False)
+    assert model.output_shape == (None, 64, 64, 2) and model.count_params() > 0
+    joined = [layer for layer in model.layers if layer.name.startswith("joined_")]
+    assert len(joined) == {16: 4, 32: 5}[stride]
+
+
+def test_a_size_that_cannot_be_halved_is_refused():
+    with pytest.raises(ValueError, match="Set a multiple of 32"):
+        network.build(experiment(recipe={"size": 40}), load_weights=False)
+
+
+def test_maps_are_moved_back_before_they_are_combined():
+    """A model whose maps are the colours themselves: every view tells the same."""
+    views = (
+        "identity",
+        "left_right",
+        "up_down",
+        "rotate_90",
+        "rotate_270",
+        "rotate_10",
+        "zoom_out",
+    )
+    made = experiment(views)
+    images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    ramp = np.linspace(0, 200, SIZE)
+    images[..., 0], images[..., 1] = ramp, (ramp[:, None] + ramp) / 2
+    bundle = bundles.Bundle(
+        folder=None,
+        model=lambda pixels, training: pixels[..., :2] / 255,
+        experiment=made,
+        manifest=None,
+        fitted=None,
+        best_epoch=1,
+        precision="float32",
+        libraries={},
+    )
+    maps = scoring.view_scorer(bundle)(tf.constant(images)).numpy()
+    assert maps.shape == (2, SIZE, SIZE, 2) and maps.dtype == np.float32
+    middle = slice(4, -4)
+    expected = images[..., :2] / 255
+    np.testing.assert_allclose(maps[:, middle, middle], expected[:, middle, middle], atol=0.01)
+    # What a view does not show is not taken for 0.
+    np.testing.assert_allclose(maps, expected, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"masks": ()}, r"config\.dataset\.masks is \(\)"),
+        ({"task": {"lesion_weights": (1.0,)}}, "lesion_weights has 1 values; expected one for eac"),
+        ({"model": {"hidden": (8,), "dropout": (0.1, 0.1)}}, r"config\.model\.hidden is \(8,\)"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(change, told):
+    with pytest.raises(typed.ConfigError, match=told):
+        experiment(**change)
