@@ -4,12 +4,13 @@
 
     drtfx-demo --config=ct_hemorrhage --output_dir=demo_ct
     drtfx-demo --config=glaucoma --output_dir=demo_discs
+    drtfx-demo --config=lesions --output_dir=demo_lesions
 
 In a clone of the repository, it runs the commands that you would type, one after the other, and
 prints each: synthesize, build examples, train, evaluate, explain, predict. Elsewhere, --config has
 to name a config file such as configs/smoke.py. A name without a folder is a task that can be drawn:
-`ct_hemorrhage` is `configs/ct_hemorrhage.py:demo`, on head CT, and `glaucoma` likewise, on eyes.
-OUTPUT_DIR then holds
+`ct_hemorrhage` is `configs/ct_hemorrhage.py:demo`, on head CT, `glaucoma` likewise, on eyes, and
+`lesions` learns the masks of lesions, of which no heat maps are drawn. OUTPUT_DIR then holds
 
     raw/        photographs, masks/ and labels.csv, as drtfx-synthesize draws them
     data/       TFRecord shards and dataset.json
@@ -18,8 +19,8 @@ OUTPUT_DIR then holds
 
 If it is interrupted, the same command goes on behind the last command that was finished.
 
-A small network learns large, drawn lesions. The AUC that it reaches says that the commands work
-together, and nothing about patients. The last line printed is the path of the report.
+A small network learns large, drawn lesions. The AUC or Dice that it reaches says that the
+commands work together, and nothing about patients. The last line printed is the path of the report.
 """
 
 import contextlib
@@ -29,9 +30,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import app, flags
 
@@ -46,8 +47,8 @@ _CONFIG = flags.DEFINE_string(
 _NUM_PATIENTS = flags.DEFINE_integer(
     "num_patients",
     None,
-    "Synthetic patients; by default 500 of two photographs each, 250 for glaucoma, or 100 of eight "
-    "slices.",
+    "Synthetic patients; by default 500 of two photographs each, 250 for glaucoma, 60 for lesions, "
+    "or 100 of eight slices.",
     lower_bound=20,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
@@ -65,6 +66,7 @@ class _Drawing(NamedTuple):
     num_patients: int
     flags: tuple[str, ...]  # Of drtfx-synthesize.
     explain: tuple[str, ...] = ()  # Of drtfx-explain.
+    has_masks: bool = False  # Whether the masks are learned, which leaves nothing to explain.
 
 
 _EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
@@ -72,10 +74,12 @@ _EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
 _TASKS = {
     "ct_hemorrhage": _Drawing(100, ("--condition=hemorrhage",), ("--method=occlusion",)),
     "glaucoma": _Drawing(250, ("--condition=glaucoma",)),
+    "lesions": _Drawing(60, ("--grade_probabilities=0.1,0.02,0.28,0.3,0.3",), has_masks=True),
 }
 _RECORD = "demo.json"  # The flags, and the number of commands that are finished.
 _PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.
-_LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error.
+_LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error,
+_LEAST_DICE = 0.8  # and so is less than this as the mean of the lesions.
 # A command is printed by its installed name and run as a module by this very interpreter, so that
 # it does not matter which programs the PATH finds.
 _MODULES = {
@@ -95,6 +99,11 @@ def commands(
     drawing, config = _TASKS.get(config, _EYES), _path(config)
     raw, data, run = output_dir / "raw", output_dir / "data", output_dir / "run"
     on_validation = (f"--workdir={run}", f"--data_dir={data}", "--split=validation")
+    labels: tuple[str, ...] = (f"--labels={raw / 'labels.csv'}",)
+    maps = f"--output_dir={output_dir / 'explained'}"
+    explain = [("drtfx-explain", *on_validation, *drawing.explain, maps)]
+    if drawing.has_masks:
+        labels, explain = ("--labels=masks", f"--masks_dir={raw / 'masks'}"), []
     return [
         (
             "drtfx-synthesize",
@@ -107,17 +116,12 @@ def commands(
             "drtfx-build-examples",
             f"--config={config}",
             f"--image_dir={raw}",
-            f"--labels={raw / 'labels.csv'}",
+            *labels,
             f"--output_dir={data}",
         ),
         ("drtfx-train", f"--config={config}", f"--data_dir={data}", f"--workdir={run}"),
         ("drtfx-evaluate", *on_validation),
-        (
-            "drtfx-explain",
-            *on_validation,
-            *drawing.explain,
-            f"--output_dir={output_dir / 'explained'}",
-        ),
+        *explain,
     ]
 
 
@@ -126,16 +130,23 @@ def _path(config: str) -> str:
     return f"configs/{config}.py:demo" if config in _TASKS else config
 
 
-def predict_command(output_dir: Path) -> tuple[str, ...]:
-    """Return the command that scores the photographs of the lowest and the highest score."""
+def predict_command(output_dir: Path, *, has_masks: bool = False) -> tuple[str, ...]:
+    """Return the command that scores two photographs: of the lowest and the highest score, if any.
+
+    Args:
+      output_dir: of the demo.
+      has_masks: whether masks were learned, which have neither a score nor a heat map.
+    """
     import pandas as pd  # It is imported here, so that --help is quick.
 
     table = output_dir / "run" / "evaluation" / "validation" / "predictions.csv"
-    ids = pd.read_csv(table, dtype={"id": str}).sort_values("score")["id"]
+    found = pd.read_csv(table, dtype={"id": str})
+    ids = found["id"] if has_masks else found.sort_values("score")["id"]
     raw = output_dir / "raw"
     files_of = {path.stem: path for path in raw.rglob("*.*") if path.suffix in (".jpeg", ".dcm")}
     photos = [str(files_of[ids.iloc[i]]) for i in (0, -1)]
-    return ("drtfx-predict", f"--workdir={output_dir / 'run'}", *photos)
+    plain = ("--nofigures",) * has_masks
+    return ("drtfx-predict", f"--workdir={output_dir / 'run'}", *plain, *photos)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -197,8 +208,10 @@ def _run_all(output_dir: Path, *, finished: int) -> None:
         if number > finished:
             _run(step, f"{number}/{len(steps) + 1}")
             _note(output_dir, number)
-    _run(predict_command(output_dir), f"{len(steps) + 1}/{len(steps) + 1}")
-    _summary(output_dir, minutes=(time.monotonic() - started) / 60)
+    drawing = _TASKS.get(_CONFIG.value, _EYES)
+    last = predict_command(output_dir, has_masks=drawing.has_masks)
+    _run(last, f"{len(steps) + 1}/{len(steps) + 1}")
+    _summary(output_dir, drawing, minutes=(time.monotonic() - started) / 60)
 
 
 def _run(command: Sequence[str], number: str) -> None:
@@ -230,25 +243,42 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _summary(output_dir: Path, *, minutes: float) -> None:
-    drawing = _TASKS.get(_CONFIG.value, _EYES)
+def _summary(output_dir: Path, drawing: _Drawing, *, minutes: float) -> None:
+    """Print what was reached; exit if it is less than what a model that has learned reaches."""
     report = output_dir / "run" / "evaluation" / "validation" / "report.html"
     metrics = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
-    auc = metrics["scores"]["tta"]["auc"]
-    rates = metrics["scores"]["tta"]["at_threshold"]["rates"]
+    of = _of_masks if drawing.has_masks else _of_labels
+    name, figure, least, more = of(metrics)
+    heat_maps = "" if drawing.has_masks else f"Heat maps  {output_dir / 'explained'}\n"
     print(
         f"\nDone in {minutes:.1f} minutes. On {metrics['counts']['images']} validation images "
-        f"of {metrics['counts']['patients']} synthetic patients: AUC {auc['value']:.3f} "
-        f"({auc['low']:.3f}–{auc['high']:.3f}), sensitivity "
-        f"{rates['sensitivity']['value']:.1%}, specificity {rates['specificity']['value']:.1%}.\n"
+        f"of {metrics['counts']['patients']} synthetic patients: {name} {figure['value']:.3f} "
+        f"({figure['low']:.3f}–{figure['high']:.3f}), {more}.\n"
         f"Images     {output_dir / 'raw'}\n"
-        f"Heat maps  {output_dir / 'explained'}\n"
+        f"{heat_maps}"
         f"Report     (open it in a browser)"
     )
     is_enough = (_NUM_PATIENTS.value or drawing.num_patients) >= drawing.num_patients
-    if auc["value"] < _LEAST_AUC and is_enough:
-        sys.exit(f"error: the AUC is below {_LEAST_AUC}: the model has not learned. See {report}")
+    if figure["value"] < least and is_enough:
+        sys.exit(f"error: the {name} is below {least}: the model has not learned. See {report}")
     print(report)
+
+
+_Reached = tuple[str, Mapping[str, float], float, str]
+
+
+def _of_labels(metrics: Mapping[str, Any]) -> _Reached:
+    """Return a figure's name, its interval, the least of it, and words on what else there is."""
+    tta = metrics["scores"]["tta"]
+    rates = tta["at_threshold"]["rates"]
+    words = (f"{name} {rates[name]['value']:.1%}" for name in ("sensitivity", "specificity"))
+    return "AUC", tta["auc"], _LEAST_AUC, ", ".join(words)
+
+
+def _of_masks(metrics: Mapping[str, Any]) -> _Reached:
+    """Return the same of lesions."""
+    words = (f"{row['name']} {row['dice']['value']:.3f}" for row in metrics["lesions"])
+    return "mean Dice", metrics["figures"]["dice"], _LEAST_DICE, ", ".join(words)
 
 
 def run() -> None:

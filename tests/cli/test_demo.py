@@ -338,6 +338,14 @@ def test_demo_draws_what_its_task_is_about(tmp_path):
     assert "--num_patients=500" in eyes[0] and "--config=configs/smoke.py" in eyes[2]
 
 
+def test_demo_of_lesions_takes_its_labels_from_masks_and_explains_nothing(tmp_path):
+    steps = demo.commands(tmp_path, config="lesions", num_patients=None, seed=0)
+    build = next(step for step in steps if step[0] == "drtfx-build-examples")
+    assert {"--labels=masks", f"--masks_dir={tmp_path / 'raw' / 'masks'}"} < set(build)
+    assert "--config=configs/lesions.py:demo" in build
+    assert "drtfx-explain" not in [step[0] for step in steps]
+
+
 def test_demo_without_a_config_says_where_to_run_it(tmp_path):
     done = run("drtfx-demo", f"--output_dir={tmp_path / 'demo'}", cwd=tmp_path)
     assert done.returncode == 1 and not (tmp_path / "demo").exists()
