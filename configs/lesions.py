@@ -11,7 +11,7 @@ cross-validate: --config.dataset.split.folds=5.
 `--config=configs/lesions.py:demo` is a U-Net without pre-trained weights, smaller and shorter, for
 drtfx-demo: mean Dice .839 (.833-.847) on 24 drawn photographs of its validation.
 
-Time and metric of photographs: see docs/results.
+Time and metric of real photographs: not yet measured.
 """
 
 import ml_collections
