@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         workdir=workdir, data_dir=Path(_DATA_DIR.value), output_dir=output_dir
     )
     print(
-        f"{found.images} pictures of validation: outputs differ by at most {found.outputs:.1e}, "
+        f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}, "
         f"heat maps by {found.heatmaps:.1e}"
     )
     print(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import dr_tfx
 from dr_tfx.config import typed
-from dr_tfx.dataset import folds, records
+from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.evaluation import evaluate, known_alarms
 from dr_tfx.explanation import gradcam
 from dr_tfx.inference import exported, scoring, views
@@ -33,7 +33,6 @@ from dr_tfx.storage import claims, files, locks
 MOST = 1e-4
 """The largest difference between an output of the export and of the bundle."""
 _MOST_OF_MAPS = 1e-3  # The same of a heat map, which goes from 0 to 1.
-_SPLIT = evaluate.SELECTION_SPLIT
 _OPSET = 17
 _ROUNDS = 5  # Timed passes of each, of which the median counts.
 _CANNOT = {"rotate_10", "rotate_350", "zoom_in", "zoom_out"}  # ONNX resamples otherwise.
@@ -43,6 +42,7 @@ class Compared(NamedTuple):
     """An export beside its bundle, on the pictures of a split.
 
     Attributes:
+      split: its name.
       images: how many there were.
       outputs: the largest difference of an output.
       heatmaps: the largest difference of a heat map.
@@ -51,6 +51,7 @@ class Compared(NamedTuple):
       of_bundle: divided by that of the bundle's weights.
     """
 
+    split: str
     images: int
     outputs: float
     heatmaps: float
@@ -64,7 +65,7 @@ def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
 
     Args:
       workdir: folder of the bundle.
-      data_dir: folder of its data set, whose validation pictures both are given.
+      data_dir: folder of its data set, whose pictures both are given.
       output_dir: receives the files.
 
     Raises:
@@ -96,7 +97,7 @@ def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
             manifest=bundle.manifest.to_dict(),
             fitted=fitted.to_dict(),
             alarms=tuple(alarms),
-            compared={"split": _SPLIT, **compared._asdict()},
+            compared=compared._asdict(),
             bundle=bundle_file.read(workdir).files[bundles.WEIGHTS_FILE],
             libraries={
                 **bundle.libraries,
@@ -218,6 +219,12 @@ def _of_sigmoid(graph: Any, values: str, gradient: str) -> str:
     return str(graph.make_node("Mul", [gradient, slope]).output[0])
 
 
+def _of_softplus(graph: Any, gradient: str, values: str) -> str:
+    """Multiply a gradient by the sigmoid of the values."""
+    slope = graph.make_node("Sigmoid", [values]).output[0]
+    return str(graph.make_node("Mul", [gradient, slope]).output[0])
+
+
 def _constant(graph: Any, number: float) -> str:
     name = tf2onnx.utils.make_name("number")
     return str(graph.make_const(name, np.array(number, np.float32)).output[0])
@@ -248,12 +255,34 @@ def _of_slice(graph: Any, node: Any, name: str, args: Any) -> None:
     )
 
 
+def _of_bias(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Say TensorFlow's BiasAddGrad: the sum over all but the channels, which come last."""
+    del name, args
+    (gradient,), (output,) = node.input, node.output
+    rank, dtype = len(graph.get_shape(gradient)), graph.get_dtype(output)
+    shape = graph.get_shape(output)
+    graph.remove_node(node.name)
+    axes = np.arange(rank - 1, dtype=np.int64)
+    every = graph.make_const(tf2onnx.utils.make_name("axes"), axes).output[0]
+    graph.make_node(
+        "ReduceSum",
+        [gradient, every],
+        attr={"keepdims": 0},
+        outputs=[output],
+        name=node.name,
+        dtypes=[dtype],
+        shapes=[shape],
+    )
+
+
 # Operations of a heat map's gradient that tf2onnx does not know.
 _GRADIENTS = {
     "ReluGrad": _say(_passed),
     "Relu6Grad": _say(functools.partial(_passed, below=6.0)),
     "SigmoidGrad": _say(_of_sigmoid),
+    "SoftplusGrad": _say(_of_softplus),
     "StridedSliceGrad": (_of_slice, []),
+    "BiasAddGrad": (_of_bias, []),  # TensorFlow takes some additions for those of a bias.
 }
 
 
@@ -262,8 +291,11 @@ def _compared(
     bundle: bundles.Bundle,
     heatmaps: gradcam.HeatMaps,
     data_dir: Path,
-) -> tuple[int, float, float, float]:
-    """Give both the pictures of validation; return the first four of `Compared`.
+) -> tuple[str, int, float, float, float]:
+    """Give both the pictures of a split; return the first five of `Compared`.
+
+    It is validation, but for the models of all folds, which have seen every picture. What is looked
+    at is whether two programs compute the same, which any picture tells.
 
     Raises:
       ValueError: they differ.
@@ -274,8 +306,9 @@ def _compared(
         outputs: np.ndarray = score(tf.convert_to_tensor(rgb)).numpy()
         return outputs
 
+    split = "train" if bundle.manifest.fold == manifest.EVERY_FOLD else evaluate.SELECTION_SPLIT
     images, worst, worst_of_maps, ratio = 0, 0.0, 0.0, 0.0
-    for rgb in _pictures(bundle, data_dir):
+    for rgb in _pictures(bundle, data_dir, split):
         wanted, given = of_bundle(rgb), model.outputs(rgb)
         maps = np.stack([one for _, one in model.explain(rgb)])
         worst = max(worst, float(np.abs(given - wanted).max()))
@@ -286,22 +319,22 @@ def _compared(
     if not (worst <= MOST and worst_of_maps <= _MOST_OF_MAPS):
         raise ValueError(
             f"the export differs from {bundle.folder}: by {worst:.2g} in an output and "
-            f"{worst_of_maps:.2g} in a heat map of {images} pictures of '{_SPLIT}'; expected at "
+            f"{worst_of_maps:.2g} in a heat map of {images} pictures of '{split}'; expected at "
             f"most {MOST:g} and {_MOST_OF_MAPS:g}. Nothing was written"
         )
-    return images, worst, worst_of_maps, ratio
+    return split, images, worst, worst_of_maps, ratio
 
 
-def _pictures(bundle: bundles.Bundle, data_dir: Path) -> Iterator[np.ndarray]:
-    """Yield the pictures of validation, uint8 RGB (n, size, size, 3)."""
+def _pictures(bundle: bundles.Bundle, data_dir: Path, split: str) -> Iterator[np.ndarray]:
+    """Yield the pictures of a split, uint8 RGB (n, size, size, 3)."""
     data = folds.load_trained_on(bundle.manifest, data_dir)
     batches = loader.evaluation_dataset(
-        data_dir, data, _SPLIT, batch_size=bundle.experiment.evaluation.batch_size, features={}
+        data_dir, data, split, batch_size=bundle.experiment.evaluation.batch_size, features={}
     )
-    total = sum(shard.records for shard in data.shards_of(_SPLIT))
+    total = sum(shard.records for shard in data.shards_of(split))
     with (
         tqdm(total=total, desc="compare", unit="image") as bar,
-        loader.damage_named(data_dir, data, _SPLIT, {}),
+        loader.damage_named(data_dir, data, split, {}),
     ):
         for batch in batches:
             rgb = batch[records.IMAGE].numpy()

@@ -170,6 +170,9 @@ def test_the_models_of_all_folds_are_joined_and_nothing_of_their_data_tests_them
     assert set(known.text("split")) == {"train"}
     compared = compare.load_run(tmp_path / "joined", "joined", "train")
     assert len(compared.predictions) == 40
+    dr_tfx.export(tmp_path / "joined", data_dir=data_dir, output_dir=tmp_path / "onnx")
+    compared = json.loads((tmp_path / "onnx" / "export.json").read_text())["compared"]
+    assert (compared["split"], compared["images"]) == ("train", 40)
 
 
 def test_the_flag_of_a_fold_is_the_setting(tmp_path):

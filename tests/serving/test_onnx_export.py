@@ -94,15 +94,24 @@ def test_an_ensemble_is_exported_like_a_run(line, tmp_path):
     exports(tmp_path / "both", line / "data", tmp_path / "onnx")
 
 
-def test_grades_are_exported(tmp_path):
+def test_grades_and_their_ensembles_are_exported(tmp_path):
     """The expected grade is a sum of products of probabilities, which heat maps explain."""
     experiment = graded(decide="cut_points")
     data = datasets.write(tmp_path / "data", experiment.dataset, features=graded_noise)
-    run = bundled.make_bundle(tmp_path / "run", experiment, data)
+    runs = [tmp_path / "0", tmp_path / "1"]
+    for seed, run in enumerate(runs):
+        bundled.make_bundle(run, experiment, data, seed=seed)
+        fit(run, tmp_path / "data")
+    exports(runs[0], tmp_path / "data", tmp_path / "onnx")
+    dr_tfx.ensemble(runs, output_dir=tmp_path / "both")
+    fit(tmp_path / "both", tmp_path / "data")
+    exports(tmp_path / "both", tmp_path / "data", tmp_path / "onnx_of_both")
+
+
+def fit(run, data_dir):
     bundle = bundles.load(run)
-    table = evaluate.predict(bundle, tmp_path / "data", "validation")
+    table = evaluate.predict(bundle, data_dir, "validation")
     bundles.save_fitted(run, bundle.kind.judgement.fit(table, split="validation"))
-    exports(run, tmp_path / "data", tmp_path / "onnx")
 
 
 def exports(run, data_dir, folder):
