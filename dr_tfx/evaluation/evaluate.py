@@ -57,7 +57,7 @@ from dr_tfx.evaluation.scored import (
 )
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
-from dr_tfx.reports.learning_curves import learning_curves
+from dr_tfx.reports import learning_curves
 from dr_tfx.storage import claims, files, locks, tables
 
 __all__ = [
@@ -303,13 +303,12 @@ def write(
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     files.write_text(scored.folder / "metrics.json", text + "\n")  # The mark of the folder.
     files.write_text(scored.folder / "predictions.csv", tables.csv_text(table))
-    path = scored.workdir / "history.csv"
-    history = pd.read_csv(path) if path.exists() else None
+    history = learning_curves.read(scored.workdir / "history.csv")
     figures = [*scored.judgement.figures(scored.predictions, summary)]
-    if history is not None and len(history):
+    if history is not None:
         rule, curves = summary["selection"]["checkpoint_rule"], scored.judgement.CURVES
         best = scored.bundle.kind.MONITORS[rule]
-        figures.insert(0, learning_curves(history, rule, curves, best=best))
+        figures.insert(0, learning_curves.learning_curves(history, rule, curves, best=best))
     for figure in figures:
         files.write(scored.folder / f"{figure.name}.png", figure.png)
     html = report.render(scored, summary, figures=figures, history=history, images=images)

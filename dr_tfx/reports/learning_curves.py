@@ -1,6 +1,8 @@
 """The figure of a training: its history, epoch by epoch."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,23 @@ from matplotlib.ticker import MaxNLocator
 from dr_tfx.reports.style import INK, SERIES, ReportFigure, draw
 
 _VALIDATION = "val_"
+_COSTS = {"seconds", "input_wait", "peak_memory_gb"}
+_LOG = logging.getLogger(__name__)
+
+
+def read(path: Path) -> pd.DataFrame | None:
+    """Return history.csv; None if there is none, or if it is not the history of a training."""
+    if not path.is_file():
+        return None
+    try:
+        history = pd.read_csv(path)
+    except ValueError:  # So are pandas' own errors.
+        history = pd.DataFrame()
+    numbers = all(pd.api.types.is_numeric_dtype(dtype) for dtype in history.dtypes)
+    if not len(history) or not numbers or _COSTS & {*history} not in (set(), _COSTS):
+        _LOG.warning("%s is no history of a training: the report has no learning curves.", path)
+        return None
+    return history
 
 
 def learning_curves(

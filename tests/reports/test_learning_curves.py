@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from dr_tfx.reports.learning_curves import learning_curves, words_of
+from dr_tfx.reports.learning_curves import learning_curves, read, words_of
 
 CURVES = {"loss": "loss", "auc": "AUC"}
 HISTORY = pd.DataFrame({"epoch": [3, 4], "loss": [0.5, 0.4], "val_loss": [0.6, 0.7]})
@@ -33,3 +33,19 @@ def test_a_column_without_words_goes_by_its_name():
     assert words_of("val_auc", CURVES) == "validation AUC"
     assert words_of("val_kappa", CURVES) == "val_kappa"
     assert words_of("auc", CURVES) == "auc"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\x00\x01", "epoch,loss\n1,much\n", "epoch,loss\n", "loss,seconds\n1,2\n", "a,a"]
+)
+def test_what_is_no_history_gives_no_curves_and_a_word(tmp_path, caplog, text):
+    path = tmp_path / "history.csv"
+    assert read(path) is None and not caplog.records
+    path.write_text(text)
+    assert read(path) is None
+    assert f"{path} is no history of a training" in caplog.text
+
+
+def test_a_history_is_read(tmp_path):
+    HISTORY.to_csv(tmp_path / "history.csv", index=False)
+    pd.testing.assert_frame_equal(read(tmp_path / "history.csv"), HISTORY)
