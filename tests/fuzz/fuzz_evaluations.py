@@ -70,7 +70,6 @@ def changed_table(text: str, rng: np.random.Generator) -> str:
 
 
 def main(seed: int, cases: int) -> dict[str, int]:
-    logging.disable()
     rng, counts = np.random.default_rng(seed), Counter()
     with tempfile.TemporaryDirectory() as temporary:
         kinds = {kind: made(Path(temporary) / kind, kind) for kind in ("binary", "grades")}
@@ -116,4 +115,5 @@ def outcome(runs: list[Path], path: Path) -> str:
 
 
 if __name__ == "__main__":
+    logging.disable()  # Not in `main`, which a test calls beside tests of other logs.
     main(int(sys.argv[1]), int(sys.argv[2]))

@@ -72,9 +72,27 @@ def test_cross_entropy_is_its_formula():
 
 def test_every_name_that_a_config_may_give_is_there():
     assert tuple(objectives.OPTIMIZERS) == specs.OPTIMIZERS
+    needed = {
+        "grades": {"task": {"refer_from": 1}},
+        "multilabel": {
+            "dataset": {
+                "label_column": "any,subdural",
+                "label_names": ("none", "any", "subdural", "any+subdural"),
+            }
+        },
+        "masks": {
+            "dataset": {"masks": ("MA",)},
+            "training": {
+                "loss": "dice_focal",
+                "select_by": "val_aupr",
+                "early_stopping_monitor": "val_aupr",
+            },
+        },
+    }
     for name in tasks.KINDS:
-        settings = {"kind": name} | ({"refer_from": 1} if name == "grades" else {})
-        task = tasks.of(tasks.from_config({"task": settings}))
+        settings = needed.get(name, {})
+        settings = settings | {"task": {"kind": name, **settings.get("task", {})}}
+        task = tasks.of(tasks.from_config(settings))
         assert tuple(task.model.losses) == task.LOSSES
         assert tuple(task.model.metrics) == (*task.model.watched, *task.METRICS)
 
