@@ -253,7 +253,7 @@ def _verdicts(
         (
             not is_energy,
             f"The share of the maps on lesions, {_percent(energy)}, is "
-            f"{'above' if is_energy else 'not above'} the lesions' share of the retina, "
+            f"{'above' if is_energy else 'not above'} the lesions' share of the lit field, "
             f"{_share(found['area'])}{_others(found['energy_other'])}.",
         ),
     ]
@@ -279,7 +279,7 @@ def _verdicts(
 def _outside(outside: int, photographs: int) -> str:
     return (
         f"In {outside:,} of {photographs:,} maps the highest place of all is outside of the "
-        "retina, on the dark surround; all other figures look inside alone."
+        "lit field, on the dark surround; all other figures look inside alone."
     )
 
 

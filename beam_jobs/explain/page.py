@@ -108,7 +108,7 @@ def _folders(plan: ExplainPlan) -> dict[str, str]:
 def _outside(outside: int, photographs: int) -> str:
     return (
         f"In {outside:,} of {photographs:,} photographs the highest place of the map is outside of "
-        "the retina, on the dark surround: such a map shows no finding."
+        "the lit field, on the dark surround: such a map shows no finding."
     )
 
 

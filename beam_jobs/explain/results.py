@@ -220,7 +220,7 @@ def _measures(
     table = pd.DataFrame(rows, columns=list(mask_measures.COLUMNS)).astype({"label": "Int64"})
     if table.empty:
         raise ValueError(
-            "no photograph that can be used has a lesion in its retina: nothing to measure. Are "
+            "no photograph that can be used has a lesion in its lit field: nothing to measure. Are "
             "these the masks of these photographs, with 0 where there is no lesion?"
         )
     files.write_text(output_dir / "localization_photographs.csv", tables.csv_text(table))

@@ -8,7 +8,7 @@ from beam_jobs.explain import mask_measures
 
 def table(*, hit, hit_other, energy, insertion, deletion, energy_other=0.1, outside=0):
     """40 photographs of as many patients. They are alike, but only a share of them has a hit, and
-    the highest place of the first few maps is outside of the retina."""
+    the highest place of the first few maps is outside of the lit field."""
     return pd.DataFrame(
         {
             "id": [str(i) for i in range(40)],
@@ -38,7 +38,7 @@ def test_verdicts_say_plainly_what_the_maps_do_not_do():
     assert not any(verdict["alarm"] for verdict in summary["verdicts"])
     text = " ".join(verdict["text"] for verdict in summary["verdicts"])
     assert "25.0 % by chance; for another photograph's map it is 25.0 %." in text
-    assert "retina, 10.0 %; for another photograph's map it is 10.0 %." in text
+    assert "lit field, 10.0 %; for another photograph's map it is 10.0 %." in text
     row = summary["rows"][0]
     assert row["hit"]["value"] == 0.75 and row["hit_gain"]["value"] == pytest.approx(0.5)
     assert row["deletion_gain"]["value"] == pytest.approx(0.1)
@@ -48,9 +48,9 @@ def test_verdicts_say_plainly_what_the_maps_do_not_do():
     assert all(verdict["alarm"] for verdict in verdicts) and len(verdicts) == 6
     text = " ".join(verdict["text"] for verdict in verdicts)
     assert "do not point at lesions" in text and "25.0 % by chance" in text
-    assert "not above the lesions' share of the retina, 10.0 %" in text
+    assert "not above the lesions' share of the lit field, 10.0 %" in text
     assert "By the highest place and by the share, another photograph's map does as well" in text
-    assert "In 3 of 40 maps the highest place of all is outside of the retina" in text
+    assert "In 3 of 40 maps the highest place of all is outside of the lit field" in text
     assert summary["rows"][0]["outside"]["value"] == pytest.approx(3 / 40)
 
 

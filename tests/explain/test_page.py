@@ -129,7 +129,7 @@ def test_the_page_finds_photographs(browser, written):
     assert where.text == "25 to 48 of 35,000" and shown(browser)[0] == "eye 00024"
     choose(browser, "result", "outside")
     assert shown(browser) == [f"eye {i:05d}" for i in range(4999, ROWS, 5000)]
-    assert "highest place outside the retina" in browser.find_element("id", "shown").text
+    assert "highest place outside the lit field" in browser.find_element("id", "shown").text
     choose(browser, "result", "all")
     choose(browser, "order", "highest")
     assert shown(browser)[0] == "eye 00999"
