@@ -25,6 +25,7 @@ Examples:
   (64, 64, 3)
 """
 
+import abc
 import copy
 import functools
 import importlib.metadata
@@ -356,7 +357,7 @@ class Explanation(NamedTuple):
         return overlays.overlay(self.photograph, self.heatmap)
 
 
-class PhotographModel:
+class PhotographModel(abc.ABC):
     """A model with everything needed to read a raw photograph."""
 
     def predict(self, photograph: "str | Path | bytes | np.ndarray") -> dict[str, Any]:
@@ -395,11 +396,11 @@ class PhotographModel:
         return Explanation(found.reading.answer, found.picture.rgb, found.heatmap)
 
     @property
-    def _reader(self) -> "PhotographReader":
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _reader(self) -> "PhotographReader": ...
 
-    def _explainer(self, method: str) -> "PhotographExplainer":
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _explainer(self, method: str) -> "PhotographExplainer": ...
 
 
 class TrainedModel(PhotographModel):

@@ -94,14 +94,29 @@ def read(workdir: Path) -> BundleFile:
             f"{path} does not exist: {workdir} holds no finished training. "
             "Run drtfx-train (the same command again resumes it), or check --workdir."
         )
+    found: BundleFile = record(path, BundleFile, FORMAT, "Train again.")
+    return found
+
+
+def record(path: Path, kind: type, version: int, mend: str) -> Any:
+    """Return the content of a JSON file that says its `format`, as a checked record.
+
+    Args:
+      path: the file.
+      kind: the class of the record.
+      version: the format that this version reads.
+      mend: a sentence that says how to come by such a file.
+
+    Raises:
+      ValueError: the file is damaged, or was written by another version; names it.
+    """
     content = json_files.read(path)
-    if content.get("format") != FORMAT:
+    if content.get("format") != version:
         raise ValueError(
             f"{path} was written by another version of dr_tfx: its format is "
-            f"{str(content.get('format'))[:20]}, and this version reads {FORMAT}. Train again."
+            f"{str(content.get('format'))[:20]}, and this version reads {version}. {mend}"
         )
-    found: BundleFile = typed.record(BundleFile, content, str(path))
-    return found
+    return typed.record(kind, content, str(path))
 
 
 def write(workdir: Path, content: BundleFile) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from dr_tfx import tasks
-from dr_tfx.config import specs, typed
+from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.models import bundle_file
-from dr_tfx.storage import files, json_files
+from dr_tfx.storage import files
 
 EXPORT_FILE = "export.json"
 MODEL_FILE, HEATMAP_FILE = "model.onnx", "heatmap.onnx"
@@ -102,13 +102,7 @@ def read(folder: Path) -> Exported:
             f"{path} does not exist: {folder} holds no exported model. Run drtfx-export, or check "
             "--model."
         )
-    plain = json_files.read(path)
-    if plain.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} was written by another version of dr_tfx: its format is "
-            f"{str(plain.get('format'))[:20]}, and this version reads {FORMAT}. {_MEND}"
-        )
-    content: ExportFile = typed.record(ExportFile, plain, str(path))
+    content: ExportFile = bundle_file.record(path, ExportFile, FORMAT, _MEND)
     try:
         experiment = tasks.from_config(content.experiment)
         trained_on = manifest.from_dict(content.manifest)
