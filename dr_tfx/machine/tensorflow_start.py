@@ -1,7 +1,10 @@
-"""The start of TensorFlow in a command, without what it says there about itself."""
+"""The start of TensorFlow in a command: without notices, and without what no command uses."""
 
+import contextlib
 import importlib
 import os
+import sys
+from collections.abc import Iterator
 
 from dr_tfx.machine import error_lines
 
@@ -13,6 +16,9 @@ _NOTICES = (
 )
 _NO_DRIVER = r".*failed call to cuInit"
 _GPUS = ("/dev/nvidiactl", "/dev/dxg")  # The second is that of WSL.
+# Keras takes them if they are there, for pictures of its own and for a wrapper; no command needs
+# those, and to import the two takes longer than the rest of Keras.
+_FOR_EXTRAS_OF_KERAS = ("matplotlib", "sklearn")
 
 
 def load() -> None:
@@ -24,5 +30,19 @@ def load() -> None:
     without_gpu = not any(map(os.path.exists, _GPUS))
     with error_lines.dropped((*_NOTICES, _NO_DRIVER) if without_gpu else _NOTICES):
         # By its name: import rules let nothing of a build import it, where nothing calls this.
-        tf = importlib.import_module("tensorflow")
+        with _as_if_absent(_FOR_EXTRAS_OF_KERAS):  # TensorFlow imports Keras.
+            tf = importlib.import_module("tensorflow")
         tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _as_if_absent(names: tuple[str, ...]) -> Iterator[None]:
+    """Let an import inside find that these packages are not installed, unless they are in use."""
+    absent = [name for name in names if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's own mark for "there is none".
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]

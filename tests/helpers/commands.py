@@ -22,7 +22,8 @@ COMMANDS = {
 }
 
 _CODE = """
-import dr_tfx
+from dr_tfx.machine import tensorflow_start
+tensorflow_start.load()
 from tests.helpers import backbones
 from {module} import run
 run()

@@ -1,8 +1,13 @@
 """What a command prints while TensorFlow starts: no notices, but the last words of a crash."""
 
+import importlib
 import signal
 import subprocess
 import sys
+
+import pytest
+
+from dr_tfx.machine import tensorflow_start
 
 CODE = """
 import os
@@ -38,3 +43,13 @@ def test_only_the_notices_are_dropped():
 
 def test_the_last_words_of_a_crash_are_printed():
     assert said("os.abort()") == (-signal.SIGABRT, ["F0000 needs AVX", "E0000 another error"])
+
+
+def test_packages_that_no_command_needs_seem_absent_while_it_starts(monkeypatch):
+    names = ("this", "json")  # One that prints when it is imported, and one that is in use.
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    with tensorflow_start._as_if_absent(names):
+        with pytest.raises(ImportError):
+            importlib.import_module("this")
+        assert importlib.import_module("json").loads("1") == 1
+    assert importlib.import_module("this").s

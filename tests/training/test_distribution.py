@@ -29,6 +29,8 @@ import json, os, sys
 from pathlib import Path
 import absl.logging
 import numpy as np
+from dr_tfx.machine import tensorflow_start
+tensorflow_start.load()
 import tensorflow as tf
 absl.logging.set_verbosity("info")
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -163,7 +165,10 @@ def test_two_devices_go_on_exactly_after_a_kill(tmp_path):
 
 
 MASKS = """
-import keras, sys
+import sys
+from dr_tfx.machine import tensorflow_start
+tensorflow_start.load()
+import keras
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

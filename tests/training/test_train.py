@@ -32,6 +32,8 @@ CODE = """
 import json, os, random, signal, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
+from dr_tfx.machine import tensorflow_start
+tensorflow_start.load()
 from tests.helpers import backbones
 from dr_tfx import tasks
 from dr_tfx.training import checkpoints, train
