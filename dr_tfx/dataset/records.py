@@ -16,6 +16,7 @@ import numpy as np
 from google.protobuf import message
 
 from dr_tfx.dataset import example_message, naming
+from dr_tfx.dataset.patches import Patches
 from dr_tfx.preprocessing import png
 from dr_tfx.storage import seen_text
 
@@ -65,6 +66,7 @@ class Schema:
       size: height and width of image and masks, in pixels.
       encoding: `raw` or `png`.
       features: features beside the image, by the name of their key.
+      patches: the parts of the pictures that are read; None for the whole.
 
     Raises:
       ValueError: a feature's name, dtype and `is_mask` contradict each other.
@@ -73,6 +75,7 @@ class Schema:
     size: int
     encoding: str
     features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
+    patches: Patches | None = None
 
     def __post_init__(self) -> None:
         for name, feature in self.features.items():
@@ -81,6 +84,11 @@ class Schema:
                     f"The feature {name!r} is {feature}; expected a mask, of dtype uint8 and with "
                     f"a name that begins with {MASK_PREFIX!r}, or a number, with neither."
                 )
+
+    @property
+    def side(self) -> int:
+        """Height and width of what is read, in pixels."""
+        return self.patches.side if self.patches else self.size
 
     @property
     def masks(self) -> list[str]:
@@ -99,7 +107,7 @@ class Schema:
 
     def shapes(self, examples: int) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return the shape and dtype of each array of a batch, by its name."""
-        sides = (examples, self.size, self.size)
+        sides = (examples, self.side, self.side)
         masks = dict.fromkeys(self.masks, ((*sides, 1), "uint8"))
         numbers = {name: ((examples,), dtype) for name, dtype in self.numbers.items()}
         return {IMAGE: ((*sides, 3), "uint8"), **masks, **numbers}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.dataset import folds, manifest, records
-from dr_tfx.inference import plain_numbers, views
+from dr_tfx.inference import plain_numbers, tiles, views
 from dr_tfx.input_pipeline import loader
 from dr_tfx.models import bundles
 
@@ -110,7 +110,8 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
 
     Of a model that gives maps, the function returns their mean over the views, float32 (n, size,
     size, ...): each is moved back to the photograph, and where a view does not show the photograph,
-    the first view's map stands in.
+    the first view's map stands in. A model that was trained on patches looks at each view tile by
+    tile (`tiles`), and its function is not compiled as a whole.
     """
     if bundle.kind.model.reads == "pyramid":
         return _map_scorer(bundle)
@@ -135,18 +136,20 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _map_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return a compiled function: uint8 images (n, size, size, 3) -> float32 (n, size, size, k)."""
+    """Return a function: uint8 images (n, size, size, 3) -> float32 (n, size, size, k)."""
     first, *others = (views.VIEWS[name] for name in bundle.experiment.evaluation.views)
-    size = bundle.experiment.dataset.recipe.size
+    size, patches = bundle.experiment.dataset.recipe.size, bundle.kind.data.patches
+    side = patches.tile if patches else size
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
-    def forward(pixels: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
+    def whole(pixels: tf.Tensor) -> tf.Tensor:
         return bundle.model(pixels, training=False)
+
+    forward = tiles.tiled(whole, tile=side, size=size) if patches else whole
 
     def undone(view: views.View, maps: tf.Tensor) -> tf.Tensor:
         return tf.stack([view.undo(m) for m in tf.unstack(maps, axis=-1)], axis=-1)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
     def score(images: tf.Tensor) -> tf.Tensor:
         pixels = tf.cast(images, tf.float32)
         plain = forward(first.apply({records.IMAGE: pixels})[records.IMAGE])
@@ -159,7 +162,9 @@ def _map_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
                 total += undone(view, maps) + (1 - seen) * plain
         return total / (1 + len(others))
 
-    return score
+    if patches:
+        return score
+    return tf.function(score, input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
 
 
 class BundleReader:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dr_tfx.dataset import patches
 from dr_tfx.input_pipeline import shard_reader
 from dr_tfx.machine import resources
 
@@ -49,7 +50,7 @@ class BatchReaders:
         self._slots = 0  # Batches that there is memory for.
         self._free: list[int] = []  # Those of them that nobody holds.
 
-    def ask(self, numbers: np.ndarray, flips: np.ndarray) -> None:
+    def ask(self, numbers: np.ndarray, flips: np.ndarray, draws: np.ndarray | float = 0.0) -> None:
         """Ask for a batch; the arguments are those of `shard_reader.ShardReader.read`.
 
         Raises:
@@ -62,7 +63,7 @@ class BatchReaders:
         child, slot = next(self._turns), self._free.pop()
         self._asked.append((child, slot))
         request = self._memory.request(slot)
-        request["number"], request["flips"] = numbers, flips
+        request["number"], request["flips"], request["draws"] = numbers, flips, draws
         try:
             child.connection.send(slot)
         except BrokenPipeError:
@@ -104,7 +105,9 @@ class _Child(NamedTuple):
     connection: Connection
 
 
-_REQUEST = np.dtype([("number", np.int64), ("flips", bool, 2)])  # One example of a batch.
+_REQUEST = np.dtype(  # One example of a batch.
+    [("number", np.int64), ("flips", bool, 2), ("draws", np.float32, patches.DRAWS)]
+)
 _ALIGNMENT = 64  # Bytes. TensorFlow takes memory that begins so as it is.
 
 
@@ -208,7 +211,8 @@ def _main() -> None:
             slot, error = connection.recv(), None
             request, batch = memory.request(slot), memory.arrays(memory.slot(slot))
             try:
-                reader.read(request["number"], request["flips"], batch)
+                draws = request["draws"] if reader.schema.patches else None
+                reader.read(request["number"], request["flips"], batch, draws=draws)
             except (ValueError, OSError) as raised:
                 error = raised
             connection.send(error)

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, records
+from dr_tfx.dataset import manifest, patches, records
 from dr_tfx.input_pipeline import (
     augmentation,
     batch_readers,
@@ -75,7 +75,7 @@ def train_batches(
       arrays by name: `image` uint8 (examples, size, size, 3); the features of the records that the
       task's targets are made of, masks uint8 (examples, size, size, 1) and numbers (examples,); and
       `draws` float32 (examples, augmentation.DRAWS), for `augmentation.augment`. Images and masks
-      are mirrored already.
+      are mirrored already. Of tasks that learn from patches, they are as large as these.
 
     Raises:
       ValueError: a class has no training example, a label fewer than there are workers, or a shard
@@ -83,7 +83,8 @@ def train_batches(
     """
     mixed = strata.of_training(data, experiment)
     part = strata.part_of(mixed, experiment, worker=worker, workers=workers)
-    schema = schema_of(data, tasks.of(experiment).data.features)
+    side = tasks.of(experiment).data
+    schema = dataclasses.replace(schema_of(data, side.features), patches=side.patches)
     reader = shard_reader.ShardReader(data_dir, part.shards, schema)
     processes, ahead = _reading(experiment.training, schema, part.batch_size)
     readers = batch_readers.BatchReaders(reader, batch_size=part.batch_size, processes=processes)
@@ -104,7 +105,8 @@ def schema_of(data: manifest.Manifest, features: Mapping[str, records.Feature]) 
     return records.Schema(recipe.size, recipe.encoding, found)
 
 
-_Plan = tuple[np.ndarray, np.ndarray, np.ndarray]  # Numbers, flips and draws of a batch.
+# Numbers, flips, draws and those for the patches of a batch.
+_Plan = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _read_ahead(
@@ -114,8 +116,8 @@ def _read_ahead(
 
     def asked() -> Iterator[np.ndarray]:
         """Ask for one batch after the other; yield its draws."""
-        for numbers, flips, draws in plans:
-            readers.ask(numbers, flips)
+        for numbers, flips, draws, of_patches in plans:
+            readers.ask(numbers, flips, of_patches)
             yield draws
 
     with contextlib.closing(readers):
@@ -130,7 +132,7 @@ def _read_ahead(
 def _plans(
     mixed: strata.Strata, part: strata.WorkerPart, experiment: specs.Experiment, first_step: int
 ) -> Iterator[_Plan]:
-    """Yield of every batch the numbers of its examples, which are mirrored, and their draws.
+    """Yield of every batch the numbers of its examples, which are mirrored, and their chance.
 
     Numbers are drawn when they are asked for: a thread that drew them ahead would take turns with
     those that read and train.
@@ -152,9 +154,10 @@ def _plans(
         numbers = drawn.reshape(shape) + passed[stratum]
         chance = np.random.Generator(np.random.Philox(key=[part.seed, block]))
         draws = chance.random((*shape, augmentation.DRAWS), np.float32)
+        of_patches = chance.random((*shape, patches.DRAWS), np.float32)
         flips = augmentation.flips(draws, training.augmentation)
         for i in range(inside, _BLOCK):
-            yield numbers[i], flips[i], draws[i]
+            yield numbers[i], flips[i], draws[i], of_patches[i]
         inside = 0
 
 
@@ -176,8 +179,8 @@ def _reading(training: specs.Training, schema: records.Schema, examples: int) ->
 
 
 def _pixel_bytes(schema: records.Schema) -> int:
-    """Return the bytes of the image and the masks of an example."""
-    return schema.size**2 * sum(schema.channels.values())
+    """Return the bytes of the image and the masks of an example, or of a patch of it."""
+    return schema.side**2 * sum(schema.channels.values())
 
 
 def _memory_ahead(training: specs.Training) -> float:
@@ -283,7 +286,10 @@ def damage_named(
 def validation_dataset(
     data_dir: Path, data: manifest.Manifest, experiment: specs.Experiment
 ) -> tf.data.Dataset:
-    """Return the validation split as (float32 pixels 0..255, targets) batches for Keras."""
+    """Return the validation split as (float32 pixels 0..255, targets) batches for Keras.
+
+    Where training sees patches, these are patches side by side that cover each picture once.
+    """
     task = tasks.of(experiment)
     dataset = evaluation_dataset(
         data_dir,
@@ -294,4 +300,22 @@ def validation_dataset(
         memory=min(_EVALUATION, _memory_ahead(experiment.training)),
     )
     encode = task.model.encode
+    if spec := task.data.patches:
+        dataset = dataset.map(lambda batch: _in_patches(batch, spec.side)).unbatch()
+        dataset = dataset.batch(experiment.training.batch_size)
     return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), encode(x)[0]))
+
+
+def _in_patches(batch: Mapping[str, tf.Tensor], side: int) -> dict[str, tf.Tensor]:
+    """Return the images and masks of a batch cut into patches, picture by picture, row by row.
+
+    Args:
+      batch: as `evaluation_dataset` gives it.
+      side: height and width of a patch, which the pictures' are multiples of.
+    """
+    found = {}
+    for name in filter(records.has_geometry, batch):
+        size, channels = batch[name].shape[1], batch[name].shape[3]
+        rows = tf.reshape(batch[name], [-1, size // side, side, size // side, side, channels])
+        found[name] = tf.reshape(tf.transpose(rows, [0, 1, 3, 2, 4, 5]), [-1, side, side, channels])
+    return found

@@ -3,7 +3,7 @@
 A streaming reader has to hold a buffer of examples to shuffle them, shuffles only as far as that
 buffer reaches, and after an interruption reads all over again what it had passed. Here an example
 is an offset in a file: an order is a sequence of indices, an epoch is shuffled as a whole, and
-memory holds 10 bytes an example, and the numbers among its features.
+memory holds 10 bytes an example, the numbers among its features and, for patches, 128 bytes a mask.
 
 A checksum is compared when a record is read for the first time, and again once the time or size of
 its file has changed: after every batch the system is asked, which costs a microsecond a file.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.dataset import records
+from dr_tfx.dataset import patches, records
 from dr_tfx.input_pipeline import shard_check
 
 if TYPE_CHECKING:  # It loads pandas, which the processes that read (`batch_readers`) do not need.
@@ -69,9 +69,13 @@ class ShardReader:
         `offset` is where its record's frame begins in the file. All other fields are 0 until the
         record was read once and its checksum found right: `pixels`, where in the frame the image
         begins (it stays 0 if images have to be decoded); for every mask, by the feature's name,
-        where in the frame it begins; and for every other feature its value.
+        where in the frame it begins, and, if patches are read, its cells; and for every other
+        feature its value.
         """
-        masks = [(name, "int32") for name in self.schema.masks]
+        masks: list[tuple[Any, ...]] = [(name, "int32") for name in self.schema.masks]
+        if self.schema.patches:
+            sized = ("uint8", (patches.CELL_BYTES,))
+            masks += [(_cells_of(name), *sized) for name in self.schema.masks]
         return np.dtype(
             [("offset", "int64"), ("pixels", "int16"), *masks, *self.schema.numbers.items()]
         )
@@ -90,7 +94,14 @@ class ShardReader:
         """Return the numbers of a shard's examples."""
         return slice(self._ends[shard - 1] if shard else 0, self._ends[shard])
 
-    def read(self, numbers: np.ndarray, flips: np.ndarray, batch: Mapping[str, np.ndarray]) -> None:
+    def read(
+        self,
+        numbers: np.ndarray,
+        flips: np.ndarray,
+        batch: Mapping[str, np.ndarray],
+        *,
+        draws: np.ndarray | None = None,
+    ) -> None:
         """Read a batch of examples.
 
         A record is parsed, and its checksum compared, when it is read for the first time or its
@@ -101,28 +112,44 @@ class ShardReader:
           numbers: int64 (batch,), which examples.
           flips: bool (batch, 2), which of them are mirrored left to right, and top to bottom.
           batch: arrays with the names and shapes of `Schema.shapes`, which are overwritten.
+          draws: float32 (batch, patches.DRAWS), the chance that places the patches, if the schema
+            has any.
 
         Raises:
           ValueError: a record is damaged or lacks a feature; the message names the file.
         """
-        self._fill(numbers, flips, batch)
+        self._fill(numbers, flips, batch, draws)
         if self._forget_changed(np.unique(self._shards_of(numbers)).tolist()):
-            self._fill(numbers, flips, batch)  # With checksums.
+            self._fill(numbers, flips, batch, draws)  # With checksums.
 
     def _fill(
-        self, numbers: np.ndarray, flips: np.ndarray, batch: Mapping[str, np.ndarray]
+        self,
+        numbers: np.ndarray,
+        flips: np.ndarray,
+        batch: Mapping[str, np.ndarray],
+        draws: np.ndarray | None,
     ) -> None:
         codes = _FLIP_CODES[flips[:, 0].astype(int), flips[:, 1].astype(int)].tolist()
         # They are taken once: another process may find just now that a file was changed.
         places = {"pixels": self.index["pixels"][numbers]}
         known = places["pixels"] > 0
+        side, corners = self.schema.side, [(0, 0)] * len(numbers)
         for row in np.flatnonzero(~known).tolist():
-            for name, pixels in self._read_record(int(numbers[row])).items():
-                _place(pixels, codes[row], batch[name][row])
+            whole = self._read_record(int(numbers[row]))
+            if draws is not None:
+                corners[row] = self._corner(int(numbers[row]), draws[row])
+            top, left = corners[row]
+            for name, pixels in whole.items():
+                part = pixels[top : top + side, left : left + side]
+                _place(part, codes[row], batch[name][row])
         rows = np.flatnonzero(known).tolist()
+        if draws is not None:
+            for row in rows:
+                corners[row] = self._corner(int(numbers[row]), draws[row])
         places |= {name: self.index[name][numbers] for name in self.schema.masks}
         for name, column in ((records.IMAGE, "pixels"), *((m, m) for m in self.schema.masks)):
-            self._copy(numbers, rows, codes, places=places[column], into=batch[name])
+            how = {"places": places[column], "corners": corners, "into": batch[name]}
+            self._copy(numbers, rows, codes, **how)
         for name in self.schema.numbers:
             batch[name][...] = self.index[name][numbers]
 
@@ -142,19 +169,32 @@ class ShardReader:
         codes: Sequence[int],
         *,
         places: np.ndarray,
+        corners: Sequence[tuple[int, int]],
         into: np.ndarray,
     ) -> None:
-        """Copy the raw pixels of examples that were read before from the files into a batch."""
-        scratch = np.empty_like(into[0])
+        """Copy the raw pixels of examples that were read before from the files into a batch.
+
+        Of a patch whole rows of the picture are read, which is one call.
+        """
+        side, size, channels = into.shape[1], self.schema.size, into.shape[3]
+        scratch = np.empty_like(into[0], shape=(side, size, channels))
         positions = (self.index["offset"][numbers] + places).tolist()
         shards = self._shards_of(numbers).tolist()
         for row in rows:
-            code, target = codes[row], into[row]
-            pixels = target if code == _AS_IT_IS else scratch
-            if os.preadv(self._files[shards[row]], [pixels], positions[row]) < scratch.nbytes:
+            code, target, (top, left) = codes[row], into[row], corners[row]
+            pixels = target if code == _AS_IT_IS and side == size else scratch
+            start = positions[row] + top * size * channels
+            if os.preadv(self._files[shards[row]], [pixels], start) < scratch.nbytes:
                 raise ValueError(self._damaged_record(int(numbers[row])))
-            if code != _AS_IT_IS:
-                cv2.flip(scratch, code, dst=target)
+            if pixels is not target:
+                _place(scratch[:, left : left + side], code, target)
+
+    def _corner(self, number: int, draws: np.ndarray) -> tuple[int, int]:
+        """Return the top and the left of the patch of an example whose record was read before."""
+        spec = self.schema.patches
+        assert spec is not None  # There are draws for patches alone.
+        masks = [self.index[_cells_of(name)][number] for name in self.schema.masks]
+        return patches.corner(draws, masks, size=self.schema.size, spec=spec)
 
     def _shards_of(self, numbers: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._ends, numbers, side="right")
@@ -175,6 +215,10 @@ class ShardReader:
             raise ValueError(shard_check.unfit(path, start, error)) from error
         for name in schema.numbers:
             self.index[name][number] = example[name]
+        if schema.patches:
+            for name in schema.masks:
+                found = patches.cells(arrays[name], unknown=schema.patches.unknown)
+                self.index[_cells_of(name)][number] = found
         if schema.encoding == "raw":  # It is last: other processes take it as a sign of all else.
             self.index["pixels"][number] = pixels
         return arrays
@@ -214,6 +258,11 @@ _MOST_BEFORE = 30_000  # and in front of the name of the image: its place is an 
 _OTHERS = 256  # Files that a process has open besides its shards, at most.
 _AS_IT_IS = 2
 _FLIP_CODES = np.array([[_AS_IT_IS, 0], [1, -1]])  # OpenCV's, by (left to right, top to bottom).
+
+
+def _cells_of(mask: str) -> str:
+    """Return the field of the index that has the cells of a mask."""
+    return f"{mask}/cells"
 
 
 def _place(pixels: np.ndarray, code: int, into: np.ndarray) -> None:

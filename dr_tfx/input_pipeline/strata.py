@@ -22,10 +22,12 @@ class Strata:
       shards: the shards of each label that occurs, by label, ascending.
       shares: the part of an epoch that each label is, float (epochs, labels); the last row holds
         for all later epochs.
+      each: how often an example comes an epoch, for those of which only a part is seen.
     """
 
     shards: dict[int, list[manifest.Shard]]
     shares: np.ndarray
+    each: int = 1
 
     @property
     def counts(self) -> list[int]:
@@ -34,7 +36,7 @@ class Strata:
 
     def steps(self, batch_size: int) -> int:
         """Return the batches of an epoch."""
-        return math.ceil(epoch_examples(self.counts, self.shares[0]) / batch_size)
+        return math.ceil(self.each * epoch_examples(self.counts, self.shares[0]) / batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,9 @@ def of_training(data: manifest.Manifest, experiment: specs.Experiment) -> Strata
       ValueError: a class has no training example.
     """
     shards = by_label(data)
-    return Strata(shards, _shares(list(shards), np.array(counts_of(shards)), experiment))
+    shares = _shares(list(shards), np.array(counts_of(shards)), experiment)
+    patches = tasks.of(experiment).data.patches
+    return Strata(shards, shares, patches.each if patches else 1)
 
 
 def by_label(data: manifest.Manifest) -> dict[int, list[manifest.Shard]]:

@@ -31,7 +31,8 @@ class Bundle:
 
     Attributes:
       folder: where it was read.
-      model: the network, float32 pixels 0 to 255 (n, size, size, 3) -> float32 (n, units).
+      model: the network, float32 pixels 0 to 255 (n, size, size, 3) -> float32 (n, units). One
+        that was trained on patches takes tiles (`Patches.tile`).
       experiment: the settings of the run.
       manifest: the manifest of the data set that the model was trained on.
       fitted: the result of `JudgementSide.fit`; None until validation has been evaluated.
@@ -182,8 +183,9 @@ def _model(
 
 
 def _built(experiment: specs.Experiment, policy: str) -> keras.Model:
+    patches = tasks.of(experiment).data.patches
     with dtype_policy.within(policy):
-        return network.build(experiment, load_weights=False)
+        return network.build(experiment, load_weights=False, side=patches.tile if patches else None)
 
 
 def _member(

@@ -64,7 +64,9 @@ POOLING = "pool"  # The layer behind the last features.
 SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
 
-def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.Model:
+def build(
+    experiment: specs.Experiment, *, load_weights: bool = True, side: int | None = None
+) -> keras.Model:
     """Return the network as a flat functional model.
 
     It maps float32 pixels 0..255 (n, size, size, 3) to the outputs of the kind of task, float32 (n,
@@ -76,6 +78,8 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         kind of task.
       load_weights: whether to load the pre-trained weights. Pass False where trained weights are
         loaded next.
+      side: height and width of what it takes; None for what training sees. Of maps, the weights are
+        the same at any.
 
     Raises:
       ValueError: the backbone is unknown, its weights are not available or do not fit, or the
@@ -91,7 +95,7 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
     scale, offset = chosen.scale, chosen.offset
     if spec.input_scaling == "unit":
         scale, offset = 1 / 255, 0.0
-    size = experiment.dataset.recipe.size
+    size = side or seen_in_training(experiment)
     pixels = keras.Input((size, size, 3), name="pixels")
     x = keras.layers.Rescaling(scale, offset, name="input_scaling")(pixels)
     factor = chosen.stride // spec.output_stride
@@ -113,10 +117,10 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
             reads_bgr=chosen.reads_bgr,
         )
     _set_trainable(backbone, spec)
-    side = tasks.of(experiment).model
-    if side.reads == "pyramid":
+    of_task = tasks.of(experiment).model
+    if of_task.reads == "pyramid":
         pyramid = _pyramid(backbone, size, spec.dropout[-1])
-        return keras.Model(pixels, side.outputs(pyramid), name="network")
+        return keras.Model(pixels, of_task.outputs(pyramid), name="network")
     x = _POOLING[spec.pooling](name=POOLING)(_features(backbone, spec))
     _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
@@ -125,7 +129,13 @@ def build(experiment: specs.Experiment, *, load_weights: bool = True) -> keras.M
         x = keras.layers.Dropout(spec.dropout[i], name=f"head_dropout_{i}")(x)
         x = keras.layers.Dense(width, activation="relu", name=f"head_dense_{i}")(x)
     x = keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
-    return keras.Model(pixels, side.outputs(x), name="network")
+    return keras.Model(pixels, of_task.outputs(x), name="network")
+
+
+def seen_in_training(experiment: specs.Experiment) -> int:
+    """Return the height and width of what training sees: whole pictures, or patches of them."""
+    patches = tasks.of(experiment).data.patches
+    return patches.side if patches else experiment.dataset.recipe.size
 
 
 def _pyramid(backbone: keras.Model, size: int, dropout: float) -> dict[int, Any]:

@@ -24,6 +24,7 @@ import pandas as pd
 
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, records
+from dr_tfx.dataset.patches import Patches
 
 if TYPE_CHECKING:
     import keras
@@ -150,6 +151,11 @@ class DataSide(abc.ABC):
         Arrays of these names are in every batch: numbers (batch,), and masks uint8 (batch, size,
         size, 1), which are mirrored, rotated and zoomed with the images.
         """
+
+    @property
+    def patches(self) -> Patches | None:
+        """The parts of pictures that training sees; None for whole pictures."""
+        return None
 
     @property
     @abc.abstractmethod

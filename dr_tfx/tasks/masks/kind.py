@@ -8,6 +8,7 @@ import numpy as np
 
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import records
+from dr_tfx.dataset.patches import Patches
 from dr_tfx.preprocessing import mask_files
 from dr_tfx.tasks import kind
 from dr_tfx.tasks.masks import settings
@@ -35,7 +36,7 @@ class Masks(kind.Kind):
 
     @functools.cached_property
     def data(self) -> "MasksData":
-        return MasksData(self.experiment.dataset)
+        return MasksData(self.experiment.dataset, self.experiment.task)
 
     @functools.cached_property
     def model(self) -> "MasksModel":
@@ -83,7 +84,29 @@ class Masks(kind.Kind):
             "config.training.class_weights weigh classes, which photographs do not have here; set "
             "it to (), and config.task.lesion_weights.",
         )
+        _check_patches(experiment.task, experiment.dataset.recipe.size)
         super().check()
+
+
+def _check_patches(task: settings.MasksTask, size: int) -> None:
+    """Refuse patches and tiles that do not fit the picture or the network."""
+    typed.require(
+        bool(task.patch or not task.tile),
+        f"config.task.tile is {task.tile}, but config.task.patch is 0, so that pictures are marked "
+        "whole; set it to 0, or config.task.patch to the side of patches.",
+    )
+    for name, side in (("patch", task.patch), ("tile", task.tile)):
+        typed.require(
+            side == 0 or (side % 32 == 0 and 64 <= side <= size),
+            f"config.task.{name} is {side}; expected a multiple of 32 from 64 to {size}, "
+            "config.dataset.recipe.size, or 0.",
+        )
+    if task.patch:
+        typed.require(
+            size % task.patch == 0 and size <= 16 * task.patch,
+            f"config.dataset.recipe.size is {size}, which patches of config.task.patch="
+            f"{task.patch} do not cover side by side; expected a multiple of it, up to 16 times.",
+        )
 
 
 class MasksData(kind.DataSide):
@@ -92,8 +115,8 @@ class MasksData(kind.DataSide):
     The labels are no targets, and a split may lack one: all photographs are one group.
     """
 
-    def __init__(self, dataset: specs.DatasetSpec):
-        self._dataset = dataset
+    def __init__(self, dataset: specs.DatasetSpec, task: settings.MasksTask):
+        self._dataset, self._task = dataset, task
         self._label = records.LABEL_PREFIX + dataset.label_column
 
     @property
@@ -101,6 +124,19 @@ class MasksData(kind.DataSide):
         mask = records.Feature("uint8", is_mask=True)
         names = (records.MASK_PREFIX + lesion for lesion in self._dataset.masks)
         return {self._label: records.Feature("int64"), **dict.fromkeys(names, mask)}
+
+    @property
+    def patches(self) -> Patches | None:
+        task = self._task
+        if not task.patch:
+            return None
+        return Patches(
+            side=task.patch,
+            tile=task.tile or task.patch,
+            each=task.patches,
+            share=task.lesion_share,
+            unknown=mask_files.UNKNOWN,
+        )
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -58,11 +58,13 @@ class MasksModel(kind.ModelSide):
         smallest, *others = sorted(features)
         x, size = features[smallest], max(features)
         for side in others:
-            width = min(self._settings.width * (size // side), self._settings.widest)
-            x = keras.layers.UpSampling2D(2, interpolation="bilinear", name=f"up_{side}")(x)
-            x = keras.layers.Concatenate(name=f"joined_{side}")([x, features[side]])
-            x = _convolved(x, width, f"{side}a")
-            x = _convolved(x, width, f"{side}b")
+            # Names tell the stride, so that the same weights are for pictures of any size.
+            stride = size // side
+            width = min(self._settings.width * stride, self._settings.widest)
+            x = keras.layers.UpSampling2D(2, interpolation="bilinear", name=f"up_{stride}")(x)
+            x = keras.layers.Concatenate(name=f"joined_{stride}")([x, features[side]])
+            x = _convolved(x, width, f"{stride}a")
+            x = _convolved(x, width, f"{stride}b")
         head = keras.layers.Conv2D(
             len(self._task.lesions),
             1,

@@ -8,7 +8,7 @@ from dr_tfx.config import specs, typed
 
 @dataclasses.dataclass(frozen=True)
 class MasksTask(specs.Task):
-    """A decoder of the U-Net, and the weight of each kind of lesion.
+    """A decoder of the U-Net, the patches that it learns from, and the weight of each lesion.
 
     The lesions are those of `config.dataset.masks`. The decoder is that of Ronneberger et al., "U-
     Net", MICCAI 2015 (https://arxiv.org/abs/1505.04597), with BatchNorm.
@@ -18,6 +18,12 @@ class MasksTask(specs.Task):
     width: Annotated[int, typed.Rule(lambda n: 1 <= n <= 256, "1 to 256")] = 16
     # Channels that it has at most, at any size.
     widest: Annotated[int, typed.Rule(lambda n: 1 <= n <= 1024, "1 to 1,024")] = 256
+    # Side of the patches that training sees, in pixels; 0: it sees whole pictures.
+    patch: Annotated[int, typed.Rule(lambda n: n >= 0, "0 or more")] = 0
+    patches: typed.Count = 16  # Patches of a photograph in an epoch.
+    lesion_share: typed.Share = 0.75  # Of them show a lesion, and the others none.
+    # Side of the overlapping tiles in which a whole picture is marked; 0: that of the patches.
+    tile: Annotated[int, typed.Rule(lambda n: n >= 0, "0 or more")] = 0
     lesion_weights: tuple[typed.Positive, ...] = ()  # Factor of each lesion's loss; (): 1.
 
 
