@@ -45,6 +45,14 @@ _TRAIN = [
 ]
 _ONNX = ["onnxruntime>=1.17", _SCIPY]  # Reads photographs with an export, without TensorFlow.
 _EXPORT = ["onnx>=1.16", "tf2onnx>=1.17", *_ONNX]  # Makes one.
+_SERVE = [
+    "fastapi>=0.115",
+    "jinja2>=3.1",
+    "prometheus-client>=0.20",
+    "python-multipart>=0.0.18",
+    "uvicorn>=0.30",
+    *_ONNX,
+]
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
 _DICOM = "pydicom>=3.0"
@@ -79,6 +87,7 @@ _EXTRAS = {
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
     "onnx": _ONNX,
+    "serve": _SERVE,
     "docs": [  # make docs
         "ipykernel>=6.29",
         "mkdocs>=1.6,<2",
@@ -89,11 +98,13 @@ _EXTRAS = {
     "test": [
         *_TRAIN,
         *_EXPORT,
+        *_SERVE,
         _DASK,
         _DICOM,
         _EXCEL,
         _HEIC,
         _SETUPTOOLS,
+        "axe-core-python>=0.1",  # axe-core as a file, without a browser of its own.
         "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",
         "mypy>=2.0,<3",
@@ -116,6 +127,7 @@ _COMMANDS = {
     "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
     "drtfx-export": "dr_tfx.cli.export",
+    "drtfx-serve": "dr_tfx.cli.serve",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

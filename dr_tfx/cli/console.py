@@ -17,6 +17,7 @@ from dr_tfx.machine import error_lines, interrupts, resources
 from dr_tfx.storage import temporary
 
 _OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
+_OF_SERVE = {"fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"}  # And `serve`.
 _BY_SIGNAL = 128  # What shells add to the number of a signal: 130 is Ctrl-C.
 _OF_OUTPUT = (errno.ENOSPC, errno.EPIPE)  # A full device, a reader that has gone.
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
@@ -78,6 +79,11 @@ def run(
         except (ValueError, resources.MemoryCeilingError) as error:
             sys.exit(f"error: {error}")
         except ModuleNotFoundError as error:
+            if error.name in _OF_SERVE:
+                sys.exit(
+                    f"error: the module {error.name} is not installed, which a server needs. "
+                    "Type: pip install 'dr_tfx[serve]'"
+                )
             if error.name not in _OF_TRAIN:
                 raise
             sys.exit(

@@ -47,6 +47,10 @@ class RejectedImage(ValueError):
         return RejectedImage(self.reason, self.detail)
 
 
+class UnknownFormat(RejectedImage):
+    """A file that is no image, or one of a format that is not supported."""
+
+
 def image_size(data: bytes) -> tuple[int, int]:
     """Return width and height from a file's header, without decoding.
 
@@ -138,7 +142,7 @@ def _header(data: bytes) -> Image.Image:
     except formats.MissingLibrary as error:
         raise RejectedImage("unreadable", str(error)) from error
     except Exception as error:  # Damaged headers make Pillow raise nearly anything.
-        raise RejectedImage("unreadable", "not an image of a known format") from error
+        raise UnknownFormat("unreadable", "not an image of a known format") from error
     _check_size(*header.size, held)
     return header
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
     "drtfx-export": "dr_tfx.cli.export",
+    "drtfx-serve": "dr_tfx.cli.serve",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 
