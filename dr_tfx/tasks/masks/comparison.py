@@ -16,11 +16,11 @@ from dr_tfx.tasks.masks.summary import LesionCounts, estimates
 if TYPE_CHECKING:
     from dr_tfx.tasks.masks.kind import Masks
 
-_KEYS = ("aupr", "dice")
+_KEYS = ("aupr", "dice", "froc")
 
 
 class MasksComparison(judging.ComparisonSide):
-    """AUPR and Dice, the mean over the lesions and of each lesion."""
+    """AUPR, Dice and FROC, the mean over the lesions and of each lesion."""
 
     TRUTH: ClassVar = {"stratum": "label", COVER: "lesions"}
 
@@ -29,11 +29,16 @@ class MasksComparison(judging.ComparisonSide):
         self.MEASURES = (
             Measure("aupr", "Mean AUPR", "number", decides=True, ranks=True),
             Measure("dice", "Mean Dice", "number", decides=True),
+            Measure("froc", "Mean FROC", "number", ranks=True),
             *(
                 Measure(f"aupr_{name}", f"AUPR, {name}", "number", ranks=True)
                 for name in task.lesions
             ),
             *(Measure(f"dice_{name}", f"Dice, {name}", "number") for name in task.lesions),
+            *(
+                Measure(f"froc_{name}", f"FROC, {name}", "number", ranks=True)
+                for name in task.lesions
+            ),
         )
 
     @property

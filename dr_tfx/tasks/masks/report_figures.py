@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from dr_tfx.reports.pages import number
 from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, unit_square
-from dr_tfx.statistics import pixel_counts
+from dr_tfx.statistics import lesion_counts, pixel_counts
 from dr_tfx.tasks.masks.summary import LesionCounts, areas
 
 
@@ -32,6 +32,7 @@ def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[
         f"{row['name']} {100 * row['area']['truth']:.2g} % and {100 * row['area']['marked']:.2g} %"
         for row in rows
     )
+    found = ", ".join(f"{row['name']} {number(row['froc'])}" for row in rows)
     below = LEGEND_LINE * len(rows)
     return [
         draw(
@@ -39,6 +40,14 @@ def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[
             lambda axes: _precision_recall(axes[0], rows, counts),
             title="Precision and recall of pixels",
             alt=f"Curves of precision and recall of each lesion. Areas: {named}.",
+            height=4.0 + below,
+        ),
+        draw(
+            "froc",
+            lambda axes: _froc(axes[0], rows, counts),
+            title="Lesions found and false marks",
+            alt="Curves of the share of single lesions that are found against false marks an "
+            f"image. Means at 1/8 to 8 of them: {found}.",
             height=4.0 + below,
         ),
         draw(
@@ -64,6 +73,25 @@ def _precision_recall(
         colour = series(i)["color"]
         axis.plot(recall[place], precision[place], color=colour, marker="o", ms=7, ls="none")
     unit_square(axis, "recall", "precision")
+    if axis.lines:
+        axis.figure.legend(loc="outside lower center")
+
+
+def _froc(axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[LesionCounts]) -> None:
+    for i, (row, of) in enumerate(zip(rows, counts, strict=True)):
+        if not row["parts"]:
+            continue
+        found, false = of.found.sum(axis=0), of.false.sum(axis=0)
+        sensitivity, rate = lesion_counts.curve(found, false, np.array(float(row["images"])))
+        axis.plot(rate, sensitivity, **series(i), label=f"{row['name']}, {row['parts']:,} lesions")
+        place = round(row["threshold"] * pixel_counts.BINS) - 1
+        colour = series(i)["color"]
+        axis.plot(rate[place], sensitivity[place], color=colour, marker="o", ms=7, ls="none")
+    axis.set_xscale("symlog", base=2, linthresh=lesion_counts.RATES[0])
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(xlabel="false marks an image", ylabel="share of lesions found")
+    axis.set(xlim=(0, None), ylim=(-0.02, 1.02))
+    axis.grid()
     if axis.lines:
         axis.figure.legend(loc="outside lower center")
 

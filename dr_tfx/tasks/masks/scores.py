@@ -2,7 +2,8 @@
 
 A column of counts is text, `pixel_counts.BINS` numbers with spaces between. `all/<lesion>` counts
 all pixels of a photograph; `lesion/<lesion>` and `other/<lesion>` count those whose truth is known,
-what a lesion covers of a pixel on the one side and the rest of it on the other.
+what a lesion covers of a pixel on the one side and the rest of it on the other. `found/<lesion>`
+and `false/<lesion>` count connected parts for marks from each step on: see `lesion_counts`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dr_tfx.dataset import records
-from dr_tfx.statistics import pixel_counts
+from dr_tfx.statistics import lesion_counts, pixel_counts
 from dr_tfx.tasks import kind
 from dr_tfx.tasks.masks.kind import shares
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dr_tfx.tasks.masks.kind import Masks
 
 ALL, LESION, OTHER = "all/", "lesion/", "other/"
+FOUND, FALSE = "found/", "false/"
 DEFAULT_STEP = pixel_counts.BINS // 2  # It decides until an evaluation has chosen a threshold.
 _NONE = "no lesion"
 
@@ -55,14 +57,15 @@ class MasksScores(kind.ScoreSide):
     def compared(
         self, features: Mapping[str, np.ndarray], outputs: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return the columns `lesion/<lesion>` and `other/<lesion>` of each lesion."""
-        found = {}
+        """Return the columns of each lesion that compare it with the truth."""
+        columns: dict[str, list[str]] = {}
         for i, lesion in enumerate(self._lesions):
-            share, known = shares(features[records.MASK_PREFIX + lesion][..., 0])
-            for side, amount in ((LESION, share * known), (OTHER, (1 - share) * known)):
-                counts = map(pixel_counts.count, outputs[..., i], amount)
-                found[side + lesion] = np.array([to_text(row) for row in counts], object)
-        return found
+            for mask, map_ in zip(
+                features[records.MASK_PREFIX + lesion][..., 0], outputs[..., i], strict=True
+            ):
+                for side, counts in _compared(mask, map_).items():
+                    columns.setdefault(side + lesion, []).append(to_text(counts))
+        return {name: np.array(texts, object) for name, texts in columns.items()}
 
     def read(self, table: pd.DataFrame, fitted: "MasksFitted | None") -> list[kind.Reading]:
         """Return the share of the picture that each lesion takes, in each row.
@@ -111,6 +114,19 @@ class MasksScores(kind.ScoreSide):
     ) -> npt.NDArray[np.float64]:
         """Return 0 for each row: no label of a photograph is decided."""
         return np.zeros(len(table))
+
+
+def _compared(mask: np.ndarray, map_: np.ndarray) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the counts of a lesion of one photograph, (BINS,) each, by their kind."""
+    share, known = shares(mask)
+    counts = {
+        LESION: pixel_counts.count(map_, share * known),
+        OTHER: pixel_counts.count(map_, (1 - share) * known),
+    }
+    if not known.any():
+        return counts | dict.fromkeys((FOUND, FALSE), np.zeros(pixel_counts.BINS))
+    found, false = lesion_counts.count(share > 0, pixel_counts.bins_of(map_))
+    return counts | {FOUND: found, FALSE: false}
 
 
 def step_of(fitted: "MasksFitted | None", lesion: str) -> int:

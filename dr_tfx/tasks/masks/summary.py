@@ -5,11 +5,14 @@ These are the keys of metrics.json that the kind `masks` gives, sorted; the modu
 each is null where it is undefined. Areas are shares of the picture.
 
     alarms                 sentences; empty when nothing is wrong
-    figures                aupr, dice, iou (intervals): the means over the lesions that are there
+    figures                the figures of lesions (intervals): the means over those that are there
     lesions                for each its name, threshold, images and patients of which it is known,
                            images_with and patients_with it, share (of all pixels that it covers,
                            which is what guessing gives for aupr), aupr, dice, iou (intervals, of
-                           the pixels of all images together), and area {truth and marked (means),
+                           the pixels of all images together), sensitivity and false_marks (of
+                           whole lesions, and marks an image, at the threshold), froc (the mean
+                           sensitivity at `lesion_counts.RATES`), parts (how many lesions there
+                           are; intervals but this), and area {truth and marked (means),
                            difference (interval of marked minus truth), low and high (the limits
                            of agreement of Bland and Altman 1986), correlation (Spearman's)},
                            marked (the share of all pixels)
@@ -26,7 +29,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from dr_tfx.statistics import metrics, pixel_counts
+from dr_tfx.statistics import lesion_counts, metrics, pixel_counts
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
 from dr_tfx.statistics.metrics import Estimate
 from dr_tfx.tasks import alarms
@@ -36,10 +39,10 @@ from dr_tfx.tasks.masks.kind import COVER
 if TYPE_CHECKING:
     from dr_tfx.tasks.masks.kind import Masks
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of metrics.json."""
 
-MEASURES = ("aupr", "dice", "iou")
+MEASURES = ("aupr", "dice", "iou", "froc", "sensitivity", "false_marks")
 """Keys of the figures of merit."""
 
 FloatArray = npt.NDArray[np.float64]
@@ -62,10 +65,17 @@ class LesionCounts:
         """Count what is marked from a step on: one for all images, or (images,)."""
         self.lesion = scores.of_texts(predictions[scores.LESION + name])
         self.other = scores.of_texts(predictions[scores.OTHER + name])
+        self.found = scores.of_texts(predictions[scores.FOUND + name])
+        self.false = scores.of_texts(predictions[scores.FALSE + name])
         self.known = (self.lesion + self.other).sum(axis=1) > 0
         first = np.broadcast_to(step, len(predictions))[:, np.newaxis]
         is_marked = np.arange(pixel_counts.BINS) >= first
         self.hit, self.extra = ((x * is_marked).sum(axis=1) for x in (self.lesion, self.other))
+        # Beyond the last step nothing is marked.
+        self._then = [
+            np.take_along_axis(np.pad(counts, ((0, 0), (0, 1))), first, axis=1)
+            for counts in (self.found, self.false)
+        ]
 
     @property
     def truth(self) -> FloatArray:
@@ -78,7 +88,7 @@ class LesionCounts:
         return self.truth + self.other.sum(axis=1)
 
     def figures(self) -> dict[str, FloatArray]:
-        """Return AUPR, Dice and IoU of the pixels of all images together."""
+        """Return `MEASURES` of the pixels and the lesions of all images together."""
         return _figures(self._columns.sum(axis=0))
 
     def samples(self, bootstrap: PatientBootstrap) -> dict[str, FloatArray]:
@@ -87,14 +97,27 @@ class LesionCounts:
 
     @property
     def _columns(self) -> FloatArray:
-        return np.column_stack([self.lesion, self.other, self.hit, self.extra])
+        of_steps = self.lesion, self.other, self.found, self.false
+        decided = self.hit, self.extra, *self._then, self.known
+        return np.column_stack([*of_steps, *decided])
 
 
 def _figures(sums: FloatArray) -> dict[str, FloatArray]:
-    """Return the figures of sums over images, (..., 2 * BINS + 2)."""
-    lesion, other = sums[..., : pixel_counts.BINS], sums[..., pixel_counts.BINS : -2]
-    dice, iou = pixel_counts.overlap(lesion.sum(axis=-1), sums[..., -2], sums[..., -1])
-    return {"aupr": pixel_counts.average_precision(lesion, other), "dice": dice, "iou": iou}
+    """Return the figures of sums over images, (..., 4 * BINS + 5)."""
+    ends = [pixel_counts.BINS * i for i in range(1, 5)]
+    lesion, other, found, false, decided = np.split(sums, ends, axis=-1)
+    hit, extra, found_then, false_then, images = np.moveaxis(decided, -1, 0)
+    dice, iou = pixel_counts.overlap(lesion.sum(axis=-1), hit, extra)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        at_threshold = found_then / found[..., 0], false_then / images
+    return {
+        "aupr": pixel_counts.average_precision(lesion, other),
+        "dice": dice,
+        "iou": iou,
+        "froc": lesion_counts.sensitivity_at(found, false, images),
+        "sensitivity": at_threshold[0],
+        "false_marks": at_threshold[1],
+    }
 
 
 def estimates(
@@ -180,6 +203,7 @@ def _lesion(
         "images": int(counts.known.sum()),
         "images_with": int(has.sum()),
         "marked": float((counts.hit + counts.extra).sum() / pixels) if pixels else None,
+        "parts": int(counts.found[:, 0].sum()),
         "patients": int(predictions["patient"][counts.known].nunique()),
         "patients_with": int(predictions["patient"][has].nunique()),
         "share": float(counts.truth.sum() / pixels) if pixels else None,
@@ -282,7 +306,7 @@ def checked(predictions: pd.DataFrame, lesions: Sequence[str]) -> pd.DataFrame:
     Raises:
       ValueError: a column is missing, or holds no counts or decisions; names the column.
     """
-    sides = (scores.ALL, scores.LESION, scores.OTHER)
+    sides = (scores.ALL, scores.LESION, scores.OTHER, scores.FOUND, scores.FALSE)
     counted = [side + name for name in lesions for side in sides]
     needed = ["id", "patient", "stratum", COVER, *counted]
     if missing := [column for column in needed if column not in predictions]:

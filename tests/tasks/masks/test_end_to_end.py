@@ -44,6 +44,8 @@ def test_the_report_shows_lesions_and_their_outlines(runs):
     page = (where / "report.html").read_text()
     of_lesions = re.search(r'<table id="of-lesions">.*?</table>', page, re.S)[0]
     assert re.findall(r'<th scope="row">(\w+)</th>', of_lesions) == ["MA", "EX"]
+    assert "Is each single lesion found?" in page and '<table id="one-by-one">' in page
+    assert "against false marks an image" in page
     shown = [row["id"] for row in told["most_wrong"]]
     assert shown and all(f"{name} with outlines of the true lesions" in page for name in shown)
     assert "MA orange, EX sky blue" in page

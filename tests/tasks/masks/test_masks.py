@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score
 
 from dr_tfx import tasks
@@ -16,6 +17,7 @@ from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.judging import ComparedRun
 from dr_tfx.tasks.masks import scores
 from dr_tfx.tasks.masks.fitting import MasksFitted
+from tests.statistics.test_lesion_counts import by_scipy
 
 SIZE, LESIONS = 32, ("MA", "EX")
 
@@ -97,6 +99,25 @@ def test_figures_are_those_of_scikit_learn():
     assert told["figures"]["aupr"]["value"] == pytest.approx(np.mean(values), abs=1e-4)
     assert len(told["most_wrong"]) == 8 and told["most_wrong"][0]["dice"] < 1
     assert told["alarms"] == ["Too few images to conclude: 12 'MA' images; 11 'EX' images."]
+
+
+def test_single_lesions_are_those_of_scipy_at_the_threshold():
+    features, maps = photographs()
+    predictions = table(features, maps)
+    fitted = MasksFitted("validation", {"MA": 0.55, "EX": 0.5})
+    told = KIND.judgement.summarise(predictions, fitted, patients_known=False)
+    for row, limit in zip(told["lesions"], (0.55, 0.5), strict=True):
+        parts = found = false = 0
+        known = [i for i in range(12) if (row["name"], i) != ("EX", 3)]
+        for i in known:
+            truth = features[f"mask/{row['name']}"][i, ..., 0] > 0
+            here = by_scipy(truth, maps[i, ..., LESIONS.index(row["name"])] >= limit - 1e-9)
+            parts += ndimage.label(truth, np.ones((3, 3)))[1]
+            found, false = found + here[0], false + here[1]
+        assert row["parts"] == parts and false > 0
+        assert row["sensitivity"]["value"] == pytest.approx(found / parts)
+        assert row["false_marks"]["value"] == pytest.approx(false / len(known))
+        assert 0 <= row["froc"]["low"] <= row["froc"]["value"] <= row["froc"]["high"] <= 1
 
 
 def test_what_is_read_tells_the_areas_and_what_was_decided():
