@@ -4,6 +4,7 @@ That is a table (`text_tables`); several tables, each of them a split; an array;
 folders in which the photographs lie, their names, or their masks.
 """
 
+import dataclasses
 import logging
 import posixpath
 from collections.abc import Collection, Iterator
@@ -18,6 +19,7 @@ from beam_jobs.build_examples import (
     long_labels,
     photograph_names,
     source_labels,
+    text_streams,
     text_tables,
 )
 from beam_jobs.build_examples.label_arrays import LabelRows
@@ -85,6 +87,10 @@ class _Reader:
     """A reader of one table, which knows the columns that the settings mean."""
 
     def __init__(self, path: str, spec: specs.DatasetSpec):
+        columns = ("image_column", "label_column", "patient_column")
+        names = {column: text_streams.composed(getattr(spec, column)) for column in columns}
+        split = dataclasses.replace(spec.split, column=text_streams.composed(spec.split.column))
+        spec = dataclasses.replace(spec, split=split, **names)
         self._path, self._spec = path, spec
         self._texts = label_texts.LabelTexts(spec)
         self._sets = label_sets.columns_of(spec.label_column, spec.label_names)
@@ -245,7 +251,7 @@ def _parts(value: str) -> list[str]:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    return column.str.strip().tolist()
+    return column.map(text_streams.composed).tolist()
 
 
 def _whole(texts: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Collection
 
+from beam_jobs.build_examples import text_streams
 from dr_tfx.config import specs
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # More digits are no label, and slow to read.
@@ -20,7 +21,8 @@ class LabelTexts:
     def __init__(self, spec: specs.DatasetSpec):
         self._names = spec.label_names
         self._values = specs.label_values(spec)
-        exact = {name: label for label, name in enumerate(self._names)} | self._values
+        named = {name: label for label, name in enumerate(self._names)} | self._values
+        exact = {text_streams.composed(text): label for text, label in named.items()}
         folded: dict[str, set[int]] = {}
         for text, label in exact.items():
             folded.setdefault(text.casefold(), set()).add(label)
@@ -29,6 +31,7 @@ class LabelTexts:
 
     def label(self, text: str) -> int | None:
         """Return the label of a text, which may be out of range; None if it means none."""
+        text = text_streams.composed(text)
         known = self._label_of.get(text)
         if known is None:
             known = self._label_of.get(text.casefold())

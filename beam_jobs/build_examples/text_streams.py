@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import itertools
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -84,6 +85,14 @@ class SeenText(io.TextIOWrapper):
 
     def __next__(self) -> str:  # type: ignore[override]
         return super().__next__().replace("\0", _SEEN_NUL)
+
+
+def composed(text: str) -> str:
+    """Return a value without spaces around it, in composed Unicode, as keyboards write it.
+
+    macOS decomposes Korean and accents, and what looks equal would differ.
+    """
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def name_of(encoding: str) -> str:

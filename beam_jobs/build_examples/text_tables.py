@@ -49,7 +49,7 @@ _ZIPPED, _OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
 class TextTable:
     """An opened table."""
 
-    columns: list[str]  # Their names, without spaces around them; repeated ones get a number.
+    columns: list[str]  # Their names, `composed`; repeated ones get a number.
     repeated: frozenset[str]  # Names that several columns have.
     has_header: bool  # False: there are two columns, whose names are made up.
     notes: list[str]  # What was taken that a person may not expect.
@@ -181,7 +181,7 @@ def _fields(line: str, separator: str) -> list[str]:
         values = next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
     except csv.Error:  # A field is longer than a name of a column can be.
         values = [line]
-    return [value.strip() for value in values[: 2 * MAX_COLUMNS]]
+    return [text_streams.composed(value) for value in values[: 2 * MAX_COLUMNS]]
 
 
 def _repeated(names: Sequence[str]) -> frozenset[str]:
@@ -269,7 +269,7 @@ def _workbook(path: str) -> TextTable:
             ) from error
     if sheet.empty:
         raise refusals.UnusableInput("{file}: the first sheet is empty", file=path)
-    names = [str(name).strip() for name in sheet.iloc[0]]
+    names = [text_streams.composed(str(name)) for name in sheet.iloc[0]]
     columns = _each_once(names)
     _check_columns(path, columns)
     rows = _without_empty_rows(sheet.iloc[1:].set_axis(columns, axis=1))

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +48,8 @@ def run(
     """
     interrupts.end_alike()
     resources.end_quickly()
+    # The font that every machine has lacks Korean: a name is shown as boxes in a figure then.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
     sys.modules["__main__"].__doc__ = doc
     for flag in flags.FLAGS.get_key_flags_for_module(module):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

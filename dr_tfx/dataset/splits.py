@@ -183,8 +183,9 @@ def _hold_out(strata: np.ndarray, split: specs.Split) -> np.ndarray:
             continue
         if len(rest) < 2:
             raise ValueError(
-                f"{len(strata)} patients or photographs are too few to hold out {name}; "
-                "add photographs or lower config.dataset.split fractions."
+                f"too few patients to hold out {name}: {len(strata)}, where photographs without a "
+                "patient, and all copies of one photograph, count as one each; add photographs "
+                "or lower config.dataset.split fractions."
             )
         _, held = train_test_split(
             rest,

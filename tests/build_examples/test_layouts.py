@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import unicodedata
 from pathlib import Path
 
 import openpyxl
@@ -348,6 +349,15 @@ def test_names_of_columns_may_have_spaces_around_them(tmp_path):
         label_column="grade",
     )
     assert labels(made) == {"a.png": 1}
+
+
+def test_korean_of_macos_is_the_same_word(tmp_path):
+    text = unicodedata.normalize("NFD", "사진,등급,환자\na,정상,가\nb,이상,가\n")
+    columns = {"image_column": "사진", "label_column": "등급", "patient_column": "환자"}
+    names = ("정상", unicodedata.normalize("NFD", "이상"))
+    made = of_text(tmp_path, text, "a.png b.png", label_names=names, **columns)
+    assert labels(made) == {"a.png": 0, "b.png": 1}
+    assert made.rows["patient"].tolist() == ["가", "가"]
 
 
 def test_a_column_that_is_there_twice_is_not_taken_for_either(tmp_path):

@@ -97,3 +97,21 @@ def test_a_build_prints_labels_in_their_order_and_twins_that_contradict_each_oth
     header = printed.splitlines()[0]
     assert header.index("none") < header.index("mild") < header.index("a lot")
     assert "of different labels: n1, n2" in printed and "n3" not in printed
+
+
+def test_a_name_that_the_font_cannot_write_is_no_warning():
+    code = """
+from matplotlib.figure import Figure
+from dr_tfx.cli import console
+
+def main(argv):
+    figure = Figure()
+    figure.text(0, 0, "\ud658\uc790")
+    figure.savefig("/dev/null", format="png")
+
+console.run(main, module="__main__", doc="")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
