@@ -101,9 +101,16 @@ def _nothing_usable(
         "unknown_split": "Does {split_column} name the right column?",
         "duplicate_id": "Does {image_column} name the right column?",
     }
-    asked = likely[rejects["reason"].value_counts().index[0]]
+    reason = rejects["reason"].value_counts().index[0]
+    asked = likely[reason]
     if label_arrays.is_array(path):
         asked = "Is it the right array, and does {label_names} name every label?"
+    elif path in source_labels.WORDS and reason == "missing_label":
+        asked = {
+            source_labels.FOLDERS: "The folder of a photograph is its label here: pass the folder "
+            "that holds those as {image_dir}, or a CSV as {labels}",
+            source_labels.NAMES: "Does {label_pattern} find a label in the names?",
+        }[path]
     elif path in source_labels.WORDS:
         asked = asked.partition(" If they are others")[0]
     return refusals.UnusableInput(

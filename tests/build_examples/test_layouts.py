@@ -108,6 +108,8 @@ def test_a_folder_for_each_label_needs_no_table():
     assert rejected(made) == {"4": "unknown_label"}
     assert made.unlabelled.empty and "label 'other'" in made.rejects["detail"].iloc[0]
     assert set(made.rows["id"]) == {"no_dr/1", "MILD/1", "2", "3"}
+    with pytest.raises(ValueError, match="folder that holds those as .*image_dir"):
+        plan(source_labels.FOLDERS, "1.png 2.png")
 
 
 @pytest.mark.parametrize(
