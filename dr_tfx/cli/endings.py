@@ -12,7 +12,7 @@ _WORDS = {
     errno.EFBIG: "{file} has become larger than a file may be here. Raise the limit with `ulimit "
     f"-f unlimited`, or choose another disk. {_SAME}",
     errno.EROFS: "{file} cannot be written: its disk is read-only. Choose another folder for the "
-    "results",
+    "results (--output_dir, or --workdir of a training)",
     errno.EACCES: "{file}: permission denied. Choose another place, or have its rights changed",
     errno.EPERM: "{file}: the system does not permit it. Choose another place, or have its rights "
     "changed",

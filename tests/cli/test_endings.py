@@ -86,7 +86,7 @@ def test_a_read_only_disk_is_named_before_the_work(command, line, tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.rstrip().splitlines()[-1] == (
         f"error: {disk / 'out'} cannot be written: its disk is read-only. Choose another folder "
-        "for the results"
+        "for the results (--output_dir, or --workdir of a training)"
     )
 
 
