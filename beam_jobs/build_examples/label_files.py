@@ -87,10 +87,13 @@ class _Reader:
     """A reader of one table, which knows the columns that the settings mean."""
 
     def __init__(self, path: str, spec: specs.DatasetSpec):
-        columns = ("image_column", "label_column", "patient_column")
-        names = {column: text_streams.composed(getattr(spec, column)) for column in columns}
-        split = dataclasses.replace(spec.split, column=text_streams.composed(spec.split.column))
-        spec = dataclasses.replace(spec, split=split, **names)
+        spec = dataclasses.replace(
+            spec,
+            image_column=text_streams.composed(spec.image_column),
+            label_column=text_streams.composed(spec.label_column),
+            patient_column=text_streams.composed(spec.patient_column),
+            split=dataclasses.replace(spec.split, column=text_streams.composed(spec.split.column)),
+        )
         self._path, self._spec = path, spec
         self._texts = label_texts.LabelTexts(spec)
         self._sets = label_sets.columns_of(spec.label_column, spec.label_names)
