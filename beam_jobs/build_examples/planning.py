@@ -32,6 +32,7 @@ from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import folders, refusals, trees
+from dr_tfx.storage import seen_text
 
 LIBRARIES = {
     "dr_tfx": dr_tfx.__version__,
@@ -351,7 +352,7 @@ def _warn(plan: Plan) -> None:
         _LOG.warning(
             "%d photographs have no row in the CSV: not used; the first are %s",
             len(plan.unlabelled),
-            ", ".join(plan.unlabelled.head(3)),
+            ", ".join(map(seen_text.printable, plan.unlabelled.head(3))),
         )
     split = plan.spec.split
     held_out = [name for name in ("validation", "test") if getattr(split, name)]

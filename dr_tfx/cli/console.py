@@ -15,7 +15,7 @@ from absl import app, flags
 
 from dr_tfx.cli import endings
 from dr_tfx.machine import error_lines, interrupts, resources
-from dr_tfx.storage import temporary
+from dr_tfx.storage import seen_text, temporary
 
 _OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
 _OF_SERVE = {"fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"}  # And `serve`.
@@ -48,6 +48,7 @@ def run(
     """
     interrupts.end_alike()
     resources.end_quickly()
+    seen_text.in_logs()
     # The font that every machine has lacks Korean: a name is shown as boxes in a figure then.
     warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
     sys.modules["__main__"].__doc__ = doc
@@ -94,7 +95,10 @@ def run(
                 "and what reports are made with. Type: pip install 'dr_tfx[train]'"
             )
 
-    sys.exit(_printed(_ended(lambda: app.run(checked_main, flags_parser=parse))))
+    last = _printed(_ended(lambda: app.run(checked_main, flags_parser=parse)))
+    if isinstance(last, str):
+        last = seen_text.lines(last)
+    sys.exit(last)
 
 
 def _ended(start: Callable[[], None]) -> int | str | None:

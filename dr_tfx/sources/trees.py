@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from dr_tfx.preprocessing import decoding
-from dr_tfx.storage import files
+from dr_tfx.storage import files, seen_text
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 UNGRADABLE_FILE = "ungradable.png"
@@ -73,7 +73,9 @@ def describe(names: Iterable[str]) -> str:
     """Return a sentence on how many photographs lie in which folders, the fullest first."""
     count = collections.Counter(map(posixpath.dirname, names))
     fullest = count.most_common(_SHOWN)
-    told = [f"{n:,} in {folder or 'the folder itself'}" for folder, n in fullest]
+    told = [
+        f"{n:,} in {seen_text.printable(folder) or 'the folder itself'}" for folder, n in fullest
+    ]
     if rest := len(count) - len(fullest):
         others = count.total() - sum(n for _, n in fullest)
         told.append(f"{others:,} in {rest:,} more folders")

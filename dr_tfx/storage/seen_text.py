@@ -4,7 +4,9 @@ A name is data. Written as it is, one with an escape sequence runs in a terminal
 break ends a row, and one with a mark of direction looks like another.
 """
 
+import logging
 import re
+from typing import Any
 
 # Control characters, and those that turn the direction of what is written behind them.
 UNSEEN = "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
@@ -18,6 +20,26 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def lines(text: str) -> str:
+    """Return a text of several lines, each of them `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def in_logs() -> None:
+    """Have the values of all messages that are logged from now on written by `lines`."""
+    make = logging.getLogRecordFactory()
+
+    def seen(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                lines(value) if isinstance(value, str) else value for value in record.args
+            )
+        return record
+
+    logging.setLogRecordFactory(seen)
 
 
 def file_stem(text: str) -> str:

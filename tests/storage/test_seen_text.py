@@ -1,5 +1,7 @@
 """Names that others chose, as they are shown and as names of files."""
 
+import logging
+
 from dr_tfx.storage import seen_text
 
 
@@ -15,3 +17,10 @@ def test_the_name_of_a_file_stays_in_its_folder_and_fits_its_disk(tmp_path):
         (tmp_path / f"{name}-12.png").write_bytes(b"")
         assert (tmp_path / f"{name}-12.png").parent == tmp_path and not name.startswith(".")
     assert seen_text.file_stem("10_left") == "10_left"
+
+
+def test_a_name_in_a_log_turns_and_clears_no_terminal(monkeypatch, caplog):
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.getLogRecordFactory())
+    seen_text.in_logs()
+    logging.getLogger("any").warning("%s: %d of %s", "a\x1b[2J\u202e", 3, ["\x1b"])
+    assert caplog.messages == ["a\\u001b[2J\\u202e: 3 of ['\\x1b']"]
