@@ -115,6 +115,7 @@ _EXTRAS = {
         "selenium>=4.20",
     ],
 }
+_CONFIGS = sorted((_HERE / "configs").glob("*.py"))
 _COMMANDS = {
     "drtfx-synthesize": "dr_tfx.cli.synthesize",
     "drtfx-inspect": "beam_jobs.cli.inspect_input",
@@ -139,8 +140,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    # Not `configs`: its files are given by their path in a clone, and a package of this name would
-    # hide the `configs` of somebody else's project.
+    # Not `configs`: a package of this name would hide the `configs` of somebody else's project.
+    data_files=[("share/dr_tfx/configs", [f"configs/{path.name}" for path in _CONFIGS])],
     packages=find_packages(include=["dr_tfx", "dr_tfx.*", "beam_jobs", "beam_jobs.*"]),
     # An editable install then puts this folder itself on the path, where a folder dr_tfx/ in which
     # a command happens to be started (a clone's parent has one) cannot hide the package.

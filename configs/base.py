@@ -1,6 +1,6 @@
 """Every setting with its default. Reports name their run's settings as changes of this file.
 
-The defaults are those of a binary task; --config=configs/base.py:KIND gives those of another kind.
+The defaults are those of a binary task; --config=base:KIND gives those of another kind.
 """
 
 import ml_collections

@@ -1,15 +1,15 @@
 """Haemorrhage on slices of head CT by our recipe: any bleed against none.
 
-    drtfx-build-examples --config=configs/ct_hemorrhage.py --image_dir=RAW --labels=RAW/labels.csv \
+    drtfx-build-examples --config=ct_hemorrhage --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
-    drtfx-train --config=configs/ct_hemorrhage.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=ct_hemorrhage --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 RAW holds DICOM slices, which are seen through the windows of brain, subdural space and bone, or
 pictures of slices, whose grey stands for all three. The names of patients are those of
 drtfx-synthesize; say how yours are told by dataset.patient_column or dataset.patient_pattern.
 
-`--config=configs/ct_hemorrhage.py:demo` is the same without pre-trained weights, smaller and
+`--config=ct_hemorrhage:demo` is the same without pre-trained weights, smaller and
 shorter, for drtfx-demo.
 
 Time and metric: see docs/results.
@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = config_files.load_beside(__file__, "base.py")
 
     dataset = config.dataset
-    dataset.name, dataset.label_column = "head CT", "any"
+    dataset.label_column = "any"
     dataset.label_names = ("no haemorrhage", "haemorrhage")
     dataset.patient_pattern = r"^(P\d+)_"
     recipe = dataset.recipe

@@ -11,9 +11,9 @@ sides (`image`); the weight of haemorrhage, which lies between 1.3 and 1.5; and 
 head. The augmentation here is that of the variant: rotation by 20 degrees, shift by .15, zoom by
 .2, brightness by .2. `--config.training.augmentation.*=0` are the chosen one's.
 
-    drtfx-build-examples --config=configs/ct_hemorrhage_reference.py --image_dir=RAW \
+    drtfx-build-examples --config=ct_hemorrhage_reference --image_dir=RAW \
         --labels=RAW/labels.csv --output_dir=DATA
-    drtfx-train --config=configs/ct_hemorrhage_reference.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=ct_hemorrhage_reference --data_dir=DATA --workdir=RUN
 
 Time and metric: not yet measured, as its slices are not public.
 """
@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = config_files.load_beside(__file__, "base.py")
 
     dataset = config.dataset
-    dataset.name, dataset.label_column = "head CT", "any"
+    dataset.label_column = "any"
     dataset.label_names = ("no haemorrhage", "haemorrhage")
     dataset.recipe.name, dataset.recipe.size, dataset.recipe.quality_gate = "plain", 128, "off"
     dataset.split.method, dataset.split.validation = "image", 0.2

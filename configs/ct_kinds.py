@@ -2,10 +2,10 @@
 
 The columns are those of RSNA's challenge of 2019, whose CSV is read as it is:
 
-    drtfx-build-examples --config=configs/ct_kinds.py --image_dir=stage_2_train \
+    drtfx-build-examples --config=ct_kinds --image_dir=stage_2_train \
         --labels=stage_2_train.csv --output_dir=DATA --config.dataset.image_column=ID \
         --config.dataset.patient_column=PatientID
-    drtfx-train --config=configs/ct_kinds.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=ct_kinds --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 Time and metric: not yet measured. The winners of the challenge had an AUC of .988 for `any`.

@@ -1,8 +1,8 @@
 """Binary DR screening by our recipe: grade 0 against grades 1 to 4.
 
-    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW --labels=RAW/labels.csv \
+    drtfx-build-examples --config=dr_binary --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
-    drtfx-train --config=configs/dr_binary.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 Time and metric on EyePACS: not yet measured. On IDRiD: see README.md.

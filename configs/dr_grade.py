@@ -1,8 +1,8 @@
 """Five grades of retinopathy by our recipe, on the very data set of dr_binary.py.
 
-    drtfx-build-examples --config=configs/dr_grade.py --image_dir=RAW --labels=RAW/labels.csv \
+    drtfx-build-examples --config=dr_grade --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
-    drtfx-train --config=configs/dr_grade.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=dr_grade --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 A data set that was built with dr_binary.py serves as it is. Time and metric on EyePACS: not yet

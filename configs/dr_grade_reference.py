@@ -6,9 +6,9 @@ every setting that it does not name is the default or that of reference.py: ResN
 weights, wholly trained, a softmax with cross entropy, the most probable grade as the decision, and
 a split over photographs, so that the two eyes of a patient may be in different splits.
 
-    drtfx-build-examples --config=configs/dr_grade_reference.py --image_dir=RAW \
+    drtfx-build-examples --config=dr_grade_reference --image_dir=RAW \
         --labels=RAW/labels.csv --output_dir=DATA
-    drtfx-train --config=configs/dr_grade_reference.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=dr_grade_reference --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 Time and metric: not yet measured. The best published kappa on EyePACS is .863, by a system that

@@ -3,7 +3,7 @@
 The label CSV has the columns `image,level`, and the photographs are named `<patient>_<eye>.jpeg`.
 The task is the binary one, grade 0 against grades 1 to 4. All other settings are the defaults:
 
-    drtfx-build-examples --config=configs/eyepacs.py --image_dir=RAW --labels=RAW/labels.csv \
+    drtfx-build-examples --config=eyepacs --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
 
 Time and metric: not measured, because dr_binary.py and reference.py are the recipes to run.
@@ -17,7 +17,6 @@ from dr_tfx.config import config_files
 def get_config() -> ml_collections.ConfigDict:
     """Return the defaults with the columns, labels and patients of EyePACS."""
     config = config_files.load_beside(__file__, "base.py")
-    config.dataset.name = "eyepacs"
     config.dataset.label_names = ("no DR", "mild", "moderate", "severe", "proliferative")
     config.dataset.patient_pattern = r"^(.+)_(?:left|right)$"
     config.dataset.split.strata = (0, 1, 2, 3, 4)

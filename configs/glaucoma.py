@@ -1,15 +1,15 @@
 """Glaucoma from the optic disc, on whole photographs or on crops of the disc.
 
-    drtfx-build-examples --config=configs/glaucoma.py --image_dir=RAW --labels=RAW/labels.csv \
+    drtfx-build-examples --config=glaucoma --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
-    drtfx-crossvalidate --config=configs/glaucoma.py --data_dir=DATA --workdir=RUN
+    drtfx-crossvalidate --config=glaucoma --data_dir=DATA --workdir=RUN
 
 A few hundred photographs have none to spare for a test, so that they are dealt to five folds, of
 which each is tested once. The label is a column `glaucoma`, 0 or 1; docs/guides/glaucoma.md has the
 flags for published sets. The names of patients are those of drtfx-synthesize; say how yours are
 told by dataset.patient_column or dataset.patient_pattern.
 
-`--config=configs/glaucoma.py:demo` is the same without pre-trained weights and folds, smaller and
+`--config=glaucoma:demo` is the same without pre-trained weights and folds, smaller and
 shorter, for drtfx-demo.
 
 Time and metric: not yet measured on real photographs; on drawn ones see docs/guides/glaucoma.md.
@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = config_files.load_beside(__file__, "base.py")
 
     dataset = config.dataset
-    dataset.name, dataset.label_column = "glaucoma", "glaucoma"
+    dataset.label_column = "glaucoma"
     dataset.label_names = ("normal", "glaucoma")
     dataset.patient_pattern = r"^(\d+)_"
     dataset.recipe.name, dataset.recipe.size = "disc", 160

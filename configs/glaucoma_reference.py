@@ -18,9 +18,9 @@ G1020.csv has the columns imageID and binaryLabels. With pandas, its split becom
     table["split"] = (number.rank() <= 800).map({True: "train", False: "validation"})
     table.to_csv("split.csv", index=False)
 
-    drtfx-build-examples --config=configs/glaucoma_reference.py --image_dir=G1020/Images \
+    drtfx-build-examples --config=glaucoma_reference --image_dir=G1020/Images \
         --labels=split.csv --output_dir=DATA
-    drtfx-train --config=configs/glaucoma_reference.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=glaucoma_reference --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 Time and metric on G1020: not yet measured.

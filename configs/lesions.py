@@ -1,14 +1,14 @@
 """Lesions in photographs of the retina: where microaneurysms, haemorrhages and exudates are.
 
-    drtfx-build-examples --config=configs/lesions.py --image_dir=RAW --labels=masks \
+    drtfx-build-examples --config=lesions --image_dir=RAW --labels=masks \
         --masks_dir=RAW/masks --output_dir=DATA
-    drtfx-train --config=configs/lesions.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=lesions --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 A U-Net decoder on MobileNetV2 looks at whole photographs. With fewer than a hundred photographs,
 cross-validate: --config.dataset.split.folds=5.
 
-`--config=configs/lesions.py:demo` is a U-Net without pre-trained weights, smaller and shorter, for
+`--config=lesions:demo` is a U-Net without pre-trained weights, smaller and shorter, for
 drtfx-demo: mean Dice .839 (.833-.847) on 24 drawn photographs of its validation.
 
 Time and metric of real photographs: not yet measured.
@@ -28,7 +28,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = config_files.load_beside(__file__, "base.py", "masks")
 
     dataset = config.dataset
-    dataset.name = "lesions"
     dataset.label_column, dataset.label_names = "lesions", ("without", "with")
     dataset.masks = ("MA", "HE", "EX", "SE")
     dataset.recipe.size = 384

@@ -1,8 +1,8 @@
 """The reference recipe of lesion segmentation: a U-Net from scratch on whole CLAHE photographs.
 
-    drtfx-build-examples --config=configs/lesions_reference.py --image_dir=RAW --labels=masks \
+    drtfx-build-examples --config=lesions_reference --image_dir=RAW --labels=masks \
         --masks_dir=RAW/masks --output_dir=DATA
-    drtfx-train --config=configs/lesions_reference.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=lesions_reference --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 The photographs are stretched to a square, with CLAHE over all of it, as in reference.py.

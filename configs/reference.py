@@ -9,9 +9,9 @@ published, but positives come in whole shuffled passes instead of draws with rep
 Byte-identical files stay in one split: one of two changes places with another of its class, so that
 all counts are as published.
 
-    drtfx-build-examples --config=configs/reference.py --image_dir=RAW --labels=RAW/labels.csv \
+    drtfx-build-examples --config=reference --image_dir=RAW --labels=RAW/labels.csv \
         --output_dir=DATA
-    drtfx-train --config=configs/reference.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=reference --data_dir=DATA --workdir=RUN
 
 Time and metric on EyePACS: not yet measured. On IDRiD: see README.md.
 """

@@ -10,9 +10,9 @@ The pictures come as arrays, and their official split goes into a column. With n
     table.insert(0, "image", [f"retina-{row:07d}" for row in table.index])
     table.to_csv("labels.csv", index=False)
 
-    drtfx-build-examples --config=configs/retinamnist.py --npy_images=retina.npy \
+    drtfx-build-examples --config=retinamnist --npy_images=retina.npy \
         --labels=labels.csv --output_dir=DATA
-    drtfx-train --config=configs/retinamnist.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=retinamnist --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
 Time and metric on its validation part: see docs/results. Everything here was chosen on train and

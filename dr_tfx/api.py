@@ -59,8 +59,8 @@ def load_config(
     """Return the settings of a run, validated.
 
     Args:
-      config: the path of a config file, such as configs/dr_binary.py, or a nested mapping of the
-        settings that differ from the defaults.
+      config: the name of a config, such as "dr_binary", the path of a file of your own, or a nested
+        mapping of the settings that differ from the defaults.
       changes: further settings by their dotted names, such as `{"training.epochs": 2}`.
 
     Raises:
@@ -68,7 +68,8 @@ def load_config(
       ConfigError: unknown key, wrong type, value out of range or contradicting settings.
     """
     if isinstance(config, str | Path):
-        settings = config_files.load(_path(config)).to_dict()
+        file, _, argument = config_files.find(os.path.expanduser(config)).partition(":")
+        settings = config_files.load(Path(file), *filter(None, [argument])).to_dict()
     else:
         settings = copy.deepcopy(dict(config))
     for name, value in (changes or {}).items():
@@ -199,13 +200,13 @@ def train(
     """Train a model, or go on with a training that was interrupted, and return it.
 
     Args:
-      experiment: the settings.
+      experiment: the settings; those of its data set are DATA_DIR's.
       data_dir: folder of the data set.
       workdir: folder of the run.
 
     Raises:
-      FileNotFoundError, ValueError: no data set, or one of other settings, or a folder that holds
-        another run.
+      FileNotFoundError, ValueError: no data set, or one that the task does not fit, or a folder
+        that holds another run.
     """
     from dr_tfx.training import train as training
 
@@ -249,7 +250,7 @@ def crossvalidate(
     """Train and evaluate a model on every fold of a data set, or go on with what was interrupted.
 
     Args:
-      experiment: the settings; `dataset.split.folds` are those of the data set.
+      experiment: the settings; those of its data set are DATA_DIR's.
       data_dir: folder of the data set.
       workdir: receives a run for each fold, and in `out_of_fold` the report over all photographs.
 
@@ -258,8 +259,8 @@ def crossvalidate(
       and of the folds.
 
     Raises:
-      FileNotFoundError, ValueError: no data set or none with these folds, or a folder that holds
-        other runs.
+      FileNotFoundError, ValueError: no data set or none with folds, or a folder that holds other
+        runs.
     """
     from dr_tfx.evaluation import crossvalidate as crossvalidation
 

@@ -82,11 +82,11 @@ def test_its_examples_run(tmp_path, monkeypatch):
 
 
 def test_a_config_file_and_changes_give_an_experiment():
-    experiment = dr_tfx.load_config(
-        ROOT / "configs" / "dr_binary.py", {"training.epochs": 2, "model.weights": "none"}
-    )
+    changes = {"training.epochs": 2, "model.weights": "none"}
+    experiment = dr_tfx.load_config("dr_binary", changes)
+    assert experiment == dr_tfx.load_config(ROOT / "configs" / "dr_binary.py", changes)
     assert (experiment.training.epochs, experiment.model.weights) == (2, "none")
-    assert experiment.dataset.name == "eyepacs"
+    assert dr_tfx.load_config("glaucoma:demo").dataset.name == "drawn photographs"
     with pytest.raises(FileNotFoundError, match=r"nothing\.py does not exist"):
         dr_tfx.load_config("nothing.py")
     with pytest.raises(ValueError, match=r"config\.training has no setting 'epoch'"):

@@ -64,8 +64,9 @@ def test_workers_and_help_load_without_tensorflow():
         "    importlib.import_module(module)\n"
         "    for name in ('tensorflow', 'keras', 'torch', 'tensorflow_addons'):\n"
         "        assert name not in sys.modules, f'{module} loads {name}'\n"
-        "    for flag in flags.FLAGS.get_flags_for_module(module):\n"
-        "        delattr(flags.FLAGS, flag.name)\n"  # The next command may have the same flag.
+        "    for owner in (module, 'dr_tfx.cli.run_settings'):\n"
+        "        for flag in flags.FLAGS.get_flags_for_module(owner):\n"
+        "            delattr(flags.FLAGS, flag.name)\n"  # The next command may have the same flag.
     )
     done = run("-c", code)
     assert done.returncode == 0, done.stderr

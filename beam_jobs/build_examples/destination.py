@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from beam_jobs.build_examples import label_table, planning, write_shard
+from dr_tfx.config import typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import decoding
 from dr_tfx.sources import folders, refusals, trees
@@ -298,7 +299,7 @@ def _check_unchanged(
 
 
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
-    before, after = manifest.flat(earlier), manifest.flat(now)
+    before, after = typed.flat(earlier), typed.flat(now)
     keys = [key for key in after if key != "fingerprint" and before.get(key) != after[key]]
     named = [
         _INPUTS.get(key, f"{key} was {before.get(key)!r} and is {after[key]!r}") for key in keys

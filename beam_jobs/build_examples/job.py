@@ -6,6 +6,7 @@ would keep in memory, and no byte depends on the runner or on the number of work
 """
 
 import contextlib
+import dataclasses
 import logging
 import posixpath
 
@@ -90,6 +91,7 @@ def _build(
 ) -> manifest.Manifest:
     """Build the data set in a folder that nobody else writes into; see `build`."""
     source = find_source.open_photographs(image_dir, spec.recipe)
+    spec = dataclasses.replace(spec, name=spec.name or find_source.name_of(image_dir))
     plan = planning.make_plan(spec, labels=labels, source=source, masks_dir=masks_dir)
     destination.check_apart(output_dir, plan, source)
     # Too many rejects end the job here, and a data set that exists is left as it is.

@@ -295,9 +295,8 @@ def _with_official_split(
             csv=labels,
             folds=spec.split.folds,
         )
-    _LOG.warning(
-        "%s: the split is that of the files, not config.dataset.split.method=%r. Train with "
-        "--config.dataset.split.method=column",
+    _LOG.info(
+        "%s: the split is that of the files, not config.dataset.split.method=%r",
         labels,
         spec.split.method,
     )

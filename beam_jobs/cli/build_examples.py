@@ -1,6 +1,6 @@
 r"""Make a data set for training from a folder of photographs and a CSV of their labels.
 
-    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/train \
+    drtfx-build-examples --config=dr_binary --image_dir=RAW/train \
         --labels=RAW/trainLabels.csv --output_dir=DATA
 
 config.dataset says which columns name the photograph (folders and extension decide where they are
@@ -17,11 +17,11 @@ If the command is stopped half-way, the same command again goes on where it was.
 
 Print what would be made, in a second and without reading a photograph:
 
-    drtfx-build-examples --config=configs/dr_binary.py --labels=RAW/trainLabels.csv --plan
+    drtfx-build-examples --config=dr_binary --labels=RAW/trainLabels.csv --plan
 
 Use other columns and another size; any setting of the config can be given like this:
 
-    drtfx-build-examples --config=configs/dr_binary.py --image_dir=RAW/images \
+    drtfx-build-examples --config=dr_binary --image_dir=RAW/images \
         --labels=RAW/grades.csv --output_dir=DATA_512 --config.dataset.recipe.size=512 \
         --config.dataset.image_column=id_code --config.dataset.label_column=diagnosis
 
@@ -32,7 +32,7 @@ from several of these, or from arrays prepared before:
     drtfx-build-examples ... --image_dir='RAW/*/*.jpeg'
     drtfx-build-examples ... --image_dir='train.zip/a. Training Set'
     drtfx-build-examples ... --image_dir=RAW/2019,RAW/2020,more.zip
-    drtfx-build-examples --config=configs/reference.py --npy_images=X_train.npy \
+    drtfx-build-examples --config=reference --npy_images=X_train.npy \
         --npy_labels=y_train.npy --output_dir=DATA
 
 The job uses all cores of this machine. Every flag that is not listed below is one of Apache Beam's.
@@ -42,14 +42,14 @@ With these, the job uses four processes instead of threads:
 
 Use a cluster, all of whose machines have `dr_tfx[dask]` and see DATA as this one does:
 
-    drtfx-build-examples --config=configs/dr_binary.py --image_dir=/mnt/raw/train \
+    drtfx-build-examples --config=dr_binary --image_dir=/mnt/raw/train \
         --labels=/mnt/raw/trainLabels.csv --output_dir=/mnt/data \
         --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
 
 Use Google's Dataflow from a clone of the repository, with `pip install -e '.[dataflow]'`. Its
 machines install the same code and the same versions of whatever decides pixels:
 
-    drtfx-build-examples --config=configs/dr_binary.py --image_dir=gs://BUCKET/train \
+    drtfx-build-examples --config=dr_binary --image_dir=gs://BUCKET/train \
         --labels=gs://BUCKET/trainLabels.csv --output_dir=gs://BUCKET/data \
         --runner=DataflowRunner --project=PROJECT --region=REGION \
         --temp_location=gs://BUCKET/temp
@@ -72,7 +72,7 @@ from dr_tfx.cli import console
 from dr_tfx.sources import find_source
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A config file, such as those in configs/."
+    "config", None, "Name of a config, such as dr_binary, or a file of your own."
 )
 _IMAGE_DIR = flags.DEFINE_string(
     "image_dir",

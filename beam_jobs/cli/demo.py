@@ -6,11 +6,10 @@
     drtfx-demo --config=glaucoma --output_dir=demo_discs
     drtfx-demo --config=lesions --output_dir=demo_lesions
 
-In a clone of the repository, it runs the commands that you would type, one after the other, and
-prints each: synthesize, build examples, train, evaluate, explain, predict. Elsewhere, --config has
-to name a config file such as configs/smoke.py. A name without a folder is a task that can be drawn:
-`ct_hemorrhage` is `configs/ct_hemorrhage.py:demo`, on head CT, `glaucoma` likewise, on eyes, and
-`lesions` learns the masks of lesions, of which no heat maps are drawn. OUTPUT_DIR then holds
+It runs the commands that you would type, one after the other, and prints each: synthesize, build
+examples, train, evaluate, explain, predict. `ct_hemorrhage` is on head CT, `glaucoma` on optic
+discs, and `lesions` learns the masks of lesions, of which no heat maps are drawn: each is the
+variant for drawn images of the config of its name. OUTPUT_DIR then holds
 
     raw/        photographs, masks/ and labels.csv, as drtfx-synthesize draws them
     data/       TFRecord shards and dataset.json
@@ -37,12 +36,13 @@ from typing import Any, NamedTuple
 from absl import app, flags
 
 from dr_tfx.cli import console
+from dr_tfx.config import config_files
 from dr_tfx.machine import interrupts
 from dr_tfx.storage import files, json_files, locks
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
 _CONFIG = flags.DEFINE_string(
-    "config", "configs/smoke.py", "Config file of the run, or the name of a task that can be drawn."
+    "config", "smoke", "Config of the run: a file, or a name such as lesions or ct_hemorrhage."
 )
 _NUM_PATIENTS = flags.DEFINE_integer(
     "num_patients",
@@ -126,8 +126,8 @@ def commands(
 
 
 def _path(config: str) -> str:
-    """Return what --config of the commands takes: a file, with a variant if there is one."""
-    return f"configs/{config}.py:demo" if config in _TASKS else config
+    """Return what --config of the commands takes: a name or a file, with a variant if there is."""
+    return f"{config}:demo" if config in _TASKS else config
 
 
 def predict_command(output_dir: Path, *, has_masks: bool = False) -> tuple[str, ...]:
@@ -154,13 +154,13 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     output_dir = Path(_OUTPUT_DIR.value)
-    config = Path(_path(_CONFIG.value).partition(":")[0])
+    config = Path(config_files.find(_path(_CONFIG.value)).partition(":")[0])
     with locks.held(output_dir):
         finished = _finished(output_dir)
         if not config.is_file():
             sys.exit(
-                f"error: {config} does not exist in {Path.cwd()}. Run drtfx-demo in a clone of "
-                "the repository, or pass --config."
+                f"error: --config={_CONFIG.value}: there is no such file, and no config of this "
+                f"name; there are {', '.join(config_files.names())}."
             )
         _run_all(output_dir, finished=finished)
 

@@ -8,7 +8,6 @@ camera, clinic or population does to them.
 import csv
 import dataclasses
 import io
-import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -155,9 +154,7 @@ def _name(photographs: ExternalPhotographs) -> str:
     Raises:
       ValueError: it cannot be the name of a folder, or is that of a split.
     """
-    places = find_source.places(photographs.external_dir)
-    folders = [place.rstrip("/").removesuffix(".zip") for place in places]
-    name = photographs.name or "-".join(map(posixpath.basename, folders))
+    name = photographs.name or find_source.name_of(photographs.external_dir)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
             f"--name={name} cannot be the name of a report; expected letters, digits, _ . and -"

@@ -13,6 +13,7 @@ from typing import Any
 from beam_jobs.inspection import guess_columns
 from beam_jobs.inspection.look_at_labels import LabelFindings
 from beam_jobs.inspection.look_at_photographs import PhotographFindings
+from dr_tfx.sources import find_source
 
 _FEW_REJECTS = 0.015  # Less than what the default of dataset.max_reject_rate allows.
 # What serves small sets of photographs, as measured in docs/results, and differs from the defaults.
@@ -102,8 +103,8 @@ def _dataset(
     photographs: PhotographFindings, labels: LabelFindings
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the settings of the data set, and what to look at."""
-    base = posixpath.basename(photographs.place.rstrip("/")).removesuffix(".zip")
-    settings: dict[str, Any] = {"dataset.name": re.sub(r"[^\w.-]+", "_", base) or "dataset"}
+    name = re.sub(r"[^\w.-]+", "_", find_source.name_of(photographs.place))
+    settings: dict[str, Any] = {"dataset.name": name or "dataset"}
     settings |= labels.settings
     settings["dataset.label_names"] = tuple(labels.values)
     look = []

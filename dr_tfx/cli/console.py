@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags
 
 from dr_tfx.cli import endings
+from dr_tfx.config import config_files, typed
 from dr_tfx.machine import error_lines, interrupts, resources
 from dr_tfx.storage import seen_text, temporary
 
@@ -57,15 +58,15 @@ def run(
     flags.FLAGS.set_gnu_getopt(True)  # Flags may follow other arguments.
 
     def parse(argv: list[str]) -> Sequence[str]:
-        if "config" in flags.FLAGS and not _HELP.intersection(argv):
-            _check_config_file(argv)
+        if _takes_config() and not _HELP.intersection(argv):
+            argv = _with_config_files(argv)
         try:
             left = [_at_home(word) for word in flags_parser(argv)]
             _expand_homes()
             return left
         except flags.Error as error:
             missing = _missing() if flags.FLAGS.is_parsed() else []
-            _refuse(_must_be_given(missing) if missing else str(error))
+            _refuse(_must_be_given(missing) if missing else f"{error}{_setting_meant(error, argv)}")
         except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             if getattr(error, "errno", None) in _OF_OUTPUT:
                 raise  # --help could not be printed.
@@ -196,7 +197,7 @@ def _setting(word: str) -> list[str]:
 
 def _unknown_setting(argv: Sequence[str]) -> str:
     """Return a sentence about the first setting that the config does not have, else ""."""
-    for value in _config_files(argv):
+    for value in (argv[i].rpartition("=")[2] for i in _places_of_configs(argv)):
         config = flags.FLAGS["config"].parser.parse(value)
         for keys in map(_setting, argv):
             group: Any = config
@@ -205,32 +206,61 @@ def _unknown_setting(argv: Sequence[str]) -> str:
                     break  # The value is no group, and the error says more.
                 if key not in group:
                     like = difflib.get_close_matches(key, group.keys(), n=1)
-                    meant = f"; did you mean '{like[0]}'?" if like else ""
-                    return f"there is no setting '{key}'{meant}"
+                    meant = like[0] if like else _like(keys[-1], config)
+                    return f"there is no setting '{key}'" + (meant and f"; did you mean '{meant}'?")
                 group = group[key]
     return ""
 
 
-def _config_files(argv: Sequence[str]) -> list[str]:
-    """Return the values of --config, as FILE or FILE:ARGUMENT."""
-    values = []
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, equals, value = word.partition("=")
-        if flag in ("--config", "-config"):
-            values.append(value if equals else following)
-    return values
+def _setting_meant(error: flags.Error, argv: Sequence[str]) -> str:
+    """Return words on the setting that may be meant by a flag which does not exist, else ""."""
+    if isinstance(error, flags.UnrecognizedFlagError) and _takes_config():
+        for place in _places_of_configs(argv):
+            config = flags.FLAGS["config"].parser.parse(argv[place].rpartition("=")[2])
+            if meant := _like(error.flagname, config):
+                return f". Settings are given as --config.{meant}=VALUE."
+    return ""
 
 
-def _check_config_file(argv: Sequence[str]) -> None:
-    """Refuse a config file that does not exist; ml_collections would take five lines for it."""
-    for value in _config_files(argv):
-        path = Path(value.partition(":")[0])
-        # The demo's flag is a string, and takes names of tasks too.
-        if path.is_file() or flags.FLAGS["config"].flag_type() == "string":
-            continue
-        message = f"--config={path}: there is no such file"
-        folder = path.parent if path.parent.name == "configs" else Path("configs")
-        found = sorted(p.name for p in folder.glob("*.py") if p.name != "__init__.py")
-        if found:
-            message += f"; {folder}/ holds {', '.join(found)}"
-        _refuse(message)
+def _like(name: str, config: Any) -> str:
+    """Return the dotted name of the setting that is called so, or like it, else "".
+
+    A name may be short: `lr` is `training.learning_rate`.
+    """
+    settings = {key.rpartition(".")[2]: key for key in reversed(typed.flat(config.to_dict()))}
+    short = {"".join(word[0] for word in name.split("_")): name for name in settings if "_" in name}
+    like = difflib.get_close_matches(name, settings, n=1)
+    found = name if name in settings else short.get(name, like[0] if like else "")
+    return settings.get(found, "")
+
+
+def _takes_config() -> bool:
+    """Tell whether the command has a flag --config that reads a file, and not only its name."""
+    return "config" in flags.FLAGS and flags.FLAGS["config"].flag_type() != "string"
+
+
+def _places_of_configs(argv: Sequence[str]) -> Iterator[int]:
+    """Yield the places of the words of --config=FILE, or of FILE where the two are apart."""
+    for place, word in enumerate(argv):
+        flag, equals, _ = word.partition("=")
+        if flag in ("--config", "-config") and (equals or place + 1 < len(argv)):
+            yield place if equals else place + 1
+
+
+def _with_config_files(argv: Sequence[str]) -> list[str]:
+    """Return a command line on which configs are files, also where they were given by name.
+
+    One that does not exist is refused; ml_collections would take five lines for it.
+    """
+    words = list(argv)
+    for place in _places_of_configs(words):
+        flag, equals, given = words[place].rpartition("=")
+        file = config_files.find(given)
+        path = Path(file.partition(":")[0])
+        if not path.expanduser().is_file():
+            _refuse(
+                f"--config={given}: there is no such file, and no config of this name; there are "
+                f"{', '.join(config_files.names())}"
+            )
+        words[place] = f"{flag}{equals}{file}"
+    return words

@@ -1,9 +1,8 @@
 """Train and evaluate a model on every fold of a data set, for sets too small to spare a test.
 
-    drtfx-build-examples --config=configs/dr_binary.py --config.dataset.split.folds=5 \\
+    drtfx-build-examples --config=dr_binary --config.dataset.split.folds=5 \\
         --image_dir=RAW --labels=RAW/labels.csv --output_dir=DATA
-    drtfx-crossvalidate --config=configs/dr_binary.py --config.dataset.split.folds=5 \\
-        --data_dir=DATA --workdir=CV
+    drtfx-crossvalidate --config=dr_binary --data_dir=DATA --workdir=CV
 
 The folds are trained one after the other: fold K is tested by a model that was trained on the
 others, but for the next fold, which chooses epoch, thresholds and calibration. The same command
@@ -19,15 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
 
-from dr_tfx import tasks
-from dr_tfx.cli import console
+from dr_tfx.cli import console, run_settings
 from dr_tfx.machine import resources, tensorflow_start
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
-)
+_CONFIG = run_settings.define()
+flags.declare_key_flag("config")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of a data set with folds.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the runs and of the report; created if it is missing."
@@ -38,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """Read the flags and make one call."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    experiment = tasks.from_config(_CONFIG.value)
+    experiment = run_settings.read(_CONFIG, Path(_DATA_DIR.value))
     resources.tune_malloc()
     tensorflow_start.load()
     from dr_tfx.evaluation import crossvalidate  # Late, so that --help and refusals are fast.

@@ -7,12 +7,15 @@ one after as many steps as --config.training.checkpoint_steps says.
 
 Example:
 
-    drtfx-train --config=configs/dr_binary.py --data_dir=DATA --workdir=RUN
+    drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN
 
 Any setting can be changed on the command line:
 
-    drtfx-train --config=configs/dr_binary.py --data_dir=DATA --workdir=RUN \\
+    drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN \\
         --config.training.epochs=2 --config.model.weights=none
+
+The settings of the data set, such as --config.dataset.recipe.size, are those that DATA was built
+with, whatever the config says of them.
 
 --config.model.weights says how the backbone starts: imagenet (downloaded), none (from scratch), or
 the path of a file of weights. --config.training.precision is auto, float32, mixed_float16 or
@@ -23,15 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
 
-from dr_tfx import tasks
-from dr_tfx.cli import console
+from dr_tfx.cli import console, run_settings
 from dr_tfx.machine import resources, tensorflow_start
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, for example configs/dr_binary.py.", lock_config=True
-)
+_CONFIG = run_settings.define()
+flags.declare_key_flag("config")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder written by drtfx-build-examples.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; created if it is missing.")
 _FOLD = flags.DEFINE_integer(
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     for flag in (_FOLD, _MAX_MEMORY_GB, _DETERMINISTIC):
         if flag.value is not None:
             config.training[flag.name] = flag.value
-    experiment = tasks.from_config(config)
+    experiment = run_settings.read(_CONFIG, Path(_DATA_DIR.value))
     resources.tune_malloc()
     tensorflow_start.load()
     from dr_tfx.training import train  # Late, so that --help and refusals are fast.

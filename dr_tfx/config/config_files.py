@@ -2,8 +2,11 @@
 
 The files are loaded by their path alone. A config that starts from another one loads that file from
 its own folder by `load_beside`, and never imports it: the name `configs` may belong to anybody.
+Those that come with dr_tfx lie in a clone's folder `configs`, and an installation puts them where
+data of programs are, `share/`, out of the way of packages. They are given by their name as well.
 """
 
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,31 @@ def to_config(experiment: specs.Experiment) -> ml_collections.ConfigDict:
     """Return the settings of an experiment as a ConfigDict, to be changed by files and flags."""
     settings = typed.to_dict(experiment)
     return ml_collections.ConfigDict(_with_tuples(settings), allow_dotted_keys=False)
+
+
+def shipped() -> Path:
+    """Return the folder of the config files that come with dr_tfx."""
+    root = Path(__file__).parents[2]
+    if not (root / "setup.py").is_file():  # This is no clone.
+        for file in importlib.metadata.files("dr_tfx") or ():
+            if file.match("share/dr_tfx/configs/base.py"):
+                return Path(file.locate()).resolve().parent
+    return root / "configs"
+
+
+def names() -> list[str]:
+    """Return the names of the config files that come with dr_tfx."""
+    return sorted(path.stem for path in shipped().glob("*.py"))
+
+
+def find(given: str) -> str:
+    """Return a config as FILE or FILE:ARGUMENT, where FILE may be given as the name of one of ours.
+
+    Args:
+      given: for example `dr_binary`, `ct_hemorrhage:demo` or `configs/dr_binary.py`.
+    """
+    name, colon, argument = given.partition(":")
+    return f"{shipped() / name}.py{colon}{argument}" if name in names() else given
 
 
 def load(path: Path, *arguments: str) -> ml_collections.ConfigDict:

@@ -156,7 +156,7 @@ class Split:
 class DatasetSpec:
     """A folder of photographs and a label CSV, and what is made of them."""
 
-    name: Annotated[str, Rule(bool, "a name")] = "dataset"
+    name: str = ""  # What reports call it; "": as the folder of the photographs is called.
     # The file's name; folders and extension may be left out. With commas between them, several
     # columns of the photographs of one patient.
     image_column: str = "image"
@@ -446,13 +446,7 @@ class Experiment(Generic[_TaskT, _EvaluationT]):
     evaluation: _EvaluationT
 
     def check(self) -> None:
-        """Refuse a fold that there is not, pictures that do not fit, and huge batches."""
-        fold, folds = self.training.fold, self.dataset.split.folds
-        require(
-            fold < folds,  # Building a data set with folds needs no fold.
-            f"config.training.fold is {fold}, but config.dataset.split.folds is {folds}; expected "
-            + (f"a fold from 0 to {folds - 1}." if folds else "-1, as there are no folds."),
-        )
+        """Refuse pictures that do not fit, and huge batches."""
         size, stride = self.dataset.recipe.size, self.model.output_stride
         fitting = max((s for s in OUTPUT_STRIDES if size >= _PLACES * s), default=4)
         require(

@@ -35,13 +35,23 @@ FractionOrZero = Annotated[float, Rule(lambda x: 0 <= x < 1, "0 or more and less
 
 def to_dict(spec: Any) -> dict[str, Any]:
     """Return a record as plain, JSON-ready dicts; `read` is the inverse."""
-
-    def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value):
-            return to_dict(value)
-        return [plain(item) for item in value] if isinstance(value, tuple) else value
-
     return {field.name: plain(getattr(spec, field.name)) for field in dataclasses.fields(spec)}
+
+
+def plain(value: Any) -> Any:
+    """Return the value of a setting as JSON gives it back: tuples are lists, records are dicts."""
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted keys, so that two can be compared one by one."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        result |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return result
 
 
 def require(holds: bool, message: str) -> None:

@@ -411,15 +411,6 @@ def check_same_contract(trained_on: Manifest, given: Manifest, *, where: str) ->
         )
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted keys, so that two can be compared one by one."""
-    result: dict[str, Any] = {}
-    for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        result |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return result
-
-
 def some(names: Sequence[str], most: int = 5) -> str:
     """Return the first names and the number of the others, as part of a sentence."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

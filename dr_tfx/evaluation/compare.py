@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.config import typed
-from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare_figures, evaluation_files, reproduce, scored
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
@@ -257,7 +256,7 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
 def _settings(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Return the settings, versions and data that differ; None where a run does not have one."""
     all_of = [
-        manifest.flat(
+        typed.flat(
             {
                 **run.bundle["experiment"],
                 "best_epoch": run.bundle["best_epoch"],

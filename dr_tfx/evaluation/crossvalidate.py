@@ -11,8 +11,9 @@ from pathlib import Path
 import keras
 from absl import logging
 
+from dr_tfx import tasks
 from dr_tfx.config import specs, typed
-from dr_tfx.dataset import splits
+from dr_tfx.dataset import manifest, splits
 from dr_tfx.evaluation import evaluate, out_of_fold
 from dr_tfx.models import bundles
 from dr_tfx.storage import locks
@@ -26,7 +27,7 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
     unfinished training resumes at its last checkpoint.
 
     Args:
-      experiment: the settings of every run; `dataset.split.folds` says how many there are.
+      experiment: the settings of every run; those of its data set are DATA_DIR's.
       data_dir: folder of the data set.
       workdir: receives a folder for each run, `fold-0` and so on, and `out_of_fold`.
 
@@ -38,12 +39,13 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
         `train.train` and `evaluate.evaluate`; also ValueError if there are no folds, the settings
         name one of them, or TF_CONFIG names several processes.
     """
+    experiment = tasks.on_data(typed.to_dict(experiment), manifest.load(data_dir))
     count, fold = experiment.dataset.split.folds, experiment.training.fold
-    typed.require(
-        count > 0,
-        "config.dataset.split.folds is 0; expected the number of folds that the data set was built "
-        "with, such as --config.dataset.split.folds=5 for drtfx-build-examples and for this.",
-    )
+    if not count:
+        raise ValueError(
+            f"{data_dir} has no folds. Build it with as many as there are to be, such as "
+            "--config.dataset.split.folds=5 for drtfx-build-examples."
+        )
     typed.require(
         fold == -1,
         f"config.training.fold is {fold}, but every fold is trained here; leave it at -1, or use "

@@ -197,7 +197,7 @@ def _settings(run: JoinedRun) -> dict[str, Any]:
     """Return the settings that the members have to have in common, by their dotted keys."""
     plain = typed.to_dict(run.kind.experiment)
     settings = {key: plain[key] for key in _CHECKED}
-    return manifest.flat(settings) | {"prepared": run.data.prepared}
+    return typed.flat(settings) | {"prepared": run.data.prepared}
 
 
 def trained_on(runs: Sequence[JoinedRun]) -> manifest.Manifest:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
-from dr_tfx.dataset import manifest, splits
+from dr_tfx.dataset import splits
 from dr_tfx.evaluation.scored import SELECTION_SPLIT
 from dr_tfx.models.bundle_file import Member
 
@@ -27,7 +27,7 @@ def commands(
 
     The names of the photographs' folder and of the label CSV are placeholders. A bundle does not
     hold the name of its config file, but it holds every setting; so the settings are given as
-    changes of configs/base.py, which holds the defaults of every kind of task.
+    changes of the config base, which holds the defaults of every kind of task.
     """
     names = list(dict.fromkeys([SELECTION_SPLIT, split]))
     if members:
@@ -79,14 +79,16 @@ def _until_trained(
         for key, value in _by_flag(experiment).items()
         if value != defaults[key]
     ]
-    for_data = [s for s in settings if s.startswith(("--config.dataset.", "--config.task."))]
-    base = "--config=configs/base.py" + (f":{kind}" if kind != specs.Task.kind else "")
+    of_data = [s for s in settings if s.startswith("--config.dataset.")]
+    of_task = [s for s in settings if s.startswith("--config.task.")]
+    others = [s for s in settings if s not in of_data]  # Training asks the data set itself.
+    base = "--config=base" + (f":{kind}" if kind != specs.Task.kind else "")
     paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
     if experiment.dataset.masks:
         paths.insert(2, "--masks_dir=MASKS")
     return [
-        ["drtfx-build-examples", base, *paths, *for_data],
-        [command, base, f"--workdir={workdir}", f"--data_dir={data_dir}", *settings],
+        ["drtfx-build-examples", base, *paths, *of_data, *of_task],
+        [command, base, f"--workdir={workdir}", f"--data_dir={data_dir}", *others],
     ]
 
 
@@ -115,7 +117,7 @@ def _by_flag(experiment: specs.Experiment) -> dict[str, Any]:
     settings = typed.to_dict(experiment)
     # The keys of `arguments` are none of base.py's, so that they need one flag together.
     arguments = settings["training"].pop("arguments")
-    return {**manifest.flat(settings), "training.arguments": arguments}
+    return {**typed.flat(settings), "training.arguments": arguments}
 
 
 def _typed(value: Any) -> str:

@@ -17,6 +17,7 @@ from dr_tfx.storage import files
 _PART = re.compile(r"(.+\.zip)\.\d{2,}", re.IGNORECASE)  # Made by 7-zip and `split`.
 _PART_OF_ZIP = re.compile(r"(.+\.z)\d{2,}", re.IGNORECASE)  # Made by `zip -s`.
 _PACKED = re.compile(r".+\.(?:tar|tgz|txz|tar\.\w+|7z|rar|gz)", re.IGNORECASE)
+_SAYS_NOTHING = re.compile("images?|imgs?|photos|photographs|pictures", re.IGNORECASE)
 _LOOKED_AT = 100_000  # Files in which what may have been meant is looked for.
 
 
@@ -45,6 +46,20 @@ def open_source(image_dir: str) -> folders.Source:
       ValueError: it holds no photograph, or the archive cannot be used.
     """
     return several.join([open_place(place) for place in places(image_dir)])
+
+
+def name_of(image_dir: str) -> str:
+    """Return what the photographs of `--image_dir` may be called: as their folders or archives are.
+
+    A folder called `images` has the name of the folder that holds it.
+    """
+    names = []
+    for place in places(image_dir):
+        parts = [part for part in place.removesuffix(".zip").split("/") if part not in ("", ".")]
+        while len(parts) > 1 and (_SAYS_NOTHING.fullmatch(parts[-1]) or "*" in parts[-1]):
+            parts.pop()
+        names.append(parts[-1] if parts else "")
+    return "-".join(dict.fromkeys(filter(None, names)))
 
 
 def places(image_dir: str) -> list[str]:

@@ -1,9 +1,11 @@
 """The kinds of task: all that differs between tasks, one folder and one line in `KINDS` each."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from dr_tfx.config import specs, typed
+from dr_tfx.dataset import manifest
 from dr_tfx.tasks.binary.kind import Binary
 from dr_tfx.tasks.classes.kind import Classes
 from dr_tfx.tasks.grades.kind import Grades
@@ -12,7 +14,19 @@ from dr_tfx.tasks.kind import Kind, Reading
 from dr_tfx.tasks.masks.kind import Masks
 from dr_tfx.tasks.multilabel.kind import Multilabel
 
-__all__ = ["KINDS", "FittedSettings", "Kind", "Reading", "defaults", "from_config", "lacking", "of"]
+__all__ = [
+    "KINDS",
+    "FittedSettings",
+    "Kind",
+    "Reading",
+    "defaults",
+    "from_config",
+    "lacking",
+    "of",
+    "on_data",
+]
+
+_LOG = logging.getLogger(__name__)
 
 KINDS: dict[str, type[Kind]] = {
     "binary": Binary,
@@ -52,6 +66,31 @@ def from_config(config: Mapping[str, Any]) -> specs.Experiment:
     experiment = specs.read(config, task=kind.TASK, evaluation=kind.EVALUATION)
     kind(experiment).check()
     return experiment
+
+
+def on_data(settings: Mapping[str, Any], data: manifest.Manifest) -> specs.Experiment:
+    """Return the settings of a run on this data set, which alone says how it was made.
+
+    What the settings say otherwise about it is logged, and not used.
+
+    Args:
+      settings: a ConfigDict, or nested mapping, as `from_config` takes it.
+      data: the data set.
+
+    Raises:
+      ConfigError: see `from_config`; also if the task, the model or the training does not fit the
+        data set.
+    """
+    made = typed.to_dict(data.dataset)
+    wanted, have = typed.flat(settings.get("dataset", {})), typed.flat(made)
+    differing = [
+        f"config.dataset.{key}={have[key]!r} instead of {value!r}"
+        for key, value in wanted.items()
+        if value and key in have and typed.plain(value) != have[key]  # Empty ones say nothing.
+    ]
+    if differing:
+        _LOG.info("The data set was built with %s, which counts.", manifest.some(differing, 8))
+    return from_config({**settings, "dataset": made})
 
 
 def lacking(images: Mapping[str, Mapping[str, int]]) -> list[str]:

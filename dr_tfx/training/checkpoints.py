@@ -298,7 +298,7 @@ def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Mani
             f"{path} was not written by drtfx-train: it has {_named(claimed)}, and not the "
             f"settings of a run, {_named(own)}. Choose another --workdir."
         )
-    theirs, mine = manifest.flat(claimed["experiment"]), manifest.flat(own["experiment"])
+    theirs, mine = typed.flat(claimed["experiment"]), typed.flat(own["experiment"])
     different = [
         f"config.{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now"
         for key in {**mine, **theirs}

@@ -31,7 +31,7 @@ def train(
     to be the same folders for all of them, and the first one writes.
 
     Args:
-      experiment: the settings of the run.
+      experiment: the settings of the run; those of its data set are DATA_DIR's.
       data_dir: folder of the data set.
       workdir: folder of the run.
       profile: write a TensorBoard profile of some steps after the start.
@@ -41,8 +41,8 @@ def train(
 
     Raises:
       FileNotFoundError: there is no data set.
-      ValueError: the data set was built with other settings, or has folds and the config names none
-        of them, WORKDIR holds a run of another config, the devices cannot share a batch or have too
+      ValueError: the task does not fit the data set, which may have folds of which the config names
+        none, WORKDIR holds a run of another config, the devices cannot share a batch or have too
         little memory, a loss, optimizer or metric is not available here, a figure that decides is
         not defined on the validation split, or the training diverged.
       ConnectionError: another worker has ended.
@@ -53,7 +53,7 @@ def train(
     training = experiment.training
     distribution.workers()  # Refuses a task that would train a run of its own.
     data = manifest.load(data_dir)
-    _check_data(experiment, data, data_dir)
+    experiment = tasks.on_data(typed.to_dict(experiment), data)
     data = folds.view(data, training.fold, where=str(data_dir))
     if _is_finished(workdir, experiment, data):
         return workdir
@@ -216,24 +216,3 @@ def _check_monitors(experiment: specs.Experiment, data: manifest.Manifest) -> No
             others = " or ".join(name for name in task.MONITORS if name not in undefined)
             raise ValueError(f"{sentence}, and so may {others} in place of {', '.join(deciding)}.")
         logging.warning("%s.", sentence)
-
-
-def _check_data(experiment: specs.Experiment, data: manifest.Manifest, data_dir: Path) -> None:
-    """Refuse data that was built with another recipe, other labels or another split.
-
-    Raises:
-      ValueError: the message names each setting that differs.
-    """
-    wanted = manifest.flat(typed.to_dict(experiment.dataset))
-    have = manifest.flat(typed.to_dict(data.dataset))
-    different = [
-        f"config.dataset.{key}: {wanted[key]!r} in the config, {have[key]!r} in the data"
-        for key in wanted
-        if key.split(".")[0] in ("recipe", "label_names", "label_column", "masks", "split")
-        and wanted[key] != have[key]
-    ]
-    if different:
-        raise ValueError(
-            f"{data_dir} was not built with this config. {'; '.join(different)}. Build it with "
-            "drtfx-build-examples and this config, or train with the config it was built with."
-        )

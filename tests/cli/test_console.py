@@ -36,6 +36,12 @@ CONFIG = "--config=configs/dr_binary.py"
             "--labels must be given; --label=x.csv is no flag of this command: a typing error?",
         ),
         ("synthesize", ["--output_dir=o", "--num_patients=few"], "flag --num_patients=few: "),
+        (
+            "train",
+            [CONFIG, "--epochs=3"],
+            "flag 'epochs'. Settings are given as --config.training.epochs=VALUE.",
+        ),
+        ("train", [CONFIG, "--config.training.lr=3"], "did you mean 'training.learning_rate'?"),
         ("train", ["--nonsense=3"], "Unknown command line flag 'nonsense'."),
         ("train", [CONFIG, "--data_dir=d", "--workdir=w", "x"], "Unexpected arguments: x."),
         ("build-examples", [CONFIG, "--config.dataset.split.test=abc"], "split.test=abc: could"),
@@ -55,7 +61,8 @@ CONFIG = "--config=configs/dr_binary.py"
         (
             "build-examples",
             ["--config=configs/binary.py", "--labels=x", "--plan"],
-            "--config=configs/binary.py: there is no such file; configs/ holds base.py, ",
+            "--config=configs/binary.py: there is no such file, and no config of this name; there "
+            "are base, ct_hemorrhage, ",
         ),
         ("train", ["--config", "/nowhere/c.py"], "--config=/nowhere/c.py: there is no such file"),
         ("build-examples", [CONFIG, "--labels=tests", "--plan"], "--labels=tests is a folder;"),

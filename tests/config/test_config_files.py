@@ -54,7 +54,7 @@ def test_a_config_loads_where_another_package_is_called_configs(path, tmp_path):
     code = (
         "import sys; from absl import flags; from ml_collections import config_flags;"
         "config = config_flags.DEFINE_config_file('config');"
-        "flags.FLAGS(sys.argv); print(config.value.dataset.name)"
+        "flags.FLAGS(sys.argv); print(config.value.task.name)"
     )
     # The current folder comes first on the path, as for `python -m` and notebooks.
     done = subprocess.run(
@@ -66,7 +66,7 @@ def test_a_config_loads_where_another_package_is_called_configs(path, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == config_files.load(path).dataset.name
+    assert done.stdout.strip() == config_files.load(path).task.name
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -79,7 +79,6 @@ INVALID = [
     ("training.balance", "undersample", "config.training.balance is 'undersample'"),
     ("evaluation.threshold_rule", "best", "config.evaluation.threshold_rule is 'best'"),
     ("dataset.label_names", ("all",), "config.dataset.label_names is ('all',)"),
-    ("dataset.name", "", "config.dataset.name is ''; expected a name"),
     ("dataset.recipe.size", 8, "config.dataset.recipe.size is 8"),
     ("dataset.recipe.size", 5000, "config.dataset.recipe.size is 5000"),
     ("dataset.recipe.clip_limit", 0.0, "config.dataset.recipe.clip_limit is 0.0"),

@@ -81,13 +81,6 @@ def test_what_folds_contradict_is_refused(split, message):
         specs.read_dataset({"split": split})
 
 
-def test_a_fold_that_there_is_not_is_refused():
-    with pytest.raises(typed.ConfigError, match="fold is 3, but config.dataset.split.folds is 3"):
-        specs.read({"dataset": {"split": {"folds": 3}}, "training": {"fold": 3}})
-    with pytest.raises(typed.ConfigError, match="expected -1, as there are no folds"):
-        specs.read({"training": {"fold": 0}})
-
-
 def test_each_fold_is_tested_once_and_selects_once():
     data = dealt()
     seen = [folds.roles(data, fold) for fold in range(3)]

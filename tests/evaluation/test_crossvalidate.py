@@ -8,7 +8,6 @@ import dataclasses
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,12 @@ from sklearn.metrics import accuracy_score, recall_score
 import dr_tfx
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
-from dr_tfx.dataset import folds, identities, manifest
+from dr_tfx.dataset import identities, manifest
 from dr_tfx.evaluation import compare, crossvalidate, evaluate
 from dr_tfx.training.train import train
-from tests.helpers import backbones
+from tests.helpers import backbones, datasets
 from tests.helpers.builds import SPEC, build
-from tests.helpers.commands import COMMANDS
+from tests.helpers.commands import train_line
 from tests.tasks.toy.kind import Toy
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +128,7 @@ def test_the_page_links_the_folds_and_says_how_to_get_it_again(done):
     links = re.findall(r'href="([^":,]+)"', text)
     assert links == [f"../fold-{k}/evaluation/test/report.html" for k in range(COUNT)]
     assert all((page.parent / link).is_file() for link in links)
-    assert "drtfx-crossvalidate --config=configs/base.py:toy" in text
+    assert "drtfx-crossvalidate --config=base:toy" in text
     assert "--config.dataset.split.folds=3" in text and "--config.training.fold" not in text
 
 
@@ -175,12 +174,11 @@ def test_the_models_of_all_folds_are_joined_and_nothing_of_their_data_tests_them
     assert (compared["split"], compared["images"]) == ("train", 40)
 
 
-def test_the_flag_of_a_fold_is_the_setting(tmp_path):
-    flags = ["--config=configs/smoke.py", "--fold=1", "--data_dir=data", f"--workdir={tmp_path}"]
-    line = [sys.executable, "-m", COMMANDS["drtfx-train"], *flags]
+def test_the_flag_of_a_fold_is_the_setting(built, tmp_path):
+    line = [*train_line(datasets.experiment(), built, tmp_path / "run"), "--fold=1"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "error: config.training.fold is 1, but config.dataset.split.folds is 0" in done.stderr
+    assert f"error: {built} has no folds, of which --fold=1 could be tested" in done.stderr
 
 
 def test_several_processes_are_refused(data_dir, tmp_path, monkeypatch):
@@ -192,14 +190,14 @@ def test_several_processes_are_refused(data_dir, tmp_path, monkeypatch):
 
 
 def test_folds_that_are_not_asked_for_are_refused(data_dir, built, tmp_path):
-    with pytest.raises(typed.ConfigError, match="config.dataset.split.folds is 0; expected"):
-        crossvalidate.crossvalidate(experiment(folds_of=0), data_dir=built, workdir=tmp_path)
+    with pytest.raises(ValueError, match="has no folds. Build it with as many as there are to be"):
+        crossvalidate.crossvalidate(experiment(), data_dir=built, workdir=tmp_path)
     with pytest.raises(typed.ConfigError, match="fold is 1, but every fold is trained here"):
         crossvalidate.crossvalidate(experiment(fold=1), data_dir=data_dir, workdir=tmp_path)
     with pytest.raises(ValueError, match="has 3 folds. Say which one is tested, --fold=0 to"):
         train(experiment(), data_dir=data_dir, workdir=tmp_path)
-    with pytest.raises(ValueError, match=r"split.folds: 3 in the config, 0 in the data"):
+    with pytest.raises(ValueError, match="has no folds, of which --fold=0 could be tested"):
         train(experiment(fold=0), data_dir=built, workdir=tmp_path)
-    with pytest.raises(ValueError, match="DATA has no folds, of which --fold=1 could be tested"):
-        folds.view(manifest.load(built), 1, where="DATA")
+    with pytest.raises(ValueError, match="has 3 folds. Say which one is tested"):
+        train(experiment(fold=3), data_dir=data_dir, workdir=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -18,11 +18,13 @@ STAGED = tasks.from_config(
 
 @pytest.mark.parametrize("experiment", [EXPERIMENT, ADDONS, STAGED, tasks.from_config({})])
 def test_the_commands_say_every_setting_of_the_run(experiment):
-    _, train, *_ = reproduce.commands(
+    build, train, *_ = reproduce.commands(
         experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"
     )
     holder = flags.FlagValues()
-    assert train.pop(1) == "--config=configs/base.py"
+    assert build[1] == train.pop(1) == "--config=base"
+    assert not any(word.startswith("--config.dataset") for word in train)  # They are DATA's.
+    train += [word for word in build if word.startswith("--config.dataset")]
     config_flags.DEFINE_config_dict("config", configs.load("base"), "", holder, sys_argv=train)
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "", holder)

@@ -19,14 +19,13 @@ from sklearn.metrics import accuracy_score, recall_score
 from beam_jobs.explain import job, plan
 from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
-from dr_tfx.config import specs, typed
+from dr_tfx.config import config_files, specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import compare, evaluate, reproduce
 from dr_tfx.models import bundles
 from dr_tfx.training.train import train
 from tests.helpers import (
     backbones,  # noqa: F401  `small`
-    configs,
 )
 from tests.helpers.builds import SPEC
 from tests.tasks.toy.kind import Toy
@@ -82,13 +81,12 @@ def test_settings_that_the_kind_does_not_have_are_refused(known):
 
 
 def test_the_commands_of_its_report_give_its_settings(known):
-    _, words, *_ = reproduce.commands(
+    build, words, *_ = reproduce.commands(
         experiment(seed=3), workdir=Path("w"), data_dir=Path("d"), split="validation"
     )
-    path = "--config=configs/base.py:toy"
-    assert words[1] == path
-    typed = [words[0], path.replace("configs", str(configs.FOLDER))]
-    typed += [word for word in words if word.startswith("--config.")]
+    assert build[1] == words[1] == "--config=base:toy"
+    typed = [words[0], f"--config={config_files.find('base:toy')}"]
+    typed += {word: 0 for word in (*build, *words) if word.startswith("--config.")}
     holder = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=holder, sys_argv=typed)
     holder(typed)
@@ -141,7 +139,7 @@ def test_the_report_has_the_kinds_sections_in_the_shell_of_all_kinds(runs):
     for name in told["wrong"][:2]:
         assert f'alt="Photograph {name}, a toy"' in html
     assert "best epoch 1, validation accuracy" in html
-    assert "--config=configs/base.py:toy" in html
+    assert "--config=base:toy" in html
     for word in ("sensitivity", "AUC", "threshold"):
         assert word not in html
 

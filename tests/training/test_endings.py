@@ -201,3 +201,11 @@ def test_more_shards_than_files_may_be_open_train_the_same_weights(tmp_path, mon
         assert done.returncode == 0, done.stderr
         weights.append(bundles.load(workdir).model.get_weights())
     assert all((one == two).all() for one, two in zip(*weights, strict=True))
+
+
+def test_what_the_command_line_says_of_a_data_set_has_to_be_true(data_dir, tmp_path):
+    wrong = "--config.dataset.recipe.size=48"
+    line = [*train_line(datasets.experiment(size=64), data_dir, tmp_path / "run"), wrong]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = "--config.dataset.recipe.size says 48, and the data set was built with 32. Leave it out"
+    assert done.returncode == 1 and said in done.stderr.splitlines()[-1]

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
+from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import evaluate
@@ -227,9 +228,17 @@ def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, 
         train.train(wrong, data_dir=data_dir, workdir=workdir)
 
 
-def test_data_of_another_recipe_is_refused_naming_the_field(data_dir, tmp_path):
-    with pytest.raises(ValueError, match=r"recipe.size: 64 in the config, 32 in the data"):
-        train.train(datasets.experiment(size=64), data_dir=data_dir, workdir=tmp_path)
+def test_the_data_set_says_how_it_was_made_and_the_task_has_to_fit(data_dir, tmp_path, caplog):
+    caplog.set_level("INFO")
+    made = tasks.on_data(typed.to_dict(datasets.experiment(size=64)), manifest.load(data_dir))
+    assert made == datasets.experiment()
+    assert "built with config.dataset.recipe.size=32 instead of 64, which counts" in caplog.text
+    task = dataclasses.replace(made.task, label_map=(0, 1))
+    with pytest.raises(typed.ConfigError, match="label_map"):
+        train.train(
+            dataclasses.replace(made, task=task), data_dir=data_dir, workdir=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_data_set_is_refused(tmp_path):
