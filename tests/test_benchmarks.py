@@ -41,6 +41,7 @@ def run(script, *arguments):
         "dataset.copies",
         "input_pipeline.loader",
         "input_pipeline.memory",
+        "serving.load",
         "statistics.intervals",
         "training.probe",
     ],

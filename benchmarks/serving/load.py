@@ -1,0 +1,229 @@
+"""The server under load: nothing lost, the answers of predict, flat memory, and its throughput.
+
+    python -m benchmarks.serving.load                      # some minutes
+    python -m benchmarks.serving.load --clients=8 --count=200
+    python -m benchmarks.serving.load --workdir=RUN --photographs=FOLDER
+
+Without --workdir an untrained MobileNetV2 of 224 px with five views is served, and without
+--photographs 48 drawn fundus photographs of --side px. --clients threads send --count requests of
+one photograph each to a drtfx-serve of its own on the loopback address, each client as soon as its
+last answer is there.
+
+`bundle` is what drtfx-predict --nofigures does: `PhotographReader` over the same photographs, in
+full batches, by this process before and after the server's turn; the mean is taken. Every answer is
+compared with its. Memory is the proportional set size of the server's process, once a quarter of
+the answers were given, and the most from then on.
+
+The table is followed by what is promised and whether it was kept: no request is lost, no answer
+differs by more than 0.00001, memory grows by at most 10 %, and the server reads at least .9 of the
+photographs a second of the bundle.
+"""
+
+import argparse
+import dataclasses
+import http.client
+import itertools
+import json
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import processes, synthetic_examples
+from dr_tfx.machine import resources
+
+VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
+PICTURES = 48
+TOLERANCE = 1e-5
+
+
+def make(folder: Path, side: int) -> tuple[Path, list[Path]]:
+    """Write an untrained bundle and drawn photographs; return their places."""
+    from dr_tfx.dataset import manifest
+    from dr_tfx.models import bundles, network
+    from dr_tfx.synthetic import fundus, writing
+
+    plain = synthetic_examples.experiment(224)
+    evaluation = dataclasses.replace(plain.evaluation, views=VIEWS, batch_size=64)
+    experiment = dataclasses.replace(plain, evaluation=evaluation)
+    synthetic_examples.write_shards(folder / "data", 8, 224)
+    (folder / "run").mkdir()
+    bundles.save(
+        folder / "run",
+        network.build(experiment),
+        experiment=experiment,
+        data=manifest.load(folder / "data"),
+        precision="float32",
+        best_epoch=1,
+    )
+    photographs = []
+    for number in range(PICTURES):
+        drawn = fundus.photograph(seed=1, patient=number, eye="left", level=number % 5, size=side)
+        photographs.append(folder / f"{number}.jpeg")
+        photographs[-1].write_bytes(writing.encode(".jpeg", drawn.image[..., ::-1]))
+    return folder / "run", photographs
+
+
+def bundle_reads(workdir: Path, paths: Sequence[Path]) -> tuple[list[float], float]:
+    """Return the number that the bundle tells of each photograph, and the seconds."""
+    from dr_tfx.inference import photographs, scoring
+    from dr_tfx.models import bundles
+
+    reader = photographs.PhotographReader(scoring.BundleReader(bundles.load(workdir)))
+    size = 64
+    list(reader(paths[:size]))  # Compiles it.
+    start = time.perf_counter()
+    found = [one.reading.number if one.reading else np.nan for one in reader(paths)]
+    return found, time.perf_counter() - start
+
+
+@contextmanager
+def served(*flags: str) -> Iterator[tuple[str, int]]:
+    """Start a server; yield its address and its process."""
+    line = [sys.executable, "-m", "dr_tfx.cli.serve", "--port=0", *flags]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=processes.ROOT)
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    if not address:
+        sys.exit("the server did not start")
+    try:
+        yield address, process.pid
+    finally:
+        process.terminate()
+        if process.wait(120):
+            sys.exit(f"the server ended with {process.returncode}")
+
+
+@dataclasses.dataclass
+class Load:
+    """What the clients have seen.
+
+    Attributes:
+      answers: the answer for each request, by its number.
+      seconds: of each request.
+      refused: how often one was asked to try again.
+      memory: of the server in MiB, by the number of answers that there were.
+    """
+
+    answers: dict[int, dict] = dataclasses.field(default_factory=dict)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    refused: int = 0
+    memory: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+
+
+def load(address: str, pid: int, bodies: Sequence[bytes], clients: int) -> tuple[Load, float]:
+    """Send all bodies; return what was seen, and the seconds that all took."""
+    found, waiting = Load(), queue.SimpleQueue[int]()
+    for number in range(len(bodies)):
+        waiting.put(number)
+    netloc = urllib.parse.urlsplit(address).netloc
+
+    def client() -> None:
+        connection = http.client.HTTPConnection(netloc, timeout=120)
+        while not waiting.empty():
+            try:
+                number = waiting.get_nowait()
+            except queue.Empty:
+                return
+            start = time.perf_counter()
+            while number not in found.answers:
+                connection.request("POST", "/v1/predict", bodies[number])
+                answer = connection.getresponse()
+                content = answer.read()
+                if answer.status == 429:
+                    found.refused += 1
+                    time.sleep(float(answer.headers["retry-after"]))
+                else:
+                    found.answers[number] = json.loads(content) if answer.status == 200 else {}
+            found.seconds.append(time.perf_counter() - start)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        found.memory.append((len(found.answers), processes.of_tree(pid).total))
+        threads[0].join(0.5)
+        time.sleep(0.5)
+    return found, max(time.perf_counter() - start, 1e-9)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the table and what was kept."""
+    with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
+        if arguments.workdir:
+            workdir = Path(arguments.workdir)
+            paths = sorted(p for p in Path(arguments.photographs).rglob("*") if p.is_file())
+        else:
+            workdir, paths = make(Path(folder), arguments.side)
+        paths = list(itertools.islice(itertools.cycle(paths), arguments.count))
+        expected, before = bundle_reads(workdir, paths)
+        bodies = [path.read_bytes() for path in paths]
+        what = f"--model={arguments.model}" if arguments.model else f"--workdir={workdir}"
+        with served(what, f"--queue={max(32, arguments.clients)}") as (address, pid):
+            load(address, pid, bodies[:64], arguments.clients)  # Not counted.
+            found, seconds = load(address, pid, bodies, arguments.clients)
+        _, after = bundle_reads(workdir, paths)
+    _tell(arguments, found, seconds, expected=expected, of_bundle=(before + after) / 2)
+
+
+def _tell(
+    arguments: argparse.Namespace,
+    found: Load,
+    seconds: float,
+    *,
+    expected: Sequence[float],
+    of_bundle: float,
+) -> None:
+    count = arguments.count
+    told = [_number(found.answers.get(number, {})) for number in range(count)]
+    lost = sum(number is None for number in told)
+    apart = [abs(a - b) for a, b in zip(told, expected, strict=True) if a is not None]
+    furthest = max(apart, default=np.nan)
+    later = [memory for answers, memory in found.memory if answers >= count / 4]
+    growth = max(later) / later[0] if later else np.nan
+    p50, p95 = (float(np.percentile(found.seconds, q)) for q in (50, 95))
+    print(f"{count} photographs, {arguments.clients} clients, {resources.cores()} cores")
+    print(f"bundle  {count / of_bundle:8.1f} photographs/s")
+    print(f"server  {count / seconds:8.1f} photographs/s, p50 {p50:.2f} s, p95 {p95:.2f} s")
+    print(f"        {found.refused} requests were asked to come again")
+    print(f"        {later[0]:.0f} MiB at a quarter, {max(later):.0f} MiB at most from there on")
+    ratio = of_bundle / seconds
+    _say(not lost, f"{lost} of {count} requests are lost, none")
+    spread = np.nanmax(expected) - np.nanmin(expected)
+    what = f"answers, which span {spread:.1e}, differ by {furthest:.1e}, at most {TOLERANCE:.0e}"
+    _say(furthest <= TOLERANCE < spread, what)
+    _say(growth <= 1.1, f"memory grows by {growth - 1:.1%}, at most 10 %")
+    _say(ratio >= 0.9, f"{ratio:.2f} of the bundle's photographs a second, at least .9")
+
+
+def _number(answer: dict) -> float | None:
+    """Return the number that a heat map would explain, of an answer of the kind `binary`."""
+    photographs = answer.get("photographs", [{}])
+    return (photographs[0].get("answer") or {}).get("score")
+
+
+def _say(kept: bool, what: str) -> None:
+    print(f"{'kept' if kept else 'NOT KEPT'}: {what}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--side", type=int, default=1000, help="of the drawn photographs")
+    parser.add_argument("--workdir", help="a run of the kind binary; needs --photographs")
+    parser.add_argument("--model", help="its export, served in its place")
+    parser.add_argument("--photographs", help="a folder of photographs, used in turn")
+    parser.add_argument("--work_dir", help="a folder for what is written meanwhile")
+    main(parser.parse_args())
