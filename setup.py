@@ -148,6 +148,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "dr_tfx.reports": ["templates/*"],
+        "dr_tfx.serving": ["templates/*"],
         "dr_tfx.tasks.binary": ["templates/*"],
         "dr_tfx.tasks.classes": ["templates/*"],
         "dr_tfx.tasks.grades": ["templates/*"],

@@ -1,4 +1,4 @@
-"""Answers requests for predictions over HTTP.
+"""Answers requests for predictions over HTTP, with a page to drop photographs on.
 
     drtfx-serve --model=EXPORT
     drtfx-serve --workdir=RUN --port=8000
@@ -6,7 +6,8 @@
 
 RUN is a finished run, and EXPORT what drtfx-export made of one, which needs no TensorFlow. The
 photographs are prepared and read as drtfx-predict does it, and the answers are the same. When
-requests are taken, the command prints its address; /openapi.json describes the routes.
+requests are taken, the command prints its address, where a browser finds the page; /openapi.json
+describes the routes for programs.
 
 Nobody but this machine reaches the server, unless --host says otherwise. That needs a key, of which
 the command reads the environment variable DRTFX_API_KEY:

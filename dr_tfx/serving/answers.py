@@ -43,6 +43,14 @@ class PhotographAnswer(pydantic.BaseModel):
     name: str
     answer: dict[str, Any] | None = None
     words: str = ""
+    suspected: bool | None = pydantic.Field(
+        default=None,
+        description="Whether somebody should look at it; null for a kind that says no such.",
+    )
+    probabilities: dict[str, float] = pydantic.Field(
+        default={},
+        description="Of what the photograph may show, by the names of classes or labels.",
+    )
     quality: ToldQuality
     rejected: ToldRejection | None = None
     heatmap: ToldHeatMap | None = None
@@ -74,6 +82,8 @@ EXAMPLE = RequestAnswer(
                 "threshold": 0.45,
             },
             words="abnormal   calibrated probability 0.873   score 0.791, threshold 0.450",
+            suspected=True,
+            probabilities={"normal": 0.127, "abnormal": 0.873},
             quality=ToldQuality(gradable=True, verdict=""),
         ),
         PhotographAnswer(
@@ -92,6 +102,8 @@ def read(name: str, picture: recipes.Picture, result: Result) -> PhotographAnswe
         name=name,
         answer=reading.answer,
         words=reading.words,
+        suspected=reading.is_suspected,
+        probabilities=dict(reading.probabilities),
         quality=ToldQuality(gradable=not picture.ungradable, verdict=picture.ungradable),
         heatmap=None if heatmap is None else _drawn(picture.rgb, heatmap),
     )

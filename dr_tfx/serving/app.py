@@ -1,5 +1,6 @@
 """The routes of the server: what they take, what they answer, and who may ask.
 
+    GET   /                the page, with its style and its script
     POST  /v1/predict      photographs become answers
     GET   /v1/models       the model
     GET   /healthz         whether the process is alive
@@ -26,7 +27,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import dr_tfx
-from dr_tfx.serving import answers, limits, metrics, service, uploads
+from dr_tfx.serving import answers, limits, metrics, page, service, uploads
 
 SHORTEST_KEY = 16
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -153,8 +154,26 @@ def create(served: service.Service, figures: metrics.Metrics, *, key: str, host:
         found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         return JSONResponse({"detail": "; ".join(found)}, 422)
 
+    _add_page(app, served, asks_key=bool(key))
     app.include_router(guarded)
     return _Shell(app, figures, names=_LOOPBACK if host in _LOOPBACK else ())
+
+
+def _add_page(app: fastapi.FastAPI, served: service.Service, *, asks_key: bool) -> None:
+    """Add the page and its files, which need no key: there is nothing of anybody on them."""
+
+    @app.get("/", include_in_schema=False)
+    async def shown(request: fastapi.Request, lang: str = "") -> Response:
+        accepted = request.headers.get("accept-language", "")
+        language = page.language_of(lang, accepted)
+        text = page.html(served.model, language=language, asks_key=asks_key)
+        return Response(text, media_type="text/html", headers={"vary": "accept-language"})
+
+    @app.get("/clinic.{ending}", include_in_schema=False)
+    async def of_page(ending: str) -> Response:
+        if ending not in page.FILES:
+            raise limits.Refused(404, "there is no such file")
+        return Response(page.text_of(ending), media_type=page.FILES[ending])
 
 
 async def _predict(

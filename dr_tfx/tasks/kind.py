@@ -256,12 +256,16 @@ class Reading:
         other words, and no page then calls the decision correct or wrong.
       words: a line for people, such as the caption of a figure.
       answer: everything that a caller is told, in order, as plain JSON types.
+      probabilities: of what the photograph may show, by name; none for a kind without them.
+      is_suspected: whether somebody should look at it; None for a kind that does not say so.
     """
 
     number: float
     decision: str
     words: str
     answer: dict[str, Any]
+    probabilities: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    is_suspected: bool | None = None
 
 
 class ScoreSide(abc.ABC):

@@ -74,7 +74,7 @@ def _model(bias: float) -> bytes:
     ]
     given = _value(export_file.PHOTOGRAPHS, TensorProto.UINT8, ["n", SIZE, SIZE, 3])
     made = [
-        _value(export_file.FEATURES, TensorProto.FLOAT, ["n", 4, 4, 3]),
+        _value(export_file.FEATURES, TensorProto.FLOAT, ["n", SIZE // 8, SIZE // 8, 3]),
         _value(export_file.OUTPUTS, TensorProto.FLOAT, ["n", 1, 1]),
     ]
     return _network(nodes, given, made, constants)
@@ -85,8 +85,8 @@ def _heatmap() -> bytes:
         helper.make_node("ReduceMean", [export_file.FEATURES], ["mean"], axes=[3], keepdims=0),
         helper.make_node("Div", ["mean", "white"], [export_file.HEATMAP]),
     ]
-    given = _value(export_file.FEATURES, TensorProto.FLOAT, [1, 4, 4, 3])
-    made = [_value(export_file.HEATMAP, TensorProto.FLOAT, [1, 4, 4])]
+    given = _value(export_file.FEATURES, TensorProto.FLOAT, [1, SIZE // 8, SIZE // 8, 3])
+    made = [_value(export_file.HEATMAP, TensorProto.FLOAT, [1, SIZE // 8, SIZE // 8])]
     return _network(nodes, given, made, {"white": np.array([255], np.float32)})
 
 

@@ -63,13 +63,16 @@ class BinaryScores(kind.ScoreSide):
         probability, threshold = None, _threshold(fitted)
         if fitted is not None:
             probability = float(calibration.apply_temperature(score, fitted.temperature))
-        decision = self._task.class_names[int(score >= threshold)]
+        names, is_suspected = self._task.class_names, score >= threshold
+        decision = names[int(is_suspected)]
         words = [decision, f"score {score:.3f}, threshold {threshold:.3f}"]
         if probability is not None:
             words.insert(1, f"calibrated probability {probability:.3f}")
         values: tuple[Any, ...] = (probability, score, decision, threshold)
         answer = dict(zip(self.answer_names, values, strict=True))
-        return kind.Reading(score, decision, "   ".join(words), answer)
+        likely = score if probability is None else probability
+        told = dict(zip(names, (1 - likely, likely), strict=True))
+        return kind.Reading(score, decision, "   ".join(words), answer, told, is_suspected)
 
 
 def _threshold(fitted: fitting.Fitted | None) -> float:

@@ -69,7 +69,8 @@ class ClassesScores(kind.ScoreSide):
         words = f"{decision}   probability {probability[place]:.3f}"
         answer = {"decision": decision, SURENESS: max(probability)}
         answer |= dict(zip(self._columns, probability, strict=True))
-        return kind.Reading(number, decision, words, answer)
+        of_names = dict(zip(self._names, probability, strict=True))
+        return kind.Reading(number, decision, words, answer, of_names)
 
     def rule(self, fitted: Any) -> str:
         return "The decision is the class of the highest probability."

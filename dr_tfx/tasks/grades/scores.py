@@ -92,4 +92,6 @@ class GradesScores(classes_scores.ClassesScores):
         words = f"{decision}   expected grade {number:.2f}   referred {referred:.3f}"
         answer = {"decision": decision, GRADE: number, REFERRED: referred}
         answer |= dict(zip(self._columns, probability, strict=True))
-        return kind.Reading(number, decision, words, answer)
+        of_names = dict(zip(self._names, probability, strict=True))
+        is_suspected = place >= self._referred
+        return kind.Reading(number, decision, words, answer, of_names, is_suspected)

@@ -89,7 +89,8 @@ class MasksScores(kind.ScoreSide):
         decision = " ".join(f"{lesion} {marked[lesion]}" for lesion in seen) or _NONE
         answer: dict[str, Any] = {"decision": decision}
         answer |= {f"area_{lesion}": area for lesion, area in areas.items()}
-        return kind.Reading(max(areas.values()), decision, words or _NONE, answer)
+        number, is_suspected = max(areas.values()), bool(seen)
+        return kind.Reading(number, decision, words or _NONE, answer, is_suspected=is_suspected)
 
     def outlined(
         self, features: Mapping[str, np.ndarray], outputs: np.ndarray, fitted: "MasksFitted"

@@ -73,7 +73,8 @@ class MultilabelScores(kind.ScoreSide):
             words = f"{group}   {', '.join(shown) or f'highest {most:.3f}'}"
             answer = {"decision": group, "labels": "+".join(names) or label_sets.NONE}
             answer |= {HIGHEST: most, **dict(zip(self._columns, row, strict=True))}
-            found.append(kind.Reading(most, group, words, answer))
+            of_names = dict(zip(self._names, row, strict=True))
+            found.append(kind.Reading(most, group, words, answer, of_names, is_any))
         return found
 
     def rule(self, fitted: Any) -> str:

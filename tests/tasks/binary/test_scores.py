@@ -58,3 +58,9 @@ def test_the_reading_agrees_with_the_rule(scores):
     assert [r.decision for r in readings] == ["negative", "positive", "positive", "positive"]
     assert [r.number for r in readings] == TABLE["score"].tolist()
     assert [tuple(r.answer) for r in readings] == [scores.answer_names] * 4
+    assert [r.is_suspected for r in readings] == [False, True, True, True]
+    for reading in readings:
+        told = reading.probabilities
+        assert (
+            told["positive"] == reading.answer["probability"] == pytest.approx(1 - told["negative"])
+        )

@@ -93,6 +93,9 @@ def test_an_answer_is_calibrated_and_names_every_part(judged):
     answer = readings[3].answer
     assert [answer[f"probability/{name}"] for name in "abcde"] == pytest.approx(told[3].tolist())
     assert answer["referred"] == pytest.approx(told[3, 2:].sum())
+    assert list(readings[3].probabilities.values()) == pytest.approx(told[3].tolist())
+    for reading in readings:
+        assert reading.is_suspected == (reading.decision in "cde")
     assert answer["grade"] == readings[3].number == table["grade"][3]
     assert answer["decision"] == "abcde"[int(np.floor(table["grade"][3] + 0.5))]
 

@@ -134,7 +134,9 @@ def test_what_is_read_tells_the_areas_and_what_was_decided():
     step = scores.steps_decided(decided, "EX")
     again = [(maps[i, ..., 1] >= s / 100).sum() for i, s in enumerate(step)]
     assert again == marked[:, 1].tolist()
-    assert KIND.scores.read(table(features, 0 * maps), fitted)[0].decision == "no lesion"
+    nothing = KIND.scores.read(table(features, 0 * maps), fitted)[0]
+    assert nothing.decision == "no lesion" and nothing.is_suspected is False
+    assert readings[0].is_suspected is True
 
 
 def test_maps_that_say_nothing_raise_alarms():

@@ -183,6 +183,8 @@ def test_answers_name_the_labels():
     first, second = scores.read(table, None)
     assert first.answer["labels"] == "any+odd" and first.decision == "any"
     assert second.answer["labels"] == "left" and second.decision == "none"
+    assert (first.is_suspected, second.is_suspected) == (True, False)
+    assert first.probabilities == dict(zip(COLUMNS, (0.7, 0.2, 0.6), strict=True))
     assert scores.wrongness(table, np.array([0, 0]), None) == pytest.approx([0.2, -0.1])
     anyone = tasks.of(experiment(task={"decided_by": ""})).scores
     assert [reading.decision for reading in anyone.read(table, None)] == ["any", "any"]

@@ -1,0 +1,63 @@
+"""The page of the server: photographs are dropped on it, and the answers are shown beside them.
+
+It is made of a template, a style and a script, all served from here; no address of others is in it.
+The script asks `/v1/predict` as any other client does.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from dr_tfx.reports import pages
+from dr_tfx.serving.page_words import LANGUAGES
+from dr_tfx.serving.served_model import ServedModel
+
+_FOLDER = Path(__file__).parent / "templates"
+FILES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+"""The MIME types of the other files of the page, by their endings."""
+
+
+def html(model: ServedModel, *, language: str, asks_key: bool) -> str:
+    """Return the page.
+
+    Args:
+      model: what reads the photographs.
+      language: a key of `LANGUAGES`.
+      asks_key: whether a key has to be typed.
+    """
+    words = LANGUAGES[language]
+    settings = {"heatmaps": model.explain is not None, "words": words}
+    return pages.render(
+        "clinic.html.j2",
+        templates=_FOLDER,
+        model=model,
+        words=words,
+        language=language,
+        languages={name: of["language"] for name, of in LANGUAGES.items()},
+        asks_key=asks_key,
+        # Within an element <script>, a text must not end it.
+        settings=json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c"),
+    )
+
+
+@functools.cache
+def text_of(ending: str) -> str:
+    """Return the file of the page with an ending of `FILES`."""
+    text = (_FOLDER / f"clinic.{ending}").read_text(encoding="utf-8")
+    return pages.render("style.css") + text if ending == "css" else text
+
+
+def language_of(asked: str, accepted: str) -> str:
+    """Return the language of the page.
+
+    Args:
+      asked: the one that the address asks for; "" for none.
+      accepted: the browser's header Accept-Language.
+    """
+    if asked in LANGUAGES:
+        return asked
+    first: Sequence[str] = [
+        one.partition(";")[0].strip()[:2].lower() for one in accepted.split(",")
+    ]
+    return next((one for one in first if one in LANGUAGES), next(iter(LANGUAGES)))

@@ -1,0 +1,187 @@
+"use strict";
+// Sends photographs one by one, a few at a time, and shows what is answered. Nothing is kept: what
+// the page knows of a photograph is gone when it is left.
+(() => {
+  const AT_ONCE = 3, TRIES = 30, SECONDS = 1000;
+  const { heatmaps, words } = JSON.parse(document.getElementById("settings").textContent);
+  const get = (id) => document.getElementById(id);
+  const [drop, files, answers, readings, status] =
+    ["drop", "files", "answers", "readings", "status"].map(get);
+  const waiting = [];
+  let running = 0;
+
+  function add(list) {
+    for (const file of list) {
+      const item = get("reading").content.firstElementChild.cloneNode(true);
+      const find = (selector) => item.querySelector(selector);
+      find(".name").textContent = file.name;
+      find(".word").textContent = words.reading;
+      find(".icon").textContent = "…";
+      item.setAttribute("aria-busy", "true");
+      readings.append(item);
+      waiting.push({ file, item, find });
+    }
+    tell();
+    while (running < AT_ONCE && waiting.length) work();
+  }
+
+  async function work() {
+    running += 1;
+    while (waiting.length) {
+      const one = waiting.shift();
+      try {
+        show(one, await ask(one));
+      } catch (error) {
+        fail(one, error.message);
+      }
+      one.item.removeAttribute("aria-busy");
+      tell();
+    }
+    running -= 1;
+  }
+
+  function tell() {
+    const all = readings.children.length;
+    answers.hidden = all === 0;
+    const busy = readings.querySelectorAll(":scope > [aria-busy]").length;
+    status.textContent = `${words.done} ${all - busy} / ${all}`;
+  }
+
+  async function ask({ file, find }) {
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      const body = new FormData(), key = get("key");
+      body.append("photograph", file);
+      const headers = key ? { Authorization: `Bearer ${key.value}` } : {};
+      let answer;
+      try {
+        answer = await fetch(`v1/predict?heatmap=${heatmaps}`, { method: "POST", body, headers });
+      } catch {
+        throw new Error(words.no_server);
+      }
+      if (answer.status === 429 || answer.status === 503) {
+        find(".word").textContent = words.waiting;
+        const after = Number(answer.headers.get("Retry-After")) || 1;
+        await new Promise((resolve) => setTimeout(resolve, after * SECONDS));
+        continue;
+      }
+      const told = await answer.json().catch(() => ({}));
+      if (told.photographs) return told.photographs[0];
+      if (answer.status === 401) throw new Error(words.wrong_key);
+      throw new Error(told.detail || words.no_server);
+    }
+    throw new Error(words.waiting);
+  }
+
+  function fail({ item, find }, why) {
+    item.classList.add("failed");
+    find(".icon").textContent = "!";
+    find(".word").textContent = words.failed;
+    find(".why").textContent = why;
+  }
+
+  function show(one, told) {
+    const { item, find } = one;
+    if (told.rejected) {
+      const { reason, detail } = told.rejected;
+      fail(one, `${words[told.quality.verdict || reason] || ""} (${reason}: ${detail})`);
+      item.classList.replace("failed", "not-read");
+      find(".word").textContent = words.not_read;
+      return;
+    }
+    const kinds = { true: ["suspected", "!"], false: ["clear", "✓"], null: ["decided", "•"] };
+    const [kind, icon] = kinds[told.suspected];
+    item.classList.add(kind);
+    find(".icon").textContent = icon;
+    find(".word").textContent = words[kind];
+    find(".decision").textContent = told.answer.decision || told.words;
+    const { gradable, verdict } = told.quality;
+    find(".why").textContent = gradable ? "" : `${words.flagged}: ${words[verdict] || verdict}`;
+    showFigures(find, told);
+    if (told.heatmap) showMap(one, told.heatmap);
+  }
+
+  function element(name, text, parent) {
+    const made = document.createElement(name);
+    made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+
+  function showFigures(find, told) {
+    const shares = Object.entries(told.probabilities);
+    for (const [name, share] of shares) {
+      const row = element("div", "", find(".probabilities"));
+      element("dt", name, row);
+      element("dd", `${(100 * share).toFixed(1)} %`, row);
+      const bar = element("dd", "", row);
+      bar.className = "bar";
+      bar.setAttribute("aria-hidden", "true");
+      element("i", "", bar).style.width = `${100 * share}%`;
+    }
+    find("h4").hidden = shares.length === 0;
+    for (const [name, value] of Object.entries(told.answer)) {
+      const row = element("tr", "", find("tbody"));
+      element("th", name.replaceAll("_", " "), row).scope = "row";
+      element("td", typeof value === "number" ? value.toFixed(3) : (value ?? "–"), row);
+    }
+    find(".told").hidden = false;
+  }
+
+  function showMap({ file, find }, { photograph, heatmap }) {
+    const [picture, map, opacity, zoom] =
+      [".photograph", ".map", ".opacity", ".zoom"].map(find);
+    picture.src = `data:image/png;base64,${photograph}`;
+    map.src = `data:image/png;base64,${heatmap}`;
+    picture.alt = `${words.original}: ${file.name}`;
+    map.alt = `${words.heatmap}: ${file.name}`;
+    const buttons = [...find(".views").children];
+    const view = (name) => {
+      for (const button of buttons) {
+        button.setAttribute("aria-pressed", String(button.dataset.view === name));
+      }
+      picture.style.visibility = name === "heatmap" ? "hidden" : "visible";
+      map.style.visibility = name === "original" ? "hidden" : "visible";
+      map.style.opacity = name === "overlay" ? opacity.value / 100 : 1;
+      opacity.disabled = name !== "overlay";
+    };
+    const slide = (input, apply) => {
+      const moved = () => {
+        input.parentElement.querySelector("output").textContent = `${input.value} %`;
+        apply();
+      };
+      input.addEventListener("input", moved);
+      moved();
+    };
+    for (const button of buttons) {
+      button.addEventListener("click", () => view(button.dataset.view));
+    }
+    slide(opacity, () => view("overlay"));
+    slide(zoom, () => { find(".layers").style.width = `${zoom.value}%`; });
+    find(".seen").hidden = false;
+  }
+
+  files.addEventListener("change", () => {
+    add([...files.files]);
+    files.value = "";
+  });
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    add([...event.dataTransfer.files]);
+  });
+  get("clear").addEventListener("click", () => {
+    waiting.length = 0;
+    readings.replaceChildren();
+    tell();
+    files.focus();
+  });
+})();
