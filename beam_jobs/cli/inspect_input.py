@@ -40,7 +40,9 @@ _SHOWN = 5  # Names in a list.
 def main(argv: Sequence[str]) -> None:
     """Print what the argument holds, and the lines that build it."""
     if len(argv) != 2:
-        raise app.UsageError("expected one folder, pattern or archive of photographs")
+        raise app.UsageError(
+            "expected one folder, pattern or archive of photographs, or several with commas between"
+        )
     place = argv[1]
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     try:

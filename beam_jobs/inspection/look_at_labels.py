@@ -81,7 +81,8 @@ def look(given: str, place: str, names: Sequence[str]) -> LabelFindings:
     if not found.image:
         first = table.iloc[0].tolist() if len(table) else "none"
         why = f"No column of {given} names photographs: the first is {names[0]!r}, the first row "
-        return LabelFindings(given, told, missing=f"{why}{first}")
+        why = _unclear(table, named, endings, names) or f"{why}{first}"
+        return LabelFindings(given, told, missing=why)
     told += _matching(table, {column: named[column] for column in found.image}, names)
     if not found.values:
         why = f"No column of {given} looks like a label: set dataset.label_column"
@@ -151,6 +152,24 @@ def _place(endings: photograph_names.PhotographEndings, name: str, *, common: in
     """Return the place of the photograph that a text names, _NONE or _SEVERAL."""
     found = endings.find(photograph_names.normalise(name), common=common) if name else []
     return found[0] if len(found) == 1 else _SEVERAL if found else _NONE
+
+
+def _unclear(
+    table: pd.DataFrame,
+    named: dict[str, pd.Series],
+    endings: photograph_names.PhotographEndings,
+    names: Sequence[str],
+) -> str:
+    """Return a sentence on a text that may mean several photographs, "" if there is none."""
+    for column, places in named.items():
+        for text in table[column][places == _SEVERAL]:
+            if meant := [names[i] for i in endings.find(photograph_names.normalise(text))[:2]]:
+                kind = posixpath.splitext(meant[0])[1]
+                return (
+                    f"{text!r} in column {column!r} may mean {' or '.join(meant)}: pass only what "
+                    f"is meant, by its folder or by a quoted pattern such as 'FOLDER/*{kind}'"
+                )
+    return ""
 
 
 def _is_clear(table: pd.DataFrame, image: str, label: Sequence[str]) -> pd.Series:

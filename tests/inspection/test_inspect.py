@@ -147,6 +147,13 @@ def test_what_cannot_be_built_is_said(copy, tmp_path):
     table(["a,b", "x,0", "y,1"], tmp_path / "other.csv")
     made = proposed(str(copy), str(tmp_path / "other.csv"))
     assert not made.command and "names photographs: the first is '10_left.jpeg', " in made.look[0]
+    for photograph in copy.glob("*.jpeg"):
+        photograph.with_suffix(".png").touch()  # A mask beside it.
+    table(["a,b", "10_left,0", "10_right,1"], tmp_path / "other.csv")
+    made = proposed(str(copy), str(tmp_path / "other.csv"))
+    assert not made.command and made.look[0].startswith(
+        "'10_left' in column 'a' may mean 10_left.jpeg or 10_left.png: pass only what is meant, "
+    )
 
 
 def test_damaged_and_identical_files_and_lost_rows_are_found(copy):
