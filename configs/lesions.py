@@ -5,11 +5,17 @@
     drtfx-train --config=lesions --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
-A U-Net decoder on MobileNetV2 looks at whole photographs. With fewer than a hundred photographs,
+A U-Net decoder on MobileNetV2 learns from patches of 256 pixels, three of four with a lesion, and
+marks whole photographs in overlapping tiles. The pictures have 1,792 pixels a side, which is half
+the resolution of IDRiD's photographs, at 22 MB an example. With fewer than a hundred photographs,
 cross-validate: --config.dataset.split.folds=5.
 
-`--config=lesions:demo` is a U-Net without pre-trained weights, smaller and shorter, for
-drtfx-demo: mean Dice .839 (.833-.847) on 24 drawn photographs of its validation.
+`--config=lesions:disc` finds the optic disc, which is larger than a patch, on whole
+photographs of 384 pixels; its masks are in the folder OD.
+
+`--config=lesions:demo` is a U-Net without pre-trained weights, on whole photographs,
+smaller and shorter, for drtfx-demo: mean Dice .839 (.833-.847) on 24 drawn photographs of its
+validation.
 
 Time and metric of real photographs: not yet measured.
 """
@@ -23,8 +29,15 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Return a U-Net on a pre-trained backbone.
 
     Args:
-      variant: "", or `demo` for drawn photographs without pre-trained weights.
+      variant: "" for patches of large photographs; `whole` for whole ones of 384 pixels; `disc` for
+        the optic disc; `demo` for drawn photographs without pre-trained weights.
+
+    Raises:
+      ValueError: there is no such variant.
     """
+    change = {"": _in_patches, "whole": None, "disc": _of_the_disc, "demo": _for_demo}
+    if variant not in change:
+        raise ValueError(f"lesions.py has no variant {variant!r}; expected one of {list(change)}")
     config = config_files.load_beside(__file__, "base.py", "masks")
 
     dataset = config.dataset
@@ -53,9 +66,32 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.evaluation.views = ("identity", "left_right", "up_down", "left_right_up_down")
     config.evaluation.batch_size = 4
-    if variant == "demo":
-        _for_demo(config)
+    if make := change[variant]:
+        make(config)
     return config
+
+
+def _in_patches(config: ml_collections.ConfigDict) -> None:
+    """Change the recipe to one for lesions of a few pixels in large photographs."""
+    config.dataset.recipe.size = 1792
+    config.dataset.shard_examples = 8
+    task = config.task
+    task.patch, task.patches, task.lesion_share, task.tile = 256, 16, 0.75, 512
+    training = config.training
+    training.epochs, training.batch_size, training.learning_rate = 8, 8, 1e-3
+    training.schedule, training.warmup_epochs = "cosine", 0.25
+    config.evaluation.views = ("identity", "left_right_up_down")
+    config.evaluation.batch_size = 1
+
+
+def _of_the_disc(config: ml_collections.ConfigDict) -> None:
+    """Change the recipe to one for the optic disc, of which every photograph has one."""
+    config.dataset.name, config.task.name = "optic discs", "disc"
+    config.dataset.masks = ("OD",)
+    training = config.training
+    training.epochs, training.learning_rate = 30, 1e-3
+    training.schedule, training.warmup_epochs = "cosine", 1.0
+    config.evaluation.views = ("identity",)
 
 
 def _for_demo(config: ml_collections.ConfigDict) -> None:

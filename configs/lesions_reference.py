@@ -16,8 +16,8 @@ from dr_tfx.config import config_files
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Return lesions.py with the encoder of a U-Net, which begins at random."""
-    config = config_files.load_beside(__file__, "lesions.py")
+    """Return lesions.py on whole photographs, with the encoder of a U-Net that begins at random."""
+    config = config_files.load_beside(__file__, "lesions.py", "whole")
     config.dataset.recipe.name = "reference"
     model = config.model
     model.backbone, model.weights, model.output_stride = "UNetEncoder", "none", 16

@@ -1,7 +1,8 @@
 """Photographs of a report: what the model saw, and what raised its score.
 
 That is a heat map; or, of a model that gives maps itself, the outlines of the truth on the one side
-and of what is marked on the other.
+and of what is marked on the other. Of a large picture the part is shown where most is wrong, for
+small lesions cannot be seen on the whole of it.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from dr_tfx.reports.style import data_uri
 
 _SIDE = 256  # Pixels of an image on the page, at most.
 _OUTLINED = 400  # Pixels of one with outlines, which are a pixel wide.
+_STRIDE = 50  # Pixels between the parts that are looked at.
 _QUALITY = 82  # Of JPEG: 40 images of a fundus are half a megabyte.
 
 
@@ -112,16 +114,32 @@ def gallery_images(
 def _outlined(
     bundle: bundles.Bundle, read: Mapping[str, np.ndarray], ids: Sequence[str], fitted: Any
 ) -> Iterator[GalleryImage]:
-    """Yield photographs with the outlines of the truth, and with those of what is marked."""
+    """Yield photographs, or parts, with the outlines of the truth, and of what is marked."""
     score, scores = scoring.view_scorer(bundle), bundle.kind.scores
     for i, name in enumerate(ids):
         one = {key: value[i : i + 1] for key, value in read.items()}
         outputs = score(tf.convert_to_tensor(one[records.IMAGE])).numpy()
+        rgb, sides = one[records.IMAGE][0], [x[0] for x in scores.outlined(one, outputs, fitted)]
+        rows, columns = _part((sides[0] != sides[1]).any(axis=0))
         truth, marked = (
-            outlines.draw(one[records.IMAGE][0], list(sides[0]), side=_OUTLINED)
-            for sides in scores.outlined(one, outputs, fitted)
+            outlines.draw(rgb[rows, columns], list(side[:, rows, columns]), side=_OUTLINED)
+            for side in sides
         )
         yield GalleryImage(name, _jpeg(truth), _jpeg(marked), side=_OUTLINED)
+
+
+def _part(wrong: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns of a picture to be shown, bool (height, width) its errors.
+
+    That is all of it, unless it is more than twice as large as what is shown.
+    """
+    if min(wrong.shape) <= 2 * _OUTLINED:
+        return slice(None), slice(None)
+    sums = cv2.integral(wrong.astype(np.uint8))[:, ::_STRIDE][::_STRIDE]
+    side = _OUTLINED // _STRIDE
+    errors = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = _STRIDE * np.array(np.unravel_index(errors.argmax(), errors.shape))
+    return slice(top, top + _OUTLINED), slice(left, left + _OUTLINED)
 
 
 def _small(rgb: np.ndarray) -> np.ndarray:

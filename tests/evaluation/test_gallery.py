@@ -79,3 +79,12 @@ def test_large_photographs_become_small():
 
 def test_without_mistakes_nothing_is_read():
     assert gallery.gallery_images(_bundle(8, 1.0), lambda _: 1 / 0, np.array([], int), []) == []
+
+
+def test_of_a_large_picture_the_part_is_shown_where_most_is_wrong():
+    wrong = np.zeros((1000, 900), bool)
+    assert gallery._part(wrong[:800, :800]) == (slice(None), slice(None))
+    wrong[10:60, 700:720] = True  # 1,000 pixels in one corner,
+    wrong[905:990, 430:445] = True  # and 1,275 far from it.
+    rows, columns = gallery._part(wrong)
+    assert wrong[rows, columns].sum() == 1275 and wrong[rows, columns].shape == (400, 400)

@@ -12,6 +12,8 @@ from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, 
 from dr_tfx.statistics import lesion_counts, pixel_counts
 from dr_tfx.tasks.masks.summary import LesionCounts, areas
 
+_MORE = (16, 32, 64)  # False marks an image, beyond those of FROC, that the figure shows.
+
 
 def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[ReportFigure]:
     """Return the figures of the report but the learning curves.
@@ -88,9 +90,12 @@ def _froc(axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[Lesion
         colour = series(i)["color"]
         axis.plot(rate[place], sensitivity[place], color=colour, marker="o", ms=7, ls="none")
     axis.set_xscale("symlog", base=2, linthresh=lesion_counts.RATES[0])
-    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xticks(
+        [0, *lesion_counts.RATES, *_MORE],
+        ["0", "⅛", "¼", "½", "1", "2", "4", "8", *map(str, _MORE)],
+    )
     axis.set(xlabel="false marks an image", ylabel="share of lesions found")
-    axis.set(xlim=(0, None), ylim=(-0.02, 1.02))
+    axis.set(xlim=(0, _MORE[-1]), ylim=(-0.02, 1.02))
     axis.grid()
     if axis.lines:
         axis.figure.legend(loc="outside lower center")
