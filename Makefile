@@ -81,6 +81,7 @@ COMPILE = .venv-audit/bin/uv pip compile --quiet --upgrade setup.py --generate-h
 lock: .venv-audit/stamp
 	$(COMPILE) --universal --extra dataflow --extra train --extra test -o locks/default.txt
 	$(COMPILE) --universal --extra docs -c locks/default.txt -o locks/docs.txt
+	$(COMPILE) --universal --extra image -c locks/default.txt -o locks/image.txt
 	$(COMPILE) --extra addons --extra test -o locks/addons.txt
 
 clean:

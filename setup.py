@@ -86,6 +86,7 @@ _EXTRAS = {
     "excel": [_EXCEL],
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
+    "image": [*_SERVE, _DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
     "onnx": _ONNX,
     "serve": _SERVE,
     "docs": [  # make docs

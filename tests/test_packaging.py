@@ -1,6 +1,7 @@
 """The distribution: its packages, and the extras without which a command says what to type."""
 
 import email
+import json
 import os
 import re
 import runpy
@@ -48,6 +49,7 @@ def installed(tmp_path_factory) -> Path:
     [
         ("default", {"", "dataflow", "train", "test"}),
         ("docs", {"", "docs"}),
+        ("image", {"", "image"}),
         ("addons", {"", "addons", "test"}),
     ],
 )
@@ -155,3 +157,23 @@ def test_a_command_that_lacks_tensorflow_says_the_line_to_type(command, argument
         r"and what reports are made with[.] Type: pip install 'dr_tfx\[train\]'",
         done.stderr.splitlines()[-1],  # Beam may warn before that of what else is missing.
     )
+
+
+def test_the_image_copies_what_is_there_and_starts_a_command_with_its_flags():
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    sources = [
+        word for line in lines if re.match(r"COPY (?!--)", line) for word in line.split()[1:-1]
+    ]
+    kept = set((ROOT / ".dockerignore").read_text().split())
+    assert len(sources) == 7
+    for source in sources:
+        assert (ROOT / source).exists() and f"!{source}" in kept, source
+    given = [
+        json.loads(line.split(" ", 1)[1]) for line in lines if re.match("ENTRYPOINT|CMD", line)
+    ]
+    command, *flags = [word for words in given for word in words]
+    text = (ROOT / COMMANDS[command].replace(".", "/")).with_suffix(".py").read_text()
+    for flag in flags:
+        name = flag.removeprefix("--").partition("=")[0]
+        assert re.search(rf'DEFINE_\w+\(\s*"{name}"', text), flag
+    assert any(re.match(r"USER [1-9]\d*:", line) for line in lines)
