@@ -134,7 +134,13 @@ def test_a_config_works_by_path_and_name_beside_the_configs_of_somebody_else(
 @pytest.mark.parametrize(
     "command, arguments",
     [
-        ("drtfx-train", ["--config=smoke", "--data_dir=BUILT", "--workdir=w"]),
+        (
+            "drtfx-train",
+            [
+                *("--config=smoke", "--config.model.output_stride=4"),
+                *("--data_dir=BUILT", "--workdir=w"),
+            ],
+        ),
         ("drtfx-evaluate", ["--workdir=w", "--data_dir=d"]),
         ("drtfx-evaluate", ["--workdir=w", "--external_dir=e", "--labels=l"]),
         ("drtfx-explain", ["--workdir=w", "--data_dir=d", "--output_dir=o"]),
