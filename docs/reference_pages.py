@@ -4,21 +4,18 @@ Each function returns Markdown. Nothing here knows a command, a setting or a key
 """
 
 import ast
-import dataclasses
 import inspect
 import re
 import subprocess
 import sys
 import textwrap
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import declared, specs
 
 ROOT = Path(__file__).parents[1]
 _GROUPS: dict[str, type] = {
@@ -124,14 +121,13 @@ def _group(record: type, path: str, title: str, *, beyond: type = object) -> lis
 
     Those that it inherits are among them, but for those of the class `beyond`.
     """
-    classes = [each for each in reversed(record.__mro__) if dataclasses.is_dataclass(each)]
-    own = [field for each in classes if not issubclass(beyond, each) for field in declared(each)]
+    own = declared.settings(record, beyond=beyond)
     if not own:
         return []
-    nested = [field for field in own if dataclasses.is_dataclass(field.kind)]
+    nested = [field for field in own if field.is_group]
     parts = [f"## {title}\n\n{prose(inspect.getdoc(record) or '')}"]
     rows = [
-        f"| `{path}.{field.name}` | `{field.annotation}` | `{field.default}` "
+        f"| `{path}.{field.name}` | `{_in_cell(field.annotation)}` | `{field.default}` "
         f"| {_cell(field.comment)} |".replace("``", "")
         for field in own
         if field not in nested
@@ -144,66 +140,8 @@ def _group(record: type, path: str, title: str, *, beyond: type = object) -> lis
     return parts
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One field of a record, and what its source says of it."""
-
-    name: str
-    kind: object
-    annotation: str
-    default: str
-    comment: str
-
-
-def declared(record: type) -> Iterator["Setting"]:
-    """Yield the settings that a record itself declares, with the comments in its source."""
-    source = textwrap.dedent(inspect.getsource(record))
-    lines = source.splitlines()
-    hints = inspect.get_annotations(record)
-    body = ast.parse(source).body[0]
-    assert isinstance(body, ast.ClassDef)
-    done = body.lineno  # Lines up to this one are no comments of the next field.
-    for node in body.body:
-        last = node.end_lineno or node.lineno
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            before = [_comment(line) for line in lines[done : node.lineno - 1]]
-            words = [word for word in before if word] + [_comment(lines[last - 1])]
-            comment = " ".join(filter(None, words))
-            while comment and not comment.endswith(".") and _is_comment(lines, last):
-                comment += " " + _comment(lines[last])
-                last += 1
-            yield Setting(
-                name=node.target.id,
-                kind=hints[node.target.id],
-                annotation=_type(hints[node.target.id]),
-                default=ast.unparse(node.value) if node.value else "",
-                comment=comment,
-            )
-        done = last
-
-
-def _type(hint: Any) -> str:
-    """Return a type as a cell shows it, with the words of its rules."""
-    arguments = get_args(hint)
-    if get_origin(hint) is Annotated:
-        rules = "; ".join(rule.words for rule in hint.__metadata__)
-        return f"{_type(arguments[0])}: {rules}"
-    if get_origin(hint) is Literal:
-        return r" \| ".join(map(repr, arguments))
-    if get_origin(hint) is tuple:
-        parts = ["..." if argument is ... else _type(argument) for argument in arguments]
-        return f"tuple[{', '.join(parts)}]"
-    return hint.__name__ if isinstance(hint, type) else str(hint).removeprefix("typing.")
-
-
-def _comment(line: str) -> str:
-    """Return the comment at the end of a line of code, or the line that is one."""
-    found = re.search(r"(?:^|\s)# (.*)$", line)
-    return found[1].strip() if found else ""
-
-
-def _is_comment(lines: list[str], number: int) -> bool:
-    return number < len(lines) and lines[number].lstrip().startswith("# ")
+def _in_cell(code: str) -> str:
+    return code.replace("|", r"\|")
 
 
 def metrics() -> str:

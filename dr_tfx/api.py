@@ -9,7 +9,7 @@ Examples:
   >>> experiment = dr_tfx.load_config({
   ...     "dataset": {"label_names": ["0", "1", "2", "3", "4"], "recipe": {"size": 64}},
   ...     "task": {"label_map": [0, 1, 1, 1, 1]},
-  ...     "model": {"weights": "none"},
+  ...     "model": {"backbone": "SixConvolutions", "output_stride": 4, "weights": "none"},
   ...     "training": {"epochs": 1},
   ... })
   >>> data = dr_tfx.build(experiment, image_dir=raw, labels=raw / "labels.csv", output_dir="data")

@@ -1,4 +1,4 @@
-"""What --config and its settings say to the commands that train on a data set."""
+"""What --config and its settings say to a command, above all to those that train on a data set."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,21 @@ from absl import flags
 from ml_collections import config_flags
 
 from dr_tfx import tasks
-from dr_tfx.config import specs, typed
+from dr_tfx.config import config_files, specs, typed
 from dr_tfx.dataset import manifest
 
 _GROUP = "dataset."
 
 
-def define() -> flags.FlagHolder[ml_collections.ConfigDict]:
-    """Define the flag --config, by which each setting can be given as `--config.some.setting`."""
+def define(default: str | None = None) -> flags.FlagHolder[ml_collections.ConfigDict]:
+    """Define the flag --config, by which each setting can be given as `--config.some.setting`.
+
+    Args:
+      default: the name of the config where none is given.
+    """
+    default = default and config_files.find(default)
     words = "Name of a config, such as dr_binary, or a file of your own."
-    return config_flags.DEFINE_config_file("config", None, words, lock_config=True)
+    return config_flags.DEFINE_config_file("config", default, words, lock_config=True)
 
 
 def read(config: flags.FlagHolder[ml_collections.ConfigDict], data_dir: Path) -> specs.Experiment:

@@ -9,7 +9,7 @@ Example:
 
     drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN
 
-Any setting can be changed on the command line:
+Any setting can be changed on the command line; drtfx-config lists them:
 
     drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN \\
         --config.training.epochs=2 --config.model.weights=none

@@ -9,41 +9,6 @@ from dr_tfx.config import specs, typed
 from tests.docs.test_pages import settings
 
 
-@dataclasses.dataclass
-class Inner:
-    """A group within a group."""
-
-    depth: int = 3  # In metres.
-
-
-@dataclasses.dataclass
-class Outer:
-    """A record as those of the settings."""
-
-    plain: str = "a"
-    # Stands before,
-    # on two lines.
-    before: float = 0.5
-    after: tuple[int, ...] = (1, 2)  # Begins here; and
-    # ends here.
-    long: dict[str, int] = dataclasses.field(default_factory=dict)  # Behind the last line.
-    inner: Inner = dataclasses.field(default_factory=Inner)
-
-
-def test_comments_belong_to_their_settings():
-    found = {setting.name: setting for setting in reference_pages.declared(Outer)}
-    assert {name: setting.comment for name, setting in found.items()} == {
-        "plain": "",
-        "before": "Stands before, on two lines.",
-        "after": "Begins here; and ends here.",
-        "long": "Behind the last line.",
-        "inner": "",
-    }
-    assert found["after"].default == "(1, 2)"
-    assert found["after"].annotation == "tuple[int, ...]"
-    assert found["inner"].kind is Inner
-
-
 def test_every_setting_has_a_row():
     """One of a kind of task has a row for each kind that has it, inherited or its own."""
     text = reference_pages.settings()

@@ -41,7 +41,7 @@ def made(tmp_path_factory):
 def elsewhere(tmp_path_factory):
     """(workdir, data_dir) for tests in which other processes load the model."""
     base = tmp_path_factory.mktemp("elsewhere")
-    return evaluated_bundle(base, backbone="MobileNetV2"), base / "data"
+    return evaluated_bundle(base, backbone="UNetEncoder"), base / "data"
 
 
 @pytest.fixture(scope="module")
