@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = -1.0  # The target of a pixel of which nothing is known.
 _EPSILON = 1e-7  # Probabilities nearer to 0 or 1 are taken as that near, as Keras does.
-_SMOOTH = 1.0  # Pixels that keep Dice defined where a lesion is tiny.
+_SMOOTH = 0.5  # Pixels that keep the overlap defined where a lesion is tiny.
 _MOMENTUM = 0.9  # Of BatchNorm: with Keras' .99, inference mode needs hundreds of steps.
 _RARE = 0.01  # The probability that an untrained decoder gives: lesions are rare.
 
@@ -37,9 +37,12 @@ class MasksModel(kind.ModelSide):
     @property
     def losses(self) -> Mapping[str, Callable[[specs.Training], keras.losses.Loss]]:
         return {
-            "dice_cross_entropy": lambda _: MasksLoss(self._weights),
+            "dice_cross_entropy": lambda _: MasksLoss(self._weights, missed=self._settings.missed),
             "dice_focal": lambda training: MasksLoss(
-                self._weights, gamma=training.focal_gamma, alpha=training.focal_alpha
+                self._weights,
+                missed=self._settings.missed,
+                gamma=training.focal_gamma,
+                alpha=training.focal_alpha,
             ),
         }
 
@@ -116,18 +119,22 @@ class MasksLoss(keras.losses.Loss):
 
     The other is 1 - Dice (Milletari et al. 2016, https://arxiv.org/abs/1606.04797) of those lesions
     that a photograph has: what it does not have has no overlap, and cross entropy keeps it empty.
+    Where missed and false pixels do not weigh alike, it is the index of Tversky (Salehi et al.
+    2017, https://arxiv.org/abs/1706.05721).
     """
 
     def __init__(
         self,
         weights: tuple[float, ...],
         *,
+        missed: float = 0.5,
         gamma: float = 0.0,
         alpha: float = 0.5,
         name: str = "masks_loss",
     ):
         super().__init__(name=name)
-        self._weights, self._gamma, self._alpha = weights, gamma, alpha
+        self._weights, self._missed = weights, missed
+        self._gamma, self._alpha = gamma, alpha
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return the loss of each example, float32 (batch,).
@@ -147,8 +154,9 @@ class MasksLoss(keras.losses.Loss):
         covered = tf.reduce_sum(target * known, axis=(1, 2))
         both = tf.reduce_sum(target * given * known, axis=(1, 2))
         marked = tf.reduce_sum(given * known, axis=(1, 2))
-        dice = (2 * both + _SMOOTH) / (covered + marked + _SMOOTH)
-        of_lesion = mean + tf.where(covered > 0, 1 - dice, 0.0)
+        errors = self._missed * (covered - both) + (1 - self._missed) * (marked - both)
+        overlap = (both + _SMOOTH) / (both + errors + _SMOOTH)
+        of_lesion = mean + tf.where(covered > 0, 1 - overlap, 0.0)
         weights = tf.constant(self._weights, tf.float32)
         return tf.reduce_sum(of_lesion * weights, axis=1) / tf.reduce_sum(weights)
 

@@ -24,6 +24,8 @@ class MasksTask(specs.Task):
     lesion_share: typed.Share = 0.75  # Of them show a lesion, and the others none.
     # Side of the overlapping tiles in which a whole picture is marked; 0: that of the patches.
     tile: Annotated[int, typed.Rule(lambda n: n >= 0, "0 or more")] = 0
+    # What a missed pixel weighs in the loss of overlap; a false one 1 minus this. Dice is .5.
+    missed: typed.Fraction = 0.5
     lesion_weights: tuple[typed.Positive, ...] = ()  # Factor of each lesion's loss; (): 1.
 
 

@@ -180,14 +180,16 @@ def test_differences_are_those_of_the_figures(tmp_path):
         assert measured[measure.key]["value"] == pytest.approx(first[measure.key]["value"])
 
 
-@pytest.mark.parametrize("loss", ["dice_cross_entropy", "dice_focal"])
-def test_the_loss_is_cross_entropy_and_dice_of_known_pixels(loss):
+@pytest.mark.parametrize(
+    ("loss", "missed"), [("dice_cross_entropy", 0.5), ("dice_focal", 0.5), ("dice_focal", 0.7)]
+)
+def test_the_loss_is_cross_entropy_and_dice_of_known_pixels(loss, missed):
     features, maps = photographs(2, unknown=(1,))
     maps = np.clip(maps, 0.01, None).astype(np.float32)
     targets, weights = KIND.model.encode({k: tf.constant(v) for k, v in features.items()})
     assert weights.numpy().tolist() == [1, 1]
     training = dataclasses.replace(KIND.experiment.training, focal_gamma=2.0, focal_alpha=0.7)
-    kind = tasks.of(experiment(task={"lesion_weights": (1.0, 3.0)}))
+    kind = tasks.of(experiment(task={"lesion_weights": (1.0, 3.0), "missed": missed}))
     found = float(kind.model.losses[loss](training)(targets, tf.constant(maps)))
     expected = np.zeros((2, 2))
     alpha, gamma = (0.7, 2) if loss == "dice_focal" else (0.5, 0)
@@ -198,6 +200,9 @@ def test_the_loss_is_cross_entropy_and_dice_of_known_pixels(loss):
                 continue
             entropy = -2 * (alpha * s * np.log(p) + (1 - alpha) * (1 - s) * np.log(1 - p))
             dice = (2 * (s * p).sum() + 1) / (s.sum() + p.sum() + 1)
+            if missed == 0.7:  # Of Tversky: 7 of a missed pixel for 3 of a false one.
+                hit, lost, false = (x.sum() for x in (s * p, s * (1 - p), (1 - s) * p))
+                dice = (hit + 0.5) / (hit + 0.7 * lost + 0.3 * false + 0.5)
             expected[i, k] = (entropy * abs(s - p) ** gamma).mean() + 1 - dice
     assert found == pytest.approx((expected @ [0.25, 0.75]).mean(), rel=1e-4)
 
