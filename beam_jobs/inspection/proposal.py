@@ -84,7 +84,7 @@ def script(proposal: Proposal) -> str:
     """Return the lines of a shell that write the config and build with it."""
     command = " \\\n    ".join(map(shlex.quote, proposal.command))
     after = "".join(f"# Then: {line}\n" for line in proposal.after)
-    return f"cat > {proposal.file} <<'END'\n{proposal.config}END\n{after}{command}\n"
+    return f"cat > {proposal.file} <<'END'\n{proposal.config}END\n{command}\n{after}"
 
 
 def _is_taken(end: str) -> bool:
