@@ -64,8 +64,14 @@ def encoding_of(path: str) -> str:
             lines = iter(lambda: stream.readline(_BLOCK), b"")
             beyond = (line for line in lines if not line.isascii())
             encoding = spelling.guess(list(itertools.islice(beyond, _SAMPLE)))
-            if marked or encoding not in _NAMES:
+            if marked:
                 raise
+            if encoding not in _NAMES:
+                raise refusals.UnusableInput(
+                    "{file} is text in none of the encodings that are read: UTF-8, UTF-16 with "
+                    "its mark, cp949 (EUC-KR) and Shift-JIS. Save it as UTF-8",
+                    file=path,
+                ) from None
         return encoding
 
 

@@ -336,6 +336,11 @@ def test_other_encodings(tmp_path, caplog, encoding, said):
     assert told == ([f"{path}: {said}"] if said else [])
 
 
+def test_text_of_no_known_encoding_is_told_to_be_saved_anew(tmp_path):
+    with pytest.raises(ValueError, match="none of the encodings that are read: .* as UTF-8$"):
+        of_text(tmp_path, "이미지,level\na,0\n".encode("utf-16-be"), "a.png")
+
+
 def test_empty_rows_are_no_rows(tmp_path):
     text = 'image,level,remark,,\na,0,x,,\n\n,,,,\n" ",,,,\nb,1,,,\n,1,,,\n'
     made = of_text(tmp_path, text, "a.png b.png")
