@@ -138,6 +138,7 @@ def test_a_config_works_by_path_and_name_beside_the_configs_of_somebody_else(
             "drtfx-train",
             [
                 *("--config=smoke", "--config.model.output_stride=4"),
+                "--config.task.label_map=(0, 1, 1)",
                 *("--data_dir=BUILT", "--workdir=w"),
             ],
         ),
