@@ -90,3 +90,20 @@ def test_masks_from_elsewhere_are_judged_with_the_models_thresholds(runs, tmp_pa
     assert {row["name"]: row["threshold"] for row in told["lesions"]} == fitted.thresholds
     assert told["counts"]["images"] == 12
     assert f"--masks_dir={raw / 'masks'}" in page.read_text().replace("\n", "")
+
+
+def test_a_model_of_patches_marks_whole_photographs(tmp_path):
+    """From patches of half a side to the figures and the areas of photographs as they lie there."""
+    recipe = dataclasses.replace(masked.PLAIN, size=128)
+    spec = dataclasses.replace(masked.MASKED, recipe=recipe, split=specs.Split(validation=0.34))
+    masked.build(masked.draw_masked(tmp_path / "raw"), spec)
+    made = experiment(task={"patch": 64, "patches": 3, "tile": 96}, recipe={"size": 128})
+    training = dataclasses.replace(made.training, epochs=1, batch_size=8, balance="none")
+    made = dataclasses.replace(made, dataset=spec, training=training)
+    run = train(made, data_dir=tmp_path / "data", workdir=tmp_path / "run")
+    evaluate.evaluate(workdir=run, data_dir=tmp_path / "data", split="validation")
+    table = pd.read_csv(run / "evaluation" / "validation" / "predictions.csv")
+    reader = photographs.PhotographReader(scoring.BundleReader(bundles.load(run)))
+    raw = [tmp_path / "raw" / f"{name}.png" for name in table["id"]]
+    assert [one.reading.decision for one in reader(raw)] == table["decision"].tolist()
+    assert all(sum(map(float, text.split())) == 128**2 for text in table["all/EX"])
