@@ -13,7 +13,8 @@ from typing import TextIO
 _OF_DECODERS = (
     r"libpng (warning|error): ",
     r"(Corrupt JPEG data|Premature end of JPEG file|Invalid SOS parameters)",
-    r"_?(TIFF|LZW|ZIP|ZSTD|LZMA|WebP|Pack[Bb]its|Fax[34]|O?JPEG|PixarLog|LogL|Predictor|DumpMode)"
+    r"_?(TIFF|LZW|ZIP|ZSTD|LZMA|WebP|Pack[Bb]its|Fax[34]|O?JPEG|PixarLog|LogL|Predictor|DumpMode"
+    r"|EstimateStripByteCounts)"
     r"[A-Za-z0-9]*: ",
     r"tempfile\.tif: ",
 )

@@ -30,7 +30,6 @@ import dr_tfx
 from dr_tfx.serving import answers, limits, metrics, page, service, uploads
 
 SHORTEST_KEY = 16
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -83,14 +82,16 @@ _PREDICTED: dict[int | str, dict[str, Any]] = {
 _LOG = logging.getLogger(__name__)
 
 
-def create(served: service.Service, figures: metrics.Metrics, *, key: str, host: str) -> ASGIApp:
+def create(
+    served: service.Service, figures: metrics.Metrics, *, key: str, names: tuple[str, ...]
+) -> ASGIApp:
     """Return the application.
 
     Args:
       served: reads photographs.
       figures: counts them.
       key: what a client has to know; "" for none.
-      host: the address that is listened on; with a loopback address, other names are refused.
+      names: those by which the server may be asked; any if there are none.
     """
     rate = limits.Rate(served.limits.requests_per_minute)
     app = fastapi.FastAPI(
@@ -156,7 +157,7 @@ def create(served: service.Service, figures: metrics.Metrics, *, key: str, host:
 
     _add_page(app, served, asks_key=bool(key))
     app.include_router(guarded)
-    return _Shell(app, figures, names=_LOOPBACK if host in _LOOPBACK else ())
+    return _Shell(app, figures, names=names)
 
 
 def _add_page(app: fastapi.FastAPI, served: service.Service, *, asks_key: bool) -> None:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from dr_tfx.serving import app, limits, metrics, service
 from dr_tfx.serving.served_model import ServedModel
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 KEY = "DRTFX_API_KEY"  # The variable of the environment with the key.
 
 
@@ -45,7 +46,7 @@ def serve(load: Callable[[], ServedModel], bounds: limits.Limits, *, host: str, 
             logging.getLogger(name).setLevel(logging.CRITICAL)
         figures = metrics.Metrics()
         served = service.Service(load, bounds, observe=figures.batch)
-        application = app.create(served, figures, key=key, host=host)
+        application = app.create(served, figures, key=key, names=own_names(host))
         address = _address(listening)
         _run(application, served, listening, lambda: print(address, flush=True))
 
@@ -74,6 +75,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def own_names(host: str) -> tuple[str, ...]:
+    """Return the names by which the server may be asked; none where any may be the right one.
+
+    An address of this machine has names that are known, and needs no key.
+    """
+    return (*_LOOPBACK, host) if is_loopback(host) else ()
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -52,8 +52,8 @@ def main(seed: int, cases: int) -> None:
             print(server.stop()[1], file=sys.stderr)
             raise
         code, said = server.stop()
-    assert code == 0 and said == "stopping: what was begun is finished\n", said
     print(dict(counts))
+    assert code == 0 and said == "stopping: what was begun is finished\n", said
 
 
 def _ask(server: served.Server, intact: list[bytes], rng: np.random.Generator) -> str:

@@ -1,6 +1,7 @@
 """What decoders of images print about a file that they cannot name is not seen; all else is."""
 
 import io
+import os
 import signal
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dr_tfx.machine import error_lines
 from tests.helpers import terminal
 from tests.helpers.drawn import draw
 
@@ -89,3 +91,10 @@ def test_the_last_words_of_a_crash_are_seen(photographs):
 def test_a_terminal_stays_one(photographs):
     code, seen = terminal.run(line(photographs, end="pass"))
     assert code == 0 and b"terminal: True" in seen and b"libpng" not in seen
+
+
+def test_a_word_of_libtiff_that_damaged_uploads_met_is_dropped(capfd):
+    with error_lines.without_decoders():
+        os.write(2, b"EstimateStripByteCounts: Cannot determine size of unknown tag type 41384.\n")
+        os.write(2, b"another word\n")
+    assert capfd.readouterr().err == "another word\n"

@@ -135,4 +135,6 @@ def test_an_address_of_others_needs_a_good_key(key, host, words):
 def test_this_machine_needs_no_key():
     for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
         server.check_key("", host)
+        assert host in server.own_names(host)
     server.check_key("0123456789abcdef", "0.0.0.0")
+    assert server.own_names("0.0.0.0") == ()
