@@ -4,7 +4,6 @@ One thread has the model. While it reads some pictures, others arrive, and all t
 next: a request that is alone waits for nobody, and many at once make full batches.
 """
 
-import collections
 import threading
 import time
 from collections.abc import Callable
@@ -40,7 +39,7 @@ class Batcher:
         """
         self.seconds_each = 0.0
         self._observe = observe
-        self._jobs: collections.deque[_Job] = collections.deque()
+        self._jobs: list[_Job] = []
         self._changed = threading.Condition()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -81,19 +80,27 @@ class Batcher:
                 self._read(wanted)
 
     def _next(self) -> list[_Job]:
-        """Wait for jobs, and return the first with all that go with it; none at the end."""
+        """Wait for jobs, and return the first with those that go with it; none at the end.
+
+        There are as many as a power of two, or the most: libraries keep memory for each size that
+        they have met (oneDNN's primitives), and of any size there would be dozens.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._is_closed)
-            if not self._jobs:
-                return []
-            work, most = self._jobs[0].work, self._jobs[0].most
-            batch: list[_Job] = []
-            others: list[_Job] = []
-            while self._jobs and len(batch) < most:
-                job = self._jobs.popleft()
-                (batch if job.work == work else others).append(job)
-            self._jobs.extendleft(reversed(others))
+            while not self._wanted():
+                if self._is_closed:
+                    return []
+                self._changed.wait()
+            first = self._jobs[0]
+            same = [job for job in self._jobs if job.work == first.work]
+            batch = same[: min(first.most, 1 << (len(same).bit_length() - 1))]
+            taken = set(map(id, batch))
+            self._jobs = [job for job in self._jobs if id(job) not in taken]
             return batch
+
+    def _wanted(self) -> bool:
+        """Drop the jobs that nobody waits for, and return whether others are left."""
+        self._jobs = [job for job in self._jobs if not job.result.cancelled()]
+        return bool(self._jobs)
 
     def _read(self, batch: list[_Job]) -> None:
         start = time.perf_counter()

@@ -66,7 +66,7 @@ def test_what_waits_goes_together_and_more_than_the_queue_is_refused(export, eye
 
     asyncio.run(run())
     served.close()
-    assert watched.sizes == [1, 7, 3]  # The export takes 8 at most, one of which was left out.
+    assert watched.sizes == [1, 8, 2]  # Powers of two of the ten that are left; 8 at most.
     assert served.admission.photographs == 0 and not served.batcher.is_alive
 
 
