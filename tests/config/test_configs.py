@@ -275,7 +275,7 @@ def test_reference_is_r1(key, value):
 def test_our_recipe_mends_what_r1_breaks():
     ours = tasks.from_config(load("dr_binary"))
     assert ours.dataset.split.method == "patient"
-    assert ours.dataset.recipe.name == "fundus"
+    assert ours.dataset.recipe.name == "retina"
     assert ours.dataset.recipe.quality_gate == "reject"
     assert ours.model.input_scaling == "backbone"
     assert ours.model.batch_norm == "frozen"
