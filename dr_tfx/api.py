@@ -20,7 +20,7 @@ Examples:
   >>> metrics = dr_tfx.evaluate("run", data_dir="data", split="validation")
   >>> model = dr_tfx.load_bundle("run")
   >>> sorted(model.predict(raw / "10_left.jpeg"))
-  ['decision', 'probability', 'score', 'threshold']
+  ['decision', 'probability', 'probability_threshold', 'score', 'threshold']
   >>> model.explain(raw / "10_left.jpeg").overlay.shape
   (64, 64, 3)
 """

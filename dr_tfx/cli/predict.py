@@ -16,9 +16,10 @@ task of two classes that is
     probability  the score after the calibration that drtfx-evaluate fitted on validation; a dash
                  if there was no evaluation yet. The report says how far it can be believed, under
                  "Can a score be read as a probability?".
+    probability_threshold  the probability from which the decision is the second class
     score        the model's own output
-    decision     the class, which follows from the score and the threshold
-    threshold    the score from which the decision is the second class
+    threshold    the score from which the decision is the second class; both thresholds say the same
+    decision     the class
 
 OUT (RUN/predictions or EXPORT/predictions if not given) receives
 
@@ -222,7 +223,9 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
     }
     predictions = prediction_files.PredictionFiles(output_dir, names, made)
     width = max(len("photograph"), *(len(seen_text.printable(one.shown)) for one in found))
-    print(f"{'photograph':<{width}}  {'  '.join(f'{name:>{_WIDTH}}' for name in names)}")
+    widths = [max(_WIDTH, len(name)) for name in names]
+    heads = (f"{name:>{room}}" for name, room in zip(names, widths, strict=True))
+    print(f"{'photograph':<{width}}  {'  '.join(heads)}")
     # The rows show how far the work is too; a bar in a file would only part them.
     with (
         _told_how_far(predictions, len(found)),
@@ -233,7 +236,7 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
                 row = predictions.add(one, figure)
             rejected += bool(one.rejected)
             printed = prediction_files.cells([row[name] for name in names])
-            cells = (f"{cell:>{_WIDTH}}" for cell in printed)
+            cells = (f"{cell:>{room}}" for cell, room in zip(printed, widths, strict=True))
             bar.write(
                 f"{row['photo']:<{width}}  {'  '.join(cells)}{_warning(row)}", file=sys.stdout
             )

@@ -28,6 +28,7 @@ class Rule(typing.NamedTuple):
 Count = Annotated[int, Rule(lambda n: n > 0, "more than 0")]
 Positive = Annotated[float, Rule(lambda x: 0 < x < math.inf, "more than 0")]
 NotNegative = Annotated[float, Rule(lambda x: 0 <= x < math.inf, "0 or more")]
+Finite = Annotated[float, Rule(math.isfinite, "a finite number")]
 Fraction = Annotated[float, Rule(lambda x: 0 < x < 1, "more than 0 and less than 1")]
 Share = Annotated[float, Rule(lambda x: 0 <= x <= 1, "0 to 1")]
 FractionOrZero = Annotated[float, Rule(lambda x: 0 <= x < 1, "0 or more and less than 1")]

@@ -1,7 +1,7 @@
 """Ensembles: the mean of the calibrated probabilities of several runs, as a bundle of its own.
 
 The output for a picture is the mean over the members of the probability that each gives it after
-its own calibration, the temperature that its validation fitted; all members count alike. With
+its own calibration, that its validation fitted; all members count alike. With
 several views of test-time augmentation, each view is calibrated, and the mean over the views is
 taken as for a run. The thresholds, cut-points and the calibration of the mean itself are fitted on
 photographs that no member was trained on:

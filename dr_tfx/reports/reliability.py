@@ -1,4 +1,4 @@
-"""The drawing of a reliability curve, before a temperature is applied and after it."""
+"""The drawing of a reliability curve, of scores as they are and calibrated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _AFTER, _BEFORE = SERIES[:2]
 def paint(axis: Axes, sides: Mapping[str, Any]) -> None:
     """Draw both curves, the intervals of the second one, and the diagonal.
 
-    A temperature moves no image past another, so both curves have the same bins and intervals.
+    Calibration moves no image past another, so both curves have the same bins and intervals.
 
     Args:
       axis: where to draw.
@@ -24,7 +24,7 @@ def paint(axis: Axes, sides: Mapping[str, Any]) -> None:
     axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect")
     for key, colour, label, face in (
         ("before", _BEFORE, "as it is", PAPER),
-        ("after", _AFTER, "after temperature", _AFTER),
+        ("after", _AFTER, "calibrated", _AFTER),
     ):
         bins = [b for b in sides[key]["bins"] if None not in b["rate"].values()]
         x = [b["mean_score"] for b in bins]

@@ -76,14 +76,15 @@ EXAMPLE = RequestAnswer(
         PhotographAnswer(
             name="eye.jpeg",
             answer={
-                "probability": 0.873,
+                "probability": 0.373,
+                "probability_threshold": 0.113,
                 "score": 0.791,
-                "decision": "abnormal",
                 "threshold": 0.45,
+                "decision": "abnormal",
             },
-            words="abnormal   calibrated probability 0.873   score 0.791, threshold 0.450",
+            words="abnormal   probability 0.373, threshold 0.113   score 0.791, threshold 0.450",
             suspected=True,
-            probabilities={"normal": 0.127, "abnormal": 0.873},
+            probabilities={"normal": 0.627, "abnormal": 0.373},
             quality=ToldQuality(gradable=True, verdict=""),
         ),
         PhotographAnswer(

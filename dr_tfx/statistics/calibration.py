@@ -1,17 +1,17 @@
 """Calibration: scores read as probabilities, and what is gained by referring the uncertain ones.
 
-Temperature scaling (Guo et al. 2017, ICML) divides the logit of a score by one number, fitted on
-validation by likelihood. It makes scores more or less extreme and moves none past another: neither
-a ranking changes, nor a decision at a threshold that is scaled likewise. It cannot mend scores that
-are all too high or all too low, as after training on classes made equally frequent.
+Platt scaling (Platt 1999, Advances in Large Margin Classifiers) takes the logit of a score times a
+slope, plus an intercept, as the logit of the probability. Both are fitted on validation by
+likelihood. The slope makes scores more or less extreme; the intercept mends those that are all too
+high or too low, as after training on classes made equally frequent. No score is moved past another:
+neither a ranking changes, nor a decision at a threshold that is scaled likewise.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from dr_tfx.statistics.intervals import PatientBootstrap
@@ -20,9 +20,10 @@ from dr_tfx.statistics.metrics import Estimate
 FloatArray = npt.NDArray[np.float64]
 
 BINNING = "at most 10 bins with equally many images, equal scores in one bin"
-TEMPERATURES = (0.05, 20.0)
-"""The range of temperatures. Scores that separate the classes fit best at 0, which is none."""
+SLOPES = (0.05, 20.0)
+"""The range of slopes: scores that are no better than chance would have none, or less."""
 
+_INTERCEPTS = (-40.0, 40.0)
 _BINS = 10
 _EPSILON = 1e-15  # A float32 sigmoid gives exactly 0 and 1, whose logits are infinite.
 _SIMULATIONS = 1000
@@ -30,36 +31,48 @@ _BLOCK = 2**21  # Random numbers held at once.
 _REFERRED = np.round(np.arange(0, 0.95, 0.05), 2)
 
 
-def fit_temperature(target: npt.ArrayLike, score: npt.ArrayLike) -> float:
-    """Return the temperature of highest likelihood, within TEMPERATURES; 1 where all are alike.
+class Scaling(NamedTuple):
+    """What makes a probability of a score."""
+
+    slope: float  # Above 0.
+    intercept: float
+
+    def __call__(self, score: npt.ArrayLike) -> FloatArray:
+        """Return probabilities within (0, 1) for scores in [0, 1]."""
+        return expit(_logit(score) * self.slope + self.intercept)
+
+
+def fit(target: npt.ArrayLike, score: npt.ArrayLike) -> Scaling:
+    """Return the scaling of highest likelihood, with a slope within SLOPES.
+
+    The targets are Platt's: 1 and 0, drawn a little towards the share of the other class, as if one
+    more image of each class had been seen. So scores that separate the classes have a fit too.
 
     Args:
       target: (n,) 0 or 1.
       score: (n,) in [0, 1].
     """
-    margin = np.where(np.asarray(target) == 1, 1, -1) * _logit(score)  # It is above 0 if right.
+    truth, logits = np.asarray(target) == 1, _logit(score)
+    positive = int(truth.sum())
+    negative = len(truth) - positive
+    wanted = np.where(truth, (positive + 1) / (positive + 2), 1 / (negative + 2))
 
-    def loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0, -margin / np.exp(log_temperature)).mean())
+    def loss(at: FloatArray) -> tuple[float, FloatArray]:
+        margin = logits * at[0] + at[1]
+        wrong = expit(margin) - wanted
+        value = np.logaddexp(0, margin).mean() - (wanted * margin).mean()
+        return float(value), np.array([(wrong * logits).mean(), wrong.mean()])
 
-    return best_temperature(loss)
-
-
-def best_temperature(loss: Callable[[float], float]) -> float:
-    """Return the temperature of least loss, within TEMPERATURES; 1 where all are alike.
-
-    Args:
-      loss: a function of the logarithm of the temperature.
-    """
-    bounds = tuple(np.log(TEMPERATURES).tolist())
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-    best = min((0.0, float(found.x), *bounds), key=loss)  # The first of equals is temperature 1.
-    return float(np.exp(best))
-
-
-def apply_temperature(score: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Return probabilities within (0, 1) for scores in [0, 1]."""
-    return expit(_logit(score) / temperature)
+    options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
+    found = minimize(
+        loss,
+        (1.0, 0.0),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=(SLOPES, _INTERCEPTS),
+        options=options,
+    )
+    return Scaling(*map(float, found.x))
 
 
 def log_loss(target: npt.ArrayLike, probability: npt.ArrayLike) -> float:
@@ -135,13 +148,13 @@ def _chance_ece(p: FloatArray, members: FloatArray, *, seed: int) -> Estimate:
     return Estimate(float(ece.mean()), *map(float, np.quantile(ece, [0.025, 0.975])))
 
 
-def notes(target: npt.ArrayLike, temperature: float, after: dict[str, Any]) -> list[str]:
+def notes(target: npt.ArrayLike, slope: float, after: dict[str, Any]) -> list[str]:
     """Return sentences on what the probabilities after scaling are not good for."""
     found = []
-    if not TEMPERATURES[0] * 1.001 < temperature < TEMPERATURES[1] / 1.001:
+    if not SLOPES[0] * 1.001 < slope < SLOPES[1] / 1.001:
         found.append(
-            f"The temperature, {temperature:.3g}, lies at the end of its range: the scores of "
-            "validation separate the classes wholly, or not at all."
+            f"The slope, {slope:.3g}, lies at the end of its range: the scores of validation "
+            "separate the classes wholly, or not at all."
         )
     if after["ece"] > after["ece_if_calibrated"]["high"]:
         found.append(

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
 
-from dr_tfx.statistics.calibration import best_temperature
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
 from dr_tfx.statistics.metrics import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+TEMPERATURES = (0.05, 20.0)
+"""The range of temperatures. Scores that separate the classes fit best at 0, which is none."""
 
 _EPSILON = 1e-15  # A float32 softmax gives exactly 0, whose logarithm is infinite.
 
@@ -114,7 +117,7 @@ def ranked_probability_scores(truth: npt.ArrayLike, probability: npt.ArrayLike) 
 
 
 def fit_temperature(truth: npt.ArrayLike, probability: npt.ArrayLike) -> float:
-    """Return the temperature of highest likelihood, within `calibration.TEMPERATURES`.
+    """Return the temperature of highest likelihood, within TEMPERATURES; 1 where all are alike.
 
     Args:
       truth: (n,) class numbers.
@@ -124,7 +127,10 @@ def fit_temperature(truth: npt.ArrayLike, probability: npt.ArrayLike) -> float:
     def loss(log_temperature: float) -> float:
         return log_loss(truth, apply_temperature(probability, float(np.exp(log_temperature))))
 
-    return best_temperature(loss)
+    bounds = tuple(np.log(TEMPERATURES).tolist())
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    best = min((0.0, float(found.x), *bounds), key=loss)  # The first of equals is temperature 1.
+    return float(np.exp(best))
 
 
 def apply_temperature(probability: npt.ArrayLike, temperature: float) -> FloatArray:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from scipy.special import expit, logit
 
+from tests.helpers import datasets
 from tests.helpers.bundled import contents, evaluated_bundle, write_photographs
 
 ROOT = Path(__file__).parents[2]
@@ -34,19 +36,21 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     lines = out.splitlines()
     assert some.returncode == 0 and lines[-1] == str(tmp_path / "some")
     assert "ALARM of the evaluation on test: It guesses. (1 more) See " in err
-    names = ["probability", "score", "decision", "threshold"]
+    names = ["probability", "probability_threshold", "score", "threshold", "decision"]
     assert lines[0].split() == ["photograph", *names]
     table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
     assert len(table) == 5 and table["figure"].notna().sum() == 3
     assert all((tmp_path / "some" / figure).is_file() for figure in table["figure"].dropna())
     row = table.loc[str(folder / "eye.jpeg")]
     words = next(line for line in lines if "eye.jpeg" in line).split()
+    slope, intercept = datasets.SCALING
     assert words[1:] == [
-        *(f"{row['probability']:.3f}", f"{row['score']:.3f}", row["decision"], "0.450")
+        *(f"{row['probability']:.3f}", f"{expit(logit(0.45) * slope + intercept):.3f}"),
+        *(f"{row['score']:.3f}", "0.450", row["decision"]),
     ]
     assert next(line for line in lines if "black.png" in line).endswith("  ungradable: black")
     broken = next(line for line in lines if "broken.jpg" in line)
-    assert broken.split()[1:7] == ["-", "-", "-", "-", "rejected", "(unreadable:"]
+    assert broken.split()[1:8] == [*5 * ["-"], "rejected", "(unreadable:"]
     assert next(line for line in lines if "pipe.png" in line).endswith("a pipe or socket)")
     assert "No such file" in none.communicate()[0] and none.returncode == 1
     assert sorted(contents(tmp_path / "none")) == ["predict.json", "predictions.csv"]

@@ -24,7 +24,7 @@ from tests.helpers import datasets, evaluated
 from tests.helpers.bundled import make_bundle, write_photographs
 from tests.helpers.evaluated import EXPERIMENT
 
-TEMPERATURES = (0.7, 2.0)
+SLOPES = (2.0, 0.5)
 BACKBONES = ("tiny", "SixConvolutions")  # Of 16 and 8 places a side.
 
 
@@ -35,10 +35,10 @@ def experiment(size: int = 32):
     return dataclasses.replace(found, evaluation=evaluation)
 
 
-def trained(folder, settings, data, *, temperature=1.5, **given):
+def trained(folder, settings, data, *, slope=2 / 3, **given):
     """A run that has been evaluated on validation; drawn weights stand for trained ones."""
     run = make_bundle(folder, settings, data, **given)
-    fitted = dataclasses.replace(datasets.fitted(0.4), temperature=temperature)
+    fitted = dataclasses.replace(datasets.fitted(0.4), slope=slope)
     bundles.save_fitted(run, fitted)
     return run
 
@@ -52,17 +52,17 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(data_dir, tmp_path_factory):
-    """Two runs of other backbones, heads and temperatures."""
+    """Two runs of other backbones, heads and calibrations."""
     folder, data = tmp_path_factory.mktemp("runs"), manifest.load(data_dir)
     models = (
         {"output_stride": 8},
         {"output_stride": 4, "hidden": (5,), "dropout": (0.1, 0.1), "head_batch_norm": True},
     )
     made = []
-    for i, (model, name, t) in enumerate(zip(models, BACKBONES, TEMPERATURES, strict=True)):
+    for i, (model, name, slope) in enumerate(zip(models, BACKBONES, SLOPES, strict=True)):
         settings = dataclasses.replace(experiment().model, **model)
         settings = dataclasses.replace(experiment(), model=settings)
-        given = {"seed": i, "backbone": name, "temperature": t}
+        given = {"seed": i, "backbone": name, "slope": slope}
         made.append(trained(folder / f"run_{i}", settings, data, **given))
     return made
 
@@ -83,7 +83,10 @@ def test_the_score_is_the_mean_of_the_calibrated_probabilities(runs, joined, pic
     """So it is in the file for programs without dr_tfx, which need no custom objects for it."""
     pixels = pictures.astype(np.float32)
     theirs = [bundles.load(run).model(pixels, training=False) for run in runs]
-    logits = [logit(score) / t for score, t in zip(theirs, TEMPERATURES, strict=True)]
+    logits = [
+        logit(score) * slope + datasets.SCALING[1]
+        for score, slope in zip(theirs, SLOPES, strict=True)
+    ]
     plain = keras.models.load_model(joined / "model.keras", compile=False)
     for model in (bundles.load(joined).model, plain):
         found = model(pixels, training=False)
@@ -98,7 +101,7 @@ def test_the_heat_map_is_of_the_mean_of_the_members_logits(runs, joined, picture
     bundle = bundles.load(joined)
     maps, _ = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)(pictures[:2])
     total = 0.0
-    for run, temperature in zip(runs, TEMPERATURES, strict=True):
+    for run, slope in zip(runs, SLOPES, strict=True):
         model = bundles.load(run).model
         last = model.get_layer("pool").input
         parts = keras.Model(model.inputs, last), keras.Model(last, model.layers[-1].input)
@@ -107,7 +110,7 @@ def test_the_heat_map_is_of_the_mean_of_the_members_logits(runs, joined, picture
         with tf.GradientTape() as tape:
             tape.watch(features)
             hidden = tf.cast(parts[1](features, training=False), tf.float32)
-            score = (hidden @ kernel + bias) / temperature
+            score = (hidden @ kernel + bias) * slope
         weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
         once = tf.reduce_sum(weights * features, axis=-1).numpy()
         finer = maps.shape[1] // once.shape[1]
@@ -152,7 +155,9 @@ def test_members_compute_in_the_precision_that_they_were_trained_in(pictures):
         with precision.within(policy):
             model = network.build(dataclasses.replace(experiment(), model=settings))
         parts.append(ensembles.Part.calibrated(policy, model, experiment(), datasets.fitted(0.5)))
-        means.append(logit(model(pictures.astype(np.float32), training=False)) / 1.5)
+        slope, intercept = datasets.SCALING
+        logits = logit(model(pictures.astype(np.float32), training=False))
+        means.append(logits * slope + intercept)
     found = ensembles.join(parts, size=32, policy="float32")
     output = found(pictures.astype(np.float32), training=False)
     assert output.dtype == tf.float32 and keras.mixed_precision.global_policy().name == "float32"
@@ -171,7 +176,7 @@ def test_members_compute_in_the_precision_that_they_were_trained_in(pictures):
          "expected one of MobileNetV2"),
         (lambda members: members[0]["experiment"]["dataset"]["recipe"].update(size=36),
          "cannot be used: its member '.*run_0' is of another recipe or task"),
-        (lambda members: members[0]["fitted"].update(temperature=-1), "fitted.temperature is -1"),
+        (lambda members: members[0]["fitted"].update(slope=-1), "fitted.slope is -1"),
         (lambda members: members[0].update(precision="float8"), "members.0..precision is 'float8'"),
     ],
 )  # fmt: skip
@@ -244,13 +249,13 @@ def fold_runs(folder, count=3):
         kind = tasks.of(bundle_file.experiment(content, run))
         data = dataclasses.replace(DATA, dataset=dataset, fold=k)
         fitted = bundle_file.fitted(content, kind, run)
-        fitted = dataclasses.replace(fitted, temperature=0.5 + k)
+        fitted = dataclasses.replace(fitted, slope=1 / (0.5 + k), intercept=0.0)
         made.append(ensemble.JoinedRun(run, content, kind, data, fitted))
     return made, table
 
 
 def test_folds_are_fitted_on_what_each_model_was_tested_on(tmp_path):
-    """Each fold's scores are drawn out by its own temperature, and are one table then."""
+    """Each fold's scores are drawn out by its own slope, and are one table then."""
     runs, table = fold_runs(tmp_path)
     fold = table["patient"].astype(int) % 3
     calibrated = expit(logit(table["score"] ** (0.5 + fold)) / (0.5 + fold))
@@ -259,7 +264,7 @@ def test_folds_are_fitted_on_what_each_model_was_tested_on(tmp_path):
     expected = fitting.fit(expected, EXPERIMENT.evaluation, split="out of fold")
     assert found.split == "out of fold"
     assert found.threshold == pytest.approx(expected.threshold)
-    assert found.temperature == pytest.approx(expected.temperature, abs=1e-6)
+    assert found.scaling == pytest.approx(expected.scaling, abs=1e-6)
 
 
 def test_the_data_of_all_folds_has_no_part_left_to_test(tmp_path):

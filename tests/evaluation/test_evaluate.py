@@ -127,7 +127,7 @@ def test_images_of_the_same_name_are_refused(tmp_path, stand_in):
 @pytest.mark.parametrize(
     ("name", "shared", "said"),
     [
-        ("validation", 0, ["threshold, and every other", "temperature", "checkpoint"]),
+        ("validation", 0, ["threshold, and every other", "The calibration was", "checkpoint"]),
         ("train", 0, ["say nothing about new patients"]),
         ("test", 0, []),
         ("another hospital", 0, []),

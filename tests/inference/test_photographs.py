@@ -12,6 +12,7 @@ from dr_tfx.config import specs
 from dr_tfx.inference import photographs, scoring
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import recipes
+from tests.helpers import datasets
 from tests.helpers.bundled import evaluated_bundle, with_gate, write_photographs
 from tests.helpers.drawn import draw
 
@@ -67,7 +68,8 @@ def test_photographs_are_read_and_rejected_in_order(bundle, folder):
         answer = one.reading.answer
         assert one.reading.number == answer["score"] == pytest.approx(score, abs=1e-6)
         assert answer["decision"] == ("positive" if score >= 0.45 else "negative")
-        odds = (score / (1 - score)) ** (1 / 1.5)  # The temperature of `datasets.fitted`.
+        slope, intercept = datasets.SCALING
+        odds = (score / (1 - score)) ** slope * np.exp(intercept)
         assert answer["probability"] == pytest.approx(odds / (1 + odds), abs=1e-6)
         np.testing.assert_array_equal(one.picture.rgb, rgb)
 

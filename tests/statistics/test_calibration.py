@@ -18,14 +18,21 @@ def _drawn(n: int, *, seed: int = 0, boldness: float = 1.0) -> tuple[np.ndarray,
     return target, expit(boldness * logits)
 
 
-def test_the_temperature_is_logistic_regressions_slope():
+def test_the_scaling_is_logistic_regressions_of_the_smoothed_targets():
     target, score = _drawn(2000, boldness=2.5)
-    found = calibration.fit_temperature(target, score)
-    slope = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10)
-    slope.fit(logit(score)[:, None], target)
-    assert 1 / found == pytest.approx(slope.coef_[0, 0], rel=1e-4)
-    assert found == pytest.approx(2.5, rel=0.15)
-    after = calibration.apply_temperature(score, found)
+    found = calibration.fit(target, score)
+    # Each image counts for both classes: by Platt's target, and by what it lacks of 1.
+    positive, negative = target.sum(), (1 - target).sum()
+    wanted = np.where(target == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    model.fit(
+        np.tile(logit(score), 2)[:, None],
+        np.repeat([1, 0], 2000),
+        sample_weight=np.r_[wanted, 1 - wanted],
+    )
+    assert found == pytest.approx((model.coef_[0, 0], model.intercept_[0]), rel=1e-3)
+    assert found.slope == pytest.approx(1 / 2.5, rel=0.15)
+    after = found(score)
     assert calibration.log_loss(target, after) < calibration.log_loss(target, score)
     assert (np.diff(after[np.argsort(score)]) >= 0).all()
 
@@ -75,35 +82,39 @@ def test_right_probabilities_err_no_more_than_chance_explains():
     assert inside >= 92  # 97.5 expected.
 
 
-def test_scores_of_classes_made_equally_frequent_are_called_no_probabilities():
+def test_scores_of_classes_made_equally_frequent_become_probabilities():
     target, score = _drawn(1500)
     shifted = expit(logit(score) + 1.5)  # As if the positives had been seen 4.5 times as often.
-    temperature = calibration.fit_temperature(target, shifted)
-    after = calibration.apply_temperature(shifted, temperature)
-    found = calibration.assess(target, after, PatientBootstrap(np.arange(1500), resamples=100))
-    (note,) = calibration.notes(target, temperature, found)
+    everyone = PatientBootstrap(np.arange(1500), resamples=100)
+    (note,) = calibration.notes(target, 1.0, calibration.assess(target, shifted, everyone))
     assert "more than chance explains" in note and "Do not read the scores as prob" in note
+    found = calibration.fit(target, shifted)
+    assert found == pytest.approx((1, -1.5), abs=0.2)
+    assert not calibration.notes(
+        target, found.slope, calibration.assess(target, found(shifted), everyone)
+    )
 
 
 @pytest.mark.parametrize(
     ("target", "score", "expected"),
     [
-        ([0, 1], [0.5, 0.5], 1.0),  # Nothing to tell by.
-        ([0, 1], [0.4, 0.6], calibration.TEMPERATURES[0]),  # Wholly separated.
-        ([0, 1], [0.6, 0.4], calibration.TEMPERATURES[1]),  # The wrong way round.
-        ([0, 1], [0.0, 1.0], calibration.TEMPERATURES[0]),
-        ([0, 1], [1.0, 0.0], calibration.TEMPERATURES[1]),
+        ([0, 1], [0.5, 0.5], (0.5, 0.5)),  # Nothing to tell by.
+        ([0, 1], [0.4, 0.6], (1 / 3, 2 / 3)),  # Wholly separated: Platt's targets.
+        ([0, 1], [0.0, 1.0], None),
+        ([0, 1], [0.6, 0.4], (0.5, 0.5)),  # The wrong way round: as flat as may be.
+        ([0, 1], [1.0, 0.0], None),
     ],
 )
-def test_degenerate_scores_have_a_temperature(target, score, expected):
-    found = calibration.fit_temperature(target, score)
-    assert found == pytest.approx(expected)
-    after = calibration.apply_temperature(score, found)
-    assert np.isfinite(after).all()
+def test_degenerate_scores_have_a_scaling(target, score, expected):
+    found = calibration.fit(target, score)
+    after = found(score)
+    if expected:
+        assert after == pytest.approx(expected, abs=0.006)
     assessed = calibration.assess(target, after, PatientBootstrap(["a", "b"], resamples=100))
-    assert np.isfinite([assessed["ece"], assessed["log_loss"]]).all()
-    notes = calibration.notes(target, found, assessed)
-    assert any("end of its range" in note for note in notes) == (expected != 1)
+    assert np.isfinite([assessed["ece"], assessed["log_loss"], *found, *after]).all()
+    notes = calibration.notes(target, found.slope, assessed)
+    is_reversed = score[0] > score[1]
+    assert any("end of its range" in note for note in notes) == (is_reversed or 0 in score)
 
 
 def test_referring_the_uncertain_leaves_the_easy():

@@ -1,14 +1,12 @@
 """The layers that give calibrated probabilities, computed with NumPy, for every kind and head."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from dr_tfx import tasks
-from dr_tfx.statistics import calibration, multiclass
+from dr_tfx.statistics import multiclass
 from dr_tfx.tasks.classes.fitting import ClassesFitted
 from dr_tfx.tasks.grades import heads
 from tests.helpers import datasets
@@ -42,11 +40,11 @@ def of(kind, **task):
     return tasks.of(tasks.from_config(settings))
 
 
-def test_a_binary_probability_is_that_of_the_logit_over_the_temperature():
+def test_a_binary_probability_is_that_of_the_scaled_logit():
     x, kernel, bias = network(1)
     kind = of("binary", label_map=(0, 0, 1, 1))
-    fitted = dataclasses.replace(datasets.fitted(0.5), temperature=TEMPERATURE)
-    expected = calibration.apply_temperature(expit(x @ kernel + bias), TEMPERATURE)
+    expected = expit((x @ kernel + bias) * datasets.SCALING[0] + datasets.SCALING[1])
+    fitted = datasets.fitted(0.5)
     found = through(kind.averaging.layers(kernel, bias, fitted), x)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -91,8 +89,9 @@ def test_a_table_of_predictions_is_calibrated_like_the_outputs(kind):
     rng = np.random.default_rng(0)
     if kind == "binary":
         outputs = rng.uniform(0.1, 0.9, (9, 1, 1))
-        expected = calibration.apply_temperature(outputs[:, 0], TEMPERATURE)
-        fitted = dataclasses.replace(datasets.fitted(0.5), temperature=TEMPERATURE)
+        slope, intercept = datasets.SCALING
+        expected = expit(logit(outputs[:, 0]) * slope + intercept)
+        fitted = datasets.fitted(0.5)
     else:
         outputs = rng.uniform(0.1, 0.9, (9, 1, 3 if kind == "grades" else 4))
         told = task.scores.probabilities(outputs[:, 0])

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dr_tfx.statistics import calibration
 from dr_tfx.tasks import averaging
 from dr_tfx.tasks.binary import fitting, scores, settings
 
 
 class BinaryAveraging(averaging.Averaging):
-    """One sigmoid a model, its logit divided by the temperature."""
+    """One sigmoid a model, whose logit is scaled by its calibration."""
 
     def __init__(self, experiment: settings.BinaryExperiment):
         self._experiment = experiment
@@ -22,10 +21,10 @@ class BinaryAveraging(averaging.Averaging):
     def layers(
         self, kernel: np.ndarray, bias: np.ndarray, fitted: fitting.Fitted
     ) -> list[averaging.DenseLayer]:
-        t = fitted.temperature
-        return [averaging.DenseLayer(kernel / t, bias / t, "sigmoid")]
+        slope, intercept = fitted.scaling
+        return [averaging.DenseLayer(kernel * slope, bias * slope + intercept, "sigmoid")]
 
     def columns(self, table: pd.DataFrame, fitted: fitting.Fitted) -> Mapping[str, np.ndarray]:
         views = [scores.VIEW + view for view in self._experiment.evaluation.views]
-        outputs = calibration.apply_temperature(table[views].to_numpy(), fitted.temperature)
+        outputs = fitted.scaling(table[views].to_numpy())
         return scores.BinaryScores(self._experiment).columns(outputs[:, :, np.newaxis])

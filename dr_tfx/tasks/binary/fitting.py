@@ -22,7 +22,7 @@ FUSIONS = ("max", "mean")
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """The operating points and the temperature of one model."""
+    """The operating points and the calibration of one model."""
 
     split: str  # The split that everything was fitted on.
     # The first one decides.
@@ -32,7 +32,13 @@ class Fitted:
         Mapping[str, float],
         typed.Rule(lambda found: set(found) == set(FUSIONS), "max and mean"),
     ]
-    temperature: typed.Positive  # See `calibration`.
+    slope: typed.Positive  # Of the calibration, and the next one too; see `calibration.Scaling`.
+    intercept: typed.Finite
+
+    @property
+    def scaling(self) -> calibration.Scaling:
+        """What makes a calibrated probability of a score."""
+        return calibration.Scaling(self.slope, self.intercept)
 
     @property
     def threshold(self) -> float:
@@ -42,10 +48,11 @@ class Fitted:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types; `from_dict` reads it back."""
         return {
+            "intercept": self.intercept,
             "operating_points": [dataclasses.asdict(point) for point in self.points],
             "patient_thresholds": dict(self.patient_thresholds),
+            "slope": self.slope,
             "split": self.split,
-            "temperature": self.temperature,
             "threshold": self.threshold,
         }
 
@@ -65,7 +72,7 @@ def from_dict(content: Mapping[str, Any]) -> Fitted:
 
 
 def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) -> Fitted:
-    """Choose every threshold and the temperature on these predictions.
+    """Choose every threshold and the calibration on these predictions.
 
     Args:
       predictions: one row an image: patient, target (0 or 1), score (float in [0, 1]).
@@ -82,8 +89,7 @@ def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) ->
         for name in FUSIONS:
             chosen = operating_points.choose(patients["target"], patients[name], settings)
             thresholds[name] = chosen[0].threshold
-    temperature = calibration.fit_temperature(target, score)
-    return Fitted(split, points, thresholds, temperature)
+    return Fitted(split, points, thresholds, *calibration.fit(target, score))
 
 
 def fuse(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -31,7 +31,7 @@ _RATES = (  # Key of a point's rates, its name, and how it is written.
 
 
 class BinaryJudgement(judging.JudgementSide):
-    """Thresholds, a temperature, and what follows from them."""
+    """Thresholds, a calibration, and what follows from them."""
 
     SCHEMA = summary.SCHEMA
     TEMPLATES = Path(__file__).parent / "templates"
@@ -39,7 +39,7 @@ class BinaryJudgement(judging.JudgementSide):
 
     optimism = (
         "The threshold, and every other operating point, was chosen on this split: optimistic.",
-        "The temperature of the calibration was fitted on this split: optimistic.",
+        "The calibration was fitted on this split: optimistic.",
     )
     alarm_over = collapse.OVER
 

@@ -121,7 +121,7 @@ def _words(summary: Mapping[str, Any]) -> dict[str, str]:
         "strata": f"Share decided correctly {at}, with intervals: {', '.join(strata)}.",
         "threshold_sweep": f"Accuracy, sensitivity and specificity by threshold; {at}: {pair}.",
         "calibration": f"Reliability curve: share of '{positive}' by mean score, before and after "
-        f"the temperature {calibration['temperature']:.3g}; expected calibration error "
+        f"calibration (slope {calibration['slope']:.3g}); expected calibration error "
         f"{calibration['before']['ece']:.3f} before, {calibration['after']['ece']:.3f} after. "
         "Below, how many images of each class have which score.",
         "referral": f"Accuracy by the share of images referred to a human, most uncertain first: "
@@ -234,7 +234,7 @@ def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
 def _calibration(
     axes: Sequence[Axes], predictions: pd.DataFrame, summary: Mapping[str, Any]
 ) -> None:
-    """Draw the reliability curve before and after the temperature, and how scores are spread."""
+    """Draw the reliability curve before and after calibration, and how scores are spread."""
     curve, spread = axes
     reliability.paint(curve, summary["calibration"])
     curve.set(ylabel=f"share of '{list(summary['counts']['per_class'])[1]}'", ylim=(-0.02, 1.02))

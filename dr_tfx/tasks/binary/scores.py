@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx.statistics import calibration
 from dr_tfx.tasks import kind
 from dr_tfx.tasks.binary import fitting, settings
 
@@ -21,7 +20,7 @@ class BinaryScores(kind.ScoreSide):
     """One probability an image."""
 
     explained = SCORE
-    answer_names = ("probability", "score", "decision", "threshold")
+    answer_names = ("probability", "probability_threshold", "score", "threshold", "decision")
 
     def __init__(self, experiment: settings.BinaryExperiment):
         self._task, self._evaluation = experiment.task, experiment.evaluation
@@ -39,7 +38,8 @@ class BinaryScores(kind.ScoreSide):
     def read(self, table: pd.DataFrame, fitted: fitting.Fitted | None) -> list[kind.Reading]:
         """Return score, calibrated probability and decision of each row.
 
-        The probability is None until something is fitted, and the threshold is DEFAULT_THRESHOLD.
+        Each stands beside its threshold, and both thresholds are the same. The probability is None
+        until something is fitted, and the threshold of the score is DEFAULT_THRESHOLD.
         """
         return [self._reading(score, fitted) for score in table[SCORE].tolist()]
 
@@ -60,15 +60,15 @@ class BinaryScores(kind.ScoreSide):
         return _FIGURES[group]
 
     def _reading(self, score: float, fitted: fitting.Fitted | None) -> kind.Reading:
-        probability, threshold = None, _threshold(fitted)
+        probability, least, threshold = None, None, _threshold(fitted)
         if fitted is not None:
-            probability = float(calibration.apply_temperature(score, fitted.temperature))
+            probability, least = map(float, fitted.scaling([score, threshold]))
         names, is_suspected = self._task.class_names, score >= threshold
         decision = names[int(is_suspected)]
         words = [decision, f"score {score:.3f}, threshold {threshold:.3f}"]
         if probability is not None:
-            words.insert(1, f"calibrated probability {probability:.3f}")
-        values: tuple[Any, ...] = (probability, score, decision, threshold)
+            words.insert(1, f"probability {probability:.3f}, threshold {least:.3f}")
+        values: tuple[Any, ...] = (probability, least, score, threshold, decision)
         answer = dict(zip(self.answer_names, values, strict=True))
         likely = score if probability is None else probability
         told = dict(zip(names, (1 - likely, likely), strict=True))

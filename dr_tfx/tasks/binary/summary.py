@@ -8,8 +8,8 @@ mean: {precision, recall, f1-score, support}}, rates {accuracy, balanced_accurac
 lr_negative, lr_positive, mcc, npv, ppv, sensitivity, specificity: intervals}}.
 
     alarms                 sentences; empty when nothing is wrong
-    calibration            temperature, fitted_on (a split), binning, notes, and 'before' and
-                           'after' the temperature: brier (interval), log_loss, ece,
+    calibration            slope, intercept, fitted_on (a split), binning, notes, and 'before' and
+                           'after' the scaling: brier (interval), log_loss, ece,
                            ece_if_calibrated (what a calibrated model would show on these images by
                            chance), mean_score, bins [{low, high, images, mean_score, rate
                            (interval)}]
@@ -48,7 +48,7 @@ from dr_tfx.tasks import labels
 from dr_tfx.tasks.binary import alarms, breakdown, fitting, settings
 from dr_tfx.tasks.binary.scores import SCORE, VIEW
 
-SCHEMA = 5
+SCHEMA = 6
 """Version of metrics.json."""
 
 _IDENTITY = f"{VIEW}identity"
@@ -68,7 +68,7 @@ def summarise(
       predictions: one row an image, as `checked` returns it: id (str), patient (str), stratum (int,
         the finest label), target (int, 0 or 1), score (float64 in [0, 1], of all views), one
         column 'score/<view>' for each view, and cluster (what the bootstrap draws as one).
-      fitted: thresholds and temperature, applied as they are.
+      fitted: thresholds and calibration, applied as they are.
       experiment: names classes and labels, the grid of the sweep and the number of resamples.
       patients_known: whether 'patient' is more than the image's own name.
 
@@ -89,10 +89,7 @@ def summarise(
     counts = labels.counts(predictions, judge.names)
     grid = operating_points.grid_values(experiment.evaluation.threshold_grid)
     sweep = operating_points.threshold_table(target, score, grid)
-    calibrated, limit = (
-        calibration.apply_temperature(values, fitted.temperature)
-        for values in (score, fitted.threshold)
-    )
+    calibrated, limit = fitted.scaling(score), fitted.scaling(fitted.threshold)
     positive = (score >= fitted.threshold).to_numpy()
     certainty = calibration.certainty(calibrated, limit)
     return {
@@ -181,8 +178,9 @@ def _calibration(
         "before": before,
         "binning": calibration.BINNING,
         "fitted_on": fitted.split,
-        "notes": calibration.notes(judge.target, fitted.temperature, after),
-        "temperature": fitted.temperature,
+        "intercept": fitted.intercept,
+        "notes": calibration.notes(judge.target, fitted.slope, after),
+        "slope": fitted.slope,
     }
 
 

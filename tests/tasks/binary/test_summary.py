@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_
 
 from dr_tfx import tasks
 from dr_tfx.dataset import splits
-from dr_tfx.statistics import calibration, metrics
+from dr_tfx.statistics import metrics
 from dr_tfx.tasks.binary import fitting, settings, summary
 
 NAMES = ("normal", "abnormal")
@@ -104,7 +104,7 @@ def test_what_validation_fitted_is_frozen_for_every_split(fitted, told):
     assert [p["threshold"] for p in points.values()] == [p.threshold for p in fitted.points]
     assert tta["at_threshold"]["threshold"] == fitted.threshold
     assert tta["at_threshold"]["rates"] == points["sensitivity 0.872"]["rates"]
-    assert told["calibration"]["temperature"] == fitted.temperature
+    assert (told["calibration"]["slope"], told["calibration"]["intercept"]) == fitted.scaling
     assert told["calibration"]["fitted_on"] == "validation"
     for name in ("max", "mean"):
         threshold = told["patients"][name]["at_threshold"]["threshold"]
@@ -165,7 +165,7 @@ def test_fitted_things_survive_json(fitted):
 
 def test_the_calibration_is_of_the_scaled_scores(fitted, told):
     predictions = _eyes(200, seed=2)
-    after = calibration.apply_temperature(predictions["score"], fitted.temperature)
+    after = fitted.scaling(predictions["score"])
     brier = np.mean((after - predictions["target"]) ** 2)
     assert told["calibration"]["after"]["brier"]["value"] == pytest.approx(brier, abs=1e-12)
     before = np.mean((predictions["score"] - predictions["target"]) ** 2)
