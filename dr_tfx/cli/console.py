@@ -58,48 +58,58 @@ def run(
     flags.FLAGS.set_gnu_getopt(True)  # Flags may follow other arguments.
 
     def parse(argv: list[str]) -> Sequence[str]:
-        if _takes_config() and not _HELP.intersection(argv):
-            argv = _with_config_files(argv)
-        try:
-            left = [_at_home(word) for word in flags_parser(argv)]
-            _expand_homes()
-            return left
-        except flags.Error as error:
-            missing = _missing() if flags.FLAGS.is_parsed() else []
-            _refuse(_must_be_given(missing) if missing else f"{error}{_setting_meant(error, argv)}")
-        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            if getattr(error, "errno", None) in _OF_OUTPUT:
-                raise  # --help could not be printed.
-            # ml_collections raises these where --config.some.setting does not exist or fit.
-            given = " ".join(word for word in argv if _setting(word))
-            _refuse(f"{given or '--config'}: {_unknown_setting(argv) or error}")
+        return _parsed(argv, flags_parser)
 
-    def checked_main(argv: Sequence[str]) -> None:
-        try:
-            temporary.use_own_folder()
-            with error_lines.without_decoders() if decodes else contextlib.nullcontext():
-                main(argv)
-        except app.UsageError as error:
-            _refuse(str(error))
-        except (ValueError, resources.MemoryCeilingError) as error:
-            sys.exit(f"error: {error}")
-        except ModuleNotFoundError as error:
-            if error.name in _OF_SERVE:
-                sys.exit(
-                    f"error: the module {error.name} is not installed, which a server needs. "
-                    "Type: pip install 'dr_tfx[serve]'"
-                )
-            if error.name not in _OF_TRAIN:
-                raise
-            sys.exit(
-                f"error: the module {error.name} is not installed: this command needs TensorFlow, "
-                "and what reports are made with. Type: pip install 'dr_tfx[train]'"
-            )
+    def checked(argv: Sequence[str]) -> None:
+        _checked(main, argv, decodes=decodes)
 
-    last = _printed(_ended(lambda: app.run(checked_main, flags_parser=parse)))
+    last = _printed(_ended(lambda: app.run(checked, flags_parser=parse)))
     if isinstance(last, str):
         last = seen_text.lines(last)
     sys.exit(last)
+
+
+def _parsed(argv: list[str], flags_parser: Callable[[list[str]], Sequence[str]]) -> Sequence[str]:
+    """Parse a command line and return what is left of it; a wrong one ends the command."""
+    if _takes_config() and not _HELP.intersection(argv):
+        argv = _with_config_files(argv)
+    try:
+        left = [_at_home(word) for word in flags_parser(argv)]
+        _expand_homes()
+        return left
+    except flags.Error as error:
+        missing = _missing() if flags.FLAGS.is_parsed() else []
+        _refuse(_must_be_given(missing) if missing else f"{error}{_setting_meant(error, argv)}")
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        if getattr(error, "errno", None) in _OF_OUTPUT:
+            raise  # --help could not be printed.
+        # ml_collections raises these where --config.some.setting does not exist or fit.
+        given = " ".join(word for word in argv if _setting(word))
+        _refuse(f"{given or '--config'}: {_unknown_setting(argv) or error}")
+
+
+def _checked(main: Callable[[Sequence[str]], None], argv: Sequence[str], *, decodes: bool) -> None:
+    """Run a command; an error that a person can do something about ends it with its sentence."""
+    try:
+        temporary.use_own_folder()
+        with error_lines.without_decoders() if decodes else contextlib.nullcontext():
+            main(argv)
+    except app.UsageError as error:
+        _refuse(str(error))
+    except (ValueError, resources.MemoryCeilingError) as error:
+        sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        if error.name in _OF_SERVE:
+            sys.exit(
+                f"error: the module {error.name} is not installed, which a server needs. "
+                "Type: pip install 'dr_tfx[serve]'"
+            )
+        if error.name not in _OF_TRAIN:
+            raise
+        sys.exit(
+            f"error: the module {error.name} is not installed: this command needs TensorFlow, "
+            "and what reports are made with. Type: pip install 'dr_tfx[train]'"
+        )
 
 
 def _ended(start: Callable[[], None]) -> int | str | None:

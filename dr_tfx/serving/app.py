@@ -141,6 +141,15 @@ def create(
             raise limits.Refused(503, "no photographs are read", after=1)
         return {"status": "ready"}
 
+    _add_refusals(app)
+    _add_page(app, served, asks_key=bool(key))
+    app.include_router(guarded)
+    return _Shell(app, figures, names=names)
+
+
+def _add_refusals(app: fastapi.FastAPI) -> None:
+    """Have errors answered with their reason."""
+
     @app.exception_handler(limits.Refused)
     async def refused(request: fastapi.Request, error: limits.Refused) -> JSONResponse:
         headers = {} if error.after is None else {"retry-after": str(error.after)}
@@ -154,10 +163,6 @@ def create(
     async def wrong(request: fastapi.Request, error: RequestValidationError) -> JSONResponse:
         found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         return JSONResponse({"detail": "; ".join(found)}, 422)
-
-    _add_page(app, served, asks_key=bool(key))
-    app.include_router(guarded)
-    return _Shell(app, figures, names=names)
 
 
 def _add_page(app: fastapi.FastAPI, served: service.Service, *, asks_key: bool) -> None:
