@@ -45,16 +45,13 @@ def main(argv: Sequence[str]) -> None:
         )
     place = argv[1]
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
-    try:
-        source = find_source.open_source(place)
-        photographs = look_at_photographs.look(source, given=place, sample=_SAMPLE.value)
-        labels = (
-            look_at_labels.look(_LABELS.value, source.path(""), photographs.names)
-            if _LABELS.value
-            else look_at_labels.find(place, source.path(""), photographs.names)
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    source = find_source.open_source(place)
+    photographs = look_at_photographs.look(source, given=place, sample=_SAMPLE.value)
+    labels = (
+        look_at_labels.look(_LABELS.value, source.path(""), photographs.names)
+        if _LABELS.value
+        else look_at_labels.find(place, source.path(""), photographs.names)
+    )
     proposed = proposal.propose(photographs, labels)
     lines = [*_told(photographs), *_told_labels(labels)]
     for line in [*lines, *(proposed.look if proposed.command else [])]:
