@@ -314,10 +314,11 @@ def test_sigterm_ends_the_demos_command_too_and_the_same_demo_goes_on_behind_it(
 
 def test_demo_runs_every_command_as_it_prints_it(tmp_path):
     steps = demo.commands(tmp_path, config="smoke.py", num_patients=20, seed=0)
-    order = [name for name in COMMANDS if name != "drtfx-inspect"]
+    order = [name for name in COMMANDS if name not in ("drtfx-inspect", "drtfx-config")]
     assert [step[0] for step in steps] == order[:5]
     assert set(demo._MODULES.items()) == set(COMMANDS.items()) - {
         ("drtfx-inspect", "beam_jobs.cli.inspect_input"),  # It prints a config; there is one.
+        ("drtfx-config", "dr_tfx.cli.config"),  # It prints settings.
         ("drtfx-compare", "dr_tfx.cli.compare"),  # It takes two runs.
         ("drtfx-crossvalidate", "dr_tfx.cli.crossvalidate"),  # It takes a run for each fold.
         ("drtfx-ensemble", "dr_tfx.cli.ensemble"),  # It takes several runs.
@@ -331,10 +332,10 @@ def test_demo_draws_what_its_task_is_about(tmp_path):
     steps = demo.commands(tmp_path, config="ct_hemorrhage", num_patients=None, seed=0)
     assert {"--condition=hemorrhage", "--num_patients=100"} <= set(steps[0])
     assert "--method=occlusion" in steps[4]
-    assert "--config=configs/ct_hemorrhage.py:demo" in steps[1] and steps[1][1] == steps[2][1]
+    assert "--config=ct_hemorrhage:demo" in steps[1] and steps[1][1] == steps[2][1]
     discs = demo.commands(tmp_path, config="glaucoma", num_patients=None, seed=0)
     assert {"--condition=glaucoma", "--num_patients=250"} <= set(discs[0])
-    assert "--config=configs/glaucoma.py:demo" in discs[2]
+    assert "--config=glaucoma:demo" in discs[2]
     eyes = demo.commands(tmp_path, config="configs/smoke.py", num_patients=None, seed=0)
     assert "--num_patients=500" in eyes[0] and "--config=configs/smoke.py" in eyes[2]
 
@@ -343,7 +344,7 @@ def test_demo_of_lesions_takes_its_labels_from_masks_and_explains_nothing(tmp_pa
     steps = demo.commands(tmp_path, config="lesions", num_patients=None, seed=0)
     build = next(step for step in steps if step[0] == "drtfx-build-examples")
     assert {"--labels=masks", f"--masks_dir={tmp_path / 'raw' / 'masks'}"} < set(build)
-    assert "--config=configs/lesions.py:demo" in build
+    assert "--config=lesions:demo" in build
     assert "drtfx-explain" not in [step[0] for step in steps]
 
 
