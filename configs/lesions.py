@@ -17,7 +17,8 @@ photographs of 384 pixels; its masks are in the folder OD.
 smaller and shorter, for drtfx-demo: mean Dice .839 (.833-.847) on 24 drawn photographs of its
 validation.
 
-Time and metric of real photographs: not yet measured.
+Time: 20 CPU minutes for 32 photographs. Metric: mean AUPR .458 (.354-.541) on 11 photographs of
+IDRiD that had no part in it; see docs/results.
 """
 
 import ml_collections
