@@ -41,7 +41,7 @@ def test_csv_of_another_taste_is_read(copy):
         ),
         (b"image,level\n1,2,\n1,2,\n", "rows have more fields than its header"),
         (b"PK\3\4\x14\0\xff", r"labels.csv is a .zip archive; unpack it: unzip /.*labels.csv$"),
-        (b"image,level\n\xff\xfe,2\n", "cannot be read as a UTF-8 CSV"),
+        (b"image,level\n\xff\xfe,2\n", "in none of the encodings that are read"),
         (b"10_left,x,0\n10_right,y,1\n", "no column 'image': its header .* missing.*'10_left,x,0'"),
         (b"10_left.jpeg,a,2\n", "Put the line 'image,level', or what the columns are called"),
         (b"image,level\n10_left,x\n", "none of the 1 rows.*unknown_label.*10_left"),

@@ -14,7 +14,8 @@ from tests.helpers import object_store
 ROOT = Path(__file__).parents[2]
 COMMAND = [
     *(sys.executable, "-m", "beam_jobs.cli.build_examples"),
-    "--config=configs/reference.py",
+    "--config=reference",
+    "--config.dataset.name=drawn",  # Else it is that of the folder, which differs.
     "--config.dataset.recipe.size=32",
     "--config.model.output_stride=16",
     "--config.dataset.shard_examples=4",

@@ -348,8 +348,7 @@ def test_demo_of_lesions_takes_its_labels_from_masks_and_explains_nothing(tmp_pa
     assert "drtfx-explain" not in [step[0] for step in steps]
 
 
-def test_demo_without_a_config_says_where_to_run_it(tmp_path):
-    done = run("drtfx-demo", f"--output_dir={tmp_path / 'demo'}", cwd=tmp_path)
+def test_demo_of_a_config_that_there_is_not_says_which_there_are(tmp_path):
+    done = run("drtfx-demo", f"--output_dir={tmp_path / 'demo'}", "--config=eyes", cwd=tmp_path)
     assert done.returncode == 1 and not (tmp_path / "demo").exists()
-    assert f"configs/smoke.py does not exist in {tmp_path}" in done.stderr
-    assert "Run drtfx-demo in a clone of the repository, or pass --config." in done.stderr
+    assert "--config=eyes: there is no such file, and no config of this name" in done.stderr

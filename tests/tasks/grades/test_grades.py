@@ -154,7 +154,7 @@ def test_the_report_says_all_of_it(run):
     assert f"{told['figures']['kappa']['value']:.3f}".replace("-", "−") in page
     assert "chosen on this split" in page and "moderate or above (referred)" in page
     assert "severe or above" not in page  # There is nothing above the last grade.
-    assert re.search(r"--config=configs/base\.py:grades", page)
+    assert re.search(r"--config=base:grades", page)
 
 
 HEADS = ("cumulative", "softmax", "regression")
