@@ -20,11 +20,27 @@ _CHROMIUM = (
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Long tests of processes, disks and signals, to which TensorFlow's version does not matter.
+_ONCE = {
+    "test_two_workers_learn_what_one_process_learns_from_the_examples_of_both",
+    "test_killed_five_times_and_finished_to_the_same_bytes",
+    "test_a_dask_cluster_writes_the_same_bytes",
+    "test_progress_is_shown_while_a_part_is_explained",
+    "test_processes_write_the_same_bytes",
+    "test_a_full_disk_is_a_sentence_with_the_file_and_what_to_do",
+    "test_a_signal_ends_a_job_in_one_line_and_the_same_command_goes_on",
+    "test_a_killed_commands_temporary_files_are_removed_by_the_next",
+    "test_more_shards_than_files_may_be_open_train_the_same_weights",
+    "test_workers_with_nothing_but_what_is_stated_write_the_same_bytes",
+}
 _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that take minutes first, so that no process waits for one at the end."""
+    """Put the files that take minutes first, so that no process waits for one at the end.
+
+    Beside tensorflow-addons, leave out what the default stack has shown already.
+    """
     here = Path(__file__).parent
 
     def place(item) -> int:
@@ -32,6 +48,11 @@ def pytest_collection_modifyitems(items):
         return _LONG.index(room) if room in _LONG else len(_LONG)
 
     items.sort(key=place)  # The order is otherwise kept.
+    if importlib.util.find_spec("tensorflow_addons") is not None:
+        reason = "long, and the same on both stacks: the default one runs it"
+        for item in items:
+            if item.originalname in _ONCE:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
