@@ -20,7 +20,8 @@ _CHROMIUM = (
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Long tests of processes, disks and signals, to which TensorFlow's version does not matter.
+# Long tests of processes, disks and signals. Beside tensorflow-addons they are left out for time
+# alone, since both suites have 40 minutes; some of them do run TensorFlow.
 _ONCE = {
     "test_two_workers_learn_what_one_process_learns_from_the_examples_of_both",
     "test_killed_five_times_and_finished_to_the_same_bytes",
@@ -39,7 +40,7 @@ _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
 def pytest_collection_modifyitems(items):
     """Put the files that take minutes first, so that no process waits for one at the end.
 
-    Beside tensorflow-addons, leave out what the default stack has shown already.
+    Beside tensorflow-addons, leave out the tests of `_ONCE`.
     """
     here = Path(__file__).parent
 
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items):
 
     items.sort(key=place)  # The order is otherwise kept.
     if importlib.util.find_spec("tensorflow_addons") is not None:
-        reason = "long, and the same on both stacks: the default one runs it"
+        reason = "left out for its time; the default stack runs it"
         for item in items:
             if item.originalname in _ONCE:
                 item.add_marker(pytest.mark.skip(reason=reason))
