@@ -57,6 +57,9 @@ _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
 _DICOM = "pydicom>=3.0"
 _HEIC = "pillow-heif>=1.0"
+# The client, with what its default store, a file of SQLite, needs.
+_MLFLOW = ["alembic>=1.10", "mlflow-skinny>=2.14", "sqlalchemy>=2.0"]
+_WANDB = "wandb>=0.19"
 _SETUPTOOLS = "setuptools>=70.1"  # The first that makes wheels by itself.
 _EXTRAS = {
     "train": _TRAIN,
@@ -86,9 +89,11 @@ _EXTRAS = {
     "excel": [_EXCEL],
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
+    "mlflow": _MLFLOW,  # drtfx-train --tracker=mlflow
     "image": [*_SERVE, _DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
     "onnx": _ONNX,
     "serve": _SERVE,
+    "wandb": [_WANDB],  # drtfx-train --tracker=wandb
     "docs": [  # make docs
         "ipykernel>=6.29",
         "mkdocs>=1.6,<2",

@@ -31,7 +31,7 @@ import functools
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -195,14 +195,19 @@ class Dataset(NamedTuple):
 
 
 def train(
-    experiment: specs.Experiment, *, data_dir: str | Path, workdir: str | Path
+    experiment: specs.Experiment,
+    *,
+    data_dir: str | Path,
+    workdir: str | Path,
+    callbacks: Sequence[Any] = (),
 ) -> "TrainedModel":
-    """Train a model, or go on with a training that was interrupted, and return it.
+    """Train a model, or go on with a training that was interrupted or has ended, and return it.
 
     Args:
-      experiment: the settings; those of its data set are DATA_DIR's.
+      experiment: the settings; those of its data set are DATA_DIR's. More epochs go on.
       data_dir: folder of the data set.
       workdir: folder of the run.
+      callbacks: of Keras, which are told of the epochs and not of the batches.
 
     Raises:
       FileNotFoundError, ValueError: no data set, or one that the task does not fit, or a folder
@@ -210,7 +215,9 @@ def train(
     """
     from dr_tfx.training import train as training
 
-    return load_bundle(training.train(experiment, data_dir=_path(data_dir), workdir=_path(workdir)))
+    run = _path(workdir)
+    training.train(experiment, data_dir=_path(data_dir), workdir=run, given=callbacks)
+    return load_bundle(run)
 
 
 def evaluate(
@@ -255,8 +262,7 @@ def crossvalidate(
       workdir: receives a run for each fold, and in `out_of_fold` the report over all photographs.
 
     Returns:
-      The content of WORKDIR/out_of_fold/metrics.json, whose `measures` are those of all photographs
-      and of the folds.
+      The content of WORKDIR/out_of_fold/metrics.json.
 
     Raises:
       FileNotFoundError, ValueError: no data set or none with folds, or a folder that holds other

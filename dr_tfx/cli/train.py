@@ -17,9 +17,13 @@ Any setting can be changed on the command line; drtfx-config lists them:
 The settings of the data set, such as --config.dataset.recipe.size, are those that DATA was built
 with, whatever the config says of them.
 
---config.model.weights says how the backbone starts: imagenet (downloaded), none (from scratch), or
-the path of a file of weights. --config.training.precision is auto, float32, mixed_float16 or
-mixed_bfloat16.
+The same command with a larger --config.training.epochs goes on with a finished run. A rate that
+falls at plateaus goes on as it was. A cosine has ended at 0, so the further epochs are another wave
+of it, and the bundle says so.
+
+--config.model.weights says how the network starts: imagenet (downloaded), none (from scratch), the
+folder of a run, or the path of a file of weights of the backbone. --config.training.precision is
+auto, float32, mixed_float16 or mixed_bfloat16.
 """
 
 from collections.abc import Sequence
@@ -63,6 +67,14 @@ _PROFILE = flags.DEFINE_bool(
     "model takes the time. Look at it with `tensorboard --logdir=WORKDIR/tensorboard`, tab Profile "
     "(pip install tensorboard-plugin-profile).",
 )
+_TRACKER = flags.DEFINE_multi_enum(
+    "tracker",
+    [],
+    ["mlflow", "wandb"],
+    "Tell MLflow or Weights & Biases, too, what TensorBoard is told: the figures of every epoch. "
+    "Their own settings, such as MLFLOW_TRACKING_URI and WANDB_MODE=offline, say where it goes. It "
+    "can be given twice (pip install 'dr_tfx[mlflow]' or 'dr_tfx[wandb]').",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -83,6 +95,7 @@ def main(argv: Sequence[str]) -> None:
         data_dir=Path(_DATA_DIR.value),
         workdir=Path(_WORKDIR.value),
         profile=_PROFILE.value,
+        tracked_by=_TRACKER.value,
     )
     print(workdir)
 

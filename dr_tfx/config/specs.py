@@ -86,9 +86,9 @@ class Model:
     # Pixels of the picture, a side, for one place of the last features. Below 32, the stride of the
     # backbones, the picture is enlarged in front of the backbone: for small pictures.
     output_stride: Literal[32, 16, 8, 4] = 32
-    weights: Annotated[str, Rule(bool, "imagenet, none or the path of a file of weights")] = (
-        "imagenet"
-    )
+    weights: Annotated[
+        str, Rule(bool, "imagenet, none, a run, or the path of a file of weights")
+    ] = "imagenet"
     from_scratch: Literal["whole", "as_pretrained"] = "whole"
     trainable_layers: _Layers = 50
     batch_norm: Literal["frozen", "trainable"] = "frozen"

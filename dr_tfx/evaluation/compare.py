@@ -142,6 +142,9 @@ def load_run(folder: Path, name: str, split: str) -> ComparedRun:
     experiment = bundle_file.experiment(bundle, folder)
     judgement = tasks.of(experiment).judgement
     again = f"Evaluate again: {reproduce.evaluation_command(folder, split)}"
+    if bundle.fitted is None:  # Its evaluation is that of a model of fewer epochs.
+        needed = reproduce.evaluation_command(folder, scored.SELECTION_SPLIT)
+        raise ValueError(f"{folder} has been trained since it was evaluated. Run first: {needed}")
     summary, predictions = evaluation_files.read(
         scored.usual_folder(folder, split), judgement, again=again
     )

@@ -15,7 +15,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.evaluation import evaluate, out_of_fold
-from dr_tfx.models import bundles
+from dr_tfx.models import bundle_file
 from dr_tfx.storage import locks
 from dr_tfx.training import distribution, train
 
@@ -71,11 +71,11 @@ def _train_and_evaluate(experiment: specs.Experiment, *, data_dir: Path, workdir
         split: evaluate.usual_folder(workdir, split) / "report.html"
         for split in (evaluate.SELECTION_SPLIT, "test")
     }
-    if not (workdir / bundles.BUNDLE_FILE).is_file():
-        for page in pages.values():  # Of a model that is not there any more.
-            page.unlink(missing_ok=True)
     keras.backend.clear_session()  # The models of the fold before.
     train.train(experiment, data_dir=data_dir, workdir=workdir)
+    if bundle_file.read(workdir).fitted is None:
+        for page in pages.values():  # It is that of an earlier model.
+            page.unlink(missing_ok=True)
     for split, page in pages.items():
         if not page.is_file():
             evaluate.evaluate(workdir=workdir, data_dir=data_dir, split=split)

@@ -107,10 +107,11 @@ def build(
     if factor > 1:
         x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="enlarged")(x)
     backbone = chosen.constructor(include_top=False, weights=None, input_tensor=x)
-    if load_weights and spec.weights != pretrained.NONE:
+    given = spec.weights if load_weights else pretrained.NONE
+    if given != pretrained.NONE and not pretrained.is_run(given):
         pretrained.fill(
             backbone,
-            spec.weights,
+            given,
             name=spec.backbone,
             constructor=chosen.constructor,
             file=chosen.file,
@@ -119,17 +120,24 @@ def build(
     _set_trainable(backbone, spec)
     of_task = tasks.of(experiment).model
     if of_task.reads == "pyramid":
-        pyramid = _pyramid(backbone, size, spec.dropout[-1])
-        return keras.Model(pixels, of_task.outputs(pyramid), name="network")
-    x = _POOLING[spec.pooling](name=POOLING)(_features(backbone, spec))
+        features: Any = _pyramid(backbone, size, spec.dropout[-1])
+    else:
+        features = _hidden(_POOLING[spec.pooling](name=POOLING)(_features(backbone, spec)), spec)
+    network = keras.Model(pixels, of_task.outputs(features), name="network")
+    if pretrained.is_run(given):
+        pretrained.fill_from_run(network, given)
+    return network
+
+
+def _hidden(x: Any, spec: specs.Model) -> Any:
+    """Return what the layers between the backbone's pooled features and the output make of them."""
     _check_size(spec, x.shape[-1])
     for i, width in enumerate(spec.hidden):
         if spec.head_batch_norm:
             x = keras.layers.BatchNormalization(name=f"head_bn_{i}")(x)
         x = keras.layers.Dropout(spec.dropout[i], name=f"head_dropout_{i}")(x)
         x = keras.layers.Dense(width, activation="relu", name=f"head_dense_{i}")(x)
-    x = keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
-    return keras.Model(pixels, of_task.outputs(x), name="network")
+    return keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
 
 
 def seen_in_training(experiment: specs.Experiment) -> int:

@@ -3,7 +3,8 @@
 `imagenet` is what Keras publishes. Keras downloads it once into its folder `models` and compares it
 with a digest in its own source, but for MobileNetV2, of which it gives none; the log says the
 digest of what was read, by which two machines can be compared. A file at a path is read instead,
-and nothing is downloaded then.
+and nothing is downloaded then. From a file comes a backbone, from the folder of a run the whole
+network.
 """
 
 import hashlib
@@ -54,7 +55,7 @@ def fill(
     if not path.is_file():
         raise ValueError(
             f"config.model.weights is {given!r}: no such file. Expected imagenet, none, or the "
-            f"path of a file: weights{_OF_RUN} of a run, or .h5 of Keras."
+            f"path: the folder of a run, its weights{_OF_RUN}, or .h5 of Keras."
         )
     logging.info("Weights of %s: %s, SHA-256 %s", name, path, _digest(path))
     try:
@@ -71,6 +72,38 @@ def fill(
             f"its top: {_words(error)}"
         ) from error
     _set(backbone, donor, reads_bgr=reads_bgr)
+
+
+def is_run(given: str) -> bool:
+    """Tell whether `config.model.weights` is the folder of a run, and not a file."""
+    return given not in (IMAGENET, NONE) and Path(given).expanduser().is_dir()
+
+
+def fill_from_run(network: keras.Model, given: str) -> None:
+    """Give a whole network the weights of a run, its head included.
+
+    Args:
+      network: what `network.build` makes.
+      given: the folder of a run.
+
+    Raises:
+      ValueError: the folder holds no finished training or a damaged one, or its network is another
+        one.
+    """
+    folder = Path(given).expanduser()
+    try:
+        data = bundle_file.checked_weights(bundle_file.read(folder), folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"config.model.weights is {given!r}: {error}") from error
+    try:
+        weights.fill(network, data)
+    except ValueError as error:
+        raise ValueError(
+            f"config.model.weights is {given!r}, a run whose network cannot go on as this one: "
+            f"{error}. For its backbone alone, set config.model.weights="
+            f"{folder / bundle_file.WEIGHTS_FILE}."
+        ) from error
+    logging.info("Weights of the network: those of %s", folder)
 
 
 def _imagenet(constructor: Callable[..., keras.Model], file: str, *, name: str) -> keras.Model:

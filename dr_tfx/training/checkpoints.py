@@ -1,4 +1,4 @@
-"""The state of a run on disk: its claim on WORKDIR, its history and its last checkpoint."""
+"""The state of a run on disk: its history and its last checkpoint, from which it goes on."""
 
 import json
 import os
@@ -14,17 +14,10 @@ import tensorflow as tf
 from absl import logging
 
 from dr_tfx import tasks
-from dr_tfx.config import specs, typed
-from dr_tfx.dataset import manifest
-from dr_tfx.storage import claims, files, json_files, seen_text
-from dr_tfx.training import alarms
+from dr_tfx.config import specs
+from dr_tfx.storage import files
+from dr_tfx.training import alarms, identity
 
-CONFIG_FILE = "config.json"
-HISTORY_FILE = "history.csv"
-# Settings of the training that may change when a run is resumed. They change what is learnt by no
-# more than rounding, and a run that stopped at its memory ceiling has to resume with a higher one.
-FREE = ("checkpoint_steps", "deterministic", "max_memory_gb")
-_RESULTS = (HISTORY_FILE, "checkpoints", "bundle.json", "model.keras", "weights.safetensors")
 _STATE, _VARIABLES = "state.json", "variables.npz"
 _AVERAGE = "average_"  # Begins the names of averages in the file of variables.
 
@@ -182,12 +175,7 @@ class Run:
         """Write history.csv, one row for each finished epoch."""
         if self.chief:
             text = pd.DataFrame(self.history).to_csv(index=False)
-            files.write_text(self.workdir / HISTORY_FILE, text)
-
-    def remove(self) -> None:
-        """Remove the state, for which a finished run has no use."""
-        if self.chief:
-            remove_state(self.workdir)
+            files.write_text(self.workdir / identity.HISTORY_FILE, text)
 
     def _save_best(self, model: keras.Model) -> None:
         if not self.chief:
@@ -234,11 +222,6 @@ def _last(workdir: Path) -> Path:
     return workdir / "checkpoints" / "last"
 
 
-def remove_state(workdir: Path) -> None:
-    """Remove the state of a finished run, if there is one and WORKDIR can be written."""
-    shutil.rmtree(_last(workdir), ignore_errors=True)
-
-
 def _variables(model: keras.Model) -> list[Any]:
     """Return all variables that a step changes, except for dropout's, which every step sets."""
     optimizer = model.optimizer
@@ -272,53 +255,3 @@ def _description(variable: Any) -> str:
 
 def _libraries() -> str:
     return f"TensorFlow {tf.__version__} with Keras {keras.__version__}"
-
-
-def claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
-    """Write config.json, which says which experiment and data WORKDIR belongs to."""
-    files.write_text(workdir / CONFIG_FILE, _claim(experiment, data))
-
-
-def check_claim(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> None:
-    """Refuse a WORKDIR that belongs to another run.
-
-    Raises:
-      ValueError: the settings or the data differ; the message names each setting.
-      FileExistsError: it holds somebody else's files.
-    """
-    path = workdir / CONFIG_FILE
-    if not path.is_file():
-        claims.check(workdir, mark=CONFIG_FILE, key="experiment", results=_RESULTS)
-        return
-    claimed, own = json_files.read(path), json.loads(_claim(experiment, data))
-    if claimed == own:
-        return
-    if not isinstance(claimed.get("experiment"), dict) or claimed.keys() != own.keys():
-        raise ValueError(
-            f"{path} was not written by drtfx-train: it has {_named(claimed)}, and not the "
-            f"settings of a run, {_named(own)}. Choose another --workdir."
-        )
-    theirs, mine = typed.flat(claimed["experiment"]), typed.flat(own["experiment"])
-    different = [
-        f"config.{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now"
-        for key in {**mine, **theirs}
-        if theirs.get(key) != mine.get(key)
-    ] or ["It was trained on another data set"]
-    raise ValueError(
-        f"{workdir} holds a run of another config. {'; '.join(different)}. "
-        "Choose another --workdir, or delete this one to train anew."
-    )
-
-
-def _named(content: dict[str, Any]) -> str:
-    """Return the first keys of a file, for an error."""
-    return manifest.some([repr(seen_text.printable(key[:40])) for key in content]) or "nothing"
-
-
-def _claim(experiment: specs.Experiment, data: manifest.Manifest) -> str:
-    """Return the text of config.json, without the settings in `FREE`."""
-    settings = typed.to_dict(experiment)
-    for name in FREE:
-        del settings["training"][name]
-    mine = {"experiment": settings, "data": data.fingerprint}
-    return json.dumps(mine, indent=2, sort_keys=True) + "\n"

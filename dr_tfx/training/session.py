@@ -19,8 +19,10 @@ from dr_tfx.models import network
 from dr_tfx.training import (
     alarms,
     board,
+    callbacks,
     checkpoints,
     distribution,
+    identity,
     loop,
     objectives,
     stages,
@@ -74,6 +76,7 @@ class Session:
         *,
         data: manifest.Manifest,
         memory: resources.Memory,
+        guests: callbacks.Guests,
     ):
         """Take no step yet.
 
@@ -83,9 +86,10 @@ class Session:
           stage: the stage that is to be trained.
           data: the manifest of the data set.
           memory: the memory of the process tree and its ceiling.
+          guests: the callbacks that were given to the run.
         """
         self._models, self._run, self._stage = models, run, stage
-        self._data, self._memory = data, memory
+        self._data, self._memory, self._guests = data, memory, guests
         self._strategy = models.trained.distribute_strategy
         self._alarms = alarms.Watch(run.experiment, data)
 
@@ -132,7 +136,10 @@ class Session:
                 interrupted=interrupted,
                 claim=self._claim,
             )
+            epochs = stages.of(run.experiment)[-1].end
+            self._guests.meet(self._models.trained, epochs=epochs, steps=steps)
             while run.epoch < stage.end and not run.stopped:
+                self._guests.epoch_begins(run.epoch)
                 logs = running.steps_until((run.epoch + 1) * steps, steps)
                 logs |= self._validated(running, judged)
                 for callback in deciding.values():
@@ -144,7 +151,7 @@ class Session:
     def _claim(self) -> None:
         """Claim WORKDIR; a start that fails before its first step leaves the folder free."""
         if self._run.chief:
-            checkpoints.claim(self._run.workdir, self._run.experiment, self._data)
+            identity.claim(self._run.workdir, self._run.experiment, self._data)
 
     def _restored(self, examples: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
         """Restore the trained model from the last checkpoint, and return the restored callbacks."""
@@ -185,6 +192,7 @@ class Session:
         row["alarms"] = len(self._alarms.standing([*run.history, row]))
         if run.chief:
             tensorboard.write(row, run.epoch)
+        self._guests.epoch_ends(run.epoch, row)
         run.finish_epoch(trained, judge, row, stopped=bool(trained.stop_training))
         _say(row, run.experiment)
         if run.chief:

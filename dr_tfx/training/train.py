@@ -4,6 +4,7 @@ The training loop is the library's own (`loop`), so that it can stop and resume 
 """
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -15,17 +16,34 @@ from dr_tfx.config import seeds, specs, typed
 from dr_tfx.dataset import folds, leakage, manifest
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
-from dr_tfx.models import bundles, network, precision
+from dr_tfx.models import bundle_file, bundles, network, precision
 from dr_tfx.storage import files, locks
-from dr_tfx.training import alarms, checkpoints, distribution, objectives, session, stages
+from dr_tfx.training import (
+    alarms,
+    callbacks,
+    checkpoints,
+    distribution,
+    identity,
+    objectives,
+    session,
+    stages,
+    trackers,
+)
 
 
 def train(
-    experiment: specs.Experiment, *, data_dir: Path, workdir: Path, profile: bool = False
+    experiment: specs.Experiment,
+    *,
+    data_dir: Path,
+    workdir: Path,
+    profile: bool = False,
+    given: Sequence[keras.callbacks.Callback] = (),
+    tracked_by: Sequence[str] = (),
 ) -> Path:
     """Train to the end of the last stage or early stopping, and write the best epoch's bundle.
 
     The same call again resumes after the last saved step, or does nothing when the run is finished.
+    With more epochs it goes on, see `identity.with_waves`; the bundle is replaced at the end.
     With `training.deterministic` the final weights are those of an uninterrupted run on the same
     machine, bit for bit. Workers that TF_CONFIG names share every batch; DATA_DIR and WORKDIR have
     to be the same folders for all of them, and the first one writes.
@@ -35,6 +53,8 @@ def train(
       data_dir: folder of the data set.
       workdir: folder of the run.
       profile: write a TensorBoard profile of some steps after the start.
+      given: callbacks of Keras that are told of the epochs; see `callbacks.Guests`.
+      tracked_by: names in `trackers.TRACKERS`, which are told of the epochs by the chief.
 
     Returns:
       WORKDIR.
@@ -54,6 +74,7 @@ def train(
     distribution.workers()  # Refuses a task that would train a run of its own.
     data = manifest.load(data_dir)
     experiment = tasks.on_data(typed.to_dict(experiment), data)
+    experiment = identity.with_waves(workdir, experiment)
     data = folds.view(data, training.fold, where=str(data_dir))
     if _is_finished(workdir, experiment, data):
         return workdir
@@ -77,6 +98,8 @@ def train(
         _seed(training.seed, deterministic=training.deterministic)
         run = checkpoints.Run(workdir, experiment, chief=chief)
         _go_on_alike(run, strategy)
+        told = [trackers.make(name, workdir, experiment) for name in tracked_by if chief]
+        guests = callbacks.Guests([*given, *told])
         features = tasks.of(experiment).data.features
         with (
             loader.damage_named(data_dir, data, "validation", features),
@@ -87,7 +110,7 @@ def train(
                     continue
                 run.begin(stage.number)
                 models = session.make_models(run, stage, strategy)
-                session.Session(models, run, stage, data=data, memory=memory).fit(
+                session.Session(models, run, stage, data=data, memory=memory, guests=guests).fit(
                     data_dir, profile=profile
                 )
                 profile = False  # It is one of steps after the start.
@@ -95,28 +118,46 @@ def train(
                 distribution.agreed(strategy, {"written": 1.0})
                 run = checkpoints.Run(workdir, experiment, chief=chief)
         _finish(run, data)
+        guests.leave()
     return workdir
 
 
 def _is_finished(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> bool:
-    """Tell whether WORKDIR holds the bundle of this run.
+    """Tell whether WORKDIR holds the bundle of this run, and no more epochs can be added to it.
 
     Raises:
-      ValueError: WORKDIR belongs to another run.
+      ValueError: WORKDIR belongs to another run, or its state at the end is gone.
     """
-    checkpoints.check_claim(workdir, experiment, data)
+    claimed = identity.is_claimed(workdir, experiment, data)
     if not (workdir / bundles.BUNDLE_FILE).is_file():
         return False
-    # A kill right after the bundle was written leaves these.
-    checkpoints.remove_state(workdir)
-    locks.clear(workdir)
-    logging.info(
-        "%s holds the finished run already; nothing to do. For a longer training, or another one, "
-        "choose another --workdir, for example with --config.training.epochs=%d.",
-        workdir,
-        2 * experiment.training.epochs,
-    )
-    return True
+    if identity.same_run(bundle_file.read(workdir).experiment, experiment):
+        locks.clear(workdir)  # A kill right after the bundle was written leaves it.
+        logging.info(
+            "%s holds the finished run already; nothing to do. With a larger "
+            "--config.training.epochs it goes on.",
+            workdir,
+        )
+        return True
+    run = checkpoints.Run(workdir, experiment)
+    if not run.epoch:
+        raise ValueError(
+            f"{workdir} cannot go on: the state at its end, {workdir}/checkpoints/last, is gone. "
+            f"Begin another run from its weights: --config.model.weights={workdir}, with another "
+            "--workdir."
+        )
+    if run.stopped and not claimed:
+        logging.warning(
+            "%s was stopped after epoch %d by config.training.early_stopping_patience=%d, as a run "
+            "of more epochs would have been; nothing to do. To go on all the same, begin another "
+            "run from its weights: --config.model.weights=%s, with another --workdir.",
+            workdir,
+            run.epoch,
+            experiment.training.early_stopping_patience,
+            workdir,
+        )
+        return True
+    return False
 
 
 def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None:
@@ -157,7 +198,7 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
 
 
 def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
-    """Write the bundle of the best epoch, and remove the state, which is not needed any more.
+    """Write the bundle of the best epoch. The state stays, so that more epochs can follow.
 
     Raises:
       ValueError: there is no best epoch.
@@ -183,7 +224,6 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
             precision=run.precision,
             best_epoch=run.best_epoch,
         )
-    run.remove()
     logging.info("Best epoch %d by %s.", run.best_epoch, select_by)
 
 

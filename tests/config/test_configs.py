@@ -109,7 +109,7 @@ INVALID = [
     ("model.hidden", (64,), "config.model.dropout has 1 values"),
     ("model.dropout", (1.0,), "config.model.dropout[0] is 1.0"),
     ("model.trainable_layers", -2, "config.model.trainable_layers is -2"),
-    ("model.weights", "", "config.model.weights is ''; expected imagenet, none or"),
+    ("model.weights", "", "config.model.weights is ''; expected imagenet, none, a run"),
     ("training.epochs", 0, "config.training.epochs is 0"),
     ("training.batch_size", 0, "config.training.batch_size is 0"),
     ("training.checkpoint_steps", 0, "config.training.checkpoint_steps is 0"),

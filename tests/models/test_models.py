@@ -15,7 +15,7 @@ from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network, precision, pretrained, weights
-from tests.helpers import backbones, configs, datasets
+from tests.helpers import backbones, bundled, configs, datasets
 
 FILE_UTILS = f"keras.src.utils.{'data' if keras.__version__ < '3' else 'file'}_utils"
 
@@ -171,6 +171,21 @@ def test_a_training_can_begin_with_the_backbone_of_another_run(tmp_path):
         path.write_bytes(safetensors.numpy.save(kept))
         with pytest.raises(ValueError, match=f"not hold weights of SixConvolutions .*: .*{said}"):
             network.build(changed(**settings, weights=str(path)))
+
+
+def test_a_training_can_begin_with_the_whole_network_of_a_run(tmp_path):
+    data = datasets.write(tmp_path / "data", datasets.experiment().dataset)
+    run = bundled.make_bundle(tmp_path / "run", datasets.experiment(), data)
+    model = dataclasses.replace(datasets.experiment().model, weights=str(run), backbone="tiny")
+    asked = dataclasses.replace(datasets.experiment(), model=model)
+    expected, found = bundles.load(run).model.get_weights(), network.build(asked).get_weights()
+    assert all(map(np.array_equal, found, expected))
+    wider = dataclasses.replace(model, hidden=(3,), dropout=(0, 0))
+    with pytest.raises(ValueError, match="cannot go on as this one.*/run/weights.safetensors"):
+        network.build(dataclasses.replace(asked, model=wider))
+    (run / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"config.model.weights is '{run}': .*is not the file"):
+        network.build(asked)
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])

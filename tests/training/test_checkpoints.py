@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dr_tfx.models import precision
-from dr_tfx.training import checkpoints
+from dr_tfx.training import checkpoints, identity
 from tests.dataset.test_manifest import MADE
 from tests.helpers import datasets
 
@@ -97,9 +97,9 @@ BRACKETS = "[" * 9999
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", "{}", '{"experiment": 3}', BRACKETS, "NaN"])
 def test_a_config_json_of_another_program_is_refused_by_name(tmp_path, text):
-    path = tmp_path / checkpoints.CONFIG_FILE
+    path = tmp_path / identity.CONFIG_FILE
     path.write_text(text)
     with pytest.raises(ValueError, match=f"^{path} (is damaged|was not written by drtfx-train)"):
-        checkpoints.check_claim(tmp_path, datasets.experiment(), MADE)
-    checkpoints.claim(tmp_path, datasets.experiment(), MADE)
-    checkpoints.check_claim(tmp_path, datasets.experiment(), MADE)
+        identity.is_claimed(tmp_path, datasets.experiment(), MADE)
+    identity.claim(tmp_path, datasets.experiment(), MADE)
+    identity.is_claimed(tmp_path, datasets.experiment(), MADE)

@@ -14,7 +14,7 @@ import pytest
 
 from dr_tfx.models import bundles
 from dr_tfx.storage import locks
-from dr_tfx.training import checkpoints, train
+from dr_tfx.training import identity, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`, `huge`.
     datasets,
@@ -89,7 +89,7 @@ def test_a_loss_that_is_finite_and_without_a_meaning_gives_no_bundle(data_dir, t
     for _ in range(2):  # Going on does not give one either.
         with pytest.raises(ValueError, match="a validation loss below 1,000,000: the training div"):
             train.train(diverging, data_dir=data_dir, workdir=workdir)
-    history = pd.read_csv(workdir / checkpoints.HISTORY_FILE)
+    history = pd.read_csv(workdir / identity.HISTORY_FILE)
     assert np.isfinite(history["val_loss"]).all()
     assert history["alarms"].tolist() == [1, 1]
     assert not (workdir / bundles.BUNDLE_FILE).exists()
@@ -123,14 +123,14 @@ def test_a_device_without_memory_is_a_sentence_and_leaves_the_folder_free(data_d
         "error: The device has too little memory for config.training.batch_size=8 "
     )
     assert "at 32 px in float32. Lower the batch size, or set config.training.precision" in said
-    assert not (workdir / checkpoints.CONFIG_FILE).exists()
+    assert not (workdir / identity.CONFIG_FILE).exists()
 
 
 def test_of_two_trainings_in_one_folder_the_second_is_told_of_the_first(data_dir, tmp_path):
     workdir = tmp_path / "run"
     experiment = quick(epochs=40)
     first = start(experiment, data_dir, workdir)
-    wait_for((workdir / checkpoints.CONFIG_FILE).exists, first)
+    wait_for((workdir / identity.CONFIG_FILE).exists, first)
     with pytest.raises(BlockingIOError, match=f"in use: process {first.pid} on "):
         train.train(experiment, data_dir=data_dir, workdir=workdir)
     out, said = first.communicate()

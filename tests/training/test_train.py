@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,13 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from dr_tfx import tasks
-from dr_tfx.config import typed
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundles, precision
-from dr_tfx.training import board, checkpoints, loop, objectives, stages, train
+from dr_tfx.training import board, checkpoints, identity, loop, objectives, stages, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     datasets,
@@ -57,6 +58,13 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     datasets.write(folder, datasets.experiment().dataset)
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole")
+    train.train(small(deterministic=True), data_dir=data_dir, workdir=workdir)
+    return workdir
 
 
 def start(experiment, data_dir, workdir, *kill_at):
@@ -191,6 +199,61 @@ def test_a_finished_run_is_left_alone(undisturbed, data_dir):
     assert (undisturbed / "model.keras").stat().st_mtime_ns == before
 
 
+def with_epochs(experiment, epochs, *stages):
+    training = dataclasses.replace(
+        experiment.training, epochs=epochs, stages=(*experiment.training.stages, *stages)
+    )
+    return dataclasses.replace(experiment, training=training)
+
+
+def same_weights(*runs):
+    one, two = (bundles.load(run).model.get_weights() for run in runs)
+    return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_finished_run_goes_on_as_if_it_had_been_to_have_more_epochs(whole, data_dir, tmp_path):
+    """The rate of a plateau follows the epochs so far, so nothing depends on their number."""
+    experiment = small(deterministic=True)
+    train.train(with_epochs(experiment, 1), data_dir=data_dir, workdir=tmp_path)
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [1, 2, 3]
+    assert same_weights(tmp_path, whole)
+    before = (tmp_path / "bundle.json").stat().st_mtime_ns
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    assert (tmp_path / "bundle.json").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match=r"config\.training\.epochs: 3 there, 2 now"):
+        train.train(with_epochs(experiment, 2), data_dir=data_dir, workdir=tmp_path)
+
+
+def test_a_cosine_goes_on_by_a_wave_of_its_own(data_dir, tmp_path):
+    """A longer cosine would have been higher from the first step on, which nobody can change."""
+    short = small(schedule="cosine", warmup_epochs=0.5, epochs=1)
+    train.train(short, data_dir=data_dir, workdir=tmp_path)
+    train.train(with_epochs(short, 2), data_dir=data_dir, workdir=tmp_path)
+    rates = pd.read_csv(tmp_path / "history.csv")["learning_rate"].tolist()
+    assert rates == pytest.approx([0.001 * cosine(2.5 / 3)] * 2)  # Six steps, three of them rise.
+    wave = specs.Stage(short.model.trainable_layers, short.training.learning_rate, epochs=1)
+    explicit = with_epochs(short, 1, wave)
+    assert identity.same_run(typed.to_dict(bundles.load(tmp_path).experiment), explicit)
+    assert identity.with_waves(tmp_path, with_epochs(short, 2)) == explicit
+    further = identity.with_waves(tmp_path, with_epochs(short, 7))
+    assert further == with_epochs(short, 5, wave, wave)
+
+
+def test_a_run_that_has_lost_its_end_or_was_stopped_early_says_what_to_do(
+    data_dir, tmp_path, caplog
+):
+    experiment = small(learning_rate=1e-7, early_stopping_patience=1, epochs=5)
+    train.train(experiment, data_dir=data_dir, workdir=tmp_path)
+    before = (tmp_path / "bundle.json").read_bytes()
+    train.train(with_epochs(experiment, 6), data_dir=data_dir, workdir=tmp_path)
+    assert "was stopped after epoch" in caplog.text
+    assert (tmp_path / "bundle.json").read_bytes() == before
+    shutil.rmtree(tmp_path / "checkpoints" / "last")
+    with pytest.raises(ValueError, match=f"is gone.*config.model.weights={tmp_path}"):
+        train.train(with_epochs(experiment, 6), data_dir=data_dir, workdir=tmp_path)
+
+
 def test_another_config_in_the_same_workdir_is_refused(undisturbed, data_dir):
     with pytest.raises(ValueError, match="config.training.batch_size: 8 there, 4 now"):
         train.train(exact(batch_size=4), data_dir=data_dir, workdir=undisturbed)
@@ -223,7 +286,7 @@ def test_weights_that_cannot_be_read_leave_the_workdir_free(data_dir, tmp_path, 
     monkeypatch.setattr(board.Board, "before", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         train.train(small(checkpoint_steps=1), data_dir=data_dir, workdir=workdir)
-    assert {path.name for path in workdir.iterdir()} == {checkpoints.CONFIG_FILE, "checkpoints"}
+    assert {path.name for path in workdir.iterdir()} == {identity.CONFIG_FILE, "checkpoints"}
     with pytest.raises(ValueError, match="holds a run of another config"):
         train.train(wrong, data_dir=data_dir, workdir=workdir)
 
@@ -347,10 +410,9 @@ def test_at_the_ceiling_of_memory_the_run_is_saved_and_goes_on_with_a_higher_one
 
 
 def test_at_the_ceiling_during_validation_nothing_of_the_epoch_is_lost(
-    data_dir, tmp_path, monkeypatch
+    whole, data_dir, tmp_path, monkeypatch
 ):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train.train(small(deterministic=True), data_dir=data_dir, workdir=whole)
+    cut = tmp_path / "cut"
     monkeypatch.setattr(resources, "SECONDS", 0.0)
     monkeypatch.setattr(resources, "tree_gb", lambda: 1.0)
     validate = loop.Loop.validate

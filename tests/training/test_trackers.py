@@ -1,0 +1,158 @@
+"""Callbacks of others are told what history.csv holds, and so are MLflow and Weights & Biases."""
+
+import struct
+
+import keras
+import pandas as pd
+import pytest
+
+import dr_tfx
+from dr_tfx.training import callbacks, trackers
+from tests.helpers import (
+    backbones,  # noqa: F401 - `small`.
+    datasets,
+)
+from tests.training.test_train import data_dir, small, with_epochs  # noqa: F401
+
+
+class Guest(keras.callbacks.Callback):
+    """Ends the run after its second epoch, and notes what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told, self.rows = [], []
+
+    def on_train_begin(self, logs=None):
+        self.told.append(("begin", self.params["epochs"], self.params["steps"]))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.told.append(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append(logs)
+        self.model.stop_training = epoch == 1
+
+    def on_train_end(self, logs=None):
+        self.told.append("end")
+
+
+def test_callbacks_of_keras_see_the_epochs_and_may_end_the_run(data_dir, tmp_path):  # noqa: F811
+    guest = Guest()
+    dr_tfx.train(small(epochs=5), data_dir=data_dir, workdir=tmp_path, callbacks=[guest])
+    assert guest.told == [("begin", 5, 6), 0, 1, "end"]
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(guest.rows), pd.read_csv(tmp_path / "history.csv"), check_dtype=False
+    )
+
+
+def tracked(name, workdir, rows):
+    """Tell a tracker of a run of one epoch, and then of the epoch by which it goes on."""
+    experiment = datasets.experiment()
+    workdir.mkdir()
+    for row in rows:
+        tracker = trackers.make(name, workdir, with_epochs(experiment, int(row["epoch"])))
+        guests = callbacks.Guests([tracker])
+        guests.meet(None, epochs=2, steps=6)
+        guests.epoch_ends(int(row["epoch"]) - 1, row)
+        guests.leave()
+
+
+ROWS = [{"epoch": 1, "loss": 0.5, "val_auc": 0.75}, {"epoch": 2, "loss": 0.25, "val_auc": 0.875}]
+
+
+def test_mlflow_keeps_the_settings_and_the_figures_of_one_run(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs dr_tfx[mlflow]")
+    # Files, whose store is older and starts at once; the default one is a file of SQLite.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    tracked("mlflow", tmp_path / "run", ROWS)
+    client = mlflow.MlflowClient()
+    group = client.get_experiment_by_name("task")
+    (run,) = client.search_runs([group.experiment_id])
+    found = {
+        key: [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, key)]
+        for key in run.data.metrics
+    }
+    assert found == {"loss": [(1, 0.5), (2, 0.25)], "val_auc": [(1, 0.75), (2, 0.875)]}
+    assert (run.info.run_name, run.info.status) == ("run", "FINISHED")
+    assert run.data.params["training.learning_rate"] == "0.001"
+    assert run.data.tags["training.epochs"] == "2"
+
+
+def records(data):
+    """Yield the records of a file of LevelDB's log format, which W&B writes: its docs."""
+    at, part = 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        size, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        part += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # Whole, or the last part.
+            yield part
+            part = b""
+
+
+def test_weights_and_biases_keep_the_figures_of_one_run_without_a_network(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="needs dr_tfx[wandb]")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    tracked("wandb", tmp_path / "run", ROWS)
+    numbers, found = set(), []
+    for path in sorted(tmp_path.rglob("*.wandb")):
+        for data in records(path.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.HasField("run"):
+                numbers.add(record.run.run_id)
+            if record.HasField("history"):
+                items = {i.key or i.nested_key[0]: i.value_json for i in record.history.item}
+                found.append((items["_step"], items["loss"], items["val_auc"]))
+    assert len(numbers) == 1
+    assert found == [("1", "0.5", "0.75"), ("2", "0.25", "0.875")]
+
+
+def test_a_tracker_that_is_away_is_given_its_figures_later(tmp_path, caplog):
+    class Away(trackers.Tracker):
+        name = "away"
+        taken, closed = [], 0
+
+        def open_run(self, number):
+            return "7"
+
+        def where(self):
+            return "nowhere"
+
+        def send(self, row, epoch):
+            if epoch == 1 and len(self._waiting) == 1:
+                raise ConnectionError("no\nroute")
+            self.taken.append(epoch)
+
+        def close(self):
+            self.closed += 1
+
+    away = Away(tmp_path, datasets.experiment())
+    guests = callbacks.Guests([away])
+    guests.meet(None, epochs=2, steps=6)
+    for row in ROWS:
+        guests.epoch_ends(int(row["epoch"]) - 1, row)
+    guests.leave()
+    assert away.taken == [1, 2] and away.closed == 1
+    assert "away took no figures of epoch 1, and is given them after the next one: no route" in (
+        caplog.text
+    )
+    assert (tmp_path / trackers.FILE).read_text() == '{\n  "away": "7"\n}\n'
+
+
+def test_a_tracker_without_its_package_or_unknown_is_refused(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ValueError, match=r"pip install 'dr_tfx\[mlflow\]'"):
+        trackers.make("mlflow", tmp_path, datasets.experiment())
+    with pytest.raises(ValueError, match="expected one of mlflow, wandb"):
+        trackers.make("other", tmp_path, datasets.experiment())
