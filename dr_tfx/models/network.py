@@ -8,7 +8,7 @@ import keras
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.models import keras_settings, pretrained, small
+from dr_tfx.models import keras_settings, pretrained, published, small
 
 
 class Backbone(NamedTuple):
@@ -16,19 +16,22 @@ class Backbone(NamedTuple):
 
     Attributes:
       constructor: takes `include_top=False`, `weights`, and `input_tensor` or `input_shape`.
-      scale: with `offset`, what brings pixels 0..255 to the range that it was trained on.
-      offset: one number, or one for red, green and blue.
+      scale: with `offset`, what brings pixels 0..255 to the range that it was trained on. Each is
+        one number, or one for red, green and blue.
+      offset: see `scale`.
       stride: pixels a side for one place of the last features.
       reads_bgr: whether its pre-trained weights expect blue before red.
       file: the name that Keras has for the file of its ImageNet weights; "" if there is none.
+      of_keras: the network that such files are of, if Keras groups the same numbers otherwise.
     """
 
     constructor: Callable[..., keras.Model]
-    scale: float
+    scale: float | Sequence[float]
     offset: float | Sequence[float]
     stride: int = 32
     reads_bgr: bool = False
     file: str = ""
+    of_keras: Callable[..., keras.Model] | None = None
 
 
 BACKBONES = {
@@ -53,6 +56,22 @@ BACKBONES = {
     ),
     "EfficientNetV2B0": Backbone(
         keras.applications.EfficientNetV2B0, 1.0, 0.0, file="efficientnetv2-b0_notop.h5"
+    ),
+    "EfficientNetV2S": Backbone(
+        keras.applications.EfficientNetV2S, 1.0, 0.0, file="efficientnetv2-s_notop.h5"
+    ),
+    "MobileNetV3Large": Backbone(
+        published.mobilenet_v3_large,
+        1.0,
+        0.0,
+        file="weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+    ),
+    "ConvNeXtTiny": Backbone(
+        published.convnext_tiny,
+        (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
+        (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
+        file="convnext_tiny_notop.h5",
+        of_keras=keras.applications.ConvNeXtTiny,
     ),
     "UNetEncoder": Backbone(small.unet_encoder, 1 / 127.5, -1.0, stride=16),
     "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
@@ -113,7 +132,7 @@ def build(
             backbone,
             given,
             name=spec.backbone,
-            constructor=chosen.constructor,
+            constructor=chosen.of_keras or chosen.constructor,
             file=chosen.file,
             reads_bgr=chosen.reads_bgr,
         )

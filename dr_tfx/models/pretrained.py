@@ -40,7 +40,8 @@ def fill(
       given: `imagenet` or the path of a file: `.safetensors` of a bundle of dr_tfx, or what Keras
         has saved of the backbone alone.
       name: of the backbone, for errors.
-      constructor: makes it by itself; see `network.Backbone`.
+      constructor: makes what Keras' files are of: the same numbers, in the same order; see
+        `network.Backbone`.
       file: the name of Keras' file of ImageNet weights; "" if there is none.
       reads_bgr: whether Keras' weights, and what was trained from them, expect blue before red.
 
@@ -135,7 +136,8 @@ def _set(backbone: keras.Model, donor: keras.Model, *, reads_bgr: bool) -> None:
     if reads_bgr:
         kernel, *others = first.get_weights()
         first.set_weights([kernel[:, :, ::-1], *others])
-    backbone.set_weights(donor.get_weights())
+    given = zip(donor.get_weights(), backbone.weights, strict=True)
+    backbone.set_weights([values.reshape(tuple(own.shape)) for values, own in given])
 
 
 def _digest(path: Path) -> str:

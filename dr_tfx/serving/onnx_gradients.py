@@ -1,4 +1,4 @@
-"""Operations of a heat map's gradient in ONNX, which tf2onnx does not know by itself.
+"""Operations in ONNX that tf2onnx does not know by itself, most of them of a heat map's gradient.
 
 A handler takes tf2onnx's graph, the node that it is to put into words of ONNX, the node's name, and
 arguments that are not used here.
@@ -13,21 +13,21 @@ import tf2onnx
 
 
 def _say(
-    nodes: Callable[[Any, str, str], str],
+    nodes: Callable[..., str],
 ) -> tuple[Callable[[Any, Any, str, Any], None], list[Any]]:
-    """Return a handler of tf2onnx for an operation of two inputs.
+    """Return a handler of tf2onnx for an operation.
 
     Args:
-      nodes: makes the nodes that stand for it; takes tf2onnx's graph, and the names of a gradient
-        and of the operation's own input or output, and returns the name of the product.
+      nodes: makes the nodes that stand for it; takes tf2onnx's graph, and the names of the inputs,
+        such as a gradient and the operation's own output, and returns the name of the result.
     """
 
     def handler(graph: Any, node: Any, name: str, args: Any) -> None:
         del name, args
-        first, second = node.input
+        inputs = list(node.input)
         dtype, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
         graph.remove_node(node.name)
-        found = nodes(graph, first, second)
+        found = nodes(graph, *inputs)
         graph.make_node(
             "Identity", [found], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape]
         )
@@ -49,6 +49,19 @@ def _of_sigmoid(graph: Any, values: str, gradient: str) -> str:
     rest = graph.make_node("Sub", [_constant(graph, 1.0), values]).output[0]
     slope = graph.make_node("Mul", [values, rest]).output[0]
     return str(graph.make_node("Mul", [gradient, slope]).output[0])
+
+
+def _of_root(graph: Any, values: str, gradient: str) -> str:
+    """Multiply a gradient by -y^3 / 2, the slope of y = 1 / sqrt(x)."""
+    cube = graph.make_node("Pow", [values, _constant(graph, 3.0)]).output[0]
+    slope = graph.make_node("Mul", [cube, _constant(graph, -0.5)]).output[0]
+    return str(graph.make_node("Mul", [gradient, slope]).output[0])
+
+
+def _erfc(graph: Any, values: str) -> str:
+    """Subtract the error function from 1."""
+    error = graph.make_node("Erf", [values]).output[0]
+    return str(graph.make_node("Sub", [_constant(graph, 1.0), error]).output[0])
 
 
 def _of_softplus(graph: Any, gradient: str, values: str) -> str:
@@ -110,6 +123,8 @@ def _of_bias(graph: Any, node: Any, name: str, args: Any) -> None:
 HANDLERS = {
     "ReluGrad": _say(_passed),
     "Relu6Grad": _say(functools.partial(_passed, below=6.0)),
+    "Erfc": _say(_erfc),  # Of GELU.
+    "RsqrtGrad": _say(_of_root),  # Of LayerNormalization.
     "SigmoidGrad": _say(_of_sigmoid),
     "SoftplusGrad": _say(_of_softplus),
     "StridedSliceGrad": (_of_slice, []),

@@ -206,6 +206,7 @@ def numbers(model, gain):
         ("MobileNetV2", 2.0, (0.072097, 0.190619, 0.280289)),
         ("ResNet50V2", 1.0, (0.312908, 0.345433, 0.303876)),
         ("EfficientNetV2B0", 1.0, (0.396735, 0.396805, 0.396603)),
+        ("MobileNetV3Large", 1.8, (0.429225, 0.079451, 0.444069)),
     ],
 )
 def test_weights_mean_the_same_beside_keras_2_and_3(backbone, gain, expected):

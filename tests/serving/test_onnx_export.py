@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -80,6 +82,26 @@ def test_outputs_and_heat_maps_are_those_of_the_bundle(line):
     np.testing.assert_allclose(of_export, maps, atol=1e-4)
     compared = json.loads((line / "onnx" / "export.json").read_text())["compared"]
     assert compared["images"] == 11 and compared["outputs"] <= 1e-4 and compared["times"] > 0
+
+
+def test_layers_of_convnext_and_their_gradients_can_be_said_in_onnx():
+    """Its last LayerNormalization is differentiated for heat maps."""
+    rng = np.random.default_rng(0)
+    norm = keras.layers.LayerNormalization(epsilon=1e-6)
+    spec = tf.TensorSpec((1, 2, 2, 8), tf.float32, name="x")
+    norm.build((1, 2, 2, 8))
+    norm.set_weights([rng.normal(size=8), rng.normal(size=8)])
+
+    def both(x):
+        found = keras.activations.gelu(norm(x))
+        return {"found": found, "slope": tf.gradients(norm(x)[..., 0], x)[0]}
+
+    session = onnxruntime.InferenceSession(onnx_export._converted(both, spec))
+    x = rng.normal(size=(1, 2, 2, 8)).astype(np.float32)
+    found = session.run(["found", "slope"], {"x": x})
+    for of_onnx, expected in zip(found, tf.function(both)(tf.constant(x)).values(), strict=True):
+        assert np.ptp(expected) > 0.1
+        np.testing.assert_allclose(of_onnx, expected, atol=1e-5)
 
 
 def test_an_ensemble_is_exported_like_a_run(line, tmp_path):
