@@ -89,6 +89,7 @@ _EXTRAS = {
     "excel": [_EXCEL],
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
+    "hub": ["huggingface_hub>=0.30"],  # drtfx-push
     "mlflow": _MLFLOW,  # drtfx-train --tracker=mlflow
     "image": [*_SERVE, _DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
     "onnx": _ONNX,
@@ -136,6 +137,7 @@ _COMMANDS = {
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
     "drtfx-export": "dr_tfx.cli.export",
     "drtfx-serve": "dr_tfx.cli.serve",
+    "drtfx-push": "dr_tfx.cli.push",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

@@ -10,6 +10,7 @@ receives
     model.onnx    the network in float32, with all views of test-time augmentation
     heatmap.onnx  what makes the heat map of one photograph of its last features
     export.json   the recipe that makes its pictures, labels, thresholds, calibration and alarms
+    model_card.md what the run is, was trained on and is worth, as its evaluation has written it
 
 Both the run and the export score the validation pictures. An export whose outputs differ by more
 than 0.0001, or whose heat maps by more than 0.001, is refused. The command prints these

@@ -46,7 +46,7 @@ from typing import Any
 import pandas as pd
 
 from dr_tfx.dataset import leakage
-from dr_tfx.evaluation import gallery, one_numbers, report, reproduce
+from dr_tfx.evaluation import gallery, model_card, one_numbers, report, reproduce
 from dr_tfx.evaluation.scored import (
     SELECTION_SPLIT,
     Elsewhere,
@@ -160,7 +160,7 @@ def check_folder(folder: Path) -> None:
     Raises:
       FileExistsError: it holds such files.
     """
-    results = ("report.html", "predictions.csv", "*.png")
+    results = ("report.html", "predictions.csv", "model_card.md", "*.png")
     claims.check(folder, mark="metrics.json", key="selection", results=results)
 
 
@@ -208,7 +208,8 @@ def predict(
 def judge(scored: Scored) -> Path:
     """Say what scores are worth: figures of merit, alarms and a report.
 
-    The folder of `scored` receives predictions.csv, metrics.json, the figures and report.html.
+    The folder of `scored` receives predictions.csv, metrics.json, the figures, model_card.md and
+    report.html.
 
     Returns:
       The path of report.html.
@@ -283,7 +284,7 @@ def _selection(scored: Scored) -> dict[str, Any]:
 def write(
     scored: Scored, summary: dict[str, Any], images: Sequence[gallery.GalleryImage] = ()
 ) -> Path:
-    """Write predictions.csv, metrics.json, the figures and, last, report.html.
+    """Write predictions.csv, metrics.json, the figures, the card and, last, report.html.
 
     The report of an earlier evaluation is removed first, so that where there is a report, the other
     files belong to it.
@@ -311,6 +312,8 @@ def write(
         figures.insert(0, learning_curves.learning_curves(history, rule, curves, best=best))
     for figure in figures:
         files.write(scored.folder / f"{figure.name}.png", figure.png)
+    card = model_card.render(scored, summary, weights=scored.weights)
+    files.write_text(scored.folder / model_card.FILE, card)
     html = report.render(scored, summary, figures=figures, history=history, images=images)
     files.write_text(page, html)
     return page

@@ -88,17 +88,22 @@ def render(
             *_elsewhere_facts(summary["elsewhere"]),
             *_data_facts(scored.data.to_dict(), patients_known=known),
         ],
-        training_facts=[*_model_facts(scored.bundle), *_cost_facts(history)],
+        training_facts=[*model_facts(scored.bundle), *_cost_facts(history)],
         commands=[reproduce.shell(words) for words in scored.commands],
         selected_by=words_of(summary["selection"]["checkpoint_rule"], judgement.CURVES),
         not_known=PATIENTS_NOT_KNOWN,
         images={image.id: image for image in images},
-        view_words=[_VIEWS.get(view, view.replace("_", " ")) for view in summary["views"]],
+        view_words=views_in_words(summary["views"]),
         **judgement.page_values(summary),
     )
 
 
-def _model_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
+def views_in_words(names: Sequence[str]) -> list[str]:
+    """Return test-time views for people."""
+    return [_VIEWS.get(name, name.replace("_", " ")) for name in names]
+
+
+def model_facts(bundle: "bundles.Bundle") -> Iterator[tuple[str, str]]:
     """Yield the model as rows of (name, text): its training, or what an ensemble is made of."""
     if not bundle.members:
         yield from _training_facts(bundle)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dr_tfx.dataset import manifest, splits
+from dr_tfx.models import bundle_file
 
 if TYPE_CHECKING:
     from dr_tfx.models import bundles
@@ -66,6 +67,12 @@ class Scored:
     def folder(self) -> Path:
         """The folder of the report and of everything beside it."""
         return self.output_dir or usual_folder(self.workdir, self.name)
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the bundle's file of weights, "" if there is none."""
+        path = self.workdir / bundle_file.WEIGHTS_FILE
+        return bundle_file.digest(path.read_bytes()) if path.is_file() else ""
 
     @property
     def judgement(self) -> "JudgementSide":

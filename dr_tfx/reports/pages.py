@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from dr_tfx import NOTICE
 
@@ -41,7 +42,7 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (percent, number, interval, signed, signed_interval, ratio, count, place)
+    words = (percent, number, interval, signed, signed_interval, ratio, count, place, md)
     environment.filters |= {word.__name__: word for word in words}
     return environment.get_template(template).render(notice=NOTICE, **values)
 
@@ -119,6 +120,13 @@ def signed_interval(estimate: Mapping[str, Any], kind: str = "percent") -> str:
 def place(value: float | None) -> str:
     """Return where a share lies on a bar, as CSS."""
     return f"{100 * min(1.0, max(0.0, value or 0.0)):.2f}%"
+
+
+def md(value: Any) -> Markup:
+    """Write a text within Markdown so that it is nothing but text, in one line."""
+    plain = " ".join(str(isolated(value)).split())
+    plain = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", plain)
+    return Markup(plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 import dr_tfx
 from dr_tfx.config import typed
 from dr_tfx.dataset import folds, manifest, records
-from dr_tfx.evaluation import evaluate, known_alarms
+from dr_tfx.evaluation import evaluate, known_alarms, model_card
 from dr_tfx.explanation import gradcam
 from dr_tfx.inference import exported, scoring, views
 from dr_tfx.input_pipeline import loader
@@ -61,7 +61,9 @@ class Compared(NamedTuple):
 
 
 def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
-    """Write model.onnx, heatmap.onnx and, last, export.json; refuse what differs from the bundle.
+    """Write model.onnx, heatmap.onnx, the card of the run and, last, export.json.
+
+    An export that differs from the bundle is refused.
 
     Args:
       workdir: folder of the bundle.
@@ -108,6 +110,8 @@ def export(*, workdir: Path, data_dir: Path, output_dir: Path) -> Compared:
             },
             files={n: bundle_file.digest(d) for n, d in zip(names, networks, strict=True)},
         )
+        if card := model_card.of_run(workdir):
+            files.write(output_dir / model_card.FILE, card.read_bytes())
         export_file.write(output_dir, content)
     return compared
 

@@ -28,6 +28,7 @@ def test_the_folder_is_complete_and_the_numbers_survive_json(tmp_path):
         "confusion.png",
         "learning_curves.png",
         "metrics.json",
+        "model_card.md",
         "precision_recall.png",
         "predictions.csv",
         "referral.png",

@@ -20,6 +20,7 @@ COMMANDS = {
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
     "drtfx-export": "dr_tfx.cli.export",
     "drtfx-serve": "dr_tfx.cli.serve",
+    "drtfx-push": "dr_tfx.cli.push",
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 

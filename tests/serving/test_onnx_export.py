@@ -61,6 +61,8 @@ def line(tmp_path_factory):
         head_batch_norm=True,
     )
     bundled.write_photographs(folder / "photographs")
+    (folder / "run" / "evaluation" / "validation").mkdir(parents=True)
+    (folder / "run" / "evaluation" / "validation" / "model_card.md").write_text("the card")
     words = [f"--workdir={folder / 'run'}", f"--data_dir={folder / 'data'}"]
     line = commands.line("drtfx-export", *words, f"--output_dir={folder / 'onnx'}")
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -80,6 +82,7 @@ def test_outputs_and_heat_maps_are_those_of_the_bundle(line):
     of_export = np.stack([heatmap for _, heatmap in model.explain(rgb)])
     assert maps.max() == 1 and maps.std() > 0.1
     np.testing.assert_allclose(of_export, maps, atol=1e-4)
+    assert (line / "onnx" / "model_card.md").read_text() == "the card"
     compared = json.loads((line / "onnx" / "export.json").read_text())["compared"]
     assert compared["images"] == 11 and compared["outputs"] <= 1e-4 and compared["times"] > 0
 
