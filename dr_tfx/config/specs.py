@@ -126,6 +126,17 @@ class Augmentation:
     shift: FractionOrZero = 0.0  # Largest, of width and height each, as a fraction of it, any way.
     contrast: FractionOrZero = 0.0  # Largest relative change of contrast, either way.
     brightness: FractionOrZero = 0.0  # Largest relative change of brightness, either way.
+    # Cameras differ in colour: the largest relative change of red, of green and of blue, each by
+    # itself; of the distance of a colour from its grey; and of the exponent of values from 0 to 1.
+    white_balance: FractionOrZero = 0.0
+    saturation: FractionOrZero = 0.0
+    gamma: FractionOrZero = 0.0
+    # Largest standard deviation of a Gaussian blur, in pixels of what the network sees.
+    blur: Annotated[float, Rule(lambda x: 0 <= x <= 4, "0 to 4")] = 0.0
+    jpeg: FractionOrZero = 0.0  # Largest loss of quality by JPEG: .4 is down to 60 of 100.
+    # Alpha of mixup: two pictures of a batch, one through the other, with the targets of both in
+    # the same shares. .2 leaves most pictures nearly as they are, 1 mixes in any share.
+    mixup: NotNegative = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

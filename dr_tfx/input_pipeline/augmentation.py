@@ -1,6 +1,7 @@
 """Random changes of training images and their masks, made on the device that trains.
 
-Mirroring alone is done when examples are read (`shard_reader`).
+Mirroring and compression are done when examples are read (`shard_reader`, `compression`), and
+mixing when they are taken (`mixing`).
 
 Images travel as uint8, a quarter of float32, and chance travels with them: `DRAWS` numbers an
 example, which the loader draws from the seed, for some steps at a time. So what happens to an
@@ -16,7 +17,10 @@ import tensorflow as tf
 from dr_tfx.config import specs
 from dr_tfx.dataset import records
 
-DRAWS = 8  # Left to right, top to bottom, angle, zoom, contrast, brightness, shift across, down.
+# Left to right, top to bottom, angle, zoom, contrast, brightness, shift across, down; then white
+# balance of red, green and blue, saturation, gamma, blur, quality, share of a mixture, its partner.
+DRAWS = 17
+EARLIER = 8  # Those that are drawn first, and are the same whatever comes to be drawn besides.
 
 
 def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
@@ -32,11 +36,27 @@ def flips(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
     return (draws[..., :2] < 0.5) & np.array([spec.horizontal_flip, spec.vertical_flip])
 
 
+def qualities(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
+    """Return the quality of JPEG, from 1 to 100, to which examples are compressed, or 0 for none.
+
+    Args:
+      draws: float32 (..., DRAWS), uniform in [0, 1).
+      spec: what to do and how much.
+
+    Returns:
+      uint8 (...).
+    """
+    if not spec.jpeg:
+        return np.zeros(draws.shape[:-1], np.uint8)
+    found = np.rint(100 * (1 - spec.jpeg * draws[..., 14]))
+    return np.maximum(found, 1).astype(np.uint8)
+
+
 def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[str, tf.Tensor]:
-    """Return a batch whose images are rotated, zoomed, shifted and changed in their values.
+    """Return a batch whose images are rotated, zoomed, shifted, blurred and changed in colour.
 
     Masks are rotated, zoomed and shifted with their image, and everything else stays as it is.
-    Nothing is mirrored: that is done already.
+    Nothing is mirrored, compressed or mixed: that is done already.
 
     Args:
       batch: tensors by name, among them `image`, uint8 (batch, size, size, 3); `draws`, float32
@@ -55,10 +75,25 @@ def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[st
         changed[records.IMAGE] = tf.cast(changed[records.IMAGE], tf.float32)
         for name in filter(records.has_geometry, batch):
             changed[name] = rotate_and_zoom(changed[name], angle, scale, shift=shift)
-    contrast = 1 + _uniform(draws[:, 4], spec.contrast) if spec.contrast else None
-    brightness = 1 + _uniform(draws[:, 5], spec.brightness) if spec.brightness else None
-    changed[records.IMAGE] = _photometric(changed[records.IMAGE], contrast, brightness)
+    if spec.blur:
+        radius = math.ceil(3 * spec.blur)
+        changed[records.IMAGE] = _blurred(changed[records.IMAGE], draws[:, 13] * spec.blur, radius)
+
+    def factors(which: int | slice, limit: float) -> tf.Tensor | None:
+        return 1 + _uniform(draws[:, which], limit) if limit else None
+
+    changed[records.IMAGE] = _photometric(
+        changed[records.IMAGE],
+        factors(slice(8, 11), spec.white_balance),
+        factors(11, spec.saturation),
+        factors(12, spec.gamma),
+        factors(4, spec.contrast),
+        factors(5, spec.brightness),
+    )
     return changed
+
+
+_GREY = (0.299, 0.587, 0.114)  # Shares of red, green and blue (ITU-R BT.601).
 
 
 def _uniform(draws: tf.Tensor, limit: float) -> tf.Tensor:
@@ -67,19 +102,60 @@ def _uniform(draws: tf.Tensor, limit: float) -> tf.Tensor:
 
 @tf.function(jit_compile=True)
 def _photometric(
-    images: tf.Tensor, contrast: tf.Tensor | None, brightness: tf.Tensor | None
+    images: tf.Tensor,
+    white_balance: tf.Tensor | None,
+    saturation: tf.Tensor | None,
+    gamma: tf.Tensor | None,
+    contrast: tf.Tensor | None,
+    brightness: tf.Tensor | None,
 ) -> tf.Tensor:
-    """Return images, as float32, with contrast and brightness changed by a factor each.
+    """Return images, as float32, with their values changed in this order, by a factor each.
 
     XLA makes one pass over the pixels of it: without it each operation is a pass of its own, at
     twice the time and memory.
+
+    Args:
+      images: uint8 or float32 (batch, size, size, 3).
+      white_balance: factors of red, green and blue, float32 (batch, 3); None leaves it out.
+      saturation: of the distance of each colour from its grey, (batch,), as all that follow.
+      gamma: exponents of the values as shares of 255.
+      contrast: of the distance of each value from the picture's mean.
+      brightness: of the values.
     """
     images = tf.cast(images, tf.float32)
+    if white_balance is not None:
+        images = tf.clip_by_value(images * white_balance[:, None, None, :], 0, 255)
+    if saturation is not None:
+        grey = tf.reduce_sum(images * _GREY, axis=-1, keepdims=True)
+        images = tf.clip_by_value((images - grey) * saturation[:, None, None, None] + grey, 0, 255)
+    if gamma is not None:
+        images = 255 * tf.pow(images / 255, gamma[:, None, None, None])
     if contrast is not None:
         mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
         images = tf.clip_by_value((images - mean) * contrast[:, None, None, None] + mean, 0, 255)
     if brightness is not None:
         images = tf.clip_by_value(images * brightness[:, None, None, None], 0, 255)
+    return images
+
+
+@tf.function(jit_compile=True)
+def _blurred(images: tf.Tensor, deviation: tf.Tensor, radius: int) -> tf.Tensor:
+    """Return images, as float32, blurred by a Gaussian each, reflected at the border.
+
+    Args:
+      images: uint8 or float32 (batch, size, size, 3).
+      deviation: standard deviations in pixels, float32 (batch,); 0 leaves an image as it is.
+      radius: pixels from the middle to where the Gaussian is cut off.
+    """
+    images = tf.cast(images, tf.float32)
+    places = tf.range(-radius, radius + 1, dtype=tf.float32)
+    kernel = tf.exp(-tf.square(places / tf.maximum(deviation, 1e-3)[:, None]) / 2)
+    kernel = (kernel / tf.reduce_sum(kernel, axis=1, keepdims=True))[:, :, None, None, None]
+    around, size = [[0, 0], [radius, radius], [0, 0], [0, 0]], images.shape[1]
+    for axes in ([0, 1, 2, 3], [0, 2, 1, 3]):
+        padded = tf.pad(tf.transpose(images, axes), around, "REFLECT")
+        parts = [kernel[:, i] * padded[:, i : i + size] for i in range(2 * radius + 1)]
+        images = tf.transpose(tf.add_n(parts), axes)
     return images
 
 

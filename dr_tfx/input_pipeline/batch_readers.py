@@ -24,8 +24,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.dataset import patches
-from dr_tfx.input_pipeline import shard_reader
+from dr_tfx.dataset import patches, records
+from dr_tfx.input_pipeline import compression, shard_reader
 from dr_tfx.machine import resources
 
 
@@ -50,8 +50,20 @@ class BatchReaders:
         self._slots = 0  # Batches that there is memory for.
         self._free: list[int] = []  # Those of them that nobody holds.
 
-    def ask(self, numbers: np.ndarray, flips: np.ndarray, draws: np.ndarray | float = 0.0) -> None:
-        """Ask for a batch; the arguments are those of `shard_reader.ShardReader.read`.
+    def ask(
+        self,
+        numbers: np.ndarray,
+        flips: np.ndarray,
+        draws: np.ndarray | float = 0.0,
+        qualities: np.ndarray | int = 0,
+    ) -> None:
+        """Ask for a batch.
+
+        Args:
+          numbers: see `shard_reader.ShardReader.read`, as for `flips` and `draws`.
+          flips: which are mirrored.
+          draws: the chance that places patches.
+          qualities: see `compression.compress`.
 
         Raises:
           ChildProcessError: the process that should read it has ended.
@@ -63,7 +75,8 @@ class BatchReaders:
         child, slot = next(self._turns), self._free.pop()
         self._asked.append((child, slot))
         request = self._memory.request(slot)
-        request["number"], request["flips"], request["draws"] = numbers, flips, draws
+        request["number"], request["flips"] = numbers, flips
+        request["draws"], request["quality"] = draws, qualities
         try:
             child.connection.send(slot)
         except BrokenPipeError:
@@ -106,7 +119,12 @@ class _Child(NamedTuple):
 
 
 _REQUEST = np.dtype(  # One example of a batch.
-    [("number", np.int64), ("flips", bool, 2), ("draws", np.float32, patches.DRAWS)]
+    [
+        ("number", np.int64),
+        ("flips", bool, 2),
+        ("quality", np.uint8),
+        ("draws", np.float32, patches.DRAWS),
+    ]
 )
 _ALIGNMENT = 64  # Bytes. TensorFlow takes memory that begins so as it is.
 
@@ -213,6 +231,7 @@ def _main() -> None:
             try:
                 draws = request["draws"] if reader.schema.patches else None
                 reader.read(request["number"], request["flips"], batch, draws=draws)
+                compression.compress(batch[records.IMAGE], request["quality"])
             except (ValueError, OSError) as raised:
                 error = raised
             connection.send(error)

@@ -22,6 +22,7 @@ from dr_tfx.dataset import manifest, patches, records
 from dr_tfx.input_pipeline import (
     augmentation,
     batch_readers,
+    mixing,
     parsing,
     sampling,
     shard_check,
@@ -75,7 +76,8 @@ def train_batches(
       arrays by name: `image` uint8 (examples, size, size, 3); the features of the records that the
       task's targets are made of, masks uint8 (examples, size, size, 1) and numbers (examples,); and
       `draws` float32 (examples, augmentation.DRAWS), for `augmentation.augment`. Images and masks
-      are mirrored already. Of tasks that learn from patches, they are as large as these.
+      are mirrored already, and images compressed and mixed; see `mixing.targets`. Of tasks that
+      learn from patches, they are as large as these.
 
     Raises:
       ValueError: a class has no training example, a label fewer than there are workers, or a shard
@@ -88,7 +90,8 @@ def train_batches(
     reader = shard_reader.ShardReader(data_dir, part.shards, schema)
     processes, ahead = _reading(experiment.training, schema, part.batch_size)
     readers = batch_readers.BatchReaders(reader, batch_size=part.batch_size, processes=processes)
-    batches = _read_ahead(readers, _plans(mixed, part, experiment, first_step), ahead)
+    plans = _plans(mixed, part, experiment, first_step)
+    batches = _read_ahead(readers, plans, ahead, experiment.training.augmentation)
     next(batches)
     return batches, mixed.steps(experiment.training.batch_size)
 
@@ -110,14 +113,18 @@ _Plan = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _read_ahead(
-    readers: batch_readers.BatchReaders, plans: Iterator[_Plan], ahead: int
+    readers: batch_readers.BatchReaders,
+    plans: Iterator[_Plan],
+    ahead: int,
+    spec: specs.Augmentation,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yield an empty dict once the first batches are asked for, then the planned batches."""
 
     def asked() -> Iterator[np.ndarray]:
         """Ask for one batch after the other; yield its draws."""
         for numbers, flips, draws, of_patches in plans:
-            readers.ask(numbers, flips, of_patches)
+            qualities = augmentation.qualities(draws, spec)
+            readers.ask(numbers, flips, of_patches, qualities)
             yield draws
 
     with contextlib.closing(readers):
@@ -125,7 +132,10 @@ def _read_ahead(
         waiting = collections.deque(itertools.islice(coming, ahead + 1))
         yield {}  # It is taken by `train_batches`: `close` ends what has begun, and no sooner.
         while True:
-            yield {**readers.take(), "draws": waiting.popleft()}
+            batch, draws = readers.take(), waiting.popleft()
+            if spec.mixup:
+                batch = mixing.mix(batch, draws[:, 15:17], spec.mixup)
+            yield {**batch, "draws": draws}
             waiting.append(next(coming))
 
 
@@ -153,8 +163,10 @@ def _plans(
         stratum = np.searchsorted(ends, drawn.reshape(shape), side="right")
         numbers = drawn.reshape(shape) + passed[stratum]
         chance = np.random.Generator(np.random.Philox(key=[part.seed, block]))
-        draws = chance.random((*shape, augmentation.DRAWS), np.float32)
+        draws = chance.random((*shape, augmentation.EARLIER), np.float32)
         of_patches = chance.random((*shape, patches.DRAWS), np.float32)
+        later = augmentation.DRAWS - augmentation.EARLIER
+        draws = np.concatenate([draws, chance.random((*shape, later), np.float32)], axis=-1)
         flips = augmentation.flips(draws, training.augmentation)
         for i in range(inside, _BLOCK):
             yield numbers[i], flips[i], draws[i], of_patches[i]

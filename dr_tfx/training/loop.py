@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
-from dr_tfx.input_pipeline import augmentation
+from dr_tfx.input_pipeline import augmentation, mixing
 from dr_tfx.machine import resources
 from dr_tfx.training import board, checkpoints, distribution, stages, validation
 
@@ -219,7 +219,7 @@ def _step_function(
     def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
         changed = augmentation.augment(batch, spec)
-        figures = model.train_step((changed["image"], *encode(changed)))
+        figures = model.train_step((changed["image"], *mixing.targets(changed, encode)))
         return tf.stack([tf.cast(figures["loss"], tf.float32), ends])
 
     @tf.function

@@ -1,15 +1,17 @@
 """Augmentation: each change against OpenCV or by its own definition."""
 
 import collections
+import io
 import math
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageEnhance
 
 from dr_tfx.config import specs
-from dr_tfx.input_pipeline import augmentation
+from dr_tfx.input_pipeline import augmentation, compression
 from tests.helpers import datasets
 
 
@@ -18,9 +20,15 @@ def photograph(seed=0, size=64):
     return cv2.GaussianBlur(noise, (0, 0), 4)
 
 
+def drawn(count):
+    """Draws of so many examples, in the order in which the loader draws them."""
+    rng, later = np.random.default_rng(1), augmentation.DRAWS - augmentation.EARLIER
+    return np.hstack([rng.random((count, n), np.float32) for n in (augmentation.EARLIER, later)])
+
+
 def augment_all(images, spec, **others):
     """The batch after augmentation, and its draws."""
-    draws = np.random.default_rng(1).random((len(images), augmentation.DRAWS), np.float32)
+    draws = drawn(len(images))
     batch = {"image": images, "draws": draws, **others}
     tensors = {name: tf.constant(value) for name, value in batch.items()}
     found = augmentation.augment(tensors, spec)
@@ -143,3 +151,56 @@ def test_contrast_and_brightness_stay_in_range_and_within_limits():
     result = augment(batch, contrast)
     spread = result.std(axis=(1, 2)) / np.floor(image).std(axis=(0, 1))
     assert spread.min() >= 0.69 and spread.max() <= 1.31 and spread.std() > 0.05
+
+
+def colours(count, size=32):
+    """Photographs of noise in strong colours, and draws."""
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+    return images, drawn(count)
+
+
+def test_colours_are_those_of_another_camera():
+    images, draws = colours(4)
+    factors = 1 + (2 * draws - 1) * 0.4
+    balanced = augment(images, specs.Augmentation(white_balance=0.4))
+    expected = np.minimum(images * factors[:, None, None, 8:11], 255)
+    np.testing.assert_allclose(balanced, expected, rtol=1e-5)
+    paler = augment(images, specs.Augmentation(saturation=0.4))
+    for image, found, factor in zip(images, paler, factors[:, 11].tolist(), strict=True):
+        by_pillow = ImageEnhance.Color(Image.fromarray(image)).enhance(factor)
+        assert np.abs(found - np.asarray(by_pillow)).max() <= 1.5  # Pillow rounds twice.
+    curved = augment(images, specs.Augmentation(gamma=0.4))
+    for image, found, exponent in zip(images, curved, factors[:, 12].tolist(), strict=True):
+        table = [255 * (value / 255) ** exponent for value in range(256)]
+        np.testing.assert_allclose(found, np.array(table)[image], atol=0.01)
+
+
+def test_blur_is_that_of_opencv():
+    images, draws = colours(4)
+    for found, image, draw in zip(
+        augment(images, specs.Augmentation(blur=1.5)), images, draws[:, 13].tolist(), strict=True
+    ):
+        expected = cv2.GaussianBlur(image.astype(np.float32), (11, 11), 1.5 * draw)
+        np.testing.assert_allclose(found, expected, atol=0.01)
+    still = tf.zeros(len(images))
+    np.testing.assert_allclose(augmentation._blurred(tf.constant(images), still, 5), images)
+
+
+def test_compression_is_that_of_pillow_at_the_quality_that_is_drawn():
+    images, draws = colours(4)
+    images[:] = photograph()[:32, :32]
+    qualities = augmentation.qualities(draws, specs.Augmentation(jpeg=0.5))
+    assert qualities.tolist() == np.rint(100 - 50 * draws[:, 14]).tolist()
+    assert augmentation.qualities(draws, specs.Augmentation(jpeg=0.999)).min() >= 1
+    assert not augmentation.qualities(draws, specs.Augmentation()).any()
+    qualities[3] = 0
+    found = images.copy()
+    compression.compress(found, qualities)
+    for before, after, quality in zip(images[:3], found[:3], qualities[:3].tolist(), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(before).save(file, "jpeg", quality=quality)
+        by_pillow = np.asarray(Image.open(file)).astype(float)
+        assert np.abs(after - by_pillow).mean() < 0.5
+        assert np.abs(after.astype(int) - before).max() > 2
+    assert np.array_equal(found[3], images[3])

@@ -13,7 +13,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import records
-from dr_tfx.input_pipeline import augmentation, batch_readers, loader
+from dr_tfx.input_pipeline import augmentation, batch_readers, loader, mixing
 from dr_tfx.machine import resources
 from dr_tfx.tasks import labels
 from tests.helpers import datasets
@@ -227,6 +227,26 @@ def lesion(number, size=64):
     """A photograph with a lesion at a place of its own, and its mask."""
     mask = datasets.disc(26 + number % 11, 24 + number % 16, size=size, radius=4)
     return {records.IMAGE_ENCODED: datasets.with_lesion(mask), MASK: mask}
+
+
+def test_mixed_and_compressed_batches_go_on_as_they_would_have(folder):
+    path, data = folder
+    changes = {"jpeg": 0.9, "mixup": 1.0}
+    experiment = datasets.experiment(augmentation=changes)
+
+    def seen(first, count):
+        stream, _ = loader.train_batches(path, data, experiment, first_step=first)
+        with contextlib.closing(stream):
+            return list(itertools.islice(stream, count))
+
+    whole, rest = seen(0, 4), seen(2, 2)
+    for before, after in zip(whole[2:], rest, strict=True):
+        assert before.keys() == after.keys() > {"image", "draws", mixing.SHARE}
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+    # A picture has its number at each corner, but for compression and another one's share.
+    plain, _ = epochs_seen(folder, epochs=1)
+    corners = np.concatenate([batch["image"][:, 0, 0, 0] for batch in whole])
+    assert (corners != plain.ravel()[: len(corners)]).mean() > 0.5
 
 
 @pytest.fixture

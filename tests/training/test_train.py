@@ -86,13 +86,20 @@ def small(*, dropout=0.2, backbone="small", **training):
     return dataclasses.replace(made, model=model)
 
 
+AUGMENTATION = {  # Each kind of chance that a step has.
+    "horizontal_flip": True,
+    "rotation": 0.1,
+    "white_balance": 0.1,
+    "blur": 0.5,
+    "jpeg": 0.3,
+    "mixup": 0.4,
+}
 HEAD = {"trainable_layers": 0, "learning_rate": 0.01, "epochs": 1}
 
 
 def exact(**training):
     """A run of two stages with every source of chance, bit-identical from one to the next."""
-    augmentation = {"horizontal_flip": True, "rotation": 0.1}
-    training = {"checkpoint_steps": 1, "augmentation": augmentation, **training}
+    training = {"checkpoint_steps": 1, "augmentation": AUGMENTATION, **training}
     training |= {"schedule": "cosine", "warmup_epochs": 0.5, "weight_average": 0.5}
     made = small(backbone="small_norm", deterministic=True, stages=[HEAD], **training)
     # BatchNorm has a state of its own, which has to come back after a kill.
@@ -269,7 +276,7 @@ def test_somebody_elses_files_in_the_workdir_stay(data_dir, tmp_path, name):
 
 
 def test_a_refusal_names_each_setting_alone(undisturbed, data_dir):
-    other = exact(augmentation={"horizontal_flip": True, "rotation": 0.1, "zoom": 0.5})
+    other = exact(augmentation={**AUGMENTATION, "zoom": 0.5})
     with pytest.raises(
         ValueError, match=r"config\. config\.training\.augmentation\.zoom: 0\.0 there"
     ):

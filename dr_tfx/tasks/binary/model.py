@@ -35,8 +35,8 @@ class BinaryModel(kind.ModelSide):
     @property
     def metrics(self) -> Mapping[str, Callable[[], keras.metrics.Metric]]:
         return {
-            "auc": lambda: keras.metrics.AUC(num_thresholds=1000, name="auc"),
-            "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy"),
+            "auc": lambda: Auc(num_thresholds=1000, name="auc"),
+            "accuracy": lambda: Accuracy(name="accuracy"),
             "predicted_positive": PredictedPositive,
             "kappa": Kappa,
         }
@@ -81,12 +81,32 @@ def _focal(training: specs.Training) -> keras.losses.Loss:
 
 
 @keras.saving.register_keras_serializable(package="dr_tfx")
+class Auc(keras.metrics.AUC):
+    """Keras' area under the ROC curve, where an example that is mixed of two counts as the larger.
+
+    Keras would take every target that is not 0 for the second class.
+    """
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().update_state(tf.round(y_true), y_pred, sample_weight)
+
+
+@keras.saving.register_keras_serializable(package="dr_tfx")
+class Accuracy(keras.metrics.BinaryAccuracy):
+    """Keras' share of scores on their target's side of .5, with targets as for `Auc`."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().update_state(tf.round(y_true), y_pred, sample_weight)
+
+
+@keras.saving.register_keras_serializable(package="dr_tfx")
 class Kappa(keras.metrics.Metric):
     """Cohen's kappa with quadratic weights (Cohen 1968), over all examples since the last reset.
 
-    Targets are class numbers, (n,) or (n, 1). Predictions are the probability of class 1 (n, 1),
-    which is the decision when above .5, or the scores of all classes (n, classes), of which the
-    highest decides. 0 while chance agreement is perfect: no example, or one class alone.
+    Targets are class numbers, (n,) or (n, 1), rounded if two examples are mixed. Predictions are
+    the probability of class 1 (n, 1), which is the decision when above .5, or the scores of all
+    classes (n, classes), of which the highest decides. 0 while chance agreement is perfect: no
+    example, or one class alone.
     """
 
     def __init__(self, classes: int = 2, name: str = "kappa", dtype: Any = None):
@@ -107,7 +127,7 @@ class Kappa(keras.metrics.Metric):
         if sample_weight is not None:
             weights = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
         counts = tf.math.confusion_matrix(
-            tf.reshape(tf.cast(y_true, tf.int64), [-1]),
+            tf.reshape(tf.cast(tf.round(y_true), tf.int64), [-1]),
             decided,
             num_classes=self.classes,
             weights=weights,

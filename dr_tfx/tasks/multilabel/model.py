@@ -82,10 +82,14 @@ class ColumnLoss(keras.losses.Loss):
         self._weights, self._gamma = weights.astype(np.float32), gamma
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        right = tf.where(tf.cast(y_true, tf.float32) > 0.5, y_pred, 1 - y_pred)
-        right = tf.clip_by_value(tf.cast(right, tf.float32), _EPSILON, 1 - _EPSILON)
-        losses = -tf.math.log(right) * tf.pow(1 - right, self._gamma)
+        # A target between 0 and 1 is of two examples that are mixed, and has the loss of both.
+        targets = tf.cast(y_true, tf.float32)
+        given = tf.clip_by_value(tf.cast(y_pred, tf.float32), _EPSILON, 1 - _EPSILON)
+        losses = targets * self._of(given) + (1 - targets) * self._of(1 - given)
         return tf.reduce_sum(losses * self._weights, axis=1)
+
+    def _of(self, right: tf.Tensor) -> tf.Tensor:
+        return -tf.math.log(right) * tf.pow(1 - right, self._gamma)
 
 
 def _predicted(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
