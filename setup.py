@@ -55,7 +55,7 @@ _SERVE = [
 ]
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
-_DICOM = "pydicom>=3.0"
+_DICOM = ["pydicom>=3.0", "pyjpegls>=1.2"]  # The second decodes JPEG-LS.
 _HEIC = "pillow-heif>=1.0"
 # The client, with what its default store, a file of SQLite, needs.
 _MLFLOW = ["alembic>=1.10", "mlflow-skinny>=2.14", "sqlalchemy>=2.0"]
@@ -85,13 +85,13 @@ _EXTRAS = {
         "gcsfs>=2024.2",
         _SETUPTOOLS,  # Packs this source tree for the workers.
     ],
-    "dicom": [_DICOM],
+    "dicom": _DICOM,
     "excel": [_EXCEL],
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
     "hub": ["huggingface_hub>=0.30"],  # drtfx-push
     "mlflow": _MLFLOW,  # drtfx-train --tracker=mlflow
-    "image": [*_SERVE, _DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
+    "image": [*_SERVE, *_DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
     "onnx": _ONNX,
     "serve": _SERVE,
     "wandb": [_WANDB],  # drtfx-train --tracker=wandb
@@ -107,7 +107,7 @@ _EXTRAS = {
         *_EXPORT,
         *_SERVE,
         _DASK,
-        _DICOM,
+        *_DICOM,
         _EXCEL,
         _HEIC,
         _SETUPTOOLS,
