@@ -171,7 +171,7 @@ class Training:
     # ({'trainable_layers': 0, 'learning_rate': 1e-3, 'epochs': 5},) trains the head alone at first.
     stages: tuple[Stage, ...] = ()
     optimizer: str = "adam"  # One of OPTIMIZERS, or tfa.<class>.
-    weight_decay: NotNegative = 0.004  # Decoupled; only adamw has one.
+    weight_decay: NotNegative = 0.004  # Decoupled, of kernels alone; only adamw has one.
     loss: str = "focal"  # A name in Kind.LOSSES, or tfa.<class>.
     focal_gamma: NotNegative = 1.5
     focal_alpha: Fraction = 0.5

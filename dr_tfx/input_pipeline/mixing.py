@@ -13,8 +13,10 @@ import tensorflow as tf
 
 from dr_tfx.dataset import records
 
-SHARE = "mixing/share"
-_OTHER = "mixing/other/"
+SHARE, OTHER = (
+    "mixing/share",
+    "mixing/other/",
+)  # Own shares; begins the names of partners' features.
 
 Encode = Callable[[Mapping[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]
 
@@ -41,7 +43,7 @@ def mix(batch: Mapping[str, np.ndarray], draws: np.ndarray, alpha: float) -> dic
     mixed = np.empty_like(images)
     for i, (share, partner) in enumerate(zip(shares.tolist(), partners.tolist(), strict=True)):
         cv2.addWeighted(images[i], share, images[partner], 1 - share, 0, dst=mixed[i])
-    others = {_OTHER + name: batch[name][partners] for name in batch if name != records.IMAGE}
+    others = {OTHER + name: batch[name][partners] for name in batch if name != records.IMAGE}
     return {**batch, **others, records.IMAGE: mixed, SHARE: shares.astype(np.float32)}
 
 
@@ -55,7 +57,7 @@ def targets(batch: Mapping[str, tf.Tensor], encode: Encode) -> tuple[tf.Tensor, 
     found, factors = encode(batch)
     if SHARE not in batch:
         return found, factors
-    others = {name.removeprefix(_OTHER): batch[name] for name in batch if name.startswith(_OTHER)}
+    others = {name.removeprefix(OTHER): batch[name] for name in batch if name.startswith(OTHER)}
     of_other, factors_of_other = encode(others)
     share = batch[SHARE]
     wide = tf.reshape(share, [-1, *[1] * (found.shape.rank - 1)])

@@ -16,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
-from dr_tfx.models import bundles, precision
+from dr_tfx.models import bundles, network, precision
 from dr_tfx.tasks.binary import model as binary_model
 from dr_tfx.training import objectives, train
 from tests.helpers import (
@@ -61,6 +61,25 @@ def test_focal_loss_is_r1s_formula():
     loss = objectives.loss(datasets.experiment())
     found = loss(y[:, None].astype(np.float32), p[:, None].astype(np.float32))
     assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_weight_decay_is_for_kernels_alone():
+    """Where no gradient is, the decay is all that moves a variable."""
+    experiment = datasets.experiment(optimizer="adamw", learning_rate=0.5, weight_decay=0.25)
+    settings = dataclasses.replace(
+        experiment.model, backbone="small_norm", batch_norm="trainable", trainable_layers=-1
+    )
+    model = network.build(dataclasses.replace(experiment, model=settings))
+    objectives.compile_model(model, experiment)
+    variables = model.trainable_variables
+    for variable in variables:
+        variable.assign(np.full(variable.shape, 2, np.float32))
+    model.optimizer.apply_gradients([(tf.zeros(v.shape), v) for v in variables])
+    found = {len(v.shape): float(np.unique(v.numpy()).item()) for v in variables}
+    assert found == {4: 2 - 0.5 * 0.25 * 2, 2: 2 - 0.5 * 0.25 * 2, 1: 2.0}
+    scale = keras.layers.DepthwiseConv2D(1, use_bias=False)  # As ConvNeXt scales its channels.
+    both = keras.Sequential([keras.Input((2, 2, 3)), scale, keras.layers.DepthwiseConv2D(2)])
+    assert [tuple(v.shape) for v in objectives.undecayed(both)] == [(1, 1, 3, 1), (3,)]
 
 
 def test_cross_entropy_is_its_formula():
