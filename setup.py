@@ -29,6 +29,7 @@ _REQUIRES = [
     "protobuf>=4.25",
     "psutil>=5.9",
     "pyarrow>=14.0",  # Beam brings it too.
+    "pylopdf-fonts-ko>=0.1",  # Noto Sans KR, for names and words in figures.
     "scikit-learn>=1.4",
     "simplejpeg>=1.9",  # libjpeg-turbo with its warnings, which others drop.
     "tqdm>=4.66",
@@ -163,6 +164,7 @@ setup(
         "dr_tfx.tasks.grades": ["templates/*"],
         "dr_tfx.tasks.multilabel": ["templates/*"],
         "dr_tfx.tasks.masks": ["templates/*"],
+        "dr_tfx.words": ["*.toml"],
     },
     install_requires=_REQUIRES,
     extras_require=_EXTRAS,

@@ -30,9 +30,9 @@ both are found and named.
 
 Results go to --output_dir, by default WORKDIR/evaluation/<split or name>/: report.html, which any
 browser opens without a network, metrics.json, predictions.csv with one row per image, and the
-figures as PNG. A WORKDIR that cannot be written needs --output_dir. The last line printed is the
-path of the report. Alarms, such as a model that always gives the same answer, are
-logged and stand at the top of the page.
+figures as PNG. The page and the figures are in English, or in Korean with --lang=ko. A WORKDIR
+that cannot be written needs --output_dir. The last line printed is the path of the report. Alarms,
+such as a model that always gives the same answer, are logged and stand at the top of the page.
 """
 
 import logging
@@ -86,6 +86,7 @@ _PATIENT_PATTERN = flags.DEFINE_string(
     None,
     "A regex whose first group is the patient, if it is another; '': patients are not known.",
 )
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder of the report; WORKDIR/evaluation/<split or name> if not given."
 )

@@ -24,6 +24,7 @@ from dr_tfx.cli import console
 
 _SPLIT = flags.DEFINE_string("split", "test", "Split, or name, that every run was evaluated on.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the comparison.")
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,11 +17,14 @@ from dr_tfx.cli import endings
 from dr_tfx.config import config_files, typed
 from dr_tfx.machine import error_lines, interrupts, resources
 from dr_tfx.storage import seen_text, temporary
+from dr_tfx.words import languages
 
 _OF_TRAIN = {"jinja2", "keras", "tensorflow"}  # Modules that only the extra `train` installs.
 _OF_SERVE = {"fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"}  # And `serve`.
 _BY_SIGNAL = 128  # What shells add to the number of a signal: 130 is Ctrl-C.
 _OF_OUTPUT = (errno.ENOSPC, errno.EPIPE)  # A full device, a reader that has gone.
+LANGUAGE = (languages.ENGLISH, languages.codes(), "Language of the page and the figures.")
+"""What a command that writes some gives `flags.DEFINE_enum` after the name: --lang."""
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
@@ -50,7 +53,7 @@ def run(
     interrupts.end_alike()
     resources.end_quickly()
     seen_text.in_logs()
-    # The font that every machine has lacks Korean: a name is shown as boxes in a figure then.
+    # A name in a script that no typeface of the figures has is shown as boxes.
     warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
     sys.modules["__main__"].__doc__ = doc
     for flag in flags.FLAGS.get_key_flags_for_module(module):
@@ -92,7 +95,9 @@ def _checked(main: Callable[[Sequence[str]], None], argv: Sequence[str], *, deco
     """Run a command; an error that a person can do something about ends it with its sentence."""
     try:
         temporary.use_own_folder()
-        with error_lines.without_decoders() if decodes else contextlib.nullcontext():
+        decoders = error_lines.without_decoders() if decodes else contextlib.nullcontext()
+        spoken = flags.FLAGS["lang"].value if "lang" in flags.FLAGS else languages.ENGLISH
+        with decoders, languages.speaking(spoken):
             main(argv)
     except app.UsageError as error:
         _refuse(str(error))

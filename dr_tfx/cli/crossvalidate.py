@@ -28,6 +28,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of a data set with fol
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the runs and of the report; created if it is missing."
 )
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from dr_tfx.machine import resources, tensorflow_start
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder of the ensemble; created if it is missing."
 )
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from dr_tfx import __version__
 from dr_tfx.evaluation import report
 from dr_tfx.evaluation.scored import SELECTION_SPLIT, Scored, patients_known, usual_folder
 from dr_tfx.reports import pages
+from dr_tfx.words import languages
 
 FILE = "model_card.md"
 _BEST_FIRST = ("test", SELECTION_SPLIT)
@@ -35,24 +36,25 @@ def render(scored: Scored, summary: Mapping[str, Any], *, weights: str) -> str:
         for measure in comparison.MEASURES
     ]
     maps = kind.model.reads == "pyramid"
-    text = pages.render(
-        "model_card.md.j2",
-        s=summary,
-        version=__version__,
-        weights=weights,
-        kind=bundle.experiment.task.kind,
-        pipeline="image-segmentation" if maps else "image-classification",
-        data_name=scored.data.dataset.name,
-        measures=measures,
-        training_facts=[*report.model_facts(bundle)],
-        recipe=bundle.experiment.dataset.recipe,
-        views=report.views_in_words(summary["views"]),
-        rule=kind.scores.rule(scored.fitted),
-        factors=f"The labels are {', '.join(bundle.experiment.dataset.label_names)}.",
-        measured=_measured(summary, bundle.experiment.evaluation.bootstrap_resamples, known),
-        trained_on=bundle.manifest,
-        patients_known=patients_known(bundle.manifest),
-    )
+    with languages.speaking(languages.ENGLISH):  # Whoever reads a Hub reads English.
+        text = pages.render(
+            "model_card.md.j2",
+            s=summary,
+            version=__version__,
+            weights=weights,
+            kind=bundle.experiment.task.kind,
+            pipeline="image-segmentation" if maps else "image-classification",
+            data_name=scored.data.dataset.name,
+            measures=measures,
+            training_facts=[*report.model_facts(bundle)],
+            recipe=bundle.experiment.dataset.recipe,
+            views=report.views_in_words(summary["views"]),
+            rule=kind.scores.rule(scored.fitted),
+            factors=f"The labels are {', '.join(bundle.experiment.dataset.label_names)}.",
+            measured=_measured(summary, bundle.experiment.evaluation.bootstrap_resamples, known),
+            trained_on=bundle.manifest,
+            patients_known=patients_known(bundle.manifest),
+        )
     return re.sub(r"\n{3,}", "\n\n", text.lstrip())
 
 

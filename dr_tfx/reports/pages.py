@@ -4,6 +4,10 @@ They can be archived and opened in ten years. Those of evaluations and compariso
 file and no script, so that they can be mailed. The shells of the pages, their style and the words
 for figures are here; every room, and every kind of task, says its own part. Everything that comes
 from data is escaped.
+
+A page is in the language that is spoken where it is rendered (`words.languages`). A template writes
+`{{ _("A sentence with {n} values.", n=3) }}`; a sentence that it was handed passes the filter
+`said`.
 """
 
 import re
@@ -15,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from dr_tfx import NOTICE
+from dr_tfx.words import languages
 
 # Hebrew, Arabic and the scripts beside them.
 _LEFTWARD = re.compile(
@@ -43,8 +48,26 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
         lstrip_blocks=True,
     )
     words = (percent, number, interval, signed, signed_interval, ratio, count, place, md)
-    environment.filters |= {word.__name__: word for word in words}
-    return environment.get_template(template).render(notice=NOTICE, **values)
+    language = languages.current()
+    environment.filters |= {word.__name__: word for word in words} | {
+        "attributed": attributed,
+        "said": language.said,
+    }
+    environment.globals |= {"_": written, "language": language.code, "notice": NOTICE}
+    return environment.get_template(template).render(**values)
+
+
+def written(english: str, **values: Any) -> Markup:
+    """Return a sentence of a template in the language of the page, its values escaped."""
+    sentence = languages.current().template(english)
+    filled = {name: isolated(value) for name, value in values.items()}
+    return Markup(sentence).format(**filled)
+
+
+def attributed(sentence: str) -> str:
+    """Return a sentence behind the names that it concerns, as 'fold_0, fold_2: Too few ...'."""
+    names, colon, said = sentence.partition(": ")
+    return names + colon + languages.current().said(said)
 
 
 def isolated(value: Any) -> Any:
@@ -91,12 +114,14 @@ def interval(estimate: Mapping[str, Any], kind: str = "percent", digits: int = 1
     """
     low, high = estimate["low"], estimate["high"]
     if low is None and high is None:
-        return "not known"
+        return written("not known")
     if kind == "ratio":
         return f"{'?' if low is None else ratio(low)}–{ratio(high)}"
     scale, digits = (100, digits) if kind == "percent" else (1, 3)
-    ends = ("?" if end is None else number(scale * end, digits) for end in (low, high))
-    return (" to " if low is not None and low < 0 else "–").join(ends)
+    first, last = ("?" if end is None else number(scale * end, digits) for end in (low, high))
+    if low is not None and low < 0:
+        return written("{low} to {high}", low=first, high=last)
+    return f"{first}–{last}"
 
 
 def signed(value: Any, kind: str = "percent") -> str:
@@ -113,8 +138,9 @@ def signed_interval(estimate: Mapping[str, Any], kind: str = "percent") -> str:
     """Write the ends of a difference's interval as '−0.3 to +2.7'."""
     ends = estimate["low"], estimate["high"]
     if None in ends:
-        return "not known"
-    return " to ".join(signed(end, kind) for end in ends)
+        return written("not known")
+    low, high = (signed(end, kind) for end in ends)
+    return written("{low} to {high}", low=low, high=high)
 
 
 def place(value: float | None) -> str:

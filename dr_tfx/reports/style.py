@@ -2,7 +2,8 @@
 
 A figure is drawn once, in the light palette, as SVG. The dark figure is the same drawing with every
 colour of the palette exchanged, so that the two cannot disagree. Text stays text: on the page it
-has the page's own typeface and is sharp at every size.
+has the page's own typeface and is sharp at every size. It is drawn in the language that is spoken
+where the figure is made (`words.languages`).
 """
 
 import base64
@@ -16,6 +17,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from dr_tfx.words import fonts, languages
 
 PAPER, INK, SOFT, FAINT = "#ffffff", "#1f2933", "#7b8794", "#c3cad2"
 SERIES = ("#1f5f99", "#c2571a", "#4f8a5b", "#8456a8", "#a88a1c", "#3a8f9c")
@@ -50,7 +54,6 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": PAPER,
-    "font.family": "DejaVu Sans",  # It comes with matplotlib, so every machine has it.
     "font.size": 10,
     "grid.color": FAINT,
     "grid.alpha": 0.5,
@@ -125,21 +128,25 @@ def draw(
       rows: relative heights of the axes, from the top; they share their x.
       height: in inches.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    families, said = fonts.families(), languages.current().said
+    with mpl.rc_context({**_STYLE, "font.family": list(families), "svg.hashsalt": name}):
         figure = Figure((_WIDTH, height), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(
             len(rows), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": list(rows)}
         )[:, 0]
         paint(list(axes))
+        for text in figure.findobj(Text):
+            text.set_text(said(text.get_text()))
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", metadata={"Software": None})
         # The layout is found; to find it again would take most of the time.
         figure.set_layout_engine("none")
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    text = re.sub(r"'?DejaVu Sans'?(, sans-serif)?", _TYPEFACE, svg.getvalue())
+    drawn = ", ".join(f"'{family}'" for family in families)
+    typeset = svg.getvalue().replace(drawn, _TYPEFACE)
     pixels = round(_WIDTH * _CSS_DPI), round(height * _CSS_DPI)
-    return ReportFigure(name, title, alt, text, png.getvalue(), *pixels)
+    return ReportFigure(name, said(title), said(alt), typeset, png.getvalue(), *pixels)
 
 
 def series(index: int) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dr_tfx.reports import pages
 from dr_tfx.serving.page_words import LANGUAGES
 from dr_tfx.serving.served_model import ServedModel
+from dr_tfx.words import languages
 
 _FOLDER = Path(__file__).parent / "templates"
 FILES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
@@ -28,17 +29,17 @@ def html(model: ServedModel, *, language: str, asks_key: bool) -> str:
     """
     words = LANGUAGES[language]
     settings = {"heatmaps": model.explain is not None, "words": words}
-    return pages.render(
-        "clinic.html.j2",
-        templates=_FOLDER,
-        model=model,
-        words=words,
-        language=language,
-        languages={name: of["language"] for name, of in LANGUAGES.items()},
-        asks_key=asks_key,
-        # Within an element <script>, a text must not end it.
-        settings=json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c"),
-    )
+    with languages.speaking(language):
+        return pages.render(
+            "clinic.html.j2",
+            templates=_FOLDER,
+            model=model,
+            words=words,
+            languages={name: of["language"] for name, of in LANGUAGES.items()},
+            asks_key=asks_key,
+            # Within an element <script>, a text must not end it.
+            settings=json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c"),
+        )
 
 
 @functools.cache
