@@ -14,6 +14,7 @@ from dr_tfx.dataset import manifest, records
 from dr_tfx.statistics import operating_points
 from dr_tfx.storage import files
 from dr_tfx.tasks.binary import fitting
+from dr_tfx.tasks.patients import PatientDecision
 
 SCALING = (2 / 3, -0.25)  # Slope and intercept of what `fitted` makes of scores.
 COUNTS = {"train": (24, 6, 3), "validation": (5, 4, 2)}  # Examples by label.
@@ -25,7 +26,8 @@ def fitted(threshold: float) -> fitting.Fitted:
         operating_points.OperatingPoint("youden", None, threshold),
         operating_points.OperatingPoint("min_sensitivity", 0.872, threshold / 2),
     )
-    return fitting.Fitted("validation", points, {"max": threshold, "mean": threshold}, *SCALING)
+    decided = PatientDecision({"max": threshold, "top_mean": threshold})
+    return fitting.Fitted("validation", points, decided, *SCALING)
 
 
 def experiment(*, size: int = 32, encoding: str = "raw", **training) -> specs.Experiment:

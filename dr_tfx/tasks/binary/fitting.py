@@ -14,10 +14,9 @@ import pandas as pd
 from dr_tfx.config import typed
 from dr_tfx.statistics import calibration, operating_points
 from dr_tfx.statistics.operating_points import OperatingPoint
+from dr_tfx.tasks import patients
 from dr_tfx.tasks.binary.settings import BinaryEvaluation
-
-FUSIONS = ("max", "mean")
-"""How the scores of a patient's images become one; names of pandas' own aggregations."""
+from dr_tfx.tasks.patients import PatientDecision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +26,7 @@ class Fitted:
     split: str  # The split that everything was fitted on.
     # The first one decides.
     points: Annotated[tuple[OperatingPoint, ...], typed.Rule(bool, "one operating point or more")]
-    # By the same rule.
-    patient_thresholds: Annotated[
-        Mapping[str, float],
-        typed.Rule(lambda found: set(found) == set(FUSIONS), "max and mean"),
-    ]
+    patients: PatientDecision  # By the same rule.
     slope: typed.Positive  # Of the calibration, and the next one too; see `calibration.Scaling`.
     intercept: typed.Finite
 
@@ -50,7 +45,7 @@ class Fitted:
         return {
             "intercept": self.intercept,
             "operating_points": [dataclasses.asdict(point) for point in self.points],
-            "patient_thresholds": dict(self.patient_thresholds),
+            "patients": dataclasses.asdict(self.patients),
             "slope": self.slope,
             "split": self.split,
             "threshold": self.threshold,
@@ -68,6 +63,7 @@ def from_dict(content: Mapping[str, Any]) -> Fitted:
     if "operating_points" in plain:
         plain["points"] = plain.pop("operating_points")
     found: Fitted = typed.record(Fitted, plain, "fitted")
+    found.patients.check()
     return found
 
 
@@ -83,21 +79,8 @@ def fit(predictions: pd.DataFrame, settings: BinaryEvaluation, *, split: str) ->
       ValueError: only one class is present.
     """
     target, score = predictions["target"], predictions["score"].astype(np.float64)
-    points, patients = operating_points.choose(target, score, settings), fuse(predictions)
-    thresholds = dict.fromkeys(FUSIONS, points[0].threshold)
-    if patients["target"].nunique() > 1:  # Else no threshold is better than another.
-        for name in FUSIONS:
-            chosen = operating_points.choose(patients["target"], patients[name], settings)
-            thresholds[name] = chosen[0].threshold
-    return Fitted(split, points, thresholds, *calibration.fit(target, score))
-
-
-def fuse(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a patient: patient, images, target (1 if any image's is), a score by fusion.
-
-    Args:
-      predictions: one row an image: patient, target, score.
-    """
-    grouped = predictions.groupby("patient", sort=False)
-    table = grouped["score"].agg(["size", *FUSIONS]).rename(columns={"size": "images"})
-    return table.assign(target=grouped["target"].max()).reset_index()
+    points = operating_points.choose(target, score, settings)
+    decided = patients.fit(
+        predictions["patient"], target, score, settings, default=points[0].threshold
+    )
+    return Fitted(split, points, decided, *calibration.fit(target, score))

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from dr_tfx.config import specs, typed
-from dr_tfx.tasks import labels, thresholds
+from dr_tfx.tasks import labels, patients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class BinaryTask(specs.Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class BinaryEvaluation(thresholds.ThresholdEvaluation):
+class BinaryEvaluation(patients.PatientEvaluation):
     """The combination of the views' scores, and the choice of thresholds."""
 
     combine: Literal["probability", "logit"] = "probability"  # What is averaged over the views.

@@ -17,9 +17,10 @@ lr_negative, lr_positive, mcc, npv, ppv, sensitivity, specificity: intervals}}.
     most_wrong             the worst errors at the chosen threshold: id, patient, stratum (its
                            name), score, truth, decision
     patients               null unless some patients have several images: patients, majority_class,
-                           majority_rate, images_per_patient {count: patients}, and 'max' and
-                           'mean' of a patient's scores, each with auc, average_precision
-                           (intervals) and at_threshold (a point); class 1 if any image is
+                           majority_rate, images_per_patient {count: patients}, top, and 'max',
+                           'top_mean' and 'fitted' (null where nothing was fitted) of a patient's
+                           scores, each with auc, average_precision (intervals) and at_threshold
+                           (a point); class 1 if any image is
     referral               what is left when the most uncertain images are referred: fraction,
                            images, majority_rate, and accuracy, sensitivity, specificity (intervals)
     scores                 'identity' (no test-time augmentation) and 'tta' (all views combined),
@@ -44,11 +45,11 @@ import pandas as pd
 
 from dr_tfx.statistics import calibration, metrics, operating_points
 from dr_tfx.statistics.intervals import PatientBootstrap
-from dr_tfx.tasks import labels
+from dr_tfx.tasks import labels, patients
 from dr_tfx.tasks.binary import alarms, breakdown, fitting, settings
 from dr_tfx.tasks.binary.scores import SCORE, VIEW
 
-SCHEMA = 6
+SCHEMA = 7
 """Version of metrics.json."""
 
 _IDENTITY = f"{VIEW}identity"
@@ -191,23 +192,26 @@ def _patients(
 
     They are None where no patient has several images, or all patients are of one class.
     """
-    table = fitting.fuse(predictions)
+    top, decided = judge.experiment.evaluation.top, fitted.patients
+    columns = (predictions[name] for name in ("patient", "target", "score"))
+    table = patients.fuse(*columns, top=top, weights=decided.weights)
     if table["images"].max() == 1 or table["target"].nunique() == 1:
         return None
     cluster_of = predictions.drop_duplicates("patient").set_index("patient")["cluster"]
     fused = _Judge(table.assign(cluster=table["patient"].map(cluster_of)), judge.experiment)
     positive = float(table["target"].mean())
     sizes = table["images"].value_counts().sort_index()
-    figures = {
+    figures: dict[str, Any] = {patients.FITTED: None} | {
         name: fused.ranking(table[name])
-        | {"at_threshold": fused.point(table[name], fitted.patient_thresholds[name])}
-        for name in fitting.FUSIONS
+        | {"at_threshold": fused.point(table[name], decided.thresholds[name])}
+        for name in decided.fusions
     }
     return figures | {
         "images_per_patient": {str(images): int(count) for images, count in sizes.items()},
         "majority_class": judge.names[int(positive > 0.5)],
         "majority_rate": max(positive, 1 - positive),
         "patients": len(table),
+        "top": top,
     }
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dr_tfx.config import seeds, typed
+from dr_tfx.config import typed
 from dr_tfx.statistics import multiclass, operating_points
 from dr_tfx.statistics.operating_points import OperatingPoint
 from dr_tfx.tasks.classes.fitting import ClassesFitted
 from dr_tfx.tasks.grades import heads
+from dr_tfx.tasks.patients import PARTS, part
 
 if TYPE_CHECKING:
     from dr_tfx.tasks.grades.kind import Grades
@@ -23,7 +24,6 @@ IntArray = npt.NDArray[np.int64]
 _CANDIDATES = 200  # Cut-points that are tried between two others, at most.
 _ROUNDS = 20
 _BETTER = 1e-12  # A kappa is not better by rounding.
-_FOLDS = 5
 _FEWEST = 10  # Images of patients with several, without which nothing is fused.
 
 CutPoints = Annotated[
@@ -73,8 +73,8 @@ def from_dict(content: Mapping[str, Any], task: "Grades") -> GradesFitted:
         f"fitted.points is of {sorted(found.points)}; expected grades of {sorted(names)}.",
     )
     typed.require(
-        not found.eyes or len(found.eyes.weights) == len(folds) == _FOLDS,
-        f"fitted.eyes has other than {_FOLDS} parts.",
+        not found.eyes or len(found.eyes.weights) == len(folds) == PARTS,
+        f"fitted.eyes has other than {PARTS} parts.",
     )
     return found
 
@@ -154,10 +154,10 @@ def fit_eyes(
 ) -> EyeFusion | None:
     """Return a model of both eyes, or None where too few patients have several images."""
     features, several = eye_features(patient, grade)
-    part = _part(patient)
+    mine = part(patient)
     weights, cut_points = [], []
-    for fold in range(_FOLDS):
-        others = several & (part != fold)
+    for fold in range(PARTS):
+        others = several & (mine != fold)
         if others.sum() < _FEWEST:
             return None
         found, *_ = np.linalg.lstsq(features[others], truth[others].astype(np.float64), rcond=None)
@@ -170,9 +170,9 @@ def fit_eyes(
 def fused_grades(patient: pd.Series, grade: FloatArray, fusion: EyeFusion) -> IntArray:
     """Return the decided grade of each image, (n,), with the other images of its patient."""
     features, _ = eye_features(patient, grade)
-    part, decided = _part(patient), np.empty(len(grade), np.int64)
+    parts, decided = part(patient), np.empty(len(grade), np.int64)
     for fold, (weights, cuts) in enumerate(zip(fusion.weights, fusion.cut_points, strict=True)):
-        mine = part == fold
+        mine = parts == fold
         decided[mine] = by_cut_points(features[mine] @ np.array(weights), cuts)
     return decided
 
@@ -187,8 +187,3 @@ def eye_features(patient: pd.Series, grade: FloatArray) -> tuple[FloatArray, npt
     several = images > 1
     others = np.where(several, (total - grade) / np.maximum(images - 1, 1), grade)
     return np.stack([grade, others, np.ones_like(grade)], axis=1), several
-
-
-def _part(patient: pd.Series) -> IntArray:
-    """Return the part of each patient, which their name alone decides."""
-    return patient.map(lambda name: seeds.stable_hash("eyes", str(name)) % _FOLDS).to_numpy()

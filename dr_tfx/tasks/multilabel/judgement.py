@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from dr_tfx.config import typed
-from dr_tfx.tasks import judging
+from dr_tfx.tasks import judging, patients
 from dr_tfx.tasks.multilabel import fitting, summary
 from dr_tfx.tasks.multilabel.fitting import MultilabelFitted
+from dr_tfx.tasks.multilabel.scores import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     from dr_tfx.reports.style import ReportFigure
@@ -44,11 +45,12 @@ class MultilabelJudgement(judging.JudgementSide):
     def fit(self, predictions: pd.DataFrame, *, split: str) -> MultilabelFitted:
         settings, scores = self._task.experiment.evaluation, self._task.scores
         truth, told = summary.truth_of(predictions, self._task), scores.of_table(predictions)
-        patients = fitting.fuse(
+        decided = patients.fit(
             predictions["patient"],
             predictions["target"],
             scores.deciding(predictions),
-            top=settings.top,
+            settings,
+            default=DEFAULT_THRESHOLD,
         )
         return MultilabelFitted(
             split,
@@ -56,22 +58,17 @@ class MultilabelJudgement(judging.JudgementSide):
                 name: fitting.threshold(truth[:, k], told[:, k], settings)
                 for k, name in enumerate(self._task.columns)
             },
-            {
-                name: fitting.threshold(patients["target"], patients[name], settings)
-                for name in fitting.FUSIONS
-            },
+            decided,
         )
 
     def fitted_from(self, content: Mapping[str, Any]) -> MultilabelFitted:
         found: MultilabelFitted = typed.record(MultilabelFitted, content, "fitted")
-        for name, needed in (
-            ("thresholds", set(self._task.columns)),
-            ("patient_thresholds", set(fitting.FUSIONS)),
-        ):
-            typed.require(
-                set(getattr(found, name)) == needed,
-                f"fitted.{name} is of {sorted(getattr(found, name))}; expected {sorted(needed)}.",
-            )
+        typed.require(
+            set(found.thresholds) == set(self._task.columns),
+            f"fitted.thresholds is of {sorted(found.thresholds)}; expected "
+            f"{sorted(self._task.columns)}.",
+        )
+        found.patients.check()
         return found
 
     def chosen(self, fitted: Any) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """The settings of a task of several labels, and the rules that they have to follow."""
 
 import dataclasses
-from typing import Annotated
 
 from dr_tfx.config import label_sets, specs, typed
-from dr_tfx.tasks import thresholds
+from dr_tfx.tasks import patients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +19,8 @@ class MultilabelTask(specs.Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class MultilabelEvaluation(thresholds.ThresholdEvaluation):
+class MultilabelEvaluation(patients.PatientEvaluation):
     """The choice of thresholds, one a label, and the fusion of a patient's images."""
-
-    # The mean of so many highest scores is one of a patient's.
-    top: Annotated[int, typed.Rule(lambda n: n >= 1, "1 or more")] = 3
 
 
 MultilabelExperiment = specs.Experiment[MultilabelTask, MultilabelEvaluation]

@@ -15,8 +15,9 @@ each is null where it is undefined.
                            truth, decision, wrongness
     patients               null unless some patients have several images: patients,
                            majority_class, majority_rate, images (most of a patient), top, and
-                           'max' and 'top_mean' of a patient's images, each with auc,
-                           average_precision (intervals), threshold, confusion and rates
+                           'max', 'top_mean' and 'fitted' (null where nothing was fitted) of a
+                           patient's images, each with auc, average_precision (intervals),
+                           threshold, confusion and rates
     selection              thresholds, threshold_rule
 """
 
@@ -27,15 +28,14 @@ import pandas as pd
 
 from dr_tfx.statistics import metrics, multilabel
 from dr_tfx.statistics.intervals import PatientBootstrap
-from dr_tfx.tasks import alarms, labels
-from dr_tfx.tasks.multilabel import fitting
+from dr_tfx.tasks import alarms, labels, patients
 from dr_tfx.tasks.multilabel.kind import TRUTH
 from dr_tfx.tasks.multilabel.scores import PROBABILITY
 
 if TYPE_CHECKING:
     from dr_tfx.tasks.multilabel.kind import Multilabel
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of metrics.json."""
 
 _LISTED_ERRORS = 6  # Of each group.
@@ -137,12 +137,13 @@ def _alarms(
 
 def _patients(predictions: pd.DataFrame, fitted: Any, task: "Multilabel") -> dict[str, Any] | None:
     """Return figures of patients; None where none has several images, or all are of one group."""
-    evaluation = task.experiment.evaluation
-    table = fitting.fuse(
+    evaluation, decided = task.experiment.evaluation, fitted.patients
+    table = patients.fuse(
         predictions["patient"],
         predictions["target"],
         task.scores.deciding(predictions),
         top=evaluation.top,
+        weights=decided.weights,
     )
     if table["images"].max() == 1 or table["target"].nunique() == 1:
         return None
@@ -156,9 +157,10 @@ def _patients(predictions: pd.DataFrame, fitted: Any, task: "Multilabel") -> dic
         "majority_rate": max(share, 1 - share),
         "patients": len(table),
         "top": evaluation.top,
+        patients.FITTED: None,
     }
-    for name in fitting.FUSIONS:
-        limit, score = float(fitted.patient_thresholds[name]), table[name].to_numpy()
+    for name in decided.fusions:
+        limit, score = float(decided.thresholds[name]), table[name].to_numpy()
         found[name] = _point(target, score, score >= limit, bootstrap) | {"threshold": limit}
     return found
 

@@ -106,9 +106,9 @@ def test_what_validation_fitted_is_frozen_for_every_split(fitted, told):
     assert tta["at_threshold"]["rates"] == points["sensitivity 0.872"]["rates"]
     assert (told["calibration"]["slope"], told["calibration"]["intercept"]) == fitted.scaling
     assert told["calibration"]["fitted_on"] == "validation"
-    for name in ("max", "mean"):
+    for name in ("max", "top_mean", "fitted"):
         threshold = told["patients"][name]["at_threshold"]["threshold"]
-        assert threshold == fitted.patient_thresholds[name]
+        assert threshold == fitted.patients.thresholds[name]
     # On validation itself the bounds hold; here they need not.
     own = _summarise(_eyes(200, seed=1), fitted)
     rates = own["scores"]["tta"]["at_threshold"]["rates"]
@@ -181,8 +181,8 @@ def test_two_eyes_become_a_patient(told):
     predictions, patients = _eyes(200, seed=2), told["patients"]
     grouped = predictions.groupby("patient")
     target = grouped["target"].max()
-    for name in ("max", "mean"):
-        expected = roc_auc_score(target, grouped["score"].agg(name))
+    for name, aggregation in (("max", "max"), ("top_mean", "mean")):
+        expected = roc_auc_score(target, grouped["score"].agg(aggregation))
         assert patients[name]["auc"]["value"] == pytest.approx(expected, abs=1e-9)
         assert np.sum(patients[name]["at_threshold"]["confusion"]) == 200
     assert patients["images_per_patient"] == {"2": 200}
@@ -306,7 +306,7 @@ def test_scores_that_differ_by_rounding_are_one_answer_and_an_alarm(level):
     assert roc_auc_score(stratum, score) == 1
     predictions = _table(stratum, score)
     fitted = fitting.fit(predictions, SETTINGS, split="validation")
-    limits = [point.threshold for point in fitted.points] + [*fitted.patient_thresholds.values()]
+    limits = [point.threshold for point in fitted.points] + [*fitted.patients.thresholds.values()]
     assert all(len(set(score >= limit)) == 1 for limit in limits)
     alarms = _summarise(predictions, fitted)["alarms"]
     assert alarms[0].startswith("100.0 % of the decisions are 'abnormal'")

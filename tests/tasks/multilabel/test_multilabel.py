@@ -16,7 +16,7 @@ from dr_tfx.config import label_sets, specs, typed
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.models import bundles
 from dr_tfx.statistics import multilabel
-from dr_tfx.tasks.multilabel import fitting, summary
+from dr_tfx.tasks.multilabel import summary
 from dr_tfx.training.train import train
 from tests.helpers import backbones
 from tests.helpers.builds import SPEC
@@ -146,13 +146,6 @@ def test_the_loss_is_the_weighted_log_loss():
     right = np.where(targets.numpy() > 0, told, 1 - told)
     expected = (-np.log(right) * (1 - right) ** 2 @ kind.weights).mean()
     assert float(focal(targets, told)) == pytest.approx(expected, abs=1e-6)
-
-
-def test_patients_are_fused_by_the_highest_and_the_mean_of_some():
-    table = fitting.fuse(list("aaab"), [0, 1, 0, 0], [0.1, 0.9, 0.5, 0.4], top=2)
-    assert table["max"].tolist() == [0.9, 0.4]
-    assert table["top_mean"].tolist() == pytest.approx([0.7, 0.4])
-    assert table["target"].tolist() == [1, 0] and table["images"].tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(
