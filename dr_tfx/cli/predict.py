@@ -21,6 +21,10 @@ task of two classes that is
     threshold    the score from which the decision is the second class; both thresholds say the same
     decision     the class
 
+--masks_dir=MASKS adds `cup_to_disc`, the vertical cup-to-disc ratio, for photographs of the retina
+whose optic disc and cup were outlined: MASKS/OD/NAME.png is not 0 on the disc of the photograph
+NAME, and MASKS/OC/NAME.png on its cup, as drtfx-synthesize --condition=glaucoma writes them.
+
 OUT (RUN/predictions or EXPORT/predictions if not given) receives
 
     predictions.csv  the same table, written row by row, so that what was read before the command
@@ -48,6 +52,7 @@ Research software, not a medical device: no result is a diagnosis.
 import contextlib
 import dataclasses
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +64,7 @@ from dr_tfx import tasks
 from dr_tfx.cli import console
 from dr_tfx.config import specs
 from dr_tfx.machine import interrupts, tensorflow_start
+from dr_tfx.preprocessing import mask_files, optic_disc
 from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
 
@@ -82,11 +88,15 @@ _AVERAGE_VIEWS = flags.DEFINE_bool(
     False,
     "Make each heat map the mean over the views of evaluation.views, as the score is.",
 )
+_MASKS_DIR = flags.DEFINE_string(
+    "masks_dir", None, "Folder of masks of the optic disc, OD, and of its cup, OC."
+)
 _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of the heat maps."
 )
 
 _FLAGS = refusals.BUILD_FLAGS | {"image_dir": "PHOTOGRAPHS"}
+_DISC, _RATIO = ("OD", "OC"), "cup_to_disc"
 _WIDTH = 11  # Characters of a column of the table.
 
 
@@ -214,7 +224,9 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
     """Read photographs, print and write a row of each, and return how many were rejected."""
     from dr_tfx.inference import prediction_files
 
-    names, rejected = tasks.of(model.experiment).scores.answer_names, 0
+    masks = mask_files.open_folder(_MASKS_DIR.value, _DISC) if _MASKS_DIR.value else None
+    names: Sequence[str] = tasks.of(model.experiment).scores.answer_names
+    names, rejected = (*names, *([_RATIO] if masks else [])), 0
     made = {
         "workdir" if _WORKDIR.value else "model": str(model.folder),
         "views": list(model.experiment.evaluation.views),
@@ -233,7 +245,7 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
     ):
         for one, figure in _readings(model, found):
             with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.
-                row = predictions.add(one, figure)
+                row = predictions.add(one, figure, _measured(one.name, masks) if masks else None)
             rejected += bool(one.rejected)
             printed = prediction_files.cells([row[name] for name in names])
             cells = (f"{cell:>{room}}" for cell, room in zip(printed, widths, strict=True))
@@ -276,6 +288,20 @@ def _readings(
         if not explained.rejected:
             figure = explain.figure(explained, colormap=_COLORMAP.value)
         yield explained, figure
+
+
+def _measured(photograph: str, masks: mask_files.MaskFolder) -> dict[str, float | None]:
+    """Return the cup-to-disc ratio by the masks of a photograph; None without both.
+
+    Raises:
+      ValueError: a mask cannot be read, or the two differ in size.
+    """
+    paths = masks.find(unicodedata.normalize("NFC", Path(photograph).stem))
+    if set(paths) != set(_DISC):
+        return {_RATIO: None}
+    outlined = mask_files.read(paths)
+    disc, cup = (outlined[kind] for kind in _DISC)
+    return {_RATIO: optic_disc.cup_to_disc(disc, cup)}
 
 
 def _warning(row: Mapping[str, Any]) -> str:

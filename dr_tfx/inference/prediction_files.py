@@ -34,7 +34,7 @@ class PredictionFiles:
 
         Args:
           output_dir: a folder that the caller holds locked.
-          answer_names: `ScoreSide.answer_names`, columns of the table.
+          answer_names: columns of the table: `ScoreSide.answer_names`, and what is measured.
           made: how the predictions are made, as plain JSON types.
 
         Raises:
@@ -50,9 +50,21 @@ class PredictionFiles:
         with self._opened("wb") as stream:
             stream.write(tables.csv_text(pd.DataFrame(columns=list(columns))).encode())
 
-    def add(self, read: photographs.ReadPhotograph, figure: bytes | None = None) -> dict[str, Any]:
-        """Write the row of a photograph, and its figure, a PNG, if there is one; return the row."""
-        answer = read.reading.answer if read.reading else dict.fromkeys(self._answer_names)
+    def add(
+        self,
+        read: photographs.ReadPhotograph,
+        figure: bytes | None = None,
+        measured: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write the row of a photograph and return it.
+
+        Args:
+          read: the photograph, with the answer of the model if there is one.
+          figure: a PNG, if there is one.
+          measured: values of further `answer_names`, which no model gave.
+        """
+        answer = dict.fromkeys(self._answer_names)
+        answer |= (read.reading.answer if read.reading else {}) | (measured or {})
         name = ""
         if figure is not None:
             name = self._figure_name(read.name)

@@ -95,12 +95,13 @@ def open_folder(folder: str, asked: Sequence[str] = ()) -> MaskFolder:
     )
 
 
-def read(paths: Mapping[str, str], *, like: tuple[int, int]) -> dict[str, np.ndarray]:
+def read(paths: Mapping[str, str], *, like: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
     """Read the masks of one photograph.
 
     Args:
       paths: kind -> file.
-      like: height and width of the photograph. Masks may be smaller, but of the same shape.
+      like: height and width of the photograph. Masks may be smaller, but of the same shape. None:
+        those of the first mask.
 
     Returns:
       Kind -> bool (height, width), all of one size.
@@ -112,6 +113,7 @@ def read(paths: Mapping[str, str], *, like: tuple[int, int]) -> dict[str, np.nda
     for kind, path in paths.items():
         masks[kind] = mask = _decoded(files.read(path), path)
         (height, width), first = mask.shape, next(iter(masks.values()))
+        like = like or (height, width)
         # The sides of the smaller of the two may be rounded.
         is_alike = abs(height * like[1] - width * like[0]) <= max(*like, height, width)
         if not is_alike or mask.shape != first.shape:

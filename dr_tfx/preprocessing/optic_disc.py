@@ -43,6 +43,21 @@ def find(field: np.ndarray) -> tuple[float, float]:
     return float((column + 0.5) * width / size[0]), float((row + 0.5) * height / size[1])
 
 
+def cup_to_disc(disc: np.ndarray, cup: np.ndarray) -> float:
+    """Return the vertical cup-to-disc ratio, the height of the cup over that of the disc.
+
+    Args:
+      disc: bool (height, width), where the disc is, its cup included.
+      cup: likewise, where the cup is.
+
+    Returns:
+      0 without a cup, and NaN without a disc.
+    """
+    across = (np.flatnonzero(mask.any(axis=1)) for mask in (cup, disc))
+    cup_height, disc_height = (rows[-1] - rows[0] + 1 if len(rows) else 0 for rows in across)
+    return float(cup_height / disc_height) if disc_height else float("nan")
+
+
 def _bright_spots(bgr: np.ndarray, lit: np.ndarray) -> np.ndarray:
     """Return by how much a disc around each pixel is brighter than a ring around this disc."""
     # Blue is left out, as the lens of the eye absorbs it.

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
@@ -23,13 +25,21 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     evaluation.mkdir(parents=True)
     (evaluation / "metrics.json").write_text(json.dumps({"alarms": ["It guesses.", "More."]}))
     given = contents(folder)
+    for kind, height in (("OD", 60), ("OC", 45)):
+        (tmp_path / "masks" / kind).mkdir(parents=True)
+        mask = np.zeros((120, 160), np.uint8)
+        mask[30 : 30 + height, 40:80] = 1
+        cv2.imwrite(str(tmp_path / "masks" / kind / "eye.png"), mask)
 
     def start(*arguments):
         command = [sys.executable, "-m", "dr_tfx.cli.predict", f"--workdir={workdir}", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
-    some = start(str(folder), str(tmp_path / "pipe.png"), f"--output_dir={tmp_path / 'some'}")
+    masks = f"--masks_dir={tmp_path / 'masks'}"
+    some = start(
+        str(folder), str(tmp_path / "pipe.png"), f"--output_dir={tmp_path / 'some'}", masks
+    )
     none = start("nothing.png", f"--output_dir={tmp_path / 'none'}", "--nofigures")
     over = start(str(folder / "eye.jpeg"), f"--output_dir={folder}")
     out, err = some.communicate()
@@ -37,20 +47,21 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     assert some.returncode == 0 and lines[-1] == str(tmp_path / "some")
     assert "ALARM of the evaluation on test: It guesses. (1 more) See " in err
     names = ["probability", "probability_threshold", "score", "threshold", "decision"]
-    assert lines[0].split() == ["photograph", *names]
+    assert lines[0].split() == ["photograph", *names, "cup_to_disc"]
     table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
     assert len(table) == 5 and table["figure"].notna().sum() == 3
     assert all((tmp_path / "some" / figure).is_file() for figure in table["figure"].dropna())
     row = table.loc[str(folder / "eye.jpeg")]
+    assert table["cup_to_disc"].dropna().tolist() == [0.75, 0.75]  # Of eye.jpeg and b/eye.png.
     words = next(line for line in lines if "eye.jpeg" in line).split()
     slope, intercept = datasets.SCALING
     assert words[1:] == [
         *(f"{row['probability']:.3f}", f"{expit(logit(0.45) * slope + intercept):.3f}"),
-        *(f"{row['score']:.3f}", "0.450", row["decision"]),
+        *(f"{row['score']:.3f}", "0.450", row["decision"], "0.750"),
     ]
     assert next(line for line in lines if "black.png" in line).endswith("  ungradable: black")
     broken = next(line for line in lines if "broken.jpg" in line)
-    assert broken.split()[1:8] == [*5 * ["-"], "rejected", "(unreadable:"]
+    assert broken.split()[1:9] == [*6 * ["-"], "rejected", "(unreadable:"]
     assert next(line for line in lines if "pipe.png" in line).endswith("a pipe or socket)")
     assert "No such file" in none.communicate()[0] and none.returncode == 1
     assert sorted(contents(tmp_path / "none")) == ["predict.json", "predictions.csv"]

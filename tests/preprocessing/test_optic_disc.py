@@ -57,6 +57,15 @@ def test_the_crop_is_two_discs_wide_and_shows_what_lies_there():
     assert green[disc > 0.9].mean() > green[disc < 0.1].mean() + 20
 
 
+def test_the_cup_to_disc_ratio_is_that_of_the_heights():
+    rows, columns = np.mgrid[:100, :100]
+    disc = ((rows - 50) / 40) ** 2 + ((columns - 50) / 30) ** 2 <= 1  # 81 rows.
+    cup = abs(rows - 45) + abs(columns - 50) <= 13  # 27 rows.
+    assert optic_disc.cup_to_disc(disc, cup) == pytest.approx(27 / 81)
+    assert optic_disc.cup_to_disc(disc, cup & False) == 0
+    assert np.isnan(optic_disc.cup_to_disc(disc & False, cup))
+
+
 @pytest.mark.parametrize("shape", [(200, 200, 3), (160, 200, 3)])
 def test_a_picture_that_is_a_crop_already_is_kept_whole(shape):
     """Also one that was cut out at the edge of the field, two of whose corners are dark."""
