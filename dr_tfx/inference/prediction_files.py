@@ -63,8 +63,8 @@ class PredictionFiles:
           figure: a PNG, if there is one.
           measured: values of further `answer_names`, which no model gave.
         """
-        answer = dict.fromkeys(self._answer_names)
-        answer |= (read.reading.answer if read.reading else {}) | (measured or {})
+        answer: dict[str, Any] = dict.fromkeys(self._answer_names)
+        answer |= {**(read.reading.answer if read.reading else {}), **(measured or {})}
         name = ""
         if figure is not None:
             name = self._figure_name(read.name)
