@@ -5,6 +5,7 @@ import io
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from dr_tfx.dataset import manifest, records
 from dr_tfx.preprocessing import decoding, mask_files, outlines
 from dr_tfx.sources import folders
 from dr_tfx.storage import files
+from dr_tfx.words import fonts, languages
 
 SHOWN = 4  # Photographs a label.
 _CELL, _CAPTION, _HEAD, _EDGE, _GAP, _BETWEEN = 1.6, 0.26, 0.5, 0.2, 0.04, 0.2  # Inches.
@@ -63,10 +65,11 @@ def of_labels(
         shown.append((f"{label_name}   ({sum(shard.records for shard in shards):,})", items))
     recipe = made.dataset.recipe
     how = "as given" if as_given else f"before and after: {recipe.name}"
-    title = f"{made.dataset.name}, {how}, {recipe.size} pixels"
+    said = [f"{how}, {recipe.size} pixels"]
     if made.dataset.masks:
-        title += f", outlines: {outlines.legend(made.dataset.masks)}"
-    return draw(shown, title=title)
+        said.append(f"outlines: {outlines.legend(made.dataset.masks)}")
+    words = map(languages.current().said, said)
+    return draw(shown, title=", ".join([made.dataset.name, *words]))
 
 
 def of_ungradable(flagged: pd.DataFrame, source: folders.Source) -> bytes:
@@ -76,14 +79,14 @@ def of_ungradable(flagged: pd.DataFrame, source: folders.Source) -> bytes:
       flagged: columns `id`, `name`, `reason` and `fate` (kept or rejected).
       source: the photographs.
     """
-    shown = []
+    shown, said = [], languages.current().said
     for (reason, fate), rows in flagged.sort_values("id").groupby(["reason", "fate"]):
         items = [
             SheetEntry((_before(source, name),), i)
             for i, name in rows[["id", "name"]].head(2 * SHOWN).itertuples(index=False)
         ]
-        shown.append((f"{reason}, {fate}   ({len(rows):,})", items))
-    return draw(shown, title="Flagged by the quality gate")
+        shown.append((f"{said(str(reason))}, {said(str(fate))}   ({len(rows):,})", items))
+    return draw(shown, title=said("Flagged by the quality gate"))
 
 
 def draw(rows: Iterable[tuple[str, Sequence[SheetEntry]]], *, title: str) -> bytes:
@@ -99,7 +102,13 @@ def draw(rows: Iterable[tuple[str, Sequence[SheetEntry]]], *, title: str) -> byt
 
     def write(left: float, top: float, text: str, size: float, colour: str = _INK) -> None:
         at = (left / width, 1 - top / height)
-        figure.text(*at, text, size=size, color=colour, ha="left", va="baseline", parse_math=False)
+        look: dict[str, Any] = {
+            "family": fonts.families(),
+            "size": size,
+            "color": colour,
+            "parse_math": False,
+        }
+        figure.text(*at, text, ha="left", va="baseline", **look)
 
     write(_EDGE, 0.28, title, 11)
     for i, (name, items) in enumerate(rows):

@@ -94,6 +94,7 @@ _NPY_LABELS = flags.DEFINE_string(
     "npy_labels", None, "An .npy array of labels, in place of --labels."
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The folder for the data set.")
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Delete an earlier build in --output_dir, finished or not."

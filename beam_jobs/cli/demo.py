@@ -39,6 +39,7 @@ from dr_tfx.cli import console
 from dr_tfx.config import config_files
 from dr_tfx.machine import interrupts
 from dr_tfx.storage import files, json_files, locks
+from dr_tfx.words import languages
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
 _CONFIG = flags.DEFINE_string(
@@ -51,6 +52,7 @@ _NUM_PATIENTS = flags.DEFINE_integer(
     "or 100 of eight slices.",
     lower_bound=20,
 )
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the synthetic photographs.")
 
 # The severe grades are commoner than in EyePACS, so that few photographs hold enough of them. Mild
@@ -76,6 +78,7 @@ _TASKS = {
     "glaucoma": _Drawing(250, ("--condition=glaucoma",)),
     "lesions": _Drawing(60, ("--grade_probabilities=0.1,0.02,0.28,0.3,0.3",), has_masks=True),
 }
+_SPEAKING = {"drtfx-build-examples", "drtfx-evaluate", "drtfx-explain", "drtfx-predict"}
 _RECORD = "demo.json"  # The flags, and the number of commands that are finished.
 _PATIENCE = 20.0  # Seconds in which a command may end after Ctrl-C.
 _LEAST_AUC = 0.9  # Less, with the default number of patients or more, is an error,
@@ -192,7 +195,7 @@ def _note(output_dir: Path, finished: int) -> None:
 
 
 def _flags() -> dict[str, str | int | None]:
-    return {flag.name: flag.value for flag in (_CONFIG, _NUM_PATIENTS, _SEED)}
+    return {flag.name: flag.value for flag in (_CONFIG, _NUM_PATIENTS, _SEED, _LANG)}
 
 
 def _run_all(output_dir: Path, *, finished: int) -> None:
@@ -216,6 +219,9 @@ def _run_all(output_dir: Path, *, finished: int) -> None:
 
 def _run(command: Sequence[str], number: str) -> None:
     name, *arguments = command
+    if name in _SPEAKING and _LANG.value != languages.ENGLISH:
+        arguments = [f"--lang={_LANG.value}", *arguments]
+        command = [name, *arguments]
     print(f"\n[{number}] $ {shlex.join(command)}", flush=True)
     started = time.monotonic()
     with subprocess.Popen([sys.executable, "-m", _MODULES[name], *arguments]) as process:

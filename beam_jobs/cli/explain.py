@@ -79,6 +79,7 @@ _IMAGE_DIR = flags.DEFINE_string(
 )
 _LABELS = flags.DEFINE_string("labels", "", "CSV with the labels of the raw photographs, if any.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the results.")
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _OVERLAYS = flags.DEFINE_enum(
     "overlays",
     "full",

@@ -13,6 +13,7 @@ from beam_jobs.explain.results import ExplainResults
 from dr_tfx import tasks
 from dr_tfx.explanation import figures
 from dr_tfx.storage import files
+from dr_tfx.words import languages
 
 ALL_FILE = "gradcam_final.png"
 PATTERN = "gradcam_*.png"  # It matches every figure.
@@ -79,4 +80,7 @@ def _caption(row: Mapping[Any, Any], kind: tasks.Kind) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """Return names as part of a sentence: 'a', 'a and b', 'a, b and c'."""
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    if len(names) == 1:
+        return names[0]
+    both = languages.current().template("{names} and {last}")
+    return both.format(names=", ".join(names[:-1]), last=names[-1])

@@ -80,6 +80,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _FIGURES = flags.DEFINE_bool(
     "figures", True, "Draw a figure of every photograph, with its heat map."
 )
+_LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _METHOD = flags.DEFINE_enum(
     "method", specs.METHODS[0], specs.METHODS, "How the heat maps are made."
 )

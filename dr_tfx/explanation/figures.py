@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.text import Text
 from dr_tfx import NOTICE
 from dr_tfx.config import specs
 from dr_tfx.explanation import overlays
+from dr_tfx.words import fonts, languages
 
 COLORMAP = specs.COLORMAPS[0]
 _COLUMNS = ("original", "heat map", "overlay")
@@ -35,6 +37,8 @@ class FigureRow:
 def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> bytes:
     """Return a PNG with one row per photograph: the photograph, its heat map, the two overlaid.
 
+    Its words are in the language that is spoken here (`words.languages`).
+
     Args:
       rows: the photographs; if there are none, the figure says so.
       title: the line above all rows.
@@ -52,7 +56,13 @@ def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> 
 
     def write(left: float, top: float, text: str, size: float, colour: str = _INK) -> None:
         at = (left / width, 1 - top / height)
-        drawn = figure.text(*at, text, size=size, color=colour, va="baseline", parse_math=False)
+        look: dict[str, Any] = {
+            "family": fonts.families(),
+            "size": size,
+            "color": colour,
+            "parse_math": False,
+        }
+        drawn = figure.text(*at, languages.current().said(text), va="baseline", **look)
         _shorten(drawn, most=(width - left - _EDGE) * _DPI)
 
     write(_EDGE, 0.34, title, 11)
@@ -96,4 +106,11 @@ def _draw_scale(figure: Figure, axes: Axes, colormap: str) -> None:
     bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[])
     bar.outline.set_visible(False)
     for x, side, text in ((0, "left", "no evidence"), (1, "right", "most in this map")):
-        axes.text(x, -0.5, text, size=7, color=_FAINT, ha=side, va="top", transform=axes.transAxes)
+        look: dict[str, Any] = {
+            "family": fonts.families(),
+            "size": 7,
+            "color": _FAINT,
+            "ha": side,
+            "va": "top",
+        }
+        axes.text(x, -0.5, languages.current().said(text), transform=axes.transAxes, **look)

@@ -51,6 +51,7 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
     language = languages.current()
     environment.filters |= {word.__name__: word for word in words} | {
         "attributed": attributed,
+        "listed": language.listed,
         "said": language.said,
     }
     environment.globals |= {"_": written, "language": language.code, "notice": NOTICE}

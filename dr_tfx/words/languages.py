@@ -55,7 +55,7 @@ class Language:
 
         Of the lines that fit, the one with most words of its own counts. A value stays as it is,
         for it may be a name; where the translation writes `{value:words}`, it is itself a sentence,
-        or several with semicolons or commas between them.
+        and where it writes `{value:list}`, it is several.
         """
         if sentence in self.catalogue:
             return self.catalogue[sentence]
@@ -66,9 +66,7 @@ class Language:
         return sentence
 
     def listed(self, sentences: str) -> str:
-        """Return what is one sentence, or several in a list; see `said`."""
-        if sentences in self.catalogue:
-            return self.catalogue[sentences]
+        """Return several sentences, with commas or semicolons between them; see `said`."""
         return "".join(map(self.said, _BETWEEN.split(sentences)))
 
     @functools.cached_property
@@ -88,7 +86,8 @@ class _Value(str):
         return self
 
     def __format__(self, spec: str) -> str:
-        return self._language.listed(str(self)) if spec == "words" else format(str(self), spec)
+        how = {"words": self._language.said, "list": self._language.listed}.get(spec)
+        return how(str(self)) if how else format(str(self), spec)
 
 
 def _pattern(english: str) -> re.Pattern[str]:
