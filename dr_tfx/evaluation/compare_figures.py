@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from dr_tfx.reports.pages import signed, signed_interval
 from dr_tfx.reports.style import INK, LEGEND_LINE, ReportFigure, draw, series, short
 from dr_tfx.tasks.judging import Measure
+from dr_tfx.words import languages
 
 _ROW, _GAP = 0.3, 0.25  # Inches of a run, and of what sets its measures apart.
 
@@ -48,7 +49,7 @@ def _paint(axis: Axes, result: Mapping[str, Any], measures: Sequence[Measure]) -
                 axis.plot([low, high], [y, y], color=colour, lw=5, alpha=0.35)
                 axis.plot([value], [y], color=colour, marker="o", ms=6)
             y += 1
-        ticks.append(((start + y - 1) / 2, measure.name))
+        ticks.append(((start + y - 1) / 2, languages.current().said(measure.name)))
         y += 0.6
     axis.axvline(0, color=INK, lw=1)
     for i, row in enumerate(result["differences"], start=1):

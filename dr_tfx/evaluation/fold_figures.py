@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from dr_tfx.reports.pages import interval, number, percent
 from dr_tfx.reports.style import INK, LEGEND_LINE, SOFT, ReportFigure, draw, series
 from dr_tfx.tasks.judging import Measure
+from dr_tfx.words import languages
 
 _ROW, _GAP = 0.24, 0.3  # Inches of a fold, and of what sets its measures apart.
 
@@ -53,7 +54,7 @@ def _paint(axis: Axes, result: Mapping[str, Any], measures: Sequence[Measure]) -
             if None not in (low, high):
                 axis.plot([low, high], [y, y], color=colour, lw=5, alpha=0.35)
             y += 1
-        ticks.append(((start + y - 1) / 2, measure.name))
+        ticks.append(((start + y - 1) / 2, languages.current().said(measure.name)))
         y += 0.8
     for colour, label in ((SOFT, "each fold"), (series(0)["color"], "all photographs")):
         axis.plot([], [], color=colour, marker="o", ls="none", label=label)

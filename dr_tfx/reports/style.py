@@ -136,6 +136,7 @@ def draw(
             len(rows), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": list(rows)}
         )[:, 0]
         paint(list(axes))
+        # The words of ticks, most of them names, come anew from the axes, and stay as they are.
         for text in figure.findobj(Text):
             text.set_text(said(text.get_text()))
         png, svg = io.BytesIO(), io.StringIO()

@@ -15,8 +15,9 @@ from jinja2 import nodes
 from matplotlib import font_manager, ft2font
 
 import dr_tfx
-from dr_tfx.evaluation import evaluate
+from dr_tfx.evaluation import compare_figures, evaluate
 from dr_tfx.reports import style
+from dr_tfx.tasks.judging import Measure
 from dr_tfx.words import fonts, languages
 from tests.helpers import screening
 
@@ -196,6 +197,19 @@ def test_a_report_is_in_korean_but_for_names_and_files_for_machines(tmp_path):
     }
     named = re.compile(r"normal|none|mild|moderate|severe|proliferative|AUC|ECE|Youden")
     assert not [word for word in words if not named.search(word)]
+
+
+def test_measures_are_words_and_runs_are_names_in_a_figure():
+    interval = {"value": 0.1, "low": 0.0, "high": 0.2}
+    result = {
+        "runs": [{"name": "first"}, {"name": "run"}],
+        "differences": [{"name": "run", "sensitivity": interval}],
+    }
+    measures = [Measure("sensitivity", "Sensitivity", "percent")]
+    with languages.speaking("ko"):
+        drawn = compare_figures.draw_differences(result, measures)
+    assert drawn.title == "first 대비 차이"
+    assert all(f">{word}<" in drawn.svg for word in ("민감도", "run", "← 더 나쁨\u2003더 좋음 →"))
 
 
 def test_names_in_hangul_are_drawn(tmp_path):
