@@ -178,7 +178,7 @@ def test_figures_of_an_earlier_version_are_refused(runs, tmp_path):
     old = evaluated.run(tmp_path / "old", evaluated.predictions(1.0))
     path = old / "evaluation" / "test" / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
-    with pytest.raises(ValueError, match="schema 1; this version reads 6.*drtfx-evaluate"):
+    with pytest.raises(ValueError, match="schema 1; this version reads 7.*drtfx-evaluate"):
         compare.load_runs([runs[0], old], "test")
 
 
