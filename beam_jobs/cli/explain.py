@@ -20,6 +20,7 @@ OUT receives
     index.html       a page to look through all photographs by label, decision and score
     index.csv        one row a photograph
     overlays/        the heat map over each photograph, as PNG
+    photographs/     each photograph beneath, as JPEG; thumbnails/ has small overlays of large ones
     heatmaps-*       the heat maps as arrays, one file per shard of DATA or per 64 photographs
     gradcam_*.png    figures of a few photographs: one for each group of labels (for two classes,
                      gradcam_normal.png and gradcam_abnormal.png), and gradcam_final.png for all
@@ -27,8 +28,9 @@ OUT receives
 The last line printed is OUT.
 
 Overlays of raw photographs are as large as the photographs: at 12 megapixels an overlay takes some
-9 MB and half a second of a core, so that 35,000 take 320 GB. --overlays=small writes them at the
-model's size, 70 kB each, and --overlays=none writes none. The overlays of DATA are always small.
+9 MB and half a second of a core, and the photograph 2 MB, so that 35,000 take 390 GB.
+--overlays=small writes them at the model's size, 70 kB each, and --overlays=none writes none. The
+overlays of DATA are always small.
 
 Do the maps show lesions? With masks of the lesions the job measures it:
 

@@ -15,7 +15,8 @@ from dr_tfx.dataset import records
 VALUES = "heatmap/values"  # bytes: little-endian float32 in C order
 HEIGHT, WIDTH = "heatmap/height", "heatmap/width"  # int64
 SCORE = "score"  # float: the number that the heat map explains, over all views
-OVERLAYS, THUMBNAILS = "overlays", "thumbnails"  # Names of folders.
+# Names of folders.
+OVERLAYS, THUMBNAILS, PHOTOGRAPHS = "overlays", "thumbnails", "photographs"
 
 
 def path(output_dir: Path, part: str) -> Path:
@@ -41,6 +42,11 @@ def is_done(output_dir: Path, part: str) -> bool:
 def overlay(part: str, name: str) -> str:
     """Return the path of an overlay within the folder. Each part has a subfolder of its own."""
     return f"{OVERLAYS}/{part}/{name}.png"
+
+
+def photograph(part: str, name: str) -> str:
+    """Return the path, within the folder, of a photograph as large as its overlay."""
+    return f"{PHOTOGRAPHS}/{part}/{name}.jpg"
 
 
 def thumbnail(part: str, name: str) -> str:

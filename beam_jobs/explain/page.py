@@ -18,6 +18,7 @@ import pandas as pd
 from beam_jobs.explain import heatmap_shards, published_figures
 from beam_jobs.explain.plan import ExplainPlan
 from beam_jobs.explain.results import ExplainResults
+from dr_tfx.dataset import splits
 from dr_tfx.reports import pages
 
 FILE_NAME = "index.html"
@@ -81,8 +82,18 @@ def _columns(results: ExplainResults) -> dict[str, Any]:
         "wrongness": _rounded(index["wrongness"]),
         "outside": index["outside"].tolist(),
         "ungradable": index["ungradable"].tolist() if "ungradable" in index else [],
+        "patient": _patients(results),
         "training": index["training_split"].tolist() if "training_split" in index else [],
     }
+
+
+def _patients(results: ExplainResults) -> list[int]:
+    """Return a number for the patient of each row, by natural order; empty if no two share one."""
+    ids = results.index.sort_values("id", key=_natural, ignore_index=True)["id"]
+    numbers, names = pd.factorize(
+        splits.patients(ids, results.kind.experiment.dataset.patient_pattern)
+    )
+    return numbers.tolist() if len(names) < len(ids) else []
 
 
 def _natural(names: pd.Series) -> pd.Series:
@@ -102,6 +113,7 @@ def _folders(plan: ExplainPlan) -> dict[str, str]:
     return {
         "overlays": "" if overlays == "none" else heatmap_shards.OVERLAYS,
         "thumbnails": heatmap_shards.THUMBNAILS if has_small else heatmap_shards.OVERLAYS,
+        "photographs": "" if overlays == "none" else heatmap_shards.PHOTOGRAPHS,
     }
 
 

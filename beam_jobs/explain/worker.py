@@ -31,6 +31,10 @@ COLUMNS = (
     *("measures", "reason", "detail"),
 )
 _LOADING = threading.Lock()
+_JPEG = [  # Of photographs, whose lesions are small and red.
+    *(cv2.IMWRITE_JPEG_QUALITY, 92),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,24 +152,29 @@ class ExplainPart(beam.DoFn):
             return ""
         path = heatmap_shards.overlay(part.name, prepared.item.id)
         small = heatmap_shards.thumbnail(part.name, prepared.item.id)
-        is_full = size == "full" and self._inputs.is_raw
-        self._write(small if is_full else path, prepared.picture.rgb, heatmap)
-        if is_full:
+        whole, placed = prepared.picture.rgb, heatmap
+        if size == "full" and self._inputs.is_raw:
+            self._write(small, self._mixed(whole, heatmap))
             whole = self._inputs.whole(prepared)
             height, width = whole.shape[:2]
             placed = prepared.picture.box.to_photograph(heatmap, height=height, width=width)
-            self._write(path, whole, placed)
+        self._write(path, self._mixed(whole, placed))
+        self._write(heatmap_shards.photograph(part.name, prepared.item.id), whole)
         return path
 
-    def _write(self, path: str, rgb: np.ndarray, heatmap: np.ndarray) -> None:
-        mixed = overlays.overlay(rgb, heatmap, colormap=self._settings.colormap)
-        done, png = cv2.imencode(".png", cv2.cvtColor(mixed, cv2.COLOR_RGB2BGR))
+    def _mixed(self, rgb: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+        return overlays.overlay(rgb, heatmap, colormap=self._settings.colormap)
+
+    def _write(self, path: str, rgb: np.ndarray) -> None:
+        """Write a picture as its name ends: PNG, or JPEG with full colour resolution."""
+        bgr, ending = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), Path(path).suffix
+        done, data = cv2.imencode(ending, bgr, _JPEG if ending == ".jpg" else [])
         if not done:
-            raise ValueError(f"OpenCV could not write {path}, {rgb.shape}, as PNG")
+            raise ValueError(f"OpenCV could not write {path}, {rgb.shape}")
         final = self._output_dir / path
         final.parent.mkdir(parents=True, exist_ok=True)
         with files.named(final):
-            final.write_bytes(png.tobytes())
+            final.write_bytes(data.tobytes())
 
 
 def load(settings: ExplainSettings) -> dict[str, explainer.Explainer]:

@@ -1,5 +1,6 @@
 """The page of heat maps as a browser sees it, with as many rows as EyePACS has photographs."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from beam_jobs.explain import mask_measures, page, plan, results, worker
 from dr_tfx import tasks
 from dr_tfx.preprocessing import mask_files
 from tests.explain.test_mask_measures import table
-from tests.helpers import datasets
+from tests.helpers import browsing, datasets
 
 ROWS = 35_000
 BINARY = tasks.of(datasets.experiment())  # Labels a, b, c; the last two are positive.
@@ -163,11 +164,78 @@ def test_the_page_finds_photographs(browser, written):
         assert len(pictures) == 25 and all(alt and min(sizes) > 0 for alt, *sizes in pictures)
         assert pictures[3][0] == "Heat map over eye 00003: a, score 0.003, negative"
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browsing.barriers(browser) == []
     assert browser.get_log("browser") == []
     events = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
     requests = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
     urls = {r["request"]["url"] for r in requests if r["documentURL"] == written.as_uri()}
     assert len(urls) < 150 and all(url.startswith(("file://", "data:")) for url in urls)
+
+
+def pressed(browser, keys):
+    """The photograph's name after some keys, and the opacity of its heat map."""
+    browser.switch_to.active_element.send_keys(keys)
+    return browser.execute_script(
+        "return [document.getElementById('viewer-name').textContent,"
+        " +document.getElementById('overlay').style.opacity]"
+    )
+
+
+def scale(browser):
+    style = "return getComputedStyle(document.getElementById('layers')).transform"
+    return float(re.match(r"matrix\(([\d.]+)", browser.execute_script(style))[1])
+
+
+def test_photographs_are_looked_at_at_full_resolution(browser, tmp_path):
+    """Six photographs of three patients, of 300 by 200 pixels; the last one is not there."""
+    spec = dataclasses.replace(BINARY.experiment.dataset, patient_pattern=r"^(\d+)_")
+    rows = index(6).assign(id=[f"{n // 2}_{'lr'[n % 2]}" for n in range(6)])
+    rows["shard"], eyes = "shard", [*rows["id"][:5]]
+    kind = tasks.of(dataclasses.replace(BINARY.experiment, dataset=spec))
+    for folder, ending in (("overlays", "png"), ("photographs", "jpg")):
+        (tmp_path / folder / "shard").mkdir(parents=True)
+        for name in eyes:
+            path = tmp_path / folder / "shard" / f"{name}.{ending}"
+            cv2.imwrite(str(path), np.full((200, 300, 3), 90, np.uint8))
+    (tmp_path / "index.html").write_text(render(rows, kind=kind), encoding="utf-8")
+    address = (tmp_path / "index.html").as_uri()
+    emulate(browser, theme="dark", width=390)
+    browser.get(address)
+    browser.find_element("css selector", "#shown a").click()
+    assert pressed(browser, "") == ["0_l", 1]
+    loaded = "return [...document.querySelectorAll('#layers img')].map(i => i.naturalWidth)"
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 5).until(lambda b: b.execute_script(loaded) == [300, 300])
+    fits = scale(browser)
+    assert fits == pytest.approx((390 - 16) / 300, abs=0.02)
+    assert browsing.barriers(browser) == []
+    assert pressed(browser, "\ue013") == ["0_l", 1]  # Up: it is full already.
+    assert pressed(browser, "\ue015") == ["0_l", 0.9]  # Down.
+    assert pressed(browser, " ") == ["0_l", 0] and pressed(browser, " ") == ["0_l", 0.9]
+    pressed(browser, "+")
+    assert scale(browser) == pytest.approx(1.5 * fits, abs=0.001)
+    assert pressed(browser, "\ue014\ue014") == ["1_l", 0.9]  # Right, twice; the place stays.
+    assert scale(browser) == pytest.approx(1.5 * fits, abs=0.001)
+    pressed(browser, "0")
+    assert scale(browser) == pytest.approx(fits, abs=0.001)
+    (other,) = browser.find_elements("css selector", "#viewer-related button")
+    other.click()
+    assert pressed(browser, "") == ["1_r", 0.9]
+    assert browser.current_url == f"{address}#open=1_r"
+    pressed(browser, "\ue00c")  # Escape.
+    assert not browser.find_element("id", "viewer").is_displayed()
+
+    choose(browser, "eye", "right")
+    choose(browser, "order", "highest")
+    assert shown(browser) == ["2_r", "1_r", "0_r"]
+    kept = browser.current_url
+    assert kept == f"{address}#eye=right&order=highest"
+    browser.get("about:blank")
+    browser.get(f"{kept}&open=2_r")
+    assert shown(browser) == ["2_r", "1_r", "0_r"]
+    assert pressed(browser, "") == ["2_r", 1]  # Its files are not there, and nothing fails.
+    assert pressed(browser, "\ue014") == ["1_r", 1]
 
 
 def test_the_page_is_self_contained_and_escapes_what_data_says(written):

@@ -103,6 +103,8 @@ def test_overlays_have_the_size_of_the_photograph(workdir, raw, explained):
     photograph = cv2.imread(row["photograph"])
     overlay = cv2.imread(str(explained / row["overlay"]))
     assert overlay.shape == photograph.shape == (120, 230, 3)
+    beside = explained / row["overlay"].replace("overlays", "photographs").replace(".png", ".jpg")
+    assert cv2.PSNR(cv2.imread(str(beside)), photograph) > 30
     thumbnail = explained / row["overlay"].replace("overlays", "thumbnails")
     assert cv2.imread(str(thumbnail)).shape == (SIZE, SIZE, 3)
     # The map, resized to the square that was cut out of the photograph, at its place on it.
@@ -136,7 +138,7 @@ def test_an_archive_in_threads_gives_the_same(workdir, raw, explained, tmp_path,
     )
     expected = contents(explained)
     same = [name for name in expected if not name.endswith((".csv", ".json", ".html"))]
-    assert len(same) == 3 + 2 * len(NAMES) + 3
+    assert len(same) == 3 + 3 * len(NAMES) + 3
     assert {name: found[name] for name in same} == {name: expected[name] for name in same}
 
 

@@ -1,14 +1,32 @@
 """What every page promises, as a headless Chromium sees it."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
 
+import pytest
+
 PHONE = 390
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+_AXE = (
+    "axe.run(document, {runOnly: arguments[0], resultTypes: ['violations']})"
+    ".then(r => arguments[1](r.violations))"
+)
+
+
+def barriers(browser, *, colours_alone: bool = False) -> list:
+    """Return what axe-core finds on the page that is shown that keeps somebody out."""
+    axe = importlib.util.find_spec("axe_core_python")
+    if axe is None or axe.origin is None:
+        pytest.skip("axe-core-python is not installed")
+    browser.execute_script(Path(axe.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+    return browser.execute_async_script(_AXE, _COLOURS if colours_alone else _RULES)
 
 
 def check_page(browser, page: Path, *, pictures: int) -> None:
-    """Light and dark, on a phone: nothing fails, nothing is fetched, nothing is wider than it.
+    """Light and dark, on a phone: nothing fails, is fetched, is too wide or keeps anybody out.
 
     Args:
       browser: the fixture.
@@ -30,6 +48,7 @@ def check_page(browser, page: Path, *, pictures: int) -> None:
         assert width <= PHONE
         colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert (min(map(int, re.findall(r"\d+", colour))) > 200) == (theme == "light")
+        assert barriers(browser, colours_alone=theme == "dark") == []
     assert browser.get_log("browser") == []
     events = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
     requests = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
