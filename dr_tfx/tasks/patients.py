@@ -6,7 +6,7 @@ fitted on validation: a logistic model of these two and the mean of all images, 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,11 @@ class PatientDecision:
     def fusions(self) -> tuple[str, ...]:
         """The names of the fusions that there are."""
         return (*FUSIONS, FITTED) if self.weights else FUSIONS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        weights = [list(each) for each in self.weights]
+        return {"thresholds": dict(self.thresholds), "weights": weights}
 
     def check(self) -> None:
         """Refuse thresholds of other fusions.

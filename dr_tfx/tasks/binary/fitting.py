@@ -45,7 +45,7 @@ class Fitted:
         return {
             "intercept": self.intercept,
             "operating_points": [dataclasses.asdict(point) for point in self.points],
-            "patients": dataclasses.asdict(self.patients),
+            "patients": self.patients.to_dict(),
             "slope": self.slope,
             "split": self.split,
             "threshold": self.threshold,

@@ -1,6 +1,7 @@
 """Everything that is fitted on `validation`, and frozen for every other split."""
 
 import dataclasses
+import json
 from typing import Any
 
 from dr_tfx.config import typed
@@ -14,5 +15,6 @@ class ClassesFitted:
     temperature: typed.Positive
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON types."""
-        return dataclasses.asdict(self)
+        """Return it as plain JSON types, lists among them, as they are read back from a file."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain

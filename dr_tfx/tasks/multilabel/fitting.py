@@ -24,7 +24,7 @@ class MultilabelFitted:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""
         return {
-            "patients": dataclasses.asdict(self.patients),
+            "patients": self.patients.to_dict(),
             "split": self.split,
             "thresholds": dict(self.thresholds),
         }

@@ -1,5 +1,7 @@
 """Cut-points are worth what they claim, and the fusion of eyes has not seen whom it judges."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +106,7 @@ def test_fitted_settings_survive_the_bundle_and_damage_is_named(judged):
     task, table = judged
     fitted = fitting.fit(table, task, split="validation")
     plain = fitted.to_dict()
+    assert plain == json.loads(json.dumps(plain))  # Lists: an ensemble compares it with a file.
     assert fitting.from_dict(plain, task) == fitted
     for key, value, words in (
         ("cut_points", [0.5], "not 4, one between each"),
