@@ -20,6 +20,7 @@ from beam_jobs.explain.plan import ExplainPlan
 from beam_jobs.explain.results import ExplainResults
 from dr_tfx.dataset import splits
 from dr_tfx.reports import pages
+from dr_tfx.words import languages
 
 FILE_NAME = "index.html"
 _REJECTS_SHOWN = 50
@@ -125,8 +126,8 @@ def _outside(outside: int, photographs: int) -> str:
 
 
 def _words(column: str) -> str:
-    """Return the name of a column as people write it."""
-    return column.replace("_", " ")
+    """Return the name of a column as people write it, in the language of the page."""
+    return languages.current().said(column.replace("_", " "))
 
 
 def _json(data: Mapping[str, Any]) -> markupsafe.Markup:
