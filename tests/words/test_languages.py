@@ -4,6 +4,8 @@ import ast
 import base64
 import json
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from html import unescape
@@ -19,7 +21,7 @@ from dr_tfx.evaluation import compare_figures, evaluate
 from dr_tfx.reports import style
 from dr_tfx.tasks.judging import Measure
 from dr_tfx.words import fonts, languages
-from tests.helpers import screening
+from tests.helpers import evaluated, screening
 
 ROOT = Path(dr_tfx.__file__).parent
 OTHERS = languages.codes()[1:]
@@ -211,6 +213,13 @@ def test_measures_are_words_and_runs_are_names_in_a_figure():
         drawn = compare_figures.draw_differences(result, measures)
     assert drawn.title == "first 대비 차이"
     assert all(f">{word}<" in drawn.svg for word in ("민감도", "run", "← 더 나쁨\u2003더 좋음 →"))
+
+
+def test_a_command_is_told_the_language(tmp_path):
+    runs = [evaluated.run(tmp_path / name, evaluated.predictions(1.0)) for name in "ab"]
+    words = [*map(str, runs), f"--output_dir={tmp_path / 'out'}", "--lang=ko"]
+    subprocess.run([sys.executable, "-m", "dr_tfx.cli.compare", *words], check=True)
+    assert '<html lang="ko">' in (tmp_path / "out" / "compare.html").read_text()
 
 
 def test_names_in_hangul_are_drawn(tmp_path):
