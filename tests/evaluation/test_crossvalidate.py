@@ -125,7 +125,7 @@ def test_the_figures_are_those_of_all_photographs_and_of_the_folds(done, table):
 def test_the_page_links_the_folds_and_says_how_to_get_it_again(done):
     page = done[0] / "out_of_fold" / "report.html"
     text = page.read_text()
-    links = re.findall(r'href="([^":,]+)"', text)
+    links = re.findall(r'href="([^"#:,]+)"', text)
     assert links == [f"../fold-{k}/evaluation/test/report.html" for k in range(COUNT)]
     assert all((page.parent / link).is_file() for link in links)
     assert "drtfx-crossvalidate --config=base:toy" in text
