@@ -1,10 +1,12 @@
 """The evaluation as one page that needs nothing else.
 
-`render` is pure: it returns text, and `evaluate` writes it. The shell of the page, which every kind
-of task shares, is the template `report.html.j2`: alarms, notices, the facts about training and data
-set, and the commands to reproduce them. The kind's own `evaluation.html.j2` extends it.
+`render` returns text that depends on what was judged and on the day, and `evaluate` writes it. The
+shell of the page, which every kind of task shares, is the template `report.html.j2`: alarms,
+notices, the facts about training and data set, and the commands to reproduce them. The kind's own
+`evaluation.html.j2` extends it.
 """
 
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,8 @@ def render(
         templates=judgement.TEMPLATES,
         s=summary,
         data_name=scored.data.dataset.name,
+        model=_model_name(scored.bundle),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         groups=scored.bundle.kind.data.groups,
         figures={figure.name: figure for figure in figures},
         facts=[
@@ -96,6 +100,14 @@ def render(
         view_words=views_in_words(summary["views"]),
         **judgement.page_values(summary),
     )
+
+
+def _model_name(bundle: "bundles.Bundle") -> str:
+    """Return the backbone of a model, or those of an ensemble."""
+    if not bundle.members:
+        return bundle.experiment.model.backbone
+    names = [tasks.from_config(member.experiment).model.backbone for member in bundle.members]
+    return " + ".join(names)
 
 
 def views_in_words(names: Sequence[str]) -> list[str]:

@@ -29,6 +29,8 @@ def _words(html: str) -> str:
 
 
 def test_the_page_says_how_the_model_was_made(html):
+    title = re.search("<title>(.*)</title>", html)[1]
+    assert re.fullmatch(r"screening on .* · MobileNetV2 · \d{4}-\d\d-\d\d", title)
     assert "best epoch 2, validation AUC 0.7000" in html
     text = _words(html)
     assert "The checkpoint of the best validation AUC was kept." in text

@@ -149,6 +149,9 @@ def test_the_page_finds_photographs(browser, written):
     wanted = [i for i in range(ROWS) if i % 3 == 2 and 490 <= i % 1000 < 500]
     assert where.text == f"1 to 24 of {len(wanted)}"
     assert shown(browser) == [f"eye {i:05d}" for i in wanted[:24]]
+    choose(browser, "many", "480")  # To be printed, for example.
+    assert where.text == f"1 to {len(wanted)} of {len(wanted)}" and len(wanted) < 480
+    choose(browser, "many", "24")
     choose(browser, "name", "no such name")
     assert where.text == "No photograph matches." and shown(browser) == []
     said = [row["message"] for row in browser.get_log("browser")]
