@@ -248,6 +248,7 @@ def _commands(
         data_dir=data_dir or Path("DATA"),
         split=evaluate.SELECTION_SPLIT,
         members=bundle.members,
+        config=bundle.config,
     )
     usual = evaluate.usual_folder(workdir, name)
     given = {

@@ -25,6 +25,18 @@ def define(default: str | None = None) -> flags.FlagHolder[ml_collections.Config
     return config_flags.DEFINE_config_file("config", default, words, lock_config=True)
 
 
+def unchanged(
+    config: flags.FlagHolder[ml_collections.ConfigDict],
+) -> tuple[str, dict[str, Any]]:
+    """Return a config's name, as it is typed, and its settings but for the command line's."""
+    given = config_flags.get_config_filename(flags.FLAGS[config.name])
+    file, colon, argument = given.partition(":")
+    path = Path(file)
+    settings = config_files.load(path, *filter(None, [argument])).to_dict()
+    name = path.stem if path.parent == config_files.shipped() else file
+    return f"{name}{colon}{argument}", typed.to_dict(tasks.from_config(settings))
+
+
 def read(config: flags.FlagHolder[ml_collections.ConfigDict], data_dir: Path) -> specs.Experiment:
     """Return the settings, of which those of the data set are to be the data set's own.
 

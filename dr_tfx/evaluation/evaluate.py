@@ -115,6 +115,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
             data_dir=data_dir,
             split=split,
             members=bundle.members,
+            config=bundle.config,
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")

@@ -2,15 +2,18 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import splits
 from dr_tfx.evaluation.scored import SELECTION_SPLIT
 from dr_tfx.models.bundle_file import Member
+
+if TYPE_CHECKING:
+    from dr_tfx.models import bundles
 
 _WIDTH = 96  # Characters of a line on the page.
 
@@ -22,12 +25,13 @@ def commands(
     data_dir: Path,
     split: str,
     members: Sequence[Member] = (),
+    config: "bundles.Config | None" = None,
 ) -> list[list[str]]:
     """Return the commands that give a report, word by word: of a run, or of an ensemble of runs.
 
-    The names of the photographs' folder and of the label CSV are placeholders. A bundle does not
-    hold the name of its config file, but it holds every setting; so the settings are given as
-    changes of the config base, which holds the defaults of every kind of task.
+    The names of the photographs' folder and of the label CSV are placeholders. The settings are
+    given as changes of the config that the run was begun with; or, where that is not known, of the
+    config base, which holds the defaults of every kind of task.
     """
     names = list(dict.fromkeys([SELECTION_SPLIT, split]))
     if members:
@@ -35,7 +39,9 @@ def commands(
         if _of_folds(members):  # They are fitted when they are joined.
             names.remove(SELECTION_SPLIT)
     else:
-        before = _until_trained(experiment, "drtfx-train", workdir=workdir, data_dir=data_dir)
+        before = _until_trained(
+            experiment, "drtfx-train", workdir=workdir, data_dir=data_dir, config=config
+        )
     return [*before, *_evaluations(workdir, data_dir, names)]
 
 
@@ -69,20 +75,27 @@ def crossvalidation_commands(
 
 
 def _until_trained(
-    experiment: specs.Experiment, command: str, *, workdir: Path, data_dir: Path
+    experiment: specs.Experiment,
+    command: str,
+    *,
+    workdir: Path,
+    data_dir: Path,
+    config: "bundles.Config | None" = None,
 ) -> list[list[str]]:
     """Return the command of the build, and the one that trains on it."""
     kind = experiment.task.kind
-    defaults = _by_flag(tasks.defaults(kind))
+    base = "--config=base" + (f":{kind}" if kind != specs.Task.kind else "")
+    defaults = _by_flag(typed.to_dict(tasks.defaults(kind)))
+    if config is not None:
+        base, defaults = f"--config={config.name}", _by_flag(config.settings)
     settings = [
         f"--config.{key}={_typed(value)}"
-        for key, value in _by_flag(experiment).items()
-        if value != defaults[key]
+        for key, value in _by_flag(typed.to_dict(experiment)).items()
+        if value != defaults.get(key)
     ]
     of_data = [s for s in settings if s.startswith("--config.dataset.")]
     of_task = [s for s in settings if s.startswith("--config.task.")]
     others = [s for s in settings if s not in of_data]  # Training asks the data set itself.
-    base = "--config=base" + (f":{kind}" if kind != specs.Task.kind else "")
     paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
     if experiment.dataset.masks:
         paths.insert(2, "--masks_dir=MASKS")
@@ -112,12 +125,12 @@ def shell(words: Sequence[str]) -> str:
     return " \\\n".join(lines)
 
 
-def _by_flag(experiment: specs.Experiment) -> dict[str, Any]:
-    """Return every setting by the dotted name that a flag can set."""
-    settings = typed.to_dict(experiment)
+def _by_flag(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting, as `typed.to_dict` gives them, by the dotted name that a flag sets."""
     # The keys of `arguments` are none of base.py's, so that they need one flag together.
-    arguments = settings["training"].pop("arguments")
-    return {**typed.flat(settings), "training.arguments": arguments}
+    training = dict(settings["training"])
+    arguments = training.pop("arguments")
+    return {**typed.flat({**settings, "training": training}), "training.arguments": arguments}
 
 
 def _typed(value: Any) -> str:

@@ -64,6 +64,8 @@ class BundleFile:
       files: the SHA-256 digests of the other files of the bundle, by name.
       fitted: what `FittedSettings.to_dict` gives; None until validation has been evaluated.
       members: the runs that an ensemble is made of; none for a run.
+      config: the name or path of the config that the run was begun with, as it was typed; or "".
+      config_settings: all settings of that config, before any were changed on the command line.
       format: version of this format.
     """
 
@@ -78,6 +80,8 @@ class BundleFile:
         tuple[Member, ...],
         typed.Rule(lambda members: len(members) <= MOST_MEMBERS, f"{MOST_MEMBERS} at most"),
     ] = ()
+    config: str = ""
+    config_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     format: Literal[2] = FORMAT
 
 

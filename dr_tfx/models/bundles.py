@@ -6,9 +6,9 @@ stranger is ever run. `model.keras` is for programs without dr_tfx, which does n
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -23,6 +23,18 @@ from dr_tfx.models.bundle_file import BUNDLE_FILE, MODEL_FILE, WEIGHTS_FILE, Bun
 from dr_tfx.storage import files
 
 __all__ = ["BUNDLE_FILE", "MODEL_FILE", "WEIGHTS_FILE", "Bundle", "load", "save", "save_fitted"]
+
+
+class Config(NamedTuple):
+    """The config of a run, before anything was changed on the command line.
+
+    Attributes:
+      name: its name or path, as it was typed.
+      settings: all of them, as `typed.to_dict` gives them.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +52,7 @@ class Bundle:
       precision: the dtype policy that the model computes in.
       libraries: the versions that trained the model, by name.
       members: the runs that an ensemble is made of; none for a run.
+      config: what the run was begun with; None if that is not known.
     """
 
     folder: Path
@@ -51,6 +64,7 @@ class Bundle:
     precision: str
     libraries: dict[str, str]
     members: Sequence[Member] = ()
+    config: Config | None = None
 
     @property
     def kind(self) -> tasks.Kind:
@@ -79,6 +93,7 @@ def save(
     best_epoch: int,
     fitted: tasks.FittedSettings | None = None,
     members: Sequence[Member] = (),
+    config: Config | None = None,
 ) -> None:
     """Write model.keras, weights.safetensors and, last, bundle.json.
 
@@ -91,6 +106,7 @@ def save(
       best_epoch: the epoch whose weights the model has; 0 of an ensemble.
       fitted: what was fitted already.
       members: the runs that an ensemble is made of.
+      config: what the run was begun with, if that is known.
 
     Raises:
       ValueError: the weights have more bytes than a bundle may have.
@@ -117,6 +133,8 @@ def save(
         },
         fitted=None if fitted is None else fitted.to_dict(),
         members=tuple(members),
+        config=config.name if config else "",
+        config_settings=config.settings if config else {},
     )
     bundle_file.write(workdir, content)
 
@@ -149,7 +167,19 @@ def load(workdir: Path, *, precision: str | None = None) -> Bundle:
         precision=precision or content.precision,
         libraries=dict(content.libraries),
         members=content.members,
+        config=_config(content, workdir),
     )
+
+
+def _config(content: BundleFile, workdir: Path) -> Config | None:
+    """Return what the run was begun with; a stranger's settings are checked as those of a run."""
+    if not content.config:
+        return None
+    try:
+        settings = tasks.from_config(dict(content.config_settings))
+    except ValueError as error:
+        raise ValueError(f"{workdir / BUNDLE_FILE}: {error}") from error
+    return Config(content.config, typed.to_dict(settings))
 
 
 def _model(

@@ -39,6 +39,7 @@ def train(
     profile: bool = False,
     given: Sequence[keras.callbacks.Callback] = (),
     tracked_by: Sequence[str] = (),
+    config: bundles.Config | None = None,
 ) -> Path:
     """Train to the end of the last stage or early stopping, and write the best epoch's bundle.
 
@@ -54,6 +55,7 @@ def train(
       workdir: folder of the run.
       profile: write a TensorBoard profile of some steps after the start.
       given: callbacks of Keras that are told of the epochs; see `callbacks.Guests`.
+      config: what the settings were before any were changed, for the report.
       tracked_by: names in `trackers.TRACKERS`, which are told of the epochs by the chief.
 
     Returns:
@@ -117,7 +119,7 @@ def train(
                 # The next stage begins from what the first worker has written by now.
                 distribution.agreed(strategy, {"written": 1.0})
                 run = checkpoints.Run(workdir, experiment, chief=chief)
-        _finish(run, data)
+        _finish(run, data, config)
         guests.leave()
     return workdir
 
@@ -197,7 +199,7 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     run.workers = workers
 
 
-def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
+def _finish(run: checkpoints.Run, data: manifest.Manifest, config: bundles.Config | None) -> None:
     """Write the bundle of the best epoch. The state stays, so that more epochs can follow.
 
     Raises:
@@ -223,6 +225,7 @@ def _finish(run: checkpoints.Run, data: manifest.Manifest) -> None:
             data=data,
             precision=run.precision,
             best_epoch=run.best_epoch,
+            config=config,
         )
     logging.info("Best epoch %d by %s.", run.best_epoch, select_by)
 

@@ -7,7 +7,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from dr_tfx import tasks
+from dr_tfx.config import typed
 from dr_tfx.evaluation import reproduce
+from dr_tfx.models import bundles
 from tests.helpers import configs
 from tests.helpers.screening import ADDONS, EXPERIMENT
 
@@ -30,6 +32,21 @@ def test_the_commands_say_every_setting_of_the_run(experiment):
         flags.DEFINE_string(name, None, "", holder)
     assert holder(train) == ["drtfx-train"]
     assert tasks.from_config(holder.config) == experiment
+
+
+def test_the_commands_are_changes_of_the_persons_own_config():
+    begun = typed.to_dict(tasks.from_config(configs.load("smoke").to_dict()))
+    training = {**begun["training"], "epochs": 99}
+    experiment = tasks.from_config({**begun, "training": training})
+    _, train, *_ = reproduce.commands(
+        experiment,
+        workdir=Path("w"),
+        data_dir=Path("d"),
+        split="validation",
+        config=bundles.Config("mine/smoke.py", begun),
+    )
+    given = ["--config=mine/smoke.py", "--workdir=w", "--data_dir=d", "--config.training.epochs=99"]
+    assert train == ["drtfx-train", *given]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def bundle(
         model=None,
         precision="mixed_float16",
         members=(),
+        config=None,
     )
 
 

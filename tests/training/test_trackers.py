@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import dr_tfx
+from dr_tfx.models import bundles
 from dr_tfx.training import callbacks, trackers
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
@@ -39,6 +40,7 @@ class Guest(keras.callbacks.Callback):
 def test_callbacks_of_keras_see_the_epochs_and_may_end_the_run(data_dir, tmp_path):  # noqa: F811
     guest = Guest()
     dr_tfx.train(small(epochs=5), data_dir=data_dir, workdir=tmp_path, callbacks=[guest])
+    assert bundles.load(tmp_path).config is None  # A file is named by the command alone.
     assert guest.told == [("begin", 5, 6), 0, 1, "end"]
     pd.testing.assert_frame_equal(
         pd.DataFrame(guest.rows), pd.read_csv(tmp_path / "history.csv"), check_dtype=False
