@@ -186,7 +186,7 @@ def test_the_page_says_nothing_of_splits_that_these_photographs_have_not(page, e
         assert words not in text, words
     assert f"Photographs {elsewhere} " in text
     assert "In the model's own data set, too the photograph or a copy of it:" in text
-    assert "in these photographs, " in text  # PPV and NPV hold at the share of the abnormal.
+    assert "' here, " in text  # PPV and NPV hold at the share of the abnormal.
 
 
 def test_the_same_call_again_prepares_nothing_and_without_the_data_says_so(
