@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: small drawn photographs, and the real ones where they are."""
 
+import gc
 import importlib.util
 import shutil
 import signal
@@ -54,6 +55,12 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.originalname in _ONCE:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish():
+    """Spare what was imported every search for cycles: with TensorFlow, a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

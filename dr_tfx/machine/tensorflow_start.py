@@ -1,6 +1,7 @@
 """The start of TensorFlow in a command: without notices, and without what no command uses."""
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -25,14 +26,28 @@ def load() -> None:
     """Load TensorFlow and let it look for GPUs, which is when it speaks.
 
     A machine without an NVIDIA GPU has no driver of it, which is no error. Where there is a GPU,
-    the error of its driver is shown.
+    the error of its driver is shown. Python does not search for cycles among what is loaded here,
+    neither now nor later: each search would go through a million objects that stay to the end.
     """
     without_gpu = not any(map(os.path.exists, _GPUS))
     with error_lines.dropped((*_NOTICES, _NO_DRIVER) if without_gpu else _NOTICES):
         # By its name: import rules let nothing of a build import it, where nothing calls this.
-        with _as_if_absent(_FOR_EXTRAS_OF_KERAS):  # TensorFlow imports Keras.
+        with _kept_for_good(), _as_if_absent(_FOR_EXTRAS_OF_KERAS):  # TensorFlow imports Keras.
             tf = importlib.import_module("tensorflow")
         tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _kept_for_good() -> Iterator[None]:
+    """Spare what is made inside every search for cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 @contextlib.contextmanager

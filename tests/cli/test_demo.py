@@ -18,6 +18,7 @@ import pytest
 
 from beam_jobs.cli import demo
 from dr_tfx.dataset import manifest, records
+from tests.helpers import ready
 from tests.helpers.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -29,15 +30,8 @@ CONFIG = f"--config={ROOT / 'configs' / 'smoke.py'}"
 def run(command: str, *arguments: object, cwd: Path = OUTSIDE) -> subprocess.CompletedProcess:
     """Run the command in a process of its own, started outside the repository."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, "-m", COMMANDS[command], *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    words = [sys.executable, "-m", COMMANDS[command], *map(str, arguments)]
+    return ready.run(words, cwd=cwd, env={**os.environ, "PYTHONPATH": path})
 
 
 def succeed(command: str, *arguments: object) -> str:

@@ -18,21 +18,19 @@ import pytest
 
 from dr_tfx.cli import endings
 from dr_tfx.storage import temporary
-from tests.helpers import bundled, commands, disks
+from tests.helpers import bundled, commands, disks, ready
 from tests.training.test_endings import quick
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(line, **environment):
-    return subprocess.run(
-        line,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return ready.run(line, env={**os.environ, **environment})
+
+
+def run_from_the_start(line, **environment):
+    env = {**os.environ, **environment}
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +107,13 @@ def test_a_persons_own_settings_of_keras_change_nothing(line, tmp_path):
     tables = []
     for environment in ({}, {"HOME": str(tmp_path), "KERAS_BACKEND": "torch"}):
         out = tmp_path / str(len(tables))
-        done = run(words("drtfx-predict", line, out), **environment)
+        done = run_from_the_start(words("drtfx-predict", line, out), **environment)
         assert done.returncode == 0, done.stderr
         tables.append((out / "predictions.csv").read_bytes())
     assert tables[0] == tables[1]
     workdir = tmp_path / "run"
     trained = commands.train_line(quick(encoding="png", epochs=1), line / "data", workdir)
-    done = run(trained, HOME=str(tmp_path), KERAS_BACKEND="torch")
+    done = run_from_the_start(trained, HOME=str(tmp_path), KERAS_BACKEND="torch")
     assert done.returncode == 0, done.stderr
 
 
@@ -132,7 +130,7 @@ def test_another_backend_that_is_loaded_already_is_a_sentence():
 
 def test_windows_is_told_of_wsl():
     code = "import sys; sys.platform = 'win32'; import dr_tfx"
-    done = run([sys.executable, "-c", code])
+    done = run_from_the_start([sys.executable, "-c", code])
     assert "On Windows, install and start it inside WSL" in done.stderr.rstrip().splitlines()[-1]
 
 

@@ -2,19 +2,15 @@
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from tests.helpers import datasets
+from tests.helpers import datasets, ready
 from tests.helpers.bundled import contents, evaluated_bundle, write_photographs
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_predict_command_prints_what_it_writes(tmp_path):
@@ -31,21 +27,18 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
         mask[30 : 30 + height, 40:80] = 1
         cv2.imwrite(str(tmp_path / "masks" / kind / "eye.png"), mask)
 
-    def start(*arguments):
-        command = [sys.executable, "-m", "dr_tfx.cli.predict", f"--workdir={workdir}", *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    def predict(*arguments):
+        line = [sys.executable, "-m", "dr_tfx.cli.predict", f"--workdir={workdir}", *arguments]
+        return ready.run(line)
 
     masks = f"--masks_dir={tmp_path / 'masks'}"
-    some = start(
-        str(folder), str(tmp_path / "pipe.png"), f"--output_dir={tmp_path / 'some'}", masks
-    )
-    none = start("nothing.png", f"--output_dir={tmp_path / 'none'}", "--nofigures")
-    over = start(str(folder / "eye.jpeg"), f"--output_dir={folder}")
-    out, err = some.communicate()
-    lines = out.splitlines()
+    given_both = (str(folder), str(tmp_path / "pipe.png"))
+    some = predict(*given_both, f"--output_dir={tmp_path / 'some'}", masks)
+    none = predict("nothing.png", f"--output_dir={tmp_path / 'none'}", "--nofigures")
+    over = predict(str(folder / "eye.jpeg"), f"--output_dir={folder}")
+    lines = some.stdout.splitlines()
     assert some.returncode == 0 and lines[-1] == str(tmp_path / "some")
-    assert "ALARM of the evaluation on test: It guesses. (1 more) See " in err
+    assert "ALARM of the evaluation on test: It guesses. (1 more) See " in some.stderr
     names = ["probability", "probability_threshold", "score", "threshold", "decision"]
     assert lines[0].split() == ["photograph", *names, "cup_to_disc"]
     table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
@@ -63,8 +56,7 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     broken = next(line for line in lines if "broken.jpg" in line)
     assert broken.split()[1:9] == [*6 * ["-"], "rejected", "(unreadable:"]
     assert next(line for line in lines if "pipe.png" in line).endswith("a pipe or socket)")
-    assert "No such file" in none.communicate()[0] and none.returncode == 1
+    assert "No such file" in none.stdout and none.returncode == 1
     assert sorted(contents(tmp_path / "none")) == ["predict.json", "predictions.csv"]
-    said = over.communicate()[1]
-    assert over.returncode == 1 and "eye.jpeg; choose another folder" in said
+    assert over.returncode == 1 and "eye.jpeg; choose another folder" in over.stderr
     assert contents(folder) == given

@@ -7,8 +7,6 @@ take most of the time.
 import dataclasses
 import json
 import re
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,12 +19,11 @@ from dr_tfx.config import specs, typed
 from dr_tfx.dataset import identities, manifest
 from dr_tfx.evaluation import compare, crossvalidate, evaluate
 from dr_tfx.training.train import train
-from tests.helpers import backbones, datasets
+from tests.helpers import backbones, datasets, ready
 from tests.helpers.builds import SPEC, build
 from tests.helpers.commands import train_line
 from tests.tasks.toy.kind import Toy
 
-ROOT = Path(__file__).parents[2]
 COUNT = 3
 DEALT = dataclasses.replace(SPEC, split=specs.Split(folds=COUNT))
 
@@ -176,7 +173,7 @@ def test_the_models_of_all_folds_are_joined_and_nothing_of_their_data_tests_them
 
 def test_the_flag_of_a_fold_is_the_setting(built, tmp_path):
     line = [*train_line(datasets.experiment(), built, tmp_path / "run"), "--fold=1"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ready.run(line)
     assert done.returncode == 1
     assert f"error: {built} has no folds, of which --fold=1 could be tested" in done.stderr
 

@@ -4,9 +4,7 @@ import dataclasses
 import hashlib
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,11 +18,10 @@ from dr_tfx.dataset import manifest, records
 from dr_tfx.explanation import explainer
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
-from tests.helpers import datasets, terminal
+from tests.helpers import datasets, ready, terminal
 from tests.helpers.bundled import contents, evaluated_bundle, make_bundle
 from tests.helpers.drawn import draw
 
-ROOT = Path(__file__).parents[2]
 FIGURES = ("gradcam_final.png", "gradcam_normal.png", "gradcam_abnormal.png")
 
 
@@ -293,12 +290,11 @@ def test_the_explain_command(elsewhere, explained_here, tmp_path):
         f"--output_dir={tmp_path}",
     ]
     processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=1"]
-    done = subprocess.run(
-        [*command, *processes], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = ready.run([*command, *processes])
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path)
     assert contents(tmp_path) == contents(explained_here)
-    wrong = subprocess.run([*command, "--direkt=1"], cwd=ROOT, capture_output=True, text=True)
+    wrong = ready.run([*command, "--direkt=1"])
     assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
     assert wrong.stderr.splitlines()[-1].startswith("error: neither this command nor Apache Beam")
 

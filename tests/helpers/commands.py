@@ -24,13 +24,14 @@ COMMANDS = {
     "drtfx-demo": "beam_jobs.cli.demo",
 }
 
-_CODE = """
+_CODE = "from {module} import run; run()"
+_WITH_BACKBONES = f"""
 from dr_tfx.machine import tensorflow_start
 tensorflow_start.load()
 from tests.helpers import backbones
-from {module} import run
-run()
+{_CODE}
 """
+_WITHOUT_A_MODEL = ("drtfx-synthesize", "drtfx-inspect", "drtfx-build-examples", "drtfx-compare")
 _CONFIG = """
 import json, ml_collections
 def get_config():
@@ -40,7 +41,8 @@ def get_config():
 
 def line(command: str, *arguments: str) -> list[str]:
     """Return the command line of a command that also knows the backbones of the tests."""
-    return [sys.executable, "-c", _CODE.format(module=COMMANDS[command]), *arguments]
+    code = _CODE if command in _WITHOUT_A_MODEL else _WITH_BACKBONES
+    return [sys.executable, "-c", code.format(module=COMMANDS[command]), *arguments]
 
 
 def train_line(experiment: specs.Experiment, data_dir: Path, workdir: Path) -> list[str]:

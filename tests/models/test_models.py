@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import subprocess
 import sys
 
 import keras
@@ -15,7 +14,7 @@ from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network, precision, pretrained, weights
-from tests.helpers import backbones, bundled, configs, datasets
+from tests.helpers import backbones, bundled, configs, datasets, ready
 
 FILE_UTILS = f"keras.src.utils.{'data' if keras.__version__ < '3' else 'file'}_utils"
 
@@ -381,9 +380,7 @@ def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(policy, se
         "model = keras.models.load_model(folder + '/model.keras');"
         "print(*np.asarray(model(x))[:, 0])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = ready.run([sys.executable, "-c", code, str(tmp_path)])
     assert done.returncode == 0, done.stderr
     assert np.allclose([float(v) for v in done.stdout.split()], here, atol=1e-5)
 

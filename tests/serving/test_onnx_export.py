@@ -21,7 +21,7 @@ from dr_tfx.explanation import gradcam
 from dr_tfx.inference import exported, scoring
 from dr_tfx.models import bundle_file, bundles
 from dr_tfx.serving import onnx_export
-from tests.helpers import bundled, commands, datasets
+from tests.helpers import bundled, commands, datasets, ready
 from tests.tasks.grades.test_grades import experiment as graded
 from tests.tasks.grades.test_grades import noise as graded_noise
 
@@ -65,7 +65,7 @@ def line(tmp_path_factory):
     (folder / "run" / "evaluation" / "validation" / "model_card.md").write_text("the card")
     words = [f"--workdir={folder / 'run'}", f"--data_dir={folder / 'data'}"]
     line = commands.line("drtfx-export", *words, f"--output_dir={folder / 'onnx'}")
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ready.run(line)
     assert done.returncode == 0, done.stderr
     (folder / "printed").write_text(done.stdout)
     return folder

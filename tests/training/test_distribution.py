@@ -22,6 +22,7 @@ from dr_tfx.training import distribution
 from tests.helpers import (
     backbones,  # noqa: F401 - `small_norm`.
     datasets,
+    ready,
 )
 
 CODE = """
@@ -83,8 +84,7 @@ def command(devices, experiment, data_dir, workdir):
 
 
 def run(devices, experiment, data_dir, workdir, *, workers=()):
-    line = [*command(devices, experiment, data_dir, workdir), *map(str, workers)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    return ready.run([*command(devices, experiment, data_dir, workdir), *map(str, workers)])
 
 
 @contextlib.contextmanager
@@ -191,8 +191,7 @@ for step in (3, 4, 3):
 
 
 def test_dropout_is_a_function_of_step_and_device():
-    line = [sys.executable, "-c", MASKS]
-    found = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = ready.run([sys.executable, "-c", MASKS]).stdout
     first, other, again = ((row[:64], row[64:]) for row in found.split())
     assert first == again
     assert len({*first, *other}) == 4

@@ -18,6 +18,7 @@ from dr_tfx.training import identity, train
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`, `huge`.
     datasets,
+    ready,
 )
 from tests.helpers.commands import train_line
 
@@ -116,9 +117,9 @@ def test_what_is_not_defined_on_validation_decides_nothing(tmp_path, monkeypatch
 
 def test_a_device_without_memory_is_a_sentence_and_leaves_the_folder_free(data_dir, tmp_path):
     workdir = tmp_path / "run"
-    process = start(quick("huge", epochs=1), data_dir, workdir)
-    _, said = process.communicate()
-    assert process.returncode == 1 and "Traceback" not in said
+    done = ready.run(train_line(quick("huge", epochs=1), data_dir, workdir))
+    said = done.stderr
+    assert done.returncode == 1 and "Traceback" not in said
     assert last_line(said).startswith(
         "error: The device has too little memory for config.training.batch_size=8 "
     )
@@ -178,7 +179,7 @@ def test_a_run_that_was_killed_behind_its_bundle_keeps_no_checkpoint(data_dir, t
     )
     line = train_line(experiment, data_dir, tmp_path / "run")
     line[2] = code + line[2]
-    assert subprocess.run(line, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert ready.run(line).returncode == -signal.SIGKILL
     left = tmp_path / "run" / "checkpoints" / "last"
     assert left.exists() and (tmp_path / "run" / bundles.BUNDLE_FILE).exists()
     train.train(experiment, data_dir=data_dir, workdir=tmp_path / "run")
@@ -193,9 +194,10 @@ def test_more_shards_than_files_may_be_open_train_the_same_weights(tmp_path, mon
     assert len(data.shards_of("train")) == 110
     for limit in (4096, 64):
         workdir = tmp_path / str(limit)
+        code = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, 2 * ({limit},))\n"
         line = train_line(experiment, data_dir, workdir)
-        limited = ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash", *line]
-        done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
+        line[2] = code + line[2]
+        done = ready.run(line)
         assert done.returncode == 0, done.stderr
         weights.append(bundles.load(workdir).model.get_weights())
     assert all((one == two).all() for one, two in zip(*weights, strict=True))
@@ -204,6 +206,6 @@ def test_more_shards_than_files_may_be_open_train_the_same_weights(tmp_path, mon
 def test_what_the_command_line_says_of_a_data_set_has_to_be_true(data_dir, tmp_path):
     wrong = "--config.dataset.recipe.size=48"
     line = [*train_line(datasets.experiment(size=64), data_dir, tmp_path / "run"), wrong]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ready.run(line)
     said = "--config.dataset.recipe.size says 48, and the data set was built with 32. Leave it out"
     assert done.returncode == 1 and said in done.stderr.splitlines()[-1]

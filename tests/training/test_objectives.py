@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -23,9 +21,9 @@ from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     configs,
     datasets,
+    ready,
 )
 
-ROOT = Path(__file__).parents[2]
 HAS_ADDONS = find_spec("tensorflow_addons") is not None
 with_addons = pytest.mark.skipif(
     not HAS_ADDONS,
@@ -219,9 +217,7 @@ def test_a_compiled_model_with_kappa_reloads_once_its_kind_is_loaded(tmp_path):
         "data = np.load(sys.argv[1] + '/answers.npz');"
         "print(model.evaluate(data['p'], data['y'], verbose=0, return_dict=True)['kappa'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = ready.run([sys.executable, "-c", code, str(tmp_path)])
     assert done.returncode == 0, done.stderr
     expected = model.evaluate(p, y, verbose=0, return_dict=True)["kappa"]
     assert float(done.stdout) == pytest.approx(expected, abs=1e-6)
@@ -244,11 +240,7 @@ def test_a_training_with_kappa_leaves_a_model_that_needs_none_of_it(tmp_path):
         "import keras, numpy as np; model = keras.models.load_model(sys.argv[1] + '/model.keras');"
         "print(*np.asarray(model(np.load(sys.argv[2])))[:, 0])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(work), str(tmp_path / "images.npy")],
-        capture_output=True,
-        text=True,
-    )
+    done = ready.run([sys.executable, "-c", code, str(work), str(tmp_path / "images.npy")])
     assert done.returncode == 0, done.stderr
     here = bundles.load(work).model(images).numpy()[:, 0]
     assert np.allclose([float(word) for word in done.stdout.split()], here, atol=1e-5)
@@ -298,8 +290,7 @@ def test_names_of_ours_need_no_addons():
         "objectives.metrics(experiment);"
         "sys.exit('tensorflow_addons' in sys.modules)"
     )
-    path = f"import sys; sys.path.insert(0, {str(ROOT)!r});"
-    subprocess.run([sys.executable, "-c", path + code], check=True)
+    assert ready.run([sys.executable, "-c", code]).returncode == 0
 
 
 # These tests run where it can.
@@ -526,9 +517,7 @@ def test_a_training_with_addons_leaves_a_bundle_that_needs_none(tmp_path):
         "work = Path(sys.argv[1]); bundle = bundles.load(work);"
         "print(*scoring.predict_split(bundle, work.parent / 'data', 'validation')['score'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(work)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = ready.run([sys.executable, "-c", code, str(work)])
     assert done.returncode == 0, done.stderr
     scores = [float(word) for word in done.stdout.split()]
     assert len(scores) == 11 and all(0 <= score <= 1 for score in scores)

@@ -5,10 +5,8 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from html import unescape
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -28,12 +26,13 @@ from dr_tfx.training import board, checkpoints, identity, loop, objectives, stag
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     datasets,
+    ready,
 )
 
 CODE = """
 import json, os, random, signal, sys, threading
 from pathlib import Path
-sys.path.insert(0, sys.argv[4])
+os.setsid()  # In a group of its own, which is killed as one.
 from dr_tfx.machine import tensorflow_start
 tensorflow_start.load()
 from tests.helpers import backbones
@@ -42,7 +41,7 @@ from dr_tfx.training import checkpoints, train
 save = checkpoints.Run.save
 def saved(run, model):
     save(run, model)
-    if len(sys.argv) > 5 and run.step >= int(sys.argv[5]):
+    if len(sys.argv) > 4 and run.step >= int(sys.argv[4]):
         # The kill comes at some moment of the next milliseconds, in the midst of anything.
         threading.Timer(random.random() / 100, os.killpg, (0, signal.SIGKILL)).start()
 checkpoints.Run.save = saved
@@ -67,16 +66,10 @@ def whole(data_dir, tmp_path_factory):
     return workdir
 
 
-def start(experiment, data_dir, workdir, *kill_at):
-    """Start a run in a process group of its own, which is killed once it has come to a step."""
+def run(experiment, data_dir, workdir, *kill_at):
+    """Train in a process group of its own, which is killed once it has come to a step."""
     arguments = [json.dumps(typed.to_dict(experiment)), str(data_dir), str(workdir)]
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        [sys.executable, "-c", CODE, *arguments, root, *map(str, kill_at)],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    return ready.run([sys.executable, "-c", CODE, *arguments, *map(str, kill_at)])
 
 
 def small(*, dropout=0.2, backbone="small", **training):
@@ -113,8 +106,7 @@ def exact(**training):
 @pytest.fixture(scope="module")
 def undisturbed(data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    process = start(exact(), data_dir, workdir)
-    assert process.communicate() and process.returncode == 0
+    assert run(exact(), data_dir, workdir).returncode == 0
     return workdir
 
 
@@ -153,9 +145,8 @@ def test_a_run_leaves_a_bundle_and_its_history(undisturbed):
 
 def killed_at(step, experiment, data_dir, workdir):
     """Start or resume a run and have it killed soon after its state at `step` is there."""
-    process = start(experiment, data_dir, workdir, step)
-    _, log = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, log.decode()
+    done = run(experiment, data_dir, workdir, step)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (workdir / "bundle.json").exists()
 
 
@@ -167,10 +158,9 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
     for first, last in ((2, 11), (13, 16)):  # There are three epochs of 6 steps.
         killed_at(rng.integers(first, last, endpoint=True), experiment, data_dir, killed)
 
-    process = start(experiment, data_dir, killed)
-    _, log = process.communicate()
-    assert process.returncode == 0, log.decode()
-    assert b"epoch 1/3" not in log and b"epoch 3/3" in log
+    done = run(experiment, data_dir, killed)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/3" not in done.stderr and "epoch 3/3" in done.stderr
     expected, found = (pd.read_csv(w / "history.csv") for w in (undisturbed, killed))
     cost = ["seconds", "input_wait", "peak_memory_gb"]
     pd.testing.assert_frame_equal(
@@ -192,9 +182,8 @@ def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
     )
     for step in (14, 27):  # They are in epochs 3 and 5, of 6 steps each.
         killed_at(step, experiment, data_dir, tmp_path)
-    process = start(experiment, data_dir, tmp_path)
-    _, log = process.communicate()
-    assert process.returncode == 0 and b"epoch 4/20" not in log, log.decode()
+    done = run(experiment, data_dir, tmp_path)
+    assert done.returncode == 0 and "epoch 4/20" not in done.stderr, done.stderr
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert np.allclose(history["learning_rate"], np.array([1, 1, 1, 0.5, 0.5, 0.25]) * 1e-7)
@@ -516,8 +505,7 @@ def test_flags_override_the_config_and_the_ceiling_ends_the_command_in_one_line(
     )
     flags = [f"--config={config}", f"--data_dir={data_dir}", f"--workdir={tmp_path / 'run'}"]
     command = [sys.executable, "-m", "dr_tfx.cli.train", *flags, "--max_memory_gb=0.01"]
-    root = Path(__file__).parents[2]
-    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    process = ready.run(command)
     last = process.stderr.splitlines()[-1]
     assert process.returncode == 1
     assert last.startswith("error: The run uses") and "allows 0.01 GB" in last
