@@ -21,28 +21,11 @@ _CHROMIUM = (
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Long tests of processes, disks and signals. Beside tensorflow-addons they are left out for time
-# alone, since both suites have 40 minutes; some of them do run TensorFlow.
-_ONCE = {
-    "test_two_workers_learn_what_one_process_learns_from_the_examples_of_both",
-    "test_killed_five_times_and_finished_to_the_same_bytes",
-    "test_a_dask_cluster_writes_the_same_bytes",
-    "test_progress_is_shown_while_a_part_is_explained",
-    "test_processes_write_the_same_bytes",
-    "test_a_full_disk_is_a_sentence_with_the_file_and_what_to_do",
-    "test_a_signal_ends_a_job_in_one_line_and_the_same_command_goes_on",
-    "test_a_killed_commands_temporary_files_are_removed_by_the_next",
-    "test_more_shards_than_files_may_be_open_train_the_same_weights",
-    "test_workers_with_nothing_but_what_is_stated_write_the_same_bytes",
-}
 _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that take minutes first, so that no process waits for one at the end.
-
-    Beside tensorflow-addons, leave out the tests of `_ONCE`.
-    """
+    """Put the files that take minutes first, so that no process waits for one at the end."""
     here = Path(__file__).parent
 
     def place(item) -> int:
@@ -50,11 +33,6 @@ def pytest_collection_modifyitems(items):
         return _LONG.index(room) if room in _LONG else len(_LONG)
 
     items.sort(key=place)  # The order is otherwise kept.
-    if importlib.util.find_spec("tensorflow_addons") is not None:
-        reason = "left out for its time; the default stack runs it"
-        for item in items:
-            if item.originalname in _ONCE:
-                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_collection_finish():

@@ -1,9 +1,7 @@
 """Benchmarks run, give their tables and teach themselves; their figures are not tested."""
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from benchmarks.input_pipeline.contenders import CONTENDERS
 from benchmarks.input_pipeline.contenders.contender import Job
+from tests.helpers import ready
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(
@@ -21,13 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(script, *arguments):
-    result = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{script}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    result = ready.run([sys.executable, "-m", f"benchmarks.{script}", *arguments])
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -237,7 +237,9 @@ def evaluation_dataset(
     # Half of the memory is for those that are parsed, of which as many wait as are made at once.
     fit = memory / 2 // (batch_size * _pixel_bytes(schema))
     at_once = int(np.clip(fit, 1, _PARSED_AT_ONCE))
-    parsed = batches.map(lambda batch: _parse(batch, schema), at_once)
+    # As it is: to look for branches and loops in it takes half a second at every start.
+    parse = tf.autograph.experimental.do_not_convert(lambda batch: _parse(batch, schema))
+    parsed = batches.map(parse, at_once)
     options = tf.data.Options()
     options.autotune.ram_budget = int(memory / 2)  # A prefetch keeps to it untuned, too.
     return sampling.untuned(parsed.prefetch(tf.data.AUTOTUNE).with_options(options))

@@ -10,7 +10,7 @@ shuffle in, and be shuffled only as far as that reaches.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +64,7 @@ def numbers(
 
 def _stream(start: int, count: int, *, seed: tuple[int, int]) -> tf.data.Dataset:
     """Return the endless numbers of a stratum: a permutation of all of them a pass."""
-    return _blocks().map(lambda block: start + _shuffled(block, count, seed=seed)).unbatch()
+    return _of_blocks(lambda block: start + _shuffled(block, count, seed=seed))
 
 
 def _exact_choices(shares: np.ndarray, *, examples: int, seed: tuple[int, int]) -> tf.data.Dataset:
@@ -78,7 +78,7 @@ def _exact_choices(shares: np.ndarray, *, examples: int, seed: tuple[int, int]) 
         above = place[:, tf.newaxis] >= tf.gather(bounds, epochs)
         return tf.reduce_sum(tf.cast(above, tf.int64), axis=1)
 
-    return _blocks().map(choose).unbatch()
+    return _of_blocks(choose)
 
 
 def _random_choices(shares: np.ndarray, *, examples: int, seed: int) -> tf.data.Dataset:
@@ -97,9 +97,11 @@ def _random_choices(shares: np.ndarray, *, examples: int, seed: int) -> tf.data.
     )
 
 
-def _blocks() -> tf.data.Dataset:
-    """Return the endless numbers of blocks."""
-    return tf.data.Dataset.range(2**62 // BLOCK)
+def _of_blocks(numbers: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
+    """Return the numbers that a function gives for each of the endless blocks."""
+    # As it is: to look for branches and loops in it takes half a second at every start.
+    as_it_is = tf.autograph.experimental.do_not_convert(numbers)
+    return tf.data.Dataset.range(2**62 // BLOCK).map(as_it_is).unbatch()
 
 
 def _places(block: tf.Tensor) -> tf.Tensor:

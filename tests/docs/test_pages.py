@@ -16,6 +16,7 @@ import pytest
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
+from tests.helpers import ready
 from tests.helpers.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -82,13 +83,7 @@ def invocations() -> Iterator[tuple[str, str, list[str]]]:
 
 
 def own_flags(command: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", COMMANDS[command], "--helpxml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ready.run([sys.executable, "-m", COMMANDS[command], "--helpxml"])
     tree = ElementTree.fromstring(done.stdout[done.stdout.index("<?xml") :])
     return {f"--{flag.findtext('name')}" for flag in tree.iter("flag")}
 
