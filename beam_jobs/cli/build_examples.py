@@ -69,7 +69,7 @@ from beam_jobs.build_examples import job, planning, source_labels
 from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
 from dr_tfx.cli import console
-from dr_tfx.sources import find_source
+from dr_tfx.sources import find_source, given
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Name of a config, such as dr_binary, or a file of your own."
@@ -103,19 +103,20 @@ _OVERWRITE = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Make the call that the flags describe; print a summary, and the folder as the last line."""
+    flags.FLAGS.image_dir, words = given.unexpanded(_IMAGE_DIR.value, argv[1:])
     place = _IMAGE_DIR.value or _NPY_IMAGES.value
     labels = _LABELS.value or _NPY_LABELS.value
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
-    options = beam_flags.options(argv[1:])
+    options = beam_flags.options(words)
     needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
     needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
     needed = ["config", "npy_labels" if needs_npy_labels else "labels"]
     if not _PLAN.value:
         needed += ["npy_images" if needs_npy_images else "image_dir", "output_dir"]
-    console.require(*needed, others=argv[1:])
+    console.require(*needed, others=words)
     for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
         if flags.FLAGS[one].value and flags.FLAGS[other].value:
             raise ValueError(f"--{one} and --{other} are both given; expected one of them")

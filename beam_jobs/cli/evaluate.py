@@ -15,7 +15,7 @@ names the one that decides.
 
 Evaluate raw photographs of another clinic or camera, with a CSV of their labels:
 
-    drtfx-evaluate --workdir=WORKDIR --external_dir=PHOTOS --labels=PHOTOS/labels.csv \
+    drtfx-evaluate --workdir=WORKDIR --image_dir=PHOTOS --labels=PHOTOS/labels.csv \
         --name=clinic_b --data_dir=DATA_DIR
 
 They are prepared as the model's own were, and its threshold is used unchanged. PHOTOS is a folder
@@ -44,19 +44,20 @@ from absl import app, flags
 
 from dr_tfx.cli import console
 from dr_tfx.machine import tensorflow_start
-from dr_tfx.sources import refusals
+from dr_tfx.sources import given, refusals
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder of the model's data set.")
 _SPLIT = flags.DEFINE_string(
     "split", "validation", "The split to evaluate; validation comes first."
 )
-_EXTERNAL_DIR = flags.DEFINE_string(
-    "external_dir",
+_IMAGE_DIR = flags.DEFINE_string(
+    "image_dir",
     None,
     "Photographs from elsewhere: a folder, a quoted pattern, a .zip archive, or several of these "
     "with commas between.",
 )
+flags.DEFINE_alias("external_dir", "image_dir")  # Its former name.
 _LABELS = flags.DEFINE_string(
     "labels", None, "Their labels: a CSV or Excel file, several with commas between, or 'folders'."
 )
@@ -97,12 +98,13 @@ _OVERWRITE = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Make the call that the flags describe; print the path of the report as the last line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    is_external = _EXTERNAL_DIR.value or _LABELS.value
-    console.require("workdir", *(("external_dir", "labels") if is_external else ("data_dir",)))
+    flags.FLAGS.image_dir, words = given.unexpanded(_IMAGE_DIR.value, argv[1:])
+    if words:
+        raise app.UsageError(f"unexpected arguments: {' '.join(words)}")
+    is_external = _IMAGE_DIR.value or _LABELS.value
+    console.require("workdir", *(("image_dir", "labels") if is_external else ("data_dir",)))
     if is_external and flags.FLAGS["split"].present:
-        raise app.UsageError("--split and --external_dir are both given; expected one of them")
+        raise app.UsageError("--split and --image_dir are both given; expected one of them")
     tensorflow_start.load()
     print(_external() if is_external else _split())
 
@@ -128,7 +130,7 @@ def _external() -> Path:
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     photographs = evaluate_external.ExternalPhotographs(
-        external_dir=_EXTERNAL_DIR.value,
+        image_dir=_IMAGE_DIR.value,
         labels=_LABELS.value,
         masks_dir=_MASKS_DIR.value,
         name=_NAME.value,

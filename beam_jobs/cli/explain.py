@@ -66,6 +66,7 @@ from beam_jobs.runners import beam_flags
 from dr_tfx.cli import console
 from dr_tfx.config import specs
 from dr_tfx.machine import tensorflow_start
+from dr_tfx.sources import given
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string(
@@ -119,13 +120,14 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
-    options = beam_flags.options(argv[1:])
-    console.require("workdir", "output_dir", others=argv[1:])
+    flags.FLAGS.image_dir, words = given.unexpanded(_IMAGE_DIR.value, argv[1:])
+    options = beam_flags.options(words)
+    console.require("workdir", "output_dir", others=words)
     if not (_DATA_DIR.value or _IMAGE_DIR.value):
         raise app.UsageError("--data_dir, a data set, or --image_dir, photographs, must be given")
     folders = {"workdir": _WORKDIR.value, "output_dir": _OUTPUT_DIR.value}
-    given = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
-    beam_flags.check_folders(options, **folders, **{k: v for k, v in given.items() if v})
+    inputs = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
+    beam_flags.check_folders(options, **folders, **{k: v for k, v in inputs.items() if v})
     tensorflow_start.load()
     # Imported here, so that --help and wrong flags do not wait for TensorFlow.
     from beam_jobs.explain import job, plan

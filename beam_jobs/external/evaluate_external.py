@@ -23,7 +23,7 @@ from dr_tfx.storage import locks
 DATA = "data"  # Folder of the prepared photographs, beside the report.
 SPLIT = "test"  # The split of everything from elsewhere, in its own data set; it is never named.
 FLAGS = refusals.BUILD_FLAGS | {
-    "image_dir": "--external_dir",
+    "image_dir": "--image_dir",
     "output_dir": "--name",
     "image_column": "--image_column",
     "label_column": "--label_column",
@@ -44,7 +44,7 @@ _THEIRS = ("image_column", "label_column", "label_values", "patient_column", "pa
 class ExternalPhotographs:
     """Photographs and their labels. A None stands for the setting of the model's own data set."""
 
-    external_dir: str  # A folder, a pattern or an archive, as for a build.
+    image_dir: str  # A folder, a pattern or an archive, as for a build.
     labels: str
     masks_dir: str | None = None  # For a model of lesions, as for a build.
     name: str = ""  # The name of the report; "": that of the folder.
@@ -122,7 +122,7 @@ def _evaluated(
     folder = report / DATA
     data = job.build(
         _spec(bundle, photographs, name),
-        image_dir=photographs.external_dir,
+        image_dir=photographs.image_dir,
         labels=photographs.labels,
         output_dir=str(folder),
         masks_dir=photographs.masks_dir or "",
@@ -154,7 +154,7 @@ def _name(photographs: ExternalPhotographs) -> str:
     Raises:
       ValueError: it cannot be the name of a folder, or is that of a split.
     """
-    name = photographs.name or find_source.name_of(photographs.external_dir)
+    name = photographs.name or find_source.name_of(photographs.image_dir)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
             f"--name={name} cannot be the name of a report; expected letters, digits, _ . and -"
@@ -221,7 +221,7 @@ def _elsewhere(
         alarms=alarms,
         notices=notices,
         shared={
-            "external_dir": photographs.external_dir,
+            "external_dir": photographs.image_dir,
             "labels": photographs.labels,
             "rows": data.rows,
             "written": data.written,

@@ -242,7 +242,7 @@ class Manifest:
                 raise ValueError(
                     "The model joins the runs of all folds: each photograph of the data set "
                     f"trained some of them, and none is left for {split!r}. Evaluate it on "
-                    "photographs from elsewhere, with --external_dir."
+                    "photographs from elsewhere, with --image_dir."
                 )
             have = [name for name in self.parts if any(s.split == name for s in self.shards)]
             raise ValueError(

@@ -109,7 +109,7 @@ def evaluation_command(workdir: Path, split: str) -> str:
     """Return what to type to have a run evaluated on a split, or on photographs of that name."""
     given = f"--data_dir=DATA_DIR --split={split}"
     if split not in splits.SPLITS:
-        given = f"--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name={split}"
+        given = f"--image_dir=PHOTOS --labels=PHOTOS/labels.csv --name={split}"
     return f"drtfx-evaluate --workdir={workdir} {given}"
 
 

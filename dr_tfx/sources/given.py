@@ -1,5 +1,6 @@
 """Photographs that a person names on a command line: files, folders, patterns and archives."""
 
+import glob
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,37 @@ def photographs(arguments: Sequence[str]) -> list[GivenPhotograph]:
             place = files.absolute(source.path(name))
             found.setdefault(place, GivenPhotograph(_shown(given, source, name), source, name))
     return list(found.values())
+
+
+def unexpanded(image_dir: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the pattern that a shell has replaced by the photographs that match it.
+
+    Of `--image_dir raw/*.jpg` without quotes, a command sees its first photograph as the flag's
+    value, and the others among its words.
+
+    Args:
+      image_dir: the value of the flag.
+      words: what is left of the command line besides flags.
+
+    Returns:
+      The pattern and the words that are no photographs; without such words, what was given.
+
+    Raises:
+      ValueError: no pattern of one folder and one ending matches just these photographs.
+    """
+    others = [word for word in words if trees.is_photograph(word) and os.path.isfile(word)]
+    if not (image_dir and others):
+        return image_dir, list(words)
+    given = {image_dir, *others}
+    ending = posixpath.splitext(image_dir)[1]
+    pattern = posixpath.join(posixpath.dirname(image_dir), f"*{ending}")
+    if set(glob.glob(pattern)) != given:
+        raise ValueError(
+            f"--image_dir names {len(given)} photographs, {image_dir} and others; expected one "
+            "folder, pattern or .zip archive. A pattern is put in quotes, as in "
+            "--image_dir='raw/1*.jpg', so that the shell passes it on as it is"
+        )
+    return pattern, [word for word in words if word not in given]
 
 
 def _is_one(given: str) -> bool:

@@ -1,8 +1,8 @@
 """Errors about what a job was given, which each command tells in the words of its own flags.
 
-`drtfx-build-examples` and `drtfx-evaluate` call the same functions, and a folder that one of them
-calls `--image_dir` is `--external_dir` of the other. So an error keeps the parameters that it is
-about apart from its text:
+`drtfx-build-examples` and `drtfx-evaluate` call the same functions, and a setting that one of them
+calls `--config.dataset.image_column` is `--image_column` of the other. So an error keeps the
+parameters that it is about apart from its text:
 
     raise UnusableInput("{place} holds no photographs: pass {image_dir}={inside}", place=..., ...)
 """

@@ -21,11 +21,11 @@ CONFIG = "--config=configs/dr_binary.py"
     [
         ("train", [CONFIG, "--data_dir=d"], "--workdir must be given."),
         ("evaluate", [], "--workdir, --data_dir must be given."),
-        ("evaluate", ["--workdir=w", "--labels=l.csv"], "--external_dir must be given."),
+        ("evaluate", ["--workdir=w", "--labels=l.csv"], "--image_dir must be given."),
         (
             "evaluate",
             ["--workdir=w", "--external_dir=e", "--labels=l", "--split=test"],
-            "--split and --external_dir are both given",
+            "--split and --image_dir are both given",
         ),
         ("explain", ["--workdir=w"], "--output_dir must be given."),
         ("explain", ["--workdr=w"], "knows --workdr=w. A typing error?"),

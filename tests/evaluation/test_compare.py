@@ -166,7 +166,7 @@ def test_a_run_that_is_not_evaluated_is_told_with_the_command(runs, tmp_path):
         compare.load_runs([runs[0], tmp_path], "test")
     for split, given in (
         ("validation", "--data_dir=DATA_DIR --split=validation"),
-        ("clinic_b", "--external_dir=PHOTOS --labels=PHOTOS/labels.csv --name=clinic_b"),
+        ("clinic_b", "--image_dir=PHOTOS --labels=PHOTOS/labels.csv --name=clinic_b"),
     ):
         with pytest.raises(FileNotFoundError) as refusal:
             compare.load_runs(runs[:2], split)

@@ -272,7 +272,7 @@ def test_the_data_of_all_folds_has_no_part_left_to_test(tmp_path):
     whole = ensemble.trained_on(runs)
     assert whole.fold == manifest.EVERY_FOLD
     for split in ("validation", "test"):
-        with pytest.raises(ValueError, match=f"none is left for '{split}'.* --external_dir"):
+        with pytest.raises(ValueError, match=f"none is left for '{split}'.* --image_dir"):
             whole.shards_of(split)
     with pytest.raises(ValueError, match="fold-1 tests fold 1, of 3 folds; expected runs that"):
         ensemble.trained_on(runs[:2])

@@ -230,7 +230,7 @@ def test_a_name_that_cannot_be_is_refused(elsewhere, workdir, changes, message):
         ({"label_column": "level"}, "no column 'level'; .* Set --label_column to the right one$"),
         ({"image_column": "name"}, "no column .name.; .* Set --image_column to the right one$"),
         ({"labels": "none.csv"}, "^none.csv does not exist; --labels names the CSV"),
-        ({"external_dir": "none"}, "^none does not exist; --external_dir names a folder"),
+        ({"image_dir": "none"}, "^none does not exist; --image_dir names a folder"),
     ],
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_flags(elsewhere, workdir, changes, message):

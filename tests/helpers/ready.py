@@ -1,8 +1,9 @@
 """Runs in processes of their own that begin with large packages loaded: forks of one that waits.
 
-To load them takes seven seconds, which most tests of a command spend on nothing that they test. What
-is run is a process like any other: it has its own arguments, environment and folder, and ends as
-Python ends. Where a signal, a terminal, the start itself or a child counts, `subprocess` is right.
+To load them takes seven seconds, which most tests of a command spend on nothing that they test.
+What is run is a process like any other: it has its own arguments, environment and folder, and ends
+as Python ends. Where a signal, a terminal, the start itself or a child counts, `subprocess` is
+right.
 """
 
 import functools

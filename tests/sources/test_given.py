@@ -42,3 +42,15 @@ def test_results_are_never_written_among_the_photographs(tree, output_dir):
     with pytest.raises(ValueError, match=f"--output_dir={output_dir} holds the photograph photos"):
         given.check_apart(found, output_dir)
     given.check_apart(found, "photos/a")
+
+
+def test_a_pattern_that_a_shell_has_replaced_is_put_together_again(tree):
+    """As zsh and bash replace `--image_dir photos/*.jpeg` without quotes."""
+    for name in ("1.jpeg", "2.jpeg", "3.png"):
+        shutil.copy("photos/10_left.jpeg", f"photos/{name}")
+    first, *others = sorted(map(str, Path("photos").glob("*.jpeg")))
+    found = given.unexpanded(first, [*others, "--runner", "Dask"])
+    assert found == ("photos/*.jpeg", ["--runner", "Dask"])
+    assert given.unexpanded("photos", ["none.jpeg"]) == ("photos", ["none.jpeg"])
+    with pytest.raises(ValueError, match="names 2 photographs, photos/1.jpeg .* put in quotes"):
+        given.unexpanded("photos/1.jpeg", ["photos/2.jpeg"])

@@ -11,8 +11,8 @@ def test_parameters_have_the_names_of_the_command_and_values_are_left_alone():
     )
     assert isinstance(error, ValueError) and not isinstance(error, OSError)
     assert str(error) == "/a{b}--image_dir is no folder: pass --image_dir=/a{b}--image_dir"
-    told = error.told(refusals.BUILD_FLAGS | {"image_dir": "--external_dir"})
-    assert told == "/a{b}--image_dir is no folder: pass --external_dir=/a{b}--image_dir"
+    told = error.told(refusals.BUILD_FLAGS | {"image_dir": "--photos"})
+    assert told == "/a{b}--image_dir is no folder: pass --photos=/a{b}--image_dir"
 
 
 def test_what_is_missing_is_both_kinds_of_error():
