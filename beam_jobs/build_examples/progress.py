@@ -1,18 +1,14 @@
 """The progress bar of a job, which reads its workers' files and so works with every runner."""
 
 import contextlib
-import os
 import posixpath
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
-
 from beam_jobs.build_examples import write_shard
+from dr_tfx.machine import progress
 from dr_tfx.storage import files
 
-_COLUMNS, _ROWS = 80, 24
 _POLL_SECONDS, _REMOTE_POLL_SECONDS = 0.2, 15.0  # An object store is paid for each request.
 
 
@@ -22,7 +18,7 @@ def bar(
     *,
     total: int,
     seconds: float,
-    title: str | None = None,
+    title: str = "preparing",
 ) -> Iterator[None]:
     """Show the photographs done, their rate and the time left, while the body runs.
 
@@ -30,14 +26,11 @@ def bar(
       count: returns the photographs done, and other counts to show by name. Photographs done
         before the start do not count towards the rate.
       total: photographs of the whole job.
-      seconds: time between two calls of `count`.
+      seconds: time between two calls of `count`, or between two lines of a log.
       title: words in front of the bar.
     """
     stop = threading.Event()
-    with tqdm(total=total, desc=title, unit="photograph", disable=None, **_size()) as shown:
-        if shown.disable:  # There is no terminal.
-            yield
-            return
+    with progress.bar(total=total, unit="photograph", title=title) as shown:
         shown.initial = shown.n = count()[0]
 
         def poll() -> None:
@@ -47,7 +40,7 @@ def bar(
                 shown.update(max(0, done - shown.n))
 
         def watch() -> None:
-            while not stop.wait(seconds):
+            while not stop.wait(max(seconds, shown.mininterval)):
                 poll()
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -58,14 +51,6 @@ def bar(
             stop.set()
             thread.join()
             poll()
-
-
-def _size() -> dict[str, int]:
-    """Return a size for a terminal that reports none, as in containers: tqdm needs one."""
-    with contextlib.suppress(OSError, ValueError):  # No terminal: there is no bar.
-        if os.get_terminal_size(sys.stderr.fileno()).columns == 0:
-            return {"ncols": _COLUMNS, "nrows": _ROWS}
-    return {}
 
 
 def of_build(output_dir: str, *, total: int) -> contextlib.AbstractContextManager[None]:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from beam_jobs.build_examples import photograph_table, twin_files
-from dr_tfx.machine import resources
+from dr_tfx.machine import progress, resources
 from dr_tfx.preprocessing import decoding, dicom
 from dr_tfx.sources import folders, trees
 
@@ -83,7 +82,7 @@ def _decode(source: folders.Source, names: Sequence[str]) -> list[_Look]:
     """Decode photographs on all cores, with a bar on a terminal."""
     looks: list[_Look] = []
     with (
-        tqdm(total=len(names), desc="decoding", unit="photograph", disable=None) as bar,
+        progress.bar(total=len(names), unit="photograph", title="decoding") as bar,
         concurrent.futures.ThreadPoolExecutor(resources.cores()) as pool,
     ):
         for start in range(0, len(names), _AHEAD):

@@ -58,12 +58,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
-from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.cli import console
 from dr_tfx.config import specs
-from dr_tfx.machine import interrupts, tensorflow_start
+from dr_tfx.machine import interrupts, progress, tensorflow_start
 from dr_tfx.preprocessing import mask_files, optic_disc
 from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
@@ -242,7 +241,7 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
     # The rows show how far the work is too; a bar in a file would only part them.
     with (
         _told_how_far(predictions, len(found)),
-        tqdm(total=len(found), desc="predict", unit="photograph", disable=None) as bar,
+        progress.bar(total=len(found), unit="photograph", title="predict") as bar,
     ):
         for one, figure in _readings(model, found):
             with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.

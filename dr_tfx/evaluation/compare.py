@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.evaluation import compare_figures, evaluation_files, reproduce, scored
+from dr_tfx.machine import progress
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
 from dr_tfx.reports.style import ReportFigure
@@ -223,10 +223,14 @@ def result_of(runs: Sequence[ComparedRun], split: str) -> dict[str, Any]:
     (those that differ: name and the values, run by run).
     """
     first, comparison = runs[0], _kind(runs[0]).judgement.comparison
-    bar = tqdm(runs[1:], desc="compare", unit="run")
+    differences = []
+    with progress.bar(total=len(runs) - 1, unit="run", title="compare") as bar:
+        for run in runs[1:]:
+            differences.append({"name": run.name, **comparison.differences(run, first)})
+            bar.update()
     return {
         "counts": first.summary["counts"],
-        "differences": [{"name": run.name, **comparison.differences(run, first)} for run in bar],
+        "differences": differences,
         "notes": _notes(runs),
         "runs": [
             {

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.inference import plain_numbers, tiles, views
 from dr_tfx.input_pipeline import loader
+from dr_tfx.machine import progress
 from dr_tfx.models import bundles
 
 
@@ -80,7 +80,7 @@ def stream(
     parts = []
     external = data.dataset.split.method == "external"  # The name of its split says nothing.
     title = f"score {data.dataset.name if external else split}"
-    bar = tqdm(total=total, desc=title, unit="image")
+    bar = progress.bar(total=total, unit="image", title=title)
     with bar, loader.damage_named(data_dir, data, split, features):
         for batch in dataset:
             arrays = {name: batch[name].numpy() for name in (*_TEXTS, *features)}

@@ -17,7 +17,6 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
-from tqdm import tqdm
 
 import dr_tfx
 from dr_tfx.config import typed
@@ -26,6 +25,7 @@ from dr_tfx.evaluation import evaluate, known_alarms, model_card
 from dr_tfx.explanation import gradcam
 from dr_tfx.inference import exported, scoring, views
 from dr_tfx.input_pipeline import loader
+from dr_tfx.machine import progress
 from dr_tfx.models import bundle_file, bundles, export_file
 from dr_tfx.serving import onnx_gradients
 from dr_tfx.storage import claims, files, locks
@@ -231,7 +231,7 @@ def _pictures(bundle: bundles.Bundle, data_dir: Path, split: str) -> Iterator[np
     )
     total = sum(shard.records for shard in data.shards_of(split))
     with (
-        tqdm(total=total, desc="compare", unit="image") as bar,
+        progress.bar(total=total, unit="image", title="compare") as bar,
         loader.damage_named(data_dir, data, split, {}),
     ):
         for batch in batches:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from dr_tfx.config import seeds
+from dr_tfx.machine import progress
 from dr_tfx.storage import locks
 from dr_tfx.synthetic import ct_series, fundus, head_ct, writing
 
@@ -139,15 +139,15 @@ def _write_one(drawing: _Writable) -> None:
 def _write_all(drawings: Sequence[_Writable], processes: int) -> None:
     # Processes are spawned: a fork of one that has threads (OpenCV, TensorFlow) can hang.
     context = multiprocessing.get_context("spawn")
-    with tqdm(total=len(drawings), unit="image", disable=None) as progress:
+    with progress.bar(total=len(drawings), unit="image", title="drawing") as bar:
         if processes == 1:
             for drawing in drawings:
                 drawing.write()
-                progress.update()
+                bar.update()
         else:
             with context.Pool(processes, cv2.setNumThreads, (1,)) as pool:
                 for _ in pool.imap_unordered(_write_one, drawings, chunksize=8):
-                    progress.update()
+                    bar.update()
 
 
 def synthesize(

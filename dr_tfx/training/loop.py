@@ -11,12 +11,11 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
 from dr_tfx.input_pipeline import augmentation, mixing
-from dr_tfx.machine import resources
+from dr_tfx.machine import progress, resources
 from dr_tfx.training import board, checkpoints, distribution, stages, validation
 
 
@@ -75,7 +74,7 @@ class Loop:
             self._model.reset_metrics()
         title = f"epoch {run.epoch + 1}/{stages.of(run.experiment)[-1].end}"
         done, session = run.step - (last - steps), time.monotonic()
-        bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False)
+        bar = progress.bar(total=steps, unit="step", title=title, done=done, leave=False)
         shown, first, taken = session, run.step, None
         with bar:
             while run.step < last:

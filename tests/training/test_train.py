@@ -160,7 +160,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
 
     done = run(experiment, data_dir, killed)
     assert done.returncode == 0, done.stderr
-    assert "epoch 1/3" not in done.stderr and "epoch 3/3" in done.stderr
+    assert "epoch 1/3" not in done.stdout and "epoch 3/3" in done.stdout
     expected, found = (pd.read_csv(w / "history.csv") for w in (undisturbed, killed))
     cost = ["seconds", "input_wait", "peak_memory_gb"]
     pd.testing.assert_frame_equal(
@@ -183,7 +183,7 @@ def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
     for step in (14, 27):  # They are in epochs 3 and 5, of 6 steps each.
         killed_at(step, experiment, data_dir, tmp_path)
     done = run(experiment, data_dir, tmp_path)
-    assert done.returncode == 0 and "epoch 4/20" not in done.stderr, done.stderr
+    assert done.returncode == 0 and "epoch 4/20" not in done.stdout, done.stderr
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert np.allclose(history["learning_rate"], np.array([1, 1, 1, 0.5, 0.5, 0.25]) * 1e-7)
