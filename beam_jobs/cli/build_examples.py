@@ -151,6 +151,8 @@ def main(argv: Sequence[str]) -> None:
     _warn({split: kind.images(made, split) for split in made.counts})
     print(made.describe())
     print(_OUTPUT_DIR.value)
+    config = f"--config={config_flags.get_config_filename(flags.FLAGS['config'])}"
+    console.tell_next("drtfx-train", config, f"--data_dir={_OUTPUT_DIR.value}", "--workdir=run")
 
 
 def _warn(images: Mapping[str, Mapping[str, int]]) -> None:

@@ -44,6 +44,7 @@ from absl import app, flags
 
 from dr_tfx.cli import console
 from dr_tfx.machine import tensorflow_start
+from dr_tfx.models import bundle_file
 from dr_tfx.sources import given, refusals
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
@@ -105,8 +106,19 @@ def main(argv: Sequence[str]) -> None:
     console.require("workdir", *(("image_dir", "labels") if is_external else ("data_dir",)))
     if is_external and flags.FLAGS["split"].present:
         raise app.UsageError("--split and --image_dir are both given; expected one of them")
+    workdir = Path(_WORKDIR.value)
+    bundle_file.read(workdir)  # A folder that holds none is told before TensorFlow is loaded.
     tensorflow_start.load()
-    print(_external() if is_external else _split())
+    page = _external() if is_external else _split()
+    from dr_tfx.evaluation import headline
+
+    print(headline.of(page.parent, workdir), file=sys.stderr)
+    print(page)
+    if not is_external:
+        names = {"--workdir": workdir, "--data_dir": _DATA_DIR.value, "--split": _SPLIT.value}
+        folder = workdir / "explained" / _SPLIT.value
+        words = [f"{flag}={value}" for flag, value in names.items()]
+        console.tell_next("drtfx-explain", *words, f"--output_dir={folder}")
 
 
 def _output_dir() -> Path | None:

@@ -57,6 +57,7 @@ model once.
 """
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +67,7 @@ from beam_jobs.runners import beam_flags
 from dr_tfx.cli import console
 from dr_tfx.config import specs
 from dr_tfx.machine import tensorflow_start
+from dr_tfx.models import bundle_file
 from dr_tfx.sources import given
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
@@ -128,6 +130,7 @@ def main(argv: Sequence[str]) -> None:
     folders = {"workdir": _WORKDIR.value, "output_dir": _OUTPUT_DIR.value}
     inputs = {"data_dir": _DATA_DIR.value, "image_dir": _IMAGE_DIR.value}
     beam_flags.check_folders(options, **folders, **{k: v for k, v in inputs.items() if v})
+    bundle_file.read(Path(_WORKDIR.value))  # What is none is told before TensorFlow is loaded.
     tensorflow_start.load()
     # Imported here, so that --help and wrong flags do not wait for TensorFlow.
     from beam_jobs.explain import job, plan
@@ -148,6 +151,7 @@ def main(argv: Sequence[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     job.explain(request, options)
+    print(f"Open {request.output_dir / 'index.html'}", file=sys.stderr)
     print(_OUTPUT_DIR.value)
 
 

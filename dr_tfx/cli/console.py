@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -144,6 +145,14 @@ def _printed(code: int | str | None) -> int | str | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code or f"error: {endings.told(error)}"
     return code
+
+
+def tell_next(*line: str) -> None:
+    """Tell whoever watches the command that most people type next.
+
+    It goes to stderr: the last line of stdout is the path that was made.
+    """
+    print(f"Next: {shlex.join(line)}", file=sys.stderr)
 
 
 def require(*names: str, others: Sequence[str] = ()) -> None:

@@ -37,6 +37,7 @@ from absl import app, flags
 
 from dr_tfx.cli import console
 from dr_tfx.machine import tensorflow_start
+from dr_tfx.models import bundle_file
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _DATA_DIR = flags.DEFINE_string(
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
     """Make the call that the flags describe; print what was compared, then the folder."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    bundle_file.read(Path(_WORKDIR.value))  # What is none is told before TensorFlow is loaded.
     tensorflow_start.load()
     from dr_tfx.serving import onnx_export  # Not above: --help need not wait for TensorFlow.
 

@@ -159,6 +159,9 @@ def _model_folder() -> Path:
 
 def _bundle(workdir: Path) -> _Model:
     """Load a bundle; say what a reader of the table should know about it."""
+    from dr_tfx.models import bundle_file
+
+    bundle_file.read(workdir)  # What is none is told before TensorFlow is loaded.
     tensorflow_start.load()
     # Imported here, so that --help does not load TensorFlow.
     from dr_tfx.evaluation import known_alarms

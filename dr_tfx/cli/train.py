@@ -100,6 +100,7 @@ def main(argv: Sequence[str]) -> None:
         config=bundles.Config(*run_settings.unchanged(_CONFIG)),
     )
     print(workdir)
+    console.tell_next("drtfx-evaluate", f"--workdir={workdir}", f"--data_dir={_DATA_DIR.value}")
 
 
 def run() -> None:

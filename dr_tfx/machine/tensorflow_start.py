@@ -30,11 +30,24 @@ def load() -> None:
     neither now nor later: each search would go through a million objects that stay to the end.
     """
     without_gpu = not any(map(os.path.exists, _GPUS))
-    with error_lines.dropped((*_NOTICES, _NO_DRIVER) if without_gpu else _NOTICES):
+    with _told(), error_lines.dropped((*_NOTICES, _NO_DRIVER) if without_gpu else _NOTICES):
         # By its name: import rules let nothing of a build import it, where nothing calls this.
         with _kept_for_good(), _as_if_absent(_FOR_EXTRAS_OF_KERAS):  # TensorFlow imports Keras.
             tf = importlib.import_module("tensorflow")
         tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell on a terminal what takes seconds; the line is gone when it has been done."""
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
+        print("loading TensorFlow", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if on_terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
