@@ -42,6 +42,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from dr_tfx import tasks
 from dr_tfx.cli import console
 from dr_tfx.machine import tensorflow_start
 from dr_tfx.models import bundle_file
@@ -107,14 +108,16 @@ def main(argv: Sequence[str]) -> None:
     if is_external and flags.FLAGS["split"].present:
         raise app.UsageError("--split and --image_dir are both given; expected one of them")
     workdir = Path(_WORKDIR.value)
-    bundle_file.read(workdir)  # A folder that holds none is told before TensorFlow is loaded.
+    # A folder that holds none is told before TensorFlow is loaded.
+    experiment = bundle_file.experiment(bundle_file.read(workdir), workdir)
     tensorflow_start.load()
     page = _external() if is_external else _split()
     from dr_tfx.evaluation import headline
 
     print(headline.of(page.parent, workdir), file=sys.stderr)
     print(page)
-    if not is_external:
+    has_maps_of_its_own = tasks.of(experiment).model.reads == "pyramid"
+    if not (is_external or has_maps_of_its_own):
         names = {"--workdir": workdir, "--data_dir": _DATA_DIR.value, "--split": _SPLIT.value}
         folder = workdir / "explained" / _SPLIT.value
         words = [f"{flag}={value}" for flag, value in names.items()]

@@ -317,6 +317,7 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
         ("drtfx-crossvalidate", "dr_tfx.cli.crossvalidate"),  # It takes a run for each fold.
         ("drtfx-ensemble", "dr_tfx.cli.ensemble"),  # It takes several runs.
         ("drtfx-export", "dr_tfx.cli.export"),  # It needs the extra of ONNX.
+        ("drtfx-push", "dr_tfx.cli.push"),  # It needs a repository.
         ("drtfx-serve", "dr_tfx.cli.serve"),  # It goes on until it is ended.
         ("drtfx-demo", "beam_jobs.cli.demo"),
     }
