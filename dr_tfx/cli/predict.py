@@ -29,9 +29,9 @@ OUT (RUN/predictions or EXPORT/predictions if not given) receives
 
     predictions.csv  the same table, written row by row, so that what was read before the command
                      was stopped is there
-    figures/         of every photograph the original, the heat map of the places that raised the
-                     score, and the two overlaid; --nofigures leaves them out, which saves most of
-                     the time and 250 kB a photograph
+    figures/         of every photograph what the model sees, the heat map of the places that raised
+                     the score, and the two overlaid; --nofigures leaves them out, which saves most
+                     of the time and 250 kB a photograph
     predict.json     how the predictions were made
 
 A photograph that cannot be read is listed as rejected, with the reason, and the others are still

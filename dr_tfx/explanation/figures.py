@@ -19,7 +19,7 @@ from dr_tfx.explanation import overlays
 from dr_tfx.words import fonts, languages
 
 COLORMAP = specs.COLORMAPS[0]
-_COLUMNS = ("original", "heat map", "overlay")
+_COLUMNS = ("as the model sees it", "heat map", "overlay")
 _CELL, _CAPTION, _HEAD, _FOOT, _EDGE, _GAP = 2.3, 0.34, 0.72, 0.82, 0.25, 0.06  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"
 _DPI = 150

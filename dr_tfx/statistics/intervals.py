@@ -155,6 +155,48 @@ class PatientBootstrap:
             parts.append([auc, np.where(pairs > 0, precision, np.nan)])
         return np.concatenate(parts, axis=1)
 
+    def bands(
+        self, target: npt.ArrayLike, score: npt.ArrayLike, at: npt.ArrayLike
+    ) -> dict[str, FloatArray]:
+        """Return the ends between which the curves of 95 % of the resamples lie, place by place.
+
+        Args:
+          target: (n,), 0 or 1.
+          score: (n,), higher where an image is taken for 1. A curve has the points of at most 100
+            scores.
+          at: (k,), places from 0 to 1.
+
+        Returns:
+          Two lines (2, k) each, the lower one first: `roc`, the sensitivity at that share of false
+          alarms, and `precision_recall`, the precision at that recall. They are empty, (2, 0),
+          where no resample has both classes.
+        """
+        truth, scores = np.asarray(target) == 1, np.asarray(score, np.float64)
+        thresholds = np.quantile(np.unique(scores), np.linspace(1, 0, 100), method="nearest")
+        called = scores[:, None] >= np.unique(thresholds)[::-1]
+        found, alarmed = np.split(
+            self.sums(np.concatenate([called & truth[:, None], called & ~truth[:, None]], axis=1)),
+            2,
+        )
+        usable = (found[-1] > 0) & (alarmed[-1] > 0)  # At the lowest score, all are called.
+        found, alarmed = found[:, usable], alarmed[:, usable]
+        of_all = found + alarmed
+        precision = np.where(of_all, found / np.maximum(of_all, 1), 1.0)
+        found, alarmed = found / found[-1:], alarmed / alarmed[-1:]
+        begins = np.zeros((1, found.shape[1]))  # Of a ROC curve, where nothing is called.
+        curves = {
+            "roc": (np.concatenate([begins, alarmed]), np.concatenate([begins, found])),
+            "precision_recall": (found, precision),
+        }
+        drawn = {
+            name: [np.interp(at, *line) for line in zip(x.T, y.T, strict=True)]
+            for name, (x, y) in curves.items()
+        }
+        return {
+            name: np.quantile(lines, [0.025, 0.975], axis=0) if lines else np.empty((2, 0))
+            for name, lines in drawn.items()
+        }
+
     def rates(self, target: npt.ArrayLike, positive: npt.ArrayLike) -> dict[str, Estimate]:
         """Return the rates of `metrics.rate_values` for decisions (n,) bool and targets (n,).
 

@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
 from dr_tfx.statistics import metrics
 from dr_tfx.statistics.intervals import PatientBootstrap
@@ -198,3 +203,24 @@ def test_one_group_is_no_group():
     values = np.arange(12.0)
     one = PatientBootstrap(np.arange(12) // 2, resamples=100, within=np.zeros(12))
     assert one.mean(values) == PatientBootstrap(np.arange(12) // 2, resamples=100).mean(values)
+
+
+def test_bands_hold_the_curves_that_scikit_learn_draws_of_the_resamples():
+    target, score = _examples(60)
+    names = np.array([f"p{i // 3}" for i in range(60)])
+    bootstrap, at = PatientBootstrap(names, resamples=40, seed=5), np.linspace(0, 1, 11)
+    roc, precision_recall = [], []
+    for weights in bootstrap.sums(np.eye(60)).T:
+        given = {"sample_weight": weights, "drop_intermediate": False}
+        alarmed, found, _ = roc_curve(target, score, **given)
+        roc.append(np.interp(at, alarmed, found))
+        precision, recall, _ = precision_recall_curve(target, score, **given)
+        # Its last point is not one of the scores; it is where nothing is called.
+        precision_recall.append(np.interp(at, recall[-2::-1], precision[-2::-1]))
+    bands = bootstrap.bands(target, score, at)
+    ends = np.quantile(roc, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(bands["roc"], ends, atol=1e-12)
+    ends = np.quantile(precision_recall, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(bands["precision_recall"][:, 1:], ends[:, 1:], atol=1e-12)
+    one_class = PatientBootstrap(["a", "b"], resamples=3).bands([1, 1], [0.2, 0.3], at)
+    assert one_class["roc"].shape == (2, 0)

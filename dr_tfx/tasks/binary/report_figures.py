@@ -134,6 +134,7 @@ def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> N
     false_alarms, found, _ = roc_curve(predictions["target"], predictions["score"])
     auc = summary["scores"]["tta"]["auc"]["value"]
     axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="guessing")
+    _band(axis, summary, "roc")
     axis.plot(false_alarms, found, color=_FIRST, label=f"AUC {auc:.3f}")
     _mark(axis, summary, x="specificity", y="sensitivity", flip_x=True)
     unit_square(axis, "1 − specificity", "sensitivity")
@@ -146,10 +147,17 @@ def _precision_recall(axis: Axes, predictions: pd.DataFrame, summary: Mapping[st
     share = predictions["target"].mean()
     axis.axhline(share, color=SOFT, lw=1, ls="--", label=f"guessing {share:.3f}")
     label = f"average precision {value:.3f}"
+    _band(axis, summary, "precision_recall")
     axis.plot(recall, precision, color=_FIRST, drawstyle="steps-post", label=label)
     _mark(axis, summary, x="sensitivity", y="ppv", flip_x=False)
     unit_square(axis, "recall (sensitivity)", "precision (PPV)")
     axis.legend(loc="lower left")
+
+
+def _band(axis: Axes, summary: Mapping[str, Any], name: str) -> None:
+    bands = summary["scores"]["tta"]["bands"]
+    look: dict[str, Any] = {"color": _FIRST, "alpha": 0.15, "lw": 0}
+    axis.fill_between(bands["at"], *bands[name], label="95 % of the resamples", **look)
 
 
 def _mark(axis: Axes, summary: Mapping[str, Any], *, x: str, y: str, flip_x: bool) -> None:

@@ -52,6 +52,7 @@ from dr_tfx.tasks.binary.scores import SCORE, VIEW
 SCHEMA = 7
 """Version of metrics.json."""
 
+_PLACES = 101  # Along the axis of a curve.
 _IDENTITY = f"{VIEW}identity"
 _REQUIRED = ("id", "patient", "stratum", "target", SCORE, _IDENTITY)
 
@@ -85,7 +86,7 @@ def summarise(
     }
     points = {
         "identity": _scores(judge, predictions[_IDENTITY], fitted),
-        "tta": _scores(judge, score, fitted),
+        "tta": _scores(judge, score, fitted) | {"bands": judge.bands(score)},
     }
     counts = labels.counts(predictions, judge.names)
     grid = operating_points.grid_values(experiment.evaluation.threshold_grid)
@@ -123,6 +124,11 @@ class _Judge:
     def ranking(self, score: pd.Series) -> dict[str, Any]:
         figures = self.bootstrap.ranking(self.target, score)
         return {name: figure.to_dict() for name, figure in figures.items()}
+
+    def bands(self, score: pd.Series) -> dict[str, Any]:
+        at = np.linspace(0, 1, _PLACES)
+        bands = self.bootstrap.bands(self.target, score, at)
+        return {"at": at.tolist(), **{name: ends.tolist() for name, ends in bands.items()}}
 
     def point(self, score: pd.Series, threshold: float) -> dict[str, Any]:
         confusion = metrics.confusion_matrix(self.target, score, threshold)
