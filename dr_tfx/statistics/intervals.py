@@ -156,7 +156,7 @@ class PatientBootstrap:
         return np.concatenate(parts, axis=1)
 
     def bands(
-        self, target: npt.ArrayLike, score: npt.ArrayLike, at: npt.ArrayLike
+        self, target: npt.ArrayLike, score: npt.ArrayLike, at: FloatArray
     ) -> dict[str, FloatArray]:
         """Return the ends between which the curves of 95 % of the resamples lie, place by place.
 
