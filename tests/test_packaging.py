@@ -27,6 +27,14 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 @pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a run."""
+    from tests.helpers import bundled  # And so TensorFlow, which the other tests do without.
+
+    return bundled.evaluated_bundle(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A folder that holds what an installation puts beside other people's packages."""
     clone, folder = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("installed")
@@ -142,14 +150,16 @@ def test_a_config_works_by_path_and_name_beside_the_configs_of_somebody_else(
                 *("--data_dir=BUILT", "--workdir=w"),
             ],
         ),
-        ("drtfx-evaluate", ["--workdir=w", "--data_dir=d"]),
-        ("drtfx-evaluate", ["--workdir=w", "--external_dir=e", "--labels=l"]),
-        ("drtfx-explain", ["--workdir=w", "--data_dir=d", "--output_dir=o"]),
-        ("drtfx-predict", ["--workdir=w", "x.jpeg"]),
+        ("drtfx-evaluate", ["--workdir=RUN", "--data_dir=d"]),
+        ("drtfx-evaluate", ["--workdir=RUN", "--external_dir=e", "--labels=l"]),
+        ("drtfx-explain", ["--workdir=RUN", "--data_dir=d", "--output_dir=o"]),
+        ("drtfx-predict", ["--workdir=RUN", "x.jpeg"]),
     ],
 )
-def test_a_command_that_lacks_tensorflow_says_the_line_to_type(command, arguments, built):
-    arguments = [argument.replace("BUILT", str(built)) for argument in arguments]
+def test_a_command_that_lacks_tensorflow_says_the_line_to_type(command, arguments, built, trained):
+    folders = {"BUILT": str(built), "RUN": str(trained)}
+    for name, folder in folders.items():
+        arguments = [argument.replace(name, folder) for argument in arguments]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TENSORFLOW, COMMANDS[command], *arguments],
         cwd=ROOT,

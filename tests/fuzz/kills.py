@@ -6,7 +6,7 @@ It is run by hand: a round takes a second or more. Every round kills a stage one
 SIGKILL, at moments that are uniform over the time of an undisturbed run, and then lets it end. A
 stage that ended before its first moment says how long it takes now, and its round begins again.
 Compared are the bytes of all files, or for a training the figures of its history and its weights.
-Nothing may be left besides: no lock, no checkpoint, no unfinished file.
+Nothing may be left besides: no lock, no unfinished file.
 """
 
 import argparse

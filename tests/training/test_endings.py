@@ -169,21 +169,24 @@ def test_ctrl_c_saves_the_run_and_says_so_in_one_line(data_dir, tmp_path):
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
-def test_a_run_that_was_killed_behind_its_bundle_keeps_no_checkpoint(data_dir, tmp_path):
-    """The kill falls between the writing of bundle.json and the removal of the state."""
+def test_a_run_that_was_killed_behind_its_bundle_is_finished_and_keeps_no_lock(data_dir, tmp_path):
     experiment = quick(epochs=1)
     code = (
         "import os, signal\n"
-        "from dr_tfx.training import checkpoints\n"
-        "checkpoints.Run.remove = lambda run: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from dr_tfx.models import bundles\n"
+        "save = bundles.save\n"
+        "def saved(*args, **kwargs):\n"
+        "    save(*args, **kwargs); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "bundles.save = saved\n"
     )
     line = train_line(experiment, data_dir, tmp_path / "run")
     line[2] = code + line[2]
     assert ready.run(line).returncode == -signal.SIGKILL
-    left = tmp_path / "run" / "checkpoints" / "last"
-    assert left.exists() and (tmp_path / "run" / bundles.BUNDLE_FILE).exists()
+    bundle, lock = tmp_path / "run" / bundles.BUNDLE_FILE, tmp_path / "run" / locks.FILE
+    written = bundle.stat().st_mtime_ns
+    assert lock.exists()
     train.train(experiment, data_dir=data_dir, workdir=tmp_path / "run")
-    assert not left.exists()
+    assert bundle.stat().st_mtime_ns == written and not lock.exists()
 
 
 def test_more_shards_than_files_may_be_open_train_the_same_weights(tmp_path, monkeypatch):

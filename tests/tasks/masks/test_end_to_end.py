@@ -80,7 +80,7 @@ def test_heat_maps_of_maps_are_refused(runs, tmp_path):
 def test_masks_from_elsewhere_are_judged_with_the_models_thresholds(runs, tmp_path):
     raw = runs[0].parent / "raw"
     photographs = evaluate_external.ExternalPhotographs(
-        external_dir=str(raw), labels="masks", masks_dir=str(raw / "masks"), name="clinic"
+        image_dir=str(raw), labels="masks", masks_dir=str(raw / "masks"), name="clinic"
     )
     page = evaluate_external.run(
         photographs, workdir=runs[1], data_dir=None, output_dir=tmp_path / "clinic"
