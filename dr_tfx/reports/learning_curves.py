@@ -1,5 +1,6 @@
 """The figure of a training: its history, epoch by epoch."""
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from dr_tfx.reports.style import INK, SERIES, ReportFigure, draw
+from dr_tfx.reports.style import INK, SERIES, ReportFigure, draw, tell
 
 _VALIDATION = "val_"
 _COSTS = {"seconds", "input_wait", "peak_memory_gb"}
@@ -87,6 +88,11 @@ def _best(history: pd.DataFrame, row: int | None, rule: str, curves: Mapping[str
     return f"best epoch {_epochs(history).iloc[row]:g}, {words_of(rule, curves)} {value:.4f}."
 
 
+def _told(label: str, points: Sequence[tuple[float, float]], number: int) -> str:
+    epoch, value = points[number]
+    return f"epoch {epoch:g}, {label}: {value:.4f}"
+
+
 def _paint(
     axes: Sequence[Axes], history: pd.DataFrame, best: int | None, curves: Mapping[str, str]
 ) -> None:
@@ -98,6 +104,8 @@ def _paint(
         ):
             if column in history:
                 axis.plot(epochs, history[column], color=colour, label=label, marker=".", ms=4)
+                told = list(zip(epochs, history[column], strict=True))
+                tell(axis, epochs, history[column], functools.partial(_told, label, told))
         axis.set_ylabel(title)
         axis.grid(axis="y")
         if best is not None:

@@ -11,9 +11,11 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -29,6 +31,7 @@ LEGEND_LINE = 0.2
 
 
 _LINES = ("-", "--", ":")
+_TIP, _TIPS = "tip", 40  # The mark of what a page tells of a curve, and of how many points.
 _NAME = 44  # Characters of a run's name that a legend has room for.
 _DARK = {
     PAPER: "#171b20",
@@ -68,6 +71,20 @@ _STYLE: Any = {
 }
 
 
+class Tip(NamedTuple):
+    """What a page tells where the pointer is on a drawing.
+
+    Attributes:
+      left: percent of the drawing's width.
+      top: percent of its height.
+      text: what is told.
+    """
+
+    left: float
+    top: float
+    text: str
+
+
 @dataclass(frozen=True)
 class ReportFigure:
     """A finished figure of a report.
@@ -80,6 +97,7 @@ class ReportFigure:
       png: the same drawing, for where SVG cannot be used.
       width: in the page's pixels.
       height: in the page's pixels.
+      tips: the values of its curves.
     """
 
     name: str
@@ -89,6 +107,7 @@ class ReportFigure:
     png: bytes
     width: int
     height: int
+    tips: tuple[Tip, ...] = ()
 
     @property
     def light_uri(self) -> str:
@@ -141,13 +160,40 @@ def draw(
             text.set_text(said(text.get_text()))
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", metadata={"Software": None})
+        tips = _tips(figure)
         # The layout is found; to find it again would take most of the time.
         figure.set_layout_engine("none")
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     drawn = ", ".join(f"'{family}'" for family in families)
     typeset = svg.getvalue().replace(drawn, _TYPEFACE)
     pixels = round(_WIDTH * _CSS_DPI), round(height * _CSS_DPI)
-    return ReportFigure(name, said(title), said(alt), typeset, png.getvalue(), *pixels)
+    return ReportFigure(name, said(title), said(alt), typeset, png.getvalue(), *pixels, tips)
+
+
+def tell(axis: Axes, x: npt.ArrayLike, y: npt.ArrayLike, words: Callable[[int], str]) -> None:
+    """Let a page tell the values of a curve, at no more than 40 of its points.
+
+    Args:
+      axis: where the curve is drawn.
+      x: (n,), of its points.
+      y: (n,), likewise; where it is NaN, nothing is told.
+      words: a sentence for the point of a number, as `languages` knows it.
+    """
+    across, up = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    places = np.unique(np.linspace(0, len(across) - 1, _TIPS).round().astype(int))
+    for i in places[np.isfinite(across[places] + up[places])]:
+        axis.text(across[i], up[i], words(int(i)), visible=False, gid=_TIP)
+
+
+def _tips(figure: Figure) -> tuple[Tip, ...]:
+    """Return what `tell` was told, at its places in the finished layout."""
+    found = []
+    for text in figure.findobj(Text):
+        if text.get_gid() == _TIP and text.axes is not None:
+            pixels = text.axes.transData.transform(text.get_position())
+            x, y = figure.transFigure.inverted().transform(pixels)
+            found.append(Tip(round(100 * x, 2), round(100 * (1 - y), 2), text.get_text()))
+    return tuple(found)
 
 
 def series(index: int) -> Any:

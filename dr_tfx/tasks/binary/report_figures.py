@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from dr_tfx.reports import confusion, reliability
 from dr_tfx.reports.pages import number, percent
-from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw, unit_square
+from dr_tfx.reports.style import INK, PAPER, SERIES, SOFT, ReportFigure, draw, tell, unit_square
 
 _FIRST, _SECOND, _THIRD = SERIES[:3]
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
@@ -131,24 +131,42 @@ def _words(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-    false_alarms, found, _ = roc_curve(predictions["target"], predictions["score"])
+    false_alarms, found, scores = roc_curve(predictions["target"], predictions["score"])
     auc = summary["scores"]["tta"]["auc"]["value"]
     axis.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="guessing")
     _band(axis, summary, "roc")
     axis.plot(false_alarms, found, color=_FIRST, label=f"AUC {auc:.3f}")
+    tell(
+        axis,
+        false_alarms,
+        found,
+        lambda i: (
+            f"sensitivity {found[i]:.3f}, specificity {1 - false_alarms[i]:.3f} from a score "
+            f"of {scores[i]:.3g} on"
+        ),
+    )
     _mark(axis, summary, x="specificity", y="sensitivity", flip_x=True)
     unit_square(axis, "1 − specificity", "sensitivity")
     axis.legend(loc="lower right")
 
 
 def _precision_recall(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-    precision, recall, _ = precision_recall_curve(predictions["target"], predictions["score"])
+    precision, recall, scores = precision_recall_curve(predictions["target"], predictions["score"])
     value = summary["scores"]["tta"]["average_precision"]["value"]
     share = predictions["target"].mean()
     axis.axhline(share, color=SOFT, lw=1, ls="--", label=f"guessing {share:.3f}")
     label = f"average precision {value:.3f}"
     _band(axis, summary, "precision_recall")
     axis.plot(recall, precision, color=_FIRST, drawstyle="steps-post", label=label)
+    tell(
+        axis,
+        recall[:-1],  # The last point is that of no score.
+        precision[:-1],
+        lambda i: (
+            f"precision {precision[i]:.3f}, recall {recall[i]:.3f} from a score of "
+            f"{scores[i]:.3g} on"
+        ),
+    )
     _mark(axis, summary, x="sensitivity", y="ppv", flip_x=False)
     unit_square(axis, "recall (sensitivity)", "precision (PPV)")
     axis.legend(loc="lower left")
@@ -232,6 +250,16 @@ def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
         ("accuracy", _FIRST),
     ):
         axis.plot(table["threshold"], table[column], color=colour, label=column)
+    told = table.to_dict("records")
+    tell(
+        axis,
+        table["threshold"],
+        table["accuracy"],
+        lambda i: (
+            f"threshold {told[i]['threshold']:.3g}: accuracy {told[i]['accuracy']:.3f}, "
+            f"sensitivity {told[i]['sensitivity']:.3f}, specificity {told[i]['specificity']:.3f}"
+        ),
+    )
     axis.axhline(majority, color=SOFT, lw=1, ls="--", label="majority rate")
     axis.axvline(chosen, color=INK, lw=1, ls=":", label=f"chosen, {chosen:.3g}")
     axis.set(xlabel="threshold", ylabel="share", ylim=(-0.02, 1.02))
