@@ -9,7 +9,10 @@ from tests.helpers import terminal
 def test_a_log_has_a_line_now_and_then_and_none_of_short_work(capsys, monkeypatch):
     with progress.bar(total=3, unit="image", title="score test") as bar:
         bar.update(3)
-    assert not capsys.readouterr().err.strip()
+        bar.set_postfix(loss=0.5)
+        bar.write("a row", file=sys.stdout)
+    out, err = capsys.readouterr()
+    assert out == "a row\n" and not err.strip()
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0)
     with progress.bar(total=4, unit="image", title="score test", done=1) as bar:
         bar.update(1)
