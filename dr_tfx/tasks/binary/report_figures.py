@@ -254,7 +254,7 @@ def _sweep(axis: Axes, summary: Mapping[str, Any]) -> None:
     tell(
         axis,
         table["threshold"],
-        table["accuracy"],
+        table["accuracy"].where(table.notna().all(axis=1)),  # Of one class, a rate is not defined.
         lambda i: (
             f"threshold {told[i]['threshold']:.3g}: accuracy {told[i]['accuracy']:.3f}, "
             f"sensitivity {told[i]['sensitivity']:.3f}, specificity {told[i]['specificity']:.3f}"
