@@ -8,7 +8,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -99,8 +98,7 @@ def flags() -> dict[str, set[str]]:
         if "_add_argparse_args" in vars(options):
             options._add_argparse_args(parser)
     of_beam = {flag for action in parser._actions for flag in action.option_strings}
-    with ThreadPoolExecutor(2) as pool:
-        found = dict(zip(COMMANDS, pool.map(own_flags, COMMANDS), strict=True))
+    found = {name: own_flags(name) for name in COMMANDS}
     is_beam = {name: module.startswith("beam_jobs.") for name, module in COMMANDS.items()}
     return {name: own | (of_beam if is_beam[name] else set()) for name, own in found.items()}
 

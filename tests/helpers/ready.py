@@ -13,10 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_ONE_AT_A_TIME = threading.Lock()  # Two answers on one line would be taken for each other.
 
 # The last line is run in every fork, which then ends by itself.
 _WAITING = """
@@ -44,9 +46,10 @@ def run(
     job = {"how": how, "what": what, "arguments": arguments, "cwd": str(cwd)}
     job["env"] = dict(os.environ if env is None else env)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        waiting = _waiting()
-        socket.send_fds(waiting, [json.dumps(job).encode()], [out.fileno(), err.fileno()])
-        code = os.waitstatus_to_exitcode(int(waiting.recv(64)))
+        with _ONE_AT_A_TIME:
+            waiting = _waiting()
+            socket.send_fds(waiting, [json.dumps(job).encode()], [out.fileno(), err.fileno()])
+            code = os.waitstatus_to_exitcode(int(waiting.recv(64)))
         said = []
         for stream in (out, err):
             stream.seek(0)
