@@ -63,17 +63,15 @@ import os
 from collections.abc import Mapping, Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from beam_jobs.build_examples import job, planning, source_labels
 from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
-from dr_tfx.cli import console
+from dr_tfx.cli import console, run_settings
 from dr_tfx.sources import find_source, given
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Name of a config, such as dr_binary, or a file of your own."
-)
+_CONFIG = run_settings.define()
+flags.declare_key_flag("config")
 _IMAGE_DIR = flags.DEFINE_string(
     "image_dir",
     None,
@@ -151,7 +149,7 @@ def main(argv: Sequence[str]) -> None:
     _warn({split: kind.images(made, split) for split in made.counts})
     print(made.describe())
     print(_OUTPUT_DIR.value)
-    config = f"--config={config_flags.get_config_filename(flags.FLAGS['config'])}"
+    config = f"--config={run_settings.typed_name(_CONFIG)}"
     console.tell_next("drtfx-train", config, f"--data_dir={_OUTPUT_DIR.value}", "--workdir=run")
 
 

@@ -35,6 +35,7 @@ def render(plan: ExplainPlan, results: ExplainResults) -> str:
     return pages.render(
         "heatmaps.html.j2",
         title=plan.title,
+        model=plan.model,
         method=results.method,
         rule=results.rule,
         number=_words(kind.scores.explained),

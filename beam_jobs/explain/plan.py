@@ -82,6 +82,7 @@ class ExplainPlan:
       parts: the units of work.
       training: the data set of the training, if it was given.
       title: what is explained, for people.
+      model: the backbone of the model, or those of an ensemble.
       notices: sentences that a reader of the results should know.
       source: everything that decides what the folder will hold, as plain JSON types.
       output_dir: the folder of the results.
@@ -92,6 +93,7 @@ class ExplainPlan:
     parts: Sequence[units.HeatmapPart]
     training: TrainingData | None
     title: str
+    model: str
     notices: Sequence[str]
     source: dict[str, Any]
     output_dir: Path
@@ -129,7 +131,7 @@ def make(request: ExplainRequest, *, threads: int) -> ExplainPlan:
     bundle = next(iter(worker.load(settings).values())).bundle
     training = _training(request, bundle)
     if training and not request.image_dir:
-        plan = _of_split(request, settings, training)
+        plan = _of_split(request, settings, training, bundle=bundle)
     else:
         plan = _of_photographs(request, settings, training, bundle=bundle)
     if masks:
@@ -175,7 +177,11 @@ def _training(request: ExplainRequest, bundle: bundles.Bundle) -> TrainingData |
 
 
 def _of_split(
-    request: ExplainRequest, settings: worker.ExplainSettings, training: TrainingData
+    request: ExplainRequest,
+    settings: worker.ExplainSettings,
+    training: TrainingData,
+    *,
+    bundle: bundles.Bundle,
 ) -> ExplainPlan:
     """Return the plan for a split of the data set."""
     spec = training.data.dataset
@@ -185,6 +191,7 @@ def _of_split(
         parts=units.parts_of_split(training.data, request.split),
         training=training,
         title=f"{spec.name}, {request.split}",
+        model=bundle.backbone,
         notices=(_TRAINED_ON,) if request.split == splits.SPLITS[0] else (),
         source={"data": training.data.fingerprint, "split": request.split},
         output_dir=request.output_dir,
@@ -214,6 +221,7 @@ def _of_photographs(
         parts=parts,
         training=training,
         title=request.image_dir,
+        model=bundle.backbone,
         notices=() if training else (_NOT_COMPARED,),
         source=digests,
         output_dir=request.output_dir,

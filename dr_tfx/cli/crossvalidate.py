@@ -39,9 +39,13 @@ def main(argv: Sequence[str]) -> None:
     resources.tune_malloc()
     tensorflow_start.load()
     from dr_tfx.evaluation import crossvalidate  # Late, so that --help and refusals are fast.
+    from dr_tfx.models import bundle_file
 
     page = crossvalidate.crossvalidate(
-        experiment, data_dir=Path(_DATA_DIR.value), workdir=Path(_WORKDIR.value)
+        experiment,
+        data_dir=Path(_DATA_DIR.value),
+        workdir=Path(_WORKDIR.value),
+        config=bundle_file.Config(*run_settings.unchanged(_CONFIG)),
     )
     print(page)
 

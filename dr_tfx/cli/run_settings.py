@@ -25,16 +25,21 @@ def define(default: str | None = None) -> flags.FlagHolder[ml_collections.Config
     return config_flags.DEFINE_config_file("config", default, words, lock_config=True)
 
 
+def typed_name(config: flags.FlagHolder[ml_collections.ConfigDict]) -> str:
+    """Return what --config was given, with its variant; one of ours by its name alone."""
+    file, *variant = config_flags.get_config_filename(flags.FLAGS[config.name]).split(":", 1)
+    path = Path(file)
+    return ":".join([path.stem if path.parent == config_files.shipped() else file, *variant])
+
+
 def unchanged(
     config: flags.FlagHolder[ml_collections.ConfigDict],
 ) -> tuple[str, dict[str, Any]]:
     """Return a config's name, as it is typed, and its settings but for the command line's."""
     given = config_flags.get_config_filename(flags.FLAGS[config.name])
-    file, colon, argument = given.partition(":")
-    path = Path(file)
-    settings = config_files.load(path, *filter(None, [argument])).to_dict()
-    name = path.stem if path.parent == config_files.shipped() else file
-    return f"{name}{colon}{argument}", typed.to_dict(tasks.from_config(settings))
+    file, _, argument = given.partition(":")
+    settings = config_files.load(Path(file), *filter(None, [argument])).to_dict()
+    return typed_name(config), typed.to_dict(tasks.from_config(settings))
 
 
 def read(config: flags.FlagHolder[ml_collections.ConfigDict], data_dir: Path) -> specs.Experiment:

@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
     experiment = run_settings.read(_CONFIG, Path(_DATA_DIR.value))
     resources.tune_malloc()
     tensorflow_start.load()
-    from dr_tfx.models import bundles
+    from dr_tfx.models import bundle_file
     from dr_tfx.training import train  # Late, so that --help and refusals are fast.
 
     workdir = train.train(
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
         workdir=Path(_WORKDIR.value),
         profile=_PROFILE.value,
         tracked_by=_TRACKER.value,
-        config=bundles.Config(*run_settings.unchanged(_CONFIG)),
+        config=bundle_file.Config(*run_settings.unchanged(_CONFIG)),
     )
     print(workdir)
     console.tell_next("drtfx-evaluate", f"--workdir={workdir}", f"--data_dir={_DATA_DIR.value}")

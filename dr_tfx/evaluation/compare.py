@@ -95,6 +95,7 @@ def rendered(
         "comparison.html.j2",
         templates=kind.judgement.TEMPLATES,
         c=result,
+        data_name=runs[0].bundle["manifest"]["dataset"]["name"],
         command=reproduce.shell(command),
         figures=figures,
         groups=kind.data.groups,

@@ -20,7 +20,13 @@ from dr_tfx.storage import locks
 from dr_tfx.training import distribution, train
 
 
-def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Path:
+def crossvalidate(
+    experiment: specs.Experiment,
+    *,
+    data_dir: Path,
+    workdir: Path,
+    config: bundle_file.Config | None = None,
+) -> Path:
     """Train and evaluate a model on every fold, one after the other, and write the report.
 
     The same call again goes on where an interrupted one stopped: finished folds are skipped, and an
@@ -30,6 +36,7 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
       experiment: the settings of every run; those of its data set are DATA_DIR's.
       data_dir: folder of the data set.
       workdir: receives a folder for each run, `fold-0` and so on, and `out_of_fold`.
+      config: what the settings were before any were changed, for the reports.
 
     Returns:
       The path of WORKDIR/out_of_fold/report.html.
@@ -61,18 +68,24 @@ def crossvalidate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path
             logging.info("%s, of %d folds", name, count)
             training = dataclasses.replace(experiment.training, fold=number)
             run = dataclasses.replace(experiment, training=training)
-            _train_and_evaluate(run, data_dir=data_dir, workdir=workdir / name)
+            _train_and_evaluate(run, data_dir=data_dir, workdir=workdir / name, config=config)
         return out_of_fold.report(experiment, data_dir=data_dir, workdir=workdir)
 
 
-def _train_and_evaluate(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> None:
+def _train_and_evaluate(
+    experiment: specs.Experiment,
+    *,
+    data_dir: Path,
+    workdir: Path,
+    config: bundle_file.Config | None,
+) -> None:
     """Do what is missing of the run on one fold."""
     pages = {
         split: evaluate.usual_folder(workdir, split) / "report.html"
         for split in (evaluate.SELECTION_SPLIT, "test")
     }
     keras.backend.clear_session()  # The models of the fold before.
-    train.train(experiment, data_dir=data_dir, workdir=workdir)
+    train.train(experiment, data_dir=data_dir, workdir=workdir, config=config)
     if bundle_file.read(workdir).fitted is None:
         for page in pages.values():  # It is that of an earlier model.
             page.unlink(missing_ok=True)

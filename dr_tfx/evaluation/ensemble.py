@@ -66,6 +66,8 @@ class JoinedRun:
             best_epoch=self.content.best_epoch,
             fitted=self.fitted.to_dict(),
             weights=self.content.files[bundle_file.WEIGHTS_FILE],
+            config=self.content.config,
+            config_settings=self.content.config_settings,
         )
 
 

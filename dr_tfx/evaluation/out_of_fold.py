@@ -29,6 +29,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.evaluation import compare, fold_figures, one_numbers, reproduce, scored
+from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.storage import claims, files, locks, tables
@@ -69,7 +70,13 @@ def report(experiment: specs.Experiment, *, data_dir: Path, workdir: Path) -> Pa
     names = splits.names_of(experiment.dataset.split)
     runs = [compare.load_run(workdir / name, name, "test") for name in names]
     data = manifest.load(data_dir)
-    commands = reproduce.crossvalidation_commands(experiment, workdir=workdir, data_dir=data_dir)
+    first = workdir / names[0]
+    commands = reproduce.crossvalidation_commands(
+        experiment,
+        workdir=workdir,
+        data_dir=data_dir,
+        config=bundle_file.begun_with(bundle_file.read(first), first),
+    )
     with locks.held(workdir / FOLDER):
         return write(runs, experiment, data, folder=workdir / FOLDER, commands=commands)
 
@@ -110,6 +117,8 @@ def write(
     html = pages.render(
         "out_of_fold.html.j2",
         r=result,
+        data_name=data.dataset.name,
+        model=experiment.model.backbone,
         chosen=[key for key in choices[0] if any(c[key] != choices[0][key] for c in choices)],
         measures=measures,
         figure=figure,

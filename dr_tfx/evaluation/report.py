@@ -6,7 +6,6 @@ notices, the facts about training and data set, and the commands to reproduce th
 `evaluation.html.j2` extends it.
 """
 
-import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -84,8 +83,7 @@ def render(
         templates=judgement.TEMPLATES,
         s=summary,
         data_name=scored.data.dataset.name,
-        model=_model_name(scored.bundle),
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        model=scored.bundle.backbone,
         groups=scored.bundle.kind.data.groups,
         figures={figure.name: figure for figure in figures},
         facts=[
@@ -100,14 +98,6 @@ def render(
         view_words=views_in_words(summary["views"]),
         **judgement.page_values(summary),
     )
-
-
-def _model_name(bundle: "bundles.Bundle") -> str:
-    """Return the backbone of a model, or those of an ensemble."""
-    if not bundle.members:
-        return bundle.experiment.model.backbone
-    names = [tasks.from_config(member.experiment).model.backbone for member in bundle.members]
-    return " + ".join(names)
 
 
 def views_in_words(names: Sequence[str]) -> list[str]:

@@ -4,16 +4,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import splits
 from dr_tfx.evaluation.scored import SELECTION_SPLIT
-from dr_tfx.models.bundle_file import Member
-
-if TYPE_CHECKING:
-    from dr_tfx.models import bundles
+from dr_tfx.models import bundle_file
+from dr_tfx.models.bundle_file import Config, Member
 
 _WIDTH = 96  # Characters of a line on the page.
 
@@ -25,7 +23,7 @@ def commands(
     data_dir: Path,
     split: str,
     members: Sequence[Member] = (),
-    config: "bundles.Config | None" = None,
+    config: Config | None = None,
 ) -> list[list[str]]:
     """Return the commands that give a report, word by word: of a run, or of an ensemble of runs.
 
@@ -60,7 +58,10 @@ def _until_joined(members: Sequence[Member], *, workdir: Path, data_dir: Path) -
     found: list[list[str]] = []
     for member in members:
         experiment, folder = tasks.from_config(member.experiment), Path(member.folder)
-        build, train = _until_trained(experiment, "drtfx-train", workdir=folder, data_dir=data_dir)
+        config = bundle_file.begun_with(member, workdir)
+        build, train = _until_trained(
+            experiment, "drtfx-train", workdir=folder, data_dir=data_dir, config=config
+        )
         found += [train] if found else [build, train]
         found += _evaluations(folder, data_dir, splits_of_each)
     folders = [member.folder for member in members]
@@ -68,10 +69,12 @@ def _until_joined(members: Sequence[Member], *, workdir: Path, data_dir: Path) -
 
 
 def crossvalidation_commands(
-    experiment: specs.Experiment, *, workdir: Path, data_dir: Path
+    experiment: specs.Experiment, *, workdir: Path, data_dir: Path, config: Config | None = None
 ) -> list[list[str]]:
     """Return the commands that give the report of a cross-validation, as `commands` does."""
-    return _until_trained(experiment, "drtfx-crossvalidate", workdir=workdir, data_dir=data_dir)
+    return _until_trained(
+        experiment, "drtfx-crossvalidate", workdir=workdir, data_dir=data_dir, config=config
+    )
 
 
 def _until_trained(
@@ -80,7 +83,7 @@ def _until_trained(
     *,
     workdir: Path,
     data_dir: Path,
-    config: "bundles.Config | None" = None,
+    config: Config | None = None,
 ) -> list[list[str]]:
     """Return the command of the build, and the one that trains on it."""
     kind = experiment.task.kind

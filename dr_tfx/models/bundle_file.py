@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
@@ -30,6 +30,18 @@ _Policy = Annotated[str, typed.Rule(lambda name: name in POLICIES, ", ".join(POL
 _MEND = "Copy the run again from where it was trained, or train again."
 
 
+class Config(NamedTuple):
+    """The config of a run, before anything was changed on the command line.
+
+    Attributes:
+      name: its name or path, as it was typed.
+      settings: all of them, as `typed.to_dict` gives them.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Member:
     """A run that an ensemble is made of.
@@ -41,6 +53,8 @@ class Member:
       best_epoch: the epoch whose weights it has, from 1 on.
       fitted: what `FittedSettings.to_dict` gave for it.
       weights: SHA-256 of its file of weights.
+      config: as that of a run, see `BundleFile`.
+      config_settings: likewise.
     """
 
     folder: str
@@ -49,6 +63,8 @@ class Member:
     best_epoch: int
     fitted: Mapping[str, Any]
     weights: str
+    config: str = ""
+    config_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +157,21 @@ def experiment(content: BundleFile | Member, workdir: Path) -> specs.Experiment:
         return tasks.from_config(content.experiment)
     except typed.ConfigError as error:
         raise ValueError(f"{workdir / BUNDLE_FILE} cannot be used: {error}") from error
+
+
+def begun_with(content: BundleFile | Member, workdir: Path) -> Config | None:
+    """Return the config that a run, or a member of an ensemble, was begun with, if it is known.
+
+    Raises:
+      ValueError: its settings cannot be run by this version; names the file and the setting.
+    """
+    if not content.config:
+        return None
+    try:
+        settings = tasks.from_config(dict(content.config_settings))
+    except ValueError as error:
+        raise ValueError(f"{workdir / BUNDLE_FILE}: {error}") from error
+    return Config(content.config, typed.to_dict(settings))
 
 
 def trained_on(content: BundleFile, workdir: Path) -> manifest.Manifest:

@@ -6,9 +6,9 @@ stranger is ever run. `model.keras` is for programs without dr_tfx, which does n
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,18 +23,6 @@ from dr_tfx.models.bundle_file import BUNDLE_FILE, MODEL_FILE, WEIGHTS_FILE, Bun
 from dr_tfx.storage import files
 
 __all__ = ["BUNDLE_FILE", "MODEL_FILE", "WEIGHTS_FILE", "Bundle", "load", "save", "save_fitted"]
-
-
-class Config(NamedTuple):
-    """The config of a run, before anything was changed on the command line.
-
-    Attributes:
-      name: its name or path, as it was typed.
-      settings: all of them, as `typed.to_dict` gives them.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +52,20 @@ class Bundle:
     precision: str
     libraries: dict[str, str]
     members: Sequence[Member] = ()
-    config: Config | None = None
+    config: bundle_file.Config | None = None
 
     @property
     def kind(self) -> tasks.Kind:
         """The kind of the task, bound to the experiment."""
         return tasks.of(self.experiment)
+
+    @property
+    def backbone(self) -> str:
+        """The name of the backbone, or those of an ensemble, for people."""
+        if not self.members:
+            return self.experiment.model.backbone
+        names = [tasks.from_config(member.experiment).model.backbone for member in self.members]
+        return " + ".join(names)
 
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return what the model tells of some images: `ScoreSide.columns` of its outputs.
@@ -93,7 +89,7 @@ def save(
     best_epoch: int,
     fitted: tasks.FittedSettings | None = None,
     members: Sequence[Member] = (),
-    config: Config | None = None,
+    config: bundle_file.Config | None = None,
 ) -> None:
     """Write model.keras, weights.safetensors and, last, bundle.json.
 
@@ -167,19 +163,8 @@ def load(workdir: Path, *, precision: str | None = None) -> Bundle:
         precision=precision or content.precision,
         libraries=dict(content.libraries),
         members=content.members,
-        config=_config(content, workdir),
+        config=bundle_file.begun_with(content, workdir),
     )
-
-
-def _config(content: BundleFile, workdir: Path) -> Config | None:
-    """Return what the run was begun with; a stranger's settings are checked as those of a run."""
-    if not content.config:
-        return None
-    try:
-        settings = tasks.from_config(dict(content.config_settings))
-    except ValueError as error:
-        raise ValueError(f"{workdir / BUNDLE_FILE}: {error}") from error
-    return Config(content.config, typed.to_dict(settings))
 
 
 def _model(

@@ -10,6 +10,7 @@ A page is in the language that is spoken where it is rendered (`words.languages`
 `said`.
 """
 
+import datetime
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,9 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
         "listed": language.listed,
         "said": language.said,
     }
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     environment.globals |= {"_": written, "language": language.code, "notice": NOTICE}
+    environment.globals["today"] = today
     return environment.get_template(template).render(**values)
 
 

@@ -39,7 +39,7 @@ def train(
     profile: bool = False,
     given: Sequence[keras.callbacks.Callback] = (),
     tracked_by: Sequence[str] = (),
-    config: bundles.Config | None = None,
+    config: bundle_file.Config | None = None,
 ) -> Path:
     """Train to the end of the last stage or early stopping, and write the best epoch's bundle.
 
@@ -199,7 +199,9 @@ def _go_on_alike(run: checkpoints.Run, strategy: tf.distribute.Strategy) -> None
     run.workers = workers
 
 
-def _finish(run: checkpoints.Run, data: manifest.Manifest, config: bundles.Config | None) -> None:
+def _finish(
+    run: checkpoints.Run, data: manifest.Manifest, config: bundle_file.Config | None
+) -> None:
     """Write the bundle of the best epoch. The state stays, so that more epochs can follow.
 
     Raises:

@@ -7,6 +7,7 @@ take most of the time.
 import dataclasses
 import json
 import re
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import identities, manifest
 from dr_tfx.evaluation import compare, crossvalidate, evaluate
+from dr_tfx.models import bundle_file
 from dr_tfx.training.train import train
 from tests.helpers import backbones, datasets, ready
 from tests.helpers.builds import SPEC, build
@@ -66,6 +68,9 @@ def done(known, data_dir, tmp_path_factory):
     """The folder of a cross-validation that was interrupted and went on, and what it left alone."""
     workdir = tmp_path_factory.mktemp("cv")
     real = evaluate.evaluate
+    begun = typed.to_dict(experiment())
+    begun["training"] |= {"epochs": 9}
+    mine = bundle_file.Config("mine.py:toy", begun)
 
     def interrupted(*, workdir, split, **given):
         if (workdir.name, split) == ("fold-1", "test"):
@@ -74,9 +79,11 @@ def done(known, data_dir, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(evaluate, "evaluate", interrupted)
-        crossvalidate.crossvalidate(experiment(), data_dir=data_dir, workdir=workdir)
+        crossvalidate.crossvalidate(experiment(), data_dir=data_dir, workdir=workdir, config=mine)
     kept = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
-    page = crossvalidate.crossvalidate(experiment(), data_dir=data_dir, workdir=workdir)
+    page = crossvalidate.crossvalidate(
+        experiment(), data_dir=data_dir, workdir=workdir, config=mine
+    )
     assert page == workdir / "out_of_fold" / "report.html"
     return workdir, kept
 
@@ -125,8 +132,11 @@ def test_the_page_links_the_folds_and_says_how_to_get_it_again(done):
     links = re.findall(r'href="([^"#:,]+)"', text)
     assert links == [f"../fold-{k}/evaluation/test/report.html" for k in range(COUNT)]
     assert all((page.parent / link).is_file() for link in links)
-    assert "drtfx-crossvalidate --config=base:toy" in text
-    assert "--config.dataset.split.folds=3" in text and "--config.training.fold" not in text
+    command = unescape(re.search(r"drtfx-crossvalidate .*?</", text, re.DOTALL)[0])
+    assert command.split()[1] == "--config=mine.py:toy"
+    assert re.findall(r"--config\.[^\s<]+", command) == ["--config.training.epochs=1"]
+    title = re.search("<title>(.*)</title>", text)[1]
+    assert re.search(r" · \S.* · tiny · \d{4}-\d\d-\d\d$", title), title
 
 
 def test_the_face_gives_a_view_and_the_figures_of_what_is_finished(done, data_dir):

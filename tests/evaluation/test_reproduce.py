@@ -9,7 +9,7 @@ from ml_collections import config_flags
 from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.evaluation import reproduce
-from dr_tfx.models import bundles
+from dr_tfx.models import bundle_file
 from tests.helpers import configs
 from tests.helpers.screening import ADDONS, EXPERIMENT
 
@@ -43,10 +43,34 @@ def test_the_commands_are_changes_of_the_persons_own_config():
         workdir=Path("w"),
         data_dir=Path("d"),
         split="validation",
-        config=bundles.Config("mine/smoke.py", begun),
+        config=bundle_file.Config("mine/smoke.py", begun),
     )
     given = ["--config=mine/smoke.py", "--workdir=w", "--data_dir=d", "--config.training.epochs=99"]
     assert train == ["drtfx-train", *given]
+
+
+def test_members_of_an_ensemble_are_changes_of_the_config_of_each():
+    begun = typed.to_dict(tasks.from_config(configs.load("smoke").to_dict()))
+    members = [
+        bundle_file.Member(
+            folder=f"run-{seed}",
+            experiment={**begun, "training": {**begun["training"], "seed": seed}},
+            precision="float32",
+            best_epoch=1,
+            fitted={},
+            weights="",
+            config=f"mine/{seed}.py",
+            config_settings=begun,
+        )
+        for seed in (5, 6)
+    ]
+    _, first, _, second, *_ = reproduce.commands(
+        EXPERIMENT, workdir=Path("w"), data_dir=Path("d"), split="validation", members=members
+    )
+    for train, seed in ((first, 5), (second, 6)):
+        assert train[:2] == ["drtfx-train", f"--config=mine/{seed}.py"]
+        folders = [f"--workdir=run-{seed}", "--data_dir=d"]
+        assert train[2:] == [*folders, f"--config.training.seed={seed}"]
 
 
 @pytest.mark.parametrize(

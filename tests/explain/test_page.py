@@ -56,6 +56,7 @@ def render(rows, *, kind=BINARY, is_raw=False, rejects=(), masks=None, measures=
         parts=(),
         training=None,
         title="<photographs>",
+        model="<backbone>",
         notices=(),
         source={},
         output_dir=Path("out"),

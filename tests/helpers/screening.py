@@ -131,6 +131,7 @@ def bundle(
         best_epoch=2,
         libraries={"tensorflow": "2.99"},
         model=None,
+        backbone=settings.model.backbone,
         precision="mixed_float16",
         members=(),
         config=None,

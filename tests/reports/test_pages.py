@@ -1,5 +1,7 @@
 """Figures as they are written on pages, and a template of another folder."""
 
+import re
+
 import jinja2
 import markupsafe
 import pytest
@@ -39,7 +41,8 @@ def test_a_template_of_another_folder_extends_those_of_the_room(tmp_path):
     )
     (tmp_path / "mine.html.j2").write_text(text)
     html = pages.render("mine.html.j2", templates=tmp_path, word="<b>")
-    assert "<p>&lt;b&gt; 50.0\u00a0%</p>" in html and "<title>T</title>" in html
+    assert "<p>&lt;b&gt; 50.0\u00a0%</p>" in html
+    assert re.search(r"<title>T · \d{4}-\d\d-\d\d</title>", html)
     with pytest.raises(jinja2.UndefinedError, match="'word' is undefined"):
         pages.render("mine.html.j2", templates=tmp_path)
 
