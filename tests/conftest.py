@@ -23,7 +23,7 @@ if threading.current_thread() is threading.main_thread():
 
 # Long tests of the build job, which runs no TensorFlow: they run beside the current one alone.
 _OF_THE_BUILD = {
-    "test_killed_five_times_and_finished_to_the_same_bytes",
+    "test_killed_thrice_and_finished_to_the_same_bytes",
     "test_processes_write_the_same_bytes",
     "test_workers_with_nothing_but_what_is_stated_write_the_same_bytes",
 }

@@ -19,6 +19,7 @@ from beam_jobs.build_examples import job
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, records
 from dr_tfx.preprocessing import recipes
+from tests.helpers import ready
 from tests.helpers.builds import SPEC, build, contents
 
 ROOT = Path(__file__).parents[2]
@@ -33,9 +34,7 @@ OVERRIDES = [
 
 
 def command(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*MAIN, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **kwargs
-    )
+    return ready.run([*MAIN, *arguments], **kwargs)
 
 
 def test_every_photograph_is_written_once_as_the_recipe_makes_it(raw, built):
@@ -111,9 +110,8 @@ def test_hopeless_labels_fail_before_any_work(copy, tmp_path, monkeypatch):
 def test_killed_job_goes_on_to_the_same_bytes(raw, tmp_path):
     arguments = [*OVERRIDES, f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}"]
     killed = tmp_path / "killed"
-    job = subprocess.Popen(
+    job = ready.Popen(
         [*MAIN, *arguments, f"--output_dir={killed}"],
-        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import object_store
+from tests.helpers import object_store, ready
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [
@@ -24,14 +24,7 @@ COMMAND = [
 
 
 def command(store, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        env=store.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return ready.run([*COMMAND, *arguments], env=store.environment)
 
 
 def inputs(folder: str | Path) -> list[str]:
@@ -77,9 +70,8 @@ def test_killed_job_goes_on_to_the_same_bytes(photographs, local, store, tmp_pat
     arguments = [*inputs(photographs), f"--output_dir={store.url('killed')}"]
     log = tmp_path / "log"
     with log.open("w") as errors:
-        job = subprocess.Popen(
+        job = ready.Popen(
             [*COMMAND, *arguments],
-            cwd=ROOT,
             env=store.environment,
             stdout=subprocess.DEVNULL,
             stderr=errors,

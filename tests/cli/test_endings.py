@@ -140,8 +140,8 @@ def test_a_killed_commands_temporary_files_are_removed_by_the_next(line, tmp_pat
     temporary.mkdir()
     (temporary / "mine").touch()
     command = words("drtfx-explain", line, tmp_path / "out")
-    with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.PIPE
+    with ready.Popen(
+        command, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.PIPE
     ) as process:
         until = time.monotonic() + 200
         while not list(tmp_path.glob("out/heatmaps-*.tmp")):
@@ -179,8 +179,8 @@ def test_a_signal_ends_a_job_in_one_line_and_the_same_command_goes_on(
         )
         given = [f"--config={config}", f"--image_dir={raw}", f"--labels={raw / 'labels.csv'}"]
         job = commands.line(command, *given, f"--output_dir={out}")
-    with subprocess.Popen(
-        [*job, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    with ready.Popen(
+        [*job, *flags], stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         until = time.monotonic() + 200
         while not [*out.glob("heatmaps-*.tmp"), *out.glob(".train-*.tmp")]:
@@ -226,9 +226,8 @@ def test_a_signal_amid_predictions_leaves_whole_rows_and_their_figures(line, tmp
     for n in range(300):
         shutil.copy(line / "photographs" / "eye.jpeg", many / f"{n:03}.jpeg")
     given = [f"--workdir={line / 'run'}", f"--output_dir={out}", str(many)]
-    with subprocess.Popen(
+    with ready.Popen(
         commands.line("drtfx-predict", *given),
-        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -176,14 +175,8 @@ def test_ten_lines_of_python_run(tmp_path):
     (code,) = (code for language, code in blocks(README.read_text()) if language == "python")
     assert len([line for line in code.splitlines() if line]) == 10
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = ready.run([sys.executable, "-c", code], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     auc, answer = (ast.literal_eval(line) for line in done.stdout.splitlines()[-2:])
     assert auc["low"] <= auc["value"] <= auc["high"]

@@ -1,14 +1,15 @@
-"""Runs in processes of their own that begin with large packages loaded: forks of one that waits.
+"""Processes that begin with large packages loaded: forks of one that waits.
 
-To load them takes seven seconds, which most tests of a command spend on nothing that they test.
-What is run is a process like any other: it has its own arguments, environment and folder, and ends
-as Python ends. Where a signal, a terminal, the start itself or a child counts, `subprocess` is
-right.
+To load them takes seconds, which most tests of a command spend on nothing that they test. What is
+run is a process like any other: it has its own arguments, environment and folder, takes signals,
+and ends as Python ends. Where the start itself or a parent counts, `subprocess` is right.
 """
 
 import functools
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
-_ONE_AT_A_TIME = threading.Lock()  # Two answers on one line would be taken for each other.
+_ONE_AT_A_TIME = threading.Lock()
 
 # The last line is run in every fork, which then ends by itself.
 _WAITING = """
@@ -41,20 +43,54 @@ def run(
       cwd: its folder.
       env: its environment; that of the tests, if it is not given.
     """
-    executable, how, what, *arguments = line
-    assert executable == sys.executable and how in ("-c", "-m"), line
-    job = {"how": how, "what": what, "arguments": arguments, "cwd": str(cwd)}
-    job["env"] = dict(os.environ if env is None else env)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        with _ONE_AT_A_TIME:
-            waiting = _waiting()
-            socket.send_fds(waiting, [json.dumps(job).encode()], [out.fileno(), err.fileno()])
-            code = os.waitstatus_to_exitcode(int(waiting.recv(64)))
-        said = []
-        for stream in (out, err):
-            stream.seek(0)
-            said.append(stream.read().decode())
-    return subprocess.CompletedProcess(line, code, *said)
+    pipe = subprocess.PIPE
+    with Popen(line, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True) as process:
+        said = process.communicate()
+    return subprocess.CompletedProcess(line, process.returncode, *said)
+
+
+class Popen(subprocess.Popen):
+    """A `subprocess.Popen` whose process is a fork of the one that waits; without a standard input.
+
+    Args:
+      line: as for `run`.
+      given: as for `subprocess.Popen`: cwd, env, stdout, stderr, text, start_new_session.
+    """
+
+    def __init__(self, line: Sequence[str], **given: Any) -> None:
+        super().__init__(line, stdin=subprocess.DEVNULL, **given)
+
+    def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others):
+        """Have the waiting process fork, where `subprocess` forks this one."""
+        _, _, _, *pipes = others[:9]
+        reads, _, _, out, _, err = pipes
+        executable, how, what, *arguments = args
+        assert executable == sys.executable and how in ("-c", "-m"), args
+        job = {"how": how, "what": what, "arguments": arguments, "cwd": str(cwd or ROOT)}
+        job |= {"env": dict(os.environ if env is None else env), "new_session": others[14]}
+        self._replies, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        streams = [reads, out if out >= 0 else 1, err if err >= 0 else 2]
+        with theirs, _ONE_AT_A_TIME:
+            socket.send_fds(_waiting(), [json.dumps(job).encode()], [*streams, theirs.fileno()])
+        self.pid = int(self._replies.recv(64))
+        self._child_created = True
+        self._close_pipe_fds(*pipes)
+
+    def _internal_poll(self, _deadstate=None, **_):
+        if self.returncode is None and select.select([self._replies], [], [], 0)[0]:
+            self._take_status()
+        return self.returncode
+
+    def _wait(self, timeout):
+        if self.returncode is None:
+            if not select.select([self._replies], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self._take_status()
+        return self.returncode
+
+    def _take_status(self) -> None:
+        self._handle_exitstatus(int(self._replies.recv(64)))
+        self._replies.close()
 
 
 @functools.cache
@@ -73,21 +109,26 @@ def _waiting() -> socket.socket:
 
 def next_code(number: int) -> str:
     """Fork for each job that comes by a socket, and return in the fork alone what it is to run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that run.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody asks how the forks between have ended.
     with socket.socket(fileno=number) as jobs:
         while True:
-            message, descriptors, *_ = socket.recv_fds(jobs, 2**20, 2)
+            message, descriptors, *_ = socket.recv_fds(jobs, 2**20, 4)
             if not message:
                 os._exit(0)  # The tests have ended.
-            child = os.fork()
-            if not child:
+            if not os.fork():
                 break
             for descriptor in descriptors:
                 os.close(descriptor)
-            jobs.send(str(os.waitpid(child, 0)[1]).encode())
-    for descriptor, usual in zip(descriptors, (1, 2), strict=True):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _run_below(socket.socket(fileno=descriptors.pop()))
+    for usual, descriptor in enumerate(descriptors):
         os.dup2(descriptor, usual)
         os.close(descriptor)
     job = json.loads(message)
+    if job["new_session"]:
+        os.setsid()
     os.chdir(job["cwd"])
     os.environ.clear()
     os.environ.update(job["env"])
@@ -97,3 +138,14 @@ def next_code(number: int) -> str:
     if job["how"] == "-c":
         return job["what"]
     return f"import runpy; runpy.run_module({job['what']!r}, run_name='__main__', alter_sys=True)"
+
+
+def _run_below(replies: socket.socket) -> None:
+    """Return in a fork alone; tell its number, and how it has ended, from here."""
+    child = os.fork()
+    if child:
+        os.closerange(0, 3)
+        replies.send(str(child).encode())
+        replies.send(str(os.waitpid(child, 0)[1]).encode())
+        os._exit(0)
+    replies.close()

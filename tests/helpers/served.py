@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.helpers import ready
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,9 +34,7 @@ class Server:
         line = [sys.executable, "-m", "dr_tfx.cli.serve", "--port=0", *flags]
         environment = {**os.environ, "DRTFX_API_KEY": key}
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            line, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True
-        )
+        self.process = ready.Popen(line, env=environment, stdout=pipe, stderr=pipe, text=True)
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.address = self.process.stdout.readline().strip()
         if not self.address:

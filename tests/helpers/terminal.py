@@ -6,9 +6,8 @@ import pty
 import subprocess
 import termios
 from collections.abc import Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ready
 
 
 def run(words: Sequence[str], *, size: tuple[int, int] = (24, 120)) -> tuple[int, bytes]:
@@ -18,7 +17,7 @@ def run(words: Sequence[str], *, size: tuple[int, int] = (24, 120)) -> tuple[int
     """
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, size)
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=end) as job:
+    with ready.Popen(words, stdout=subprocess.DEVNULL, stderr=end) as job:
         os.close(end)
         said = b""
         with contextlib.suppress(OSError):  # How Linux says that the terminal was closed.

@@ -4,7 +4,6 @@ import io
 import os
 import signal
 import struct
-import subprocess
 import sys
 import zlib
 
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dr_tfx.machine import error_lines
-from tests.helpers import terminal
+from tests.helpers import ready, terminal
 from tests.helpers.drawn import draw
 
 CODE = """
@@ -68,7 +67,7 @@ def line(photographs, *, end, decodes=True):
 
 
 def said(words):
-    done = subprocess.run(words, cwd=terminal.ROOT, capture_output=True, text=True, check=False)
+    done = ready.run(words)
     return done.returncode, done.stderr.splitlines()
 
 

@@ -108,9 +108,8 @@ def two_workers(experiment, data_dir, workdir, *, theirs=None, other=None, looks
         if index == 1 and looks:
             environment["LOOKS"] = str(looks)
         processes.append(
-            subprocess.Popen(
+            ready.Popen(
                 command(1, *(second if index else first)),
-                cwd=ROOT,
                 env=environment,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -145,7 +144,7 @@ def test_two_devices_go_on_exactly_after_a_kill(tmp_path):
     datasets.write(data_dir, experiment.dataset)
     assert run(2, experiment, data_dir, whole).returncode == 0
     line = command(2, experiment, data_dir, killed)
-    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with ready.Popen(line, stderr=subprocess.DEVNULL) as process:
         until = time.monotonic() + 300
         while not any(p.name > "step-00000008" for p in killed.glob("checkpoints/last/step-*")):
             assert time.monotonic() < until and process.poll() is None
@@ -277,9 +276,7 @@ def test_a_port_that_is_taken_is_named():
             "from dr_tfx.training import distribution; distribution.strategy(2)",
         ]
         environment = {**os.environ, "TF_CONFIG": task}
-        process = subprocess.run(
-            line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        process = ready.run(line, env=environment)
     assert "ConnectionError: This worker cannot listen at its address" in process.stderr
 
 

@@ -39,9 +39,8 @@ def quick(backbone="small", **training):
 
 
 def start(experiment, data_dir, workdir, **environment):
-    return subprocess.Popen(
+    return ready.Popen(
         train_line(experiment, data_dir, workdir),
-        cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
