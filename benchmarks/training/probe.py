@@ -137,8 +137,8 @@ def _augmented(
         image[...] = image[:: -1 if down else 1, :: -1 if across else 1].copy()
     compression.compress(images, augmentation.qualities(draws, spec))
     shares, partners = np.ones(len(images), np.float32), labels
-    if spec.mixup:
-        mixed = mixing.mix({records.IMAGE: images, "of": labels}, draws[:, 15:17], spec.mixup)
+    if spec.mixup or spec.cutmix:
+        mixed = mixing.mix({records.IMAGE: images, "of": labels}, draws[:, 15:17], spec)
         images, shares, partners = (
             mixed[name] for name in (records.IMAGE, mixing.SHARE, mixing.OTHER + "of")
         )

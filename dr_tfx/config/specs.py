@@ -137,6 +137,16 @@ class Augmentation:
     # Alpha of mixup: two pictures of a batch, one through the other, with the targets of both in
     # the same shares. .2 leaves most pictures nearly as they are, 1 mixes in any share.
     mixup: NotNegative = 0.0
+    # The same of CutMix: a square of another picture in the place of what is there.
+    cutmix: NotNegative = 0.0
+
+    def check(self) -> None:
+        """Refuse pictures that are mixed twice."""
+        require(
+            not (self.mixup and self.cutmix),
+            f"config.training.augmentation.mixup is {self.mixup:g} and cutmix {self.cutmix:g}, and "
+            "a picture is mixed with one other at most. Set one of them to 0.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

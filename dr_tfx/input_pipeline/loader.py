@@ -133,8 +133,8 @@ def _read_ahead(
         yield {}  # It is taken by `train_batches`: `close` ends what has begun, and no sooner.
         while True:
             batch, draws = readers.take(), waiting.popleft()
-            if spec.mixup:
-                batch = mixing.mix(batch, draws[:, 15:17], spec.mixup)
+            if spec.mixup or spec.cutmix:
+                batch = mixing.mix(batch, draws[:, 15:17], spec)
             yield {**batch, "draws": draws}
             waiting.append(next(coming))
 

@@ -85,7 +85,7 @@ AUGMENTATION = {  # Each kind of chance that a step has.
     "white_balance": 0.1,
     "blur": 0.5,
     "jpeg": 0.3,
-    "mixup": 0.4,
+    "cutmix": 0.4,
 }
 HEAD = {"trainable_layers": 0, "learning_rate": 0.01, "epochs": 1}
 

@@ -74,12 +74,13 @@ class Masks(kind.Kind):
             f"config.model.hidden is {experiment.model.hidden}, dense layers that maps have no "
             "place for; set it to (), and config.model.dropout to one value.",
         )
-        mixup = experiment.training.augmentation.mixup
-        typed.require(
-            not mixup,
-            f"config.training.augmentation.mixup is {mixup:g}; the lesions of two pictures on "
-            "top of each other are no lesions of either. Set it to 0.",
-        )
+        for name in ("mixup", "cutmix"):
+            alpha = getattr(experiment.training.augmentation, name)
+            typed.require(
+                not alpha,
+                f"config.training.augmentation.{name} is {alpha:g}; where two pictures are mixed, "
+                "the lesions are those of neither. Set it to 0.",
+            )
         typed.require(
             not experiment.model.finer_features,
             f"config.model.finer_features is {experiment.model.finer_features}; maps have the "
