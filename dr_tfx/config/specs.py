@@ -177,6 +177,9 @@ class Training:
     epochs: Count = 30
     batch_size: Count = 32  # Over all devices.
     learning_rate: Positive = 1e-3
+    # What the rate falls by from the head to the backbone's last layers, and again from there to
+    # those of twice the places a side, and so on towards the picture; 1: all learn alike.
+    layer_decay: Annotated[float, Rule(lambda x: 0 < x <= 1, "more than 0, 1 at most")] = 1.0
     # Stages before the last one, which `epochs`, `learning_rate` and `model.trainable_layers` are:
     # ({'trainable_layers': 0, 'learning_rate': 1e-3, 'epochs': 5},) trains the head alone at first.
     stages: tuple[Stage, ...] = ()

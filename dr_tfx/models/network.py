@@ -1,6 +1,7 @@
 """The network: a backbone and the layers between it and the task's output, as one flat model."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -80,6 +81,7 @@ BACKBONES = {
 _MOST_WEIGHTS = 2**25  # Of the layers between backbone and output: 128 MiB.
 _POOLING = {"average": keras.layers.GlobalAveragePooling2D, "flatten": keras.layers.Flatten}
 POOLING = "pool"  # The layer behind the last features.
+_DROPOUT = "head_dropout"  # Of networks that give maps, the layer behind them.
 SCRATCH_MOMENTUM = 0.9  # With Keras' .999, inference mode needs thousands of steps to be usable.
 
 
@@ -156,7 +158,7 @@ def _hidden(x: Any, spec: specs.Model) -> Any:
             x = keras.layers.BatchNormalization(name=f"head_bn_{i}")(x)
         x = keras.layers.Dropout(spec.dropout[i], name=f"head_dropout_{i}")(x)
         x = keras.layers.Dense(width, activation="relu", name=f"head_dense_{i}")(x)
-    return keras.layers.Dropout(spec.dropout[-1], name="head_dropout")(x)
+    return keras.layers.Dropout(spec.dropout[-1], name=_DROPOUT)(x)
 
 
 def seen_in_training(experiment: specs.Experiment) -> int:
@@ -189,7 +191,7 @@ def _pyramid(backbone: keras.Model, size: int, dropout: float) -> dict[int, Any]
         # Padding in front of a convolution gives other sizes, by a pixel or a few.
         if len(shape) == 4 and shape[1] == shape[2] and shape[1] in sides:
             found[shape[1]] = layer.output
-    found[last] = keras.layers.Dropout(dropout, name="head_dropout")(backbone.output)
+    found[last] = keras.layers.Dropout(dropout, name=_DROPOUT)(backbone.output)
     return found
 
 
@@ -251,6 +253,31 @@ def _set_trainable(backbone: keras.Model, spec: specs.Model) -> None:
     if spec.batch_norm == "frozen":
         for layer in norms:
             layer.trainable = False
+
+
+def rates(model: keras.Model, decay: float) -> list[tuple[Any, float]]:
+    """Return the weights of the backbone that learn, each with its share of the learning rate.
+
+    It is the decay to the power of 1 for the layers of the last features, of 2 for those of twice
+    the places a side, and so on. Howard and Ruder, "Universal Language Model Fine-tuning for Text
+    Classification", ACL 2018, https://arxiv.org/abs/1801.06146, let layers learn so.
+
+    Args:
+      model: a network of `build`.
+      decay: `Training.layer_decay`.
+    """
+    names = [layer.name for layer in model.layers]  # What needs a layer comes behind it.
+    end = names.index(POOLING if POOLING in names else _DROPOUT)
+    sides: list[int] = []  # Where each layer's features lie; what has one place weighs the others.
+    for layer in model.layers[:end]:
+        shape = layer.output.shape
+        whole = len(shape) == 4 and shape[1] > 1
+        sides.append(shape[1] if whole else sides[-1])
+    return [
+        (weight, decay ** (1 + max(0, round(math.log2(side / sides[-1])))))
+        for layer, side in zip(model.layers[:end], sides, strict=True)
+        for weight in layer.trainable_weights
+    ]
 
 
 def synchronized(model: keras.Model) -> keras.Model:

@@ -16,6 +16,7 @@ from dr_tfx import tasks
 from dr_tfx.config import seeds, specs
 from dr_tfx.input_pipeline import augmentation, mixing
 from dr_tfx.machine import progress, resources
+from dr_tfx.models import network
 from dr_tfx.training import board, checkpoints, distribution, stages, validation
 
 
@@ -214,6 +215,8 @@ def _step_function(
     strategy, spec = model.distribute_strategy, experiment.training.augmentation
     encode = tasks.of(experiment).model.encode
     reseed = _dropout_seeder(model, experiment.training.seed)
+    decay = experiment.training.layer_decay
+    slower = network.rates(model, decay) if decay < 1 else []
 
     def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
@@ -224,7 +227,11 @@ def _step_function(
     @tf.function
     def step(batch: dict[str, Any], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, None)
+        before = [tf.identity(weight) for weight, _ in slower]
         found = strategy.run(on_device, args=(batch, number, ends))
+        # Whatever the optimizer makes of a rate, a part of its step is that part of the rate.
+        for (weight, share), was in zip(slower, before, strict=True):
+            weight.assign(was + share * (tf.convert_to_tensor(weight) - was))
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, found, axis=None)
 
     return step

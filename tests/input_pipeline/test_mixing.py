@@ -65,7 +65,7 @@ def test_a_square_of_the_partner_has_the_share_of_its_area():
             corners.add((rows[0], columns[0]))
     assert corners == {(top, left) for top in range(5) for left in range(5)}  # Anywhere.
     assert np.array_equal(after[mixing.OTHER + LABEL], before[LABEL][partners])
-    # Sides are whole pixels: those of uniform shares, sqrt(8² * share) rounded down, in their shares.
+    # Sides are whole pixels, rounded down.
     sides = np.floor(size * np.sqrt(1 - np.maximum(draws[:, 0], 1 - draws[:, 0])))
     np.testing.assert_allclose(after[mixing.SHARE], 1 - (sides / size) ** 2, rtol=1e-6)
 

@@ -66,7 +66,8 @@ FIGURES = ["epoch", "loss", "auc", "accuracy", "val_loss", "val_auc"]
 
 def small(*, dropout=0.0, **training):
     """A small network in which everything learns, BatchNorm included."""
-    made = datasets.experiment(**{"size": 40, "epochs": 2, "weight_average": 0.5, **training})
+    usual = {"size": 40, "epochs": 2, "weight_average": 0.5, "layer_decay": 0.5}
+    made = datasets.experiment(**{**usual, **training})
     model = dataclasses.replace(
         made.model,
         output_stride=32,  # Pictures are not enlarged: rounding has fewer places to grow in.

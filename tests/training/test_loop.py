@@ -1,0 +1,61 @@
+"""A step of training: rates by layer."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from dr_tfx.models import network
+from dr_tfx.training import loop, objectives
+from tests.helpers import datasets
+
+
+def made(backbone, decay=1.0, **changes):
+    found = datasets.experiment(layer_decay=decay, optimizer="sgd", learning_rate=0.1)
+    model = dataclasses.replace(
+        found.model, backbone=backbone, hidden=(), dropout=(0.0,), from_scratch="as_pretrained"
+    )
+    return dataclasses.replace(found, model=dataclasses.replace(model, **changes))
+
+
+def test_rates_fall_with_every_doubling_of_the_places_of_a_backbone():
+    model = network.build(made("MobileNetV2", trainable_layers=-1, batch_norm="trainable"))
+    found = {id(weight): rate for weight, rate in network.rates(model, 0.5)}
+    for layer, places in (
+        ("Conv1", 16),
+        ("block_1_depthwise", 8),
+        ("block_3_depthwise", 4),
+        ("block_6_depthwise", 2),
+        ("block_13_expand", 2),
+        ("block_13_depthwise", 1),
+        ("block_16_project", 1),
+    ):
+        weights = model.get_layer(layer).trainable_weights
+        assert {found[id(weight)] for weight in weights} == {0.5 / places}
+    assert len(found) == len(model.trainable_weights) - 2
+
+
+def test_a_part_of_a_step_is_taken_where_the_rate_is_a_part():
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": tf.constant(rng.integers(0, 256, (8, 32, 32, 3)), tf.uint8),
+        "label/level": tf.constant(rng.integers(0, 3, 8)),
+        "draws": tf.constant(rng.random((8, 17)), tf.float32),
+    }
+    steps = {}
+    first = None
+    for decay in (1.0, 0.5):
+        experiment = made("PlainConvolutions", decay, output_stride=8)
+        model = network.build(experiment)
+        objectives.compile_model(model, experiment)
+        first = model.get_weights() if first is None else first
+        model.set_weights(first)
+        step = loop._step_function(model, experiment)
+        step(batch, tf.constant(0, tf.int64), tf.constant(0.0))
+        steps[decay] = [now - was for now, was in zip(model.get_weights(), first, strict=True)]
+        rates = {id(weight): rate for weight, rate in network.rates(model, decay)}
+    shares = [rates.get(id(weight), 1.0) for weight in model.weights]
+    assert set(shares) == {1.0, 1 / 4, 1 / 8, 1 / 16}  # Of the head, and of three sizes.
+    for whole, part, share in zip(steps[1.0], steps[0.5], shares, strict=True):
+        assert np.abs(whole).max() > 0
+        np.testing.assert_allclose(part, share * whole, rtol=1e-4, atol=1e-7)
