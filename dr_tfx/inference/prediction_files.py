@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,10 +106,14 @@ class PredictionFiles:
 
 
 def cells(values: Sequence[object]) -> list[str]:
-    """Return values as they are printed: numbers that differ look different."""
-    numbers = {value for value in values if isinstance(value, float)}
+    """Return values as they are printed: a number that differs from its threshold looks different.
+
+    The threshold of a number is the next number.
+    """
+    numbers = [value for value in values if isinstance(value, float)]
+    pairs = [(one, other) for one, other in itertools.pairwise(numbers) if one != other]
     digits = _DIGITS
-    while len({f"{n:.{digits}f}" for n in numbers}) < len(numbers) and digits < _MOST_DIGITS:
+    while digits < _MOST_DIGITS and any(f"{a:.{digits}f}" == f"{b:.{digits}f}" for a, b in pairs):
         digits += 1
     return [
         "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)

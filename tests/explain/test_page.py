@@ -205,6 +205,7 @@ def test_photographs_are_looked_at_at_full_resolution(browser, tmp_path):
     address = (tmp_path / "index.html").as_uri()
     emulate(browser, theme="dark", width=390)
     browser.get(address)
+    assert browser.find_element("id", "eyes").is_displayed()
     browser.find_element("css selector", "#shown a").click()
     assert pressed(browser, "") == ["0_l", 1]
     loaded = "return [...document.querySelectorAll('#layers img')].map(i => i.naturalWidth)"
@@ -223,9 +224,11 @@ def test_photographs_are_looked_at_at_full_resolution(browser, tmp_path):
     assert scale(browser) == pytest.approx(1.5 * fits, abs=0.001)
     pressed(browser, "0")
     assert scale(browser) == pytest.approx(fits, abs=0.001)
-    (other,) = browser.find_elements("css selector", "#viewer-related button")
-    other.click()
+    strip = browser.find_elements("css selector", "#strip button")  # Those of the same patient.
+    assert [b.get_attribute("aria-current") for b in strip] == ["true", "false"]
+    strip[1].click()
     assert pressed(browser, "") == ["1_r", 0.9]
+    assert [b.get_attribute("aria-current") for b in strip] == ["false", "true"]
     assert browser.current_url == f"{address}#open=1_r"
     pressed(browser, "\ue00c")  # Escape.
     assert not browser.find_element("id", "viewer").is_displayed()
@@ -301,6 +304,7 @@ def test_three_unordered_groups_have_no_threshold_and_no_sides(browser, tmp_path
     browser.get((tmp_path / "index.html").as_uri())
     text = browser.find_element("id", "shown").text
     assert "b · severity index -1.500 · owl, wrong" in text and "12.000 · owl, correct" in text
+    assert not browser.find_element("id", "eyes").is_displayed()  # No name ends with one.
     assert len(shown(browser)) == 6  # A number below 0 and one above 1 are within the limits.
     choose(browser, "result", "wrong 2")
     assert shown(browser) == ["eye 00005"]

@@ -77,3 +77,6 @@ def test_numbers_that_differ_look_different():
         "0.567709",
     ]
     assert prediction_files.cells([0.5, 0.5]) == ["0.500", "0.500"]
+    # A probability and a score, each with its threshold: that both are nearly 1 tells nothing.
+    row = [1 - 1e-15, 0.121, 1 - 1e-12, 0.299]
+    assert prediction_files.cells(row) == ["1.000", "0.121", "1.000", "0.299"]
