@@ -39,7 +39,7 @@ import numpy as np
 
 from dr_tfx import tasks
 from dr_tfx.config import config_files, specs
-from dr_tfx.dataset import folds, manifest
+from dr_tfx.dataset import folds, manifest, places
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -138,30 +138,38 @@ def synthesize(folder: str | Path, *, num_patients: int, seed: int = 0, size: in
     return data_set.synthesize(_path(folder), num_patients=num_patients, seed=seed, size=size)
 
 
-def load_dataset(folder: str | Path, *, fold: int | None = None) -> "Dataset":
+def load_dataset(
+    folder: str | Path,
+    *,
+    fold: int | None = None,
+    cache_dir: str | Path | None = None,
+    cache_gb: float | None = None,
+) -> "Dataset":
     """Return a data set that was built.
 
     Args:
-      folder: where it is.
+      folder: where it is: a folder, or an address in an object store such as gs://BUCKET/data. Of
+        the latter, `Dataset.folder` is a local folder that fills itself when it is read.
       fold: of a data set with folds, the one that is to be `test`; the next one is `validation`,
         the others are `train`. None: the splits are the folds themselves, `fold-0` and so on.
+      cache_dir: where examples of object stores are kept from run to run; None: ~/.cache/dr_tfx.
+      cache_gb: how many GB they may take; None: half of what is free on the disk.
 
     Raises:
       FileNotFoundError: no manifest (the build did not finish), or a shard is missing.
       ValueError: the manifest is damaged, a shard has another size than it says, or there is no
         such fold.
     """
-    data = manifest.load(_path(folder))
-    return Dataset(
-        _path(folder), data if fold is None else folds.view(data, fold, where=str(folder))
-    )
+    local = places.folder(_at_home(folder), cache_dir=cache_dir, cache_gb=cache_gb)
+    data = manifest.load(local)
+    return Dataset(local, data if fold is None else folds.view(data, fold, where=str(folder)))
 
 
 class Dataset(NamedTuple):
-    """A data set on disk.
+    """A data set.
 
     Attributes:
-      folder: where it is.
+      folder: where it is on this machine.
       manifest: what it is and how it was made.
     """
 
@@ -205,7 +213,7 @@ def train(
 
     Args:
       experiment: the settings; those of its data set are DATA_DIR's. More epochs go on.
-      data_dir: folder of the data set.
+      data_dir: folder of the data set, or its address in an object store.
       workdir: folder of the run.
       callbacks: of Keras, which are told of the epochs and not of the batches.
 
@@ -216,7 +224,7 @@ def train(
     from dr_tfx.training import train as training
 
     run = _path(workdir)
-    training.train(experiment, data_dir=_path(data_dir), workdir=run, given=callbacks)
+    training.train(experiment, data_dir=_data(data_dir), workdir=run, given=callbacks)
     return load_bundle(run)
 
 
@@ -244,7 +252,7 @@ def evaluate(
 
     page = evaluation.evaluate(
         workdir=_path(workdir),
-        data_dir=_path(data_dir),
+        data_dir=_data(data_dir),
         split=split,
         output_dir=_path(output_dir) if output_dir else None,
     )
@@ -258,7 +266,7 @@ def crossvalidate(
 
     Args:
       experiment: the settings; those of its data set are DATA_DIR's.
-      data_dir: folder of the data set.
+      data_dir: folder of the data set, or its address in an object store.
       workdir: receives a run for each fold, and in `out_of_fold` the report over all photographs.
 
     Returns:
@@ -271,7 +279,7 @@ def crossvalidate(
     from dr_tfx.evaluation import crossvalidate as crossvalidation
 
     page = crossvalidation.crossvalidate(
-        experiment, data_dir=_path(data_dir), workdir=_path(workdir)
+        experiment, data_dir=_data(data_dir), workdir=_path(workdir)
     )
     return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
 
@@ -321,7 +329,7 @@ def export(workdir: str | Path, *, data_dir: str | Path, output_dir: str | Path)
     from dr_tfx.serving import onnx_export
 
     onnx_export.export(
-        workdir=_path(workdir), data_dir=_path(data_dir), output_dir=_path(output_dir)
+        workdir=_path(workdir), data_dir=_data(data_dir), output_dir=_path(output_dir)
     )
     return load_export(output_dir)
 
@@ -341,6 +349,16 @@ def load_export(folder: str | Path) -> "LoadedExport":
 def _path(given: str | Path) -> Path:
     """Return a path; `~` at its beginning is the person's home."""
     return Path(given).expanduser()
+
+
+def _at_home(given: str | Path) -> str:
+    """Return a path or an address; `~` at the beginning of a path is the person's home."""
+    return os.path.expanduser(os.fspath(given))
+
+
+def _data(given: str | Path) -> Path:
+    """Return the local folder of a data set."""
+    return places.folder(_at_home(given))
 
 
 class Explanation(NamedTuple):

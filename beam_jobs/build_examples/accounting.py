@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import dataclasses
+import hashlib
 import posixpath
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from dr_tfx.dataset import identities, manifest, records, splits
+from dr_tfx.dataset import identities, manifest, record_index, records, splits
 from dr_tfx.sources import folders, refusals, trees
 from dr_tfx.storage import files, tables
 
@@ -29,14 +30,16 @@ class Written:
 
     Attributes:
       shards: name -> (split, label) of every shard.
-      sidecars: the sidecar of every shard, without its `photographs`.
-      identities: those, in the order of the shards.
+      sidecars: the sidecar of every shard, without its `photographs` and `frames`.
+      identities: the photographs, in the order of the shards.
+      index: where each record is, in the same order.
       digests: of the photographs' bytes, uint64 (photographs, 2); zeros if they were not taken.
     """
 
     shards: dict[str, tuple[str, int]]
     sidecars: dict[str, write_shard.Sidecar]
     identities: identities.Identities
+    index: np.ndarray
     digests: np.ndarray
 
 
@@ -68,6 +71,8 @@ def finish(
     beside = posixpath.join(output_dir, manifest.IDENTITIES_FILE)
     with files.create(beside) as stream:
         known_by = written.identities.write(stream)
+    index = record_index.to_bytes(written.index)
+    files.write(posixpath.join(output_dir, manifest.INDEX_FILE), index)
     ahead, _ = destination.dated_ahead(plan, source, files.modified(beside))
     patients, shared = planning.count_patients(rows)
     result = manifest.Manifest(
@@ -87,6 +92,7 @@ def finish(
         twins=twins,
         near_twins=near_twins,
         identities=known_by,
+        index=hashlib.sha256(index).hexdigest(),
         unlabelled=len(plan.unlabelled),
         inputs=plan.inputs | ({destination.DATED_AHEAD: ahead} if ahead else {}),
         shards=_shards(written),
@@ -175,19 +181,23 @@ def read_written(shards: dict[str, tuple[str, int]], output_dir: str) -> Written
             first=missing[0],
         )
 
-    def read(shard: str) -> tuple[write_shard.Sidecar, identities.Identities, np.ndarray]:
+    def read(
+        shard: str,
+    ) -> tuple[write_shard.Sidecar, identities.Identities, np.ndarray, np.ndarray]:
         sidecar = write_shard.read_sidecar(output_dir, shard)
         known, digests = _unpacked(sidecar, split=shards[shard][0])
-        sidecar.photographs = []
-        return sidecar, known, digests
+        index = record_index.of_frames(sidecar.frames)
+        sidecar.photographs, sidecar.frames = [], []
+        return sidecar, known, index, digests
 
     with concurrent.futures.ThreadPoolExecutor(destination.READERS) as pool:
         read_all = list(pool.map(read, shards))
-    sidecars, known, digests = zip(*read_all, strict=True)
+    sidecars, known, index, digests = zip(*read_all, strict=True)
     return Written(
         shards,
         dict(zip(shards, sidecars, strict=True)),
         identities.join(known),
+        np.concatenate(index),
         np.concatenate(digests),
     )
 

@@ -37,6 +37,7 @@ _BESIDE = (
     REJECTS_FILE,
     UNLABELLED_FILE,
     manifest.IDENTITIES_FILE,
+    manifest.INDEX_FILE,
     trees.CONTACT_SHEET_FILE,
     trees.UNGRADABLE_FILE,
 )
@@ -326,6 +327,7 @@ def _done(
             sidecar.rows != made_of.get(shard)
             or sidecar.seen != times[shard]
             or written.get(shard, 0) != sidecar.bytes
+            or len(sidecar.frames) != sidecar.records
         ):
             return False
         # A photograph that was rejected may have been mended since.

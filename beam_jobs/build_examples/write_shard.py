@@ -129,6 +129,7 @@ class WriteShard(beam.DoFn):
         if not sidecar.records:
             files.delete(path)  # An earlier attempt may have left it.
         sidecar.bytes, sidecar.sha256 = writer.bytes, writer.sha256
+        sidecar.frames = writer.frames
         text = json.dumps(dataclasses.asdict(sidecar))
         files.write_text(sidecar_path(self._output_dir, task.shard), text)
 
@@ -228,6 +229,8 @@ class Sidecar:
     records: int = 0
     bytes: int = 0
     sha256: str = ""
+    # Of each record: its bytes, and their checksum.
+    frames: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     # Of each record: id, patient, the digest of its pixels in hexadecimal, the fingerprint in
     # base64, and, if the split is by hash, the digest of the photograph's bytes.
     photographs: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)

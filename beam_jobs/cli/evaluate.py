@@ -43,13 +43,16 @@ from pathlib import Path
 from absl import app, flags
 
 from dr_tfx import tasks
-from dr_tfx.cli import console
+from dr_tfx.cli import console, data_folder
 from dr_tfx.machine import tensorflow_start
 from dr_tfx.models import bundle_file
 from dr_tfx.sources import given, refusals
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder of the model's data set.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, f"The folder of the model's data set. {data_folder.WHERE}"
+)
+flags.adopt_module_key_flags(data_folder)
 _SPLIT = flags.DEFINE_string(
     "split", "validation", "The split to evaluate; validation comes first."
 )
@@ -133,7 +136,7 @@ def _split() -> Path:
 
     return evaluate.evaluate(
         workdir=Path(_WORKDIR.value),
-        data_dir=Path(_DATA_DIR.value),
+        data_dir=data_folder.local(_DATA_DIR.value),
         split=_SPLIT.value,
         output_dir=_output_dir(),
     )
@@ -159,7 +162,7 @@ def _external() -> Path:
         return evaluate_external.run(
             photographs,
             workdir=Path(_WORKDIR.value),
-            data_dir=Path(_DATA_DIR.value) if _DATA_DIR.value else None,
+            data_dir=data_folder.local(_DATA_DIR.value) if _DATA_DIR.value else None,
             output_dir=_output_dir(),
             overwrite=_OVERWRITE.value,
         )

@@ -64,7 +64,7 @@ from pathlib import Path
 from absl import app, flags
 
 from beam_jobs.runners import beam_flags
-from dr_tfx.cli import console
+from dr_tfx.cli import console, data_folder
 from dr_tfx.config import specs
 from dr_tfx.machine import tensorflow_start
 from dr_tfx.models import bundle_file
@@ -74,8 +74,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of the data set. With --image_dir: say which raw photographs are in it.",
+    "Folder of the data set. With --image_dir: say which raw photographs are in it. "
+    f"{data_folder.WHERE}",
 )
+flags.adopt_module_key_flags(data_folder)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split of the data set to explain.")
 _IMAGE_DIR = flags.DEFINE_string(
     "image_dir",
@@ -138,7 +140,7 @@ def main(argv: Sequence[str]) -> None:
     request = plan.ExplainRequest(
         workdir=Path(_WORKDIR.value).absolute(),
         output_dir=Path(_OUTPUT_DIR.value).absolute(),
-        data_dir=Path(_DATA_DIR.value).absolute() if _DATA_DIR.value else None,
+        data_dir=data_folder.local(_DATA_DIR.value).absolute() if _DATA_DIR.value else None,
         split=_SPLIT.value,
         image_dir=_IMAGE_DIR.value,
         labels=_LABELS.value,

@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 
 from beam_jobs.build_examples import label_table, photograph_table
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, records, splits
+from dr_tfx.dataset import manifest, mirrors, records, splits
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.sources import folders
 from dr_tfx.storage import seen_text
@@ -102,6 +102,7 @@ class SplitInputs(ExplainInputs):
     is_raw: ClassVar[bool] = False
 
     def pictures(self, part: HeatmapPart) -> Iterator[PreparedItem | RejectedItem]:
+        mirrors.fetch_whole(self.data_dir, [part.name])
         path, count = self.data_dir / part.name, 0
         with path.open("rb") as stream:
             examples = records.read_images(stream, self.size)

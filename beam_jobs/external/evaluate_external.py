@@ -14,7 +14,7 @@ from typing import Any
 
 from beam_jobs.build_examples import job
 from dr_tfx.config import specs, typed
-from dr_tfx.dataset import folds, identities, leakage, manifest, splits
+from dr_tfx.dataset import folds, identities, leakage, manifest, mirrors, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
 from dr_tfx.sources import find_source, refusals
@@ -254,7 +254,7 @@ def _commands(
     given = {
         **dataclasses.asdict(photographs),
         "name": name,
-        "data_dir": data_dir,
+        "data_dir": data_dir and mirrors.address(data_dir),
         "output_dir": None if report == usual else report,
     }
     flags = [f"--{key}={_typed(value)}" for key, value in given.items() if value is not None]

@@ -19,12 +19,15 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dr_tfx.cli import console, run_settings
+from dr_tfx.cli import console, data_folder, run_settings
 from dr_tfx.machine import resources, tensorflow_start
 
 _CONFIG = run_settings.define()
 flags.declare_key_flag("config")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of a data set with folds.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, f"Folder of a data set with folds. {data_folder.WHERE}"
+)
+flags.adopt_module_key_flags(data_folder)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the runs and of the report; created if it is missing."
 )
@@ -35,7 +38,8 @@ def main(argv: Sequence[str]) -> None:
     """Read the flags and make one call."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    experiment = run_settings.read(_CONFIG, Path(_DATA_DIR.value))
+    data_dir = data_folder.local(_DATA_DIR.value)
+    experiment = run_settings.read(_CONFIG, data_dir)
     resources.tune_malloc()
     tensorflow_start.load()
     from dr_tfx.evaluation import crossvalidate  # Late, so that --help and refusals are fast.
@@ -43,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
     page = crossvalidate.crossvalidate(
         experiment,
-        data_dir=Path(_DATA_DIR.value),
+        data_dir=data_dir,
         workdir=Path(_WORKDIR.value),
         config=bundle_file.Config(*run_settings.unchanged(_CONFIG)),
     )

@@ -35,14 +35,18 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dr_tfx.cli import console
+from dr_tfx.cli import console, data_folder
 from dr_tfx.machine import tensorflow_start
 from dr_tfx.models import bundle_file
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the data set that it was trained on.", required=True
+    "data_dir",
+    None,
+    f"Folder of the data set that it was trained on. {data_folder.WHERE}",
+    required=True,
 )
+flags.adopt_module_key_flags(data_folder)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for the files; WORKDIR/export/onnx if not given."
 )
@@ -59,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     workdir = Path(_WORKDIR.value)
     output_dir = Path(_OUTPUT_DIR.value or onnx_export.usual_folder(workdir))
     found = onnx_export.export(
-        workdir=workdir, data_dir=Path(_DATA_DIR.value), output_dir=output_dir
+        workdir=workdir, data_dir=data_folder.local(_DATA_DIR.value), output_dir=output_dir
     )
     print(
         f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}, "

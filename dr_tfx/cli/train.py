@@ -31,12 +31,15 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dr_tfx.cli import console, run_settings
+from dr_tfx.cli import console, data_folder, run_settings
 from dr_tfx.machine import resources, tensorflow_start
 
 _CONFIG = run_settings.define()
 flags.declare_key_flag("config")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder written by drtfx-build-examples.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, f"Folder written by drtfx-build-examples. {data_folder.WHERE}"
+)
+flags.adopt_module_key_flags(data_folder)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; created if it is missing.")
 _FOLD = flags.DEFINE_integer(
     "fold",
@@ -85,7 +88,8 @@ def main(argv: Sequence[str]) -> None:
     for flag in (_FOLD, _MAX_MEMORY_GB, _DETERMINISTIC):
         if flag.value is not None:
             config.training[flag.name] = flag.value
-    experiment = run_settings.read(_CONFIG, Path(_DATA_DIR.value))
+    data_dir = data_folder.local(_DATA_DIR.value)
+    experiment = run_settings.read(_CONFIG, data_dir)
     resources.tune_malloc()
     tensorflow_start.load()
     from dr_tfx.models import bundle_file
@@ -93,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
 
     workdir = train.train(
         experiment,
-        data_dir=Path(_DATA_DIR.value),
+        data_dir=data_dir,
         workdir=Path(_WORKDIR.value),
         profile=_PROFILE.value,
         tracked_by=_TRACKER.value,

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dr_tfx.dataset import folds, manifest, records, splits
+from dr_tfx.dataset import folds, manifest, mirrors, records, splits
 from dr_tfx.preprocessing import fingerprint
 from dr_tfx.storage import seen_text
 
@@ -105,6 +105,7 @@ def load(data_dir: Path, data: manifest.Manifest) -> Identities:
       FileNotFoundError: the file is missing.
       ValueError: the file is not the one that was written with the manifest.
     """
+    mirrors.fetch_file(data_dir, manifest.IDENTITIES_FILE, data.identities)
     path = data_dir / manifest.IDENTITIES_FILE
     again = "Build the data set again with drtfx-build-examples --overwrite."
     if not path.is_file():

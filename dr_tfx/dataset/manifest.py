@@ -20,6 +20,7 @@ from dr_tfx.storage import json_files, seen_text
 
 FILE_NAME = "dataset.json"
 IDENTITIES_FILE = "photographs.arrow"  # The file of `identities`.
+INDEX_FILE = "index.npy"  # The file of `record_index`.
 SCHEMA_VERSION = 3
 NAMED_PATIENTS = 20
 EVERY_FOLD = -2  # The `fold` of what the models of all folds were trained on: `folds.every`.
@@ -103,6 +104,8 @@ class Manifest:
       unknown_patients: number of examples whose patient neither a column nor a pattern tells, so
         that each counts as a patient of its own.
       identities: SHA-256 of the file of `identities`, by which photographs are recognised.
+      index: SHA-256 of the file of `record_index`, which tells where each record is; "" in a data
+        set of an earlier version, which has none.
       prepared: `BY_RECIPE`, or `ELSEWHERE` if pictures were given as arrays, to which neither
         recipe nor quality gate was applied.
       schema_version: version of this format.
@@ -127,6 +130,7 @@ class Manifest:
     unknown_patients: _Amount = 0
     near_twins: tuple[_Twins, ...] = ()
     identities: str = ""
+    index: str = ""
     prepared: Annotated[str, typed.Rule(_WAYS.__contains__, " or ".join(_WAYS))] = BY_RECIPE
     fold: int = -1
     schema_version: int = SCHEMA_VERSION
@@ -325,10 +329,14 @@ def parse(text: str | bytes, *, sizes: Mapping[str, int], where: str) -> Manifes
         raise ValueError(f"{path}: {error}") from error
     if manifest.fold != -1:
         raise ValueError(f"{path} is of a run on fold {manifest.fold}. Build the data set again.")
-    if manifest.identities and IDENTITIES_FILE not in sizes:
-        raise FileNotFoundError(
-            f"{where}/{IDENTITIES_FILE} is missing, but {path} names it. Build it again."
-        )
+    for name, digest in (
+        (IDENTITIES_FILE, manifest.identities),
+        (INDEX_FILE, manifest.index),
+    ):
+        if digest and name not in sizes:
+            raise FileNotFoundError(
+                f"{where}/{name} is missing, but {path} names it. Build it again."
+            )
     for shard in manifest.shards:
         file, size = f"{where}/{shard.name}", sizes.get(shard.name)
         if size is None:

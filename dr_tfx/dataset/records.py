@@ -263,15 +263,18 @@ class RecordWriter:
         self._digest = hashlib.sha256()
         self.records = 0
         self.bytes = 0
+        self.frames: list[tuple[int, int]] = []  # Of each record: its bytes, and their checksum.
 
     def write(self, record: bytes) -> None:
         """Append one record: length, masked CRC32C of it, the data, masked CRC32C of the data."""
         length = struct.pack("<Q", len(record))
-        frame = b"".join((length, masked_crc(length), record, masked_crc(record)))
+        checksum = masked_crc(record)
+        frame = b"".join((length, masked_crc(length), record, checksum))
         self._stream.write(frame)
         self._digest.update(frame)
         self.records += 1
         self.bytes += len(frame)
+        self.frames.append((len(record), int.from_bytes(checksum, "little")))
 
     @property
     def sha256(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
-from dr_tfx.dataset import splits
+from dr_tfx.dataset import mirrors, splits
 from dr_tfx.evaluation.scored import SELECTION_SPLIT
 from dr_tfx.models import bundle_file
 from dr_tfx.models.bundle_file import Config, Member
@@ -44,7 +44,7 @@ def commands(
 
 
 def _evaluations(workdir: Path | str, data_dir: Path, names: Sequence[str]) -> list[list[str]]:
-    folders = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
+    folders = [f"--workdir={workdir}", f"--data_dir={mirrors.address(data_dir)}"]
     return [["drtfx-evaluate", *folders, f"--split={name}"] for name in names]
 
 
@@ -99,12 +99,13 @@ def _until_trained(
     of_data = [s for s in settings if s.startswith("--config.dataset.")]
     of_task = [s for s in settings if s.startswith("--config.task.")]
     others = [s for s in settings if s not in of_data]  # Training asks the data set itself.
-    paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data_dir}"]
+    data = mirrors.address(data_dir)
+    paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data}"]
     if experiment.dataset.masks:
         paths.insert(2, "--masks_dir=MASKS")
     return [
         ["drtfx-build-examples", base, *paths, *of_data, *of_task],
-        [command, base, f"--workdir={workdir}", f"--data_dir={data_dir}", *others],
+        [command, base, f"--workdir={workdir}", f"--data_dir={data}", *others],
     ]
 
 

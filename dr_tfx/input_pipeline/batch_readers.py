@@ -24,7 +24,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dr_tfx.dataset import patches, records
+from dr_tfx.dataset import mirrors, patches, records
 from dr_tfx.input_pipeline import compression, shard_reader
 from dr_tfx.machine import resources
 
@@ -106,9 +106,10 @@ class BatchReaders:
         return self._memory.arrays(memory)
 
     def close(self) -> None:
-        """End the processes. Batches that were taken stay."""
+        """End the processes, also those that wait for a store. Batches that were taken stay."""
         for child in self._children:
             child.connection.close()
+            child.process.terminate()
         for child in self._children:
             child.process.wait()
 
@@ -225,12 +226,16 @@ def _main() -> None:
         reader, batch_size, file = connection.recv()
         memory = _Memory(reader, batch_size, file)
         reader.index = memory.index()
+        coming: collections.deque[tuple[int, mirrors.Coming | None]] = collections.deque()
         while True:
-            slot, error = connection.recv(), None
+            while not coming or connection.poll():  # All that is asked for is fetched meanwhile.
+                slot = connection.recv()
+                coming.append((slot, reader.ask(memory.request(slot)["number"])))
+            (slot, asked), error = coming.popleft(), None
             request, batch = memory.request(slot), memory.arrays(memory.slot(slot))
             try:
                 draws = request["draws"] if reader.schema.patches else None
-                reader.read(request["number"], request["flips"], batch, draws=draws)
+                reader.read(request["number"], request["flips"], batch, draws=draws, asked=asked)
                 compression.compress(batch[records.IMAGE], request["quality"])
             except (ValueError, OSError) as raised:
                 error = raised

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dr_tfx.dataset import records
+from dr_tfx.dataset import mirrors, records
 
 if TYPE_CHECKING:
     from dr_tfx.dataset import manifest
@@ -112,10 +112,13 @@ def unfit(path: Path, position: int, error: records.DamagedRecord) -> str:
 def check(data_dir: Path, shards: Sequence["manifest.Shard"]) -> None:
     """Refuse shards that do not hold as many records, in as many bytes, as their manifest says.
 
+    Those of a mirror are fetched first.
+
     Raises:
       ValueError: a shard is damaged; names it.
       OSError: a shard is missing, or cannot be read.
     """
+    mirrors.fetch_whole(data_dir, [shard.name for shard in shards])
     for shard in shards:
         path = data_dir / shard.name
         with path.open("rb") as stream:

@@ -12,19 +12,18 @@ The module loads no TensorFlow. It reads at positions (`preadv`) and never seeks
 """
 
 import os
-import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from dr_tfx.dataset import patches, records
-from dr_tfx.input_pipeline import shard_check
+from dr_tfx.input_pipeline import shard_check, shard_files
 
 if TYPE_CHECKING:  # It loads pandas, which the processes that read (`batch_readers`) do not need.
-    from dr_tfx.dataset import manifest
+    from dr_tfx.dataset import manifest, mirrors
 
 
 class ShardReader:
@@ -49,18 +48,9 @@ class ShardReader:
         self, data_dir: Path, shards: "Sequence[manifest.Shard]", schema: records.Schema
     ) -> None:
         self.schema = schema
-        self._paths = [data_dir / shard.name for shard in shards]
-        self._ends = np.cumsum([shard.records for shard in shards])  # The end of each shard's rows.
-        self._files = _OpenFiles(self._paths)
-        self._states: list[_FileState] = []  # That of each file when it was last looked at.
+        self._files = shard_files.open_shards(data_dir, shards)
         self.index = np.zeros(len(self), self.index_dtype)
-        advised = _fits(sum(shard.bytes for shard in shards))
-        for number, (path, shard) in enumerate(zip(self._paths, shards, strict=True)):
-            file = self._files[number]
-            self._states.append(_state(file))
-            self.index["offset"][self._rows(number)] = shard_check.offsets(path, file, shard)
-            if advised:
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+        self.index["offset"] = self._files.offsets(shards)
 
     @property
     def index_dtype(self) -> np.dtype:
@@ -81,18 +71,14 @@ class ShardReader:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k not in ("_files", "index")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._files = _OpenFiles(self._paths)
+        return {k: v for k, v in vars(self).items() if k != "index"}
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return int(self._files.ends[-1])
 
-    def _rows(self, shard: int) -> slice:
-        """Return the numbers of a shard's examples."""
-        return slice(self._ends[shard - 1] if shard else 0, self._ends[shard])
+    def ask(self, numbers: np.ndarray) -> "mirrors.Coming | None":
+        """Begin to fetch examples that may not be on this machine; the result is for `read`."""
+        return self._files.ask(numbers)
 
     def read(
         self,
@@ -101,6 +87,7 @@ class ShardReader:
         batch: Mapping[str, np.ndarray],
         *,
         draws: np.ndarray | None = None,
+        asked: "mirrors.Coming | None" = None,
     ) -> None:
         """Read a batch of examples.
 
@@ -114,13 +101,20 @@ class ShardReader:
           batch: arrays with the names and shapes of `Schema.shapes`, which are overwritten.
           draws: float32 (batch, patches.DRAWS), the chance that places the patches, if the schema
             has any.
+          asked: what `ask` returned of these examples, if it was called.
 
         Raises:
           ValueError: a record is damaged or lacks a feature; the message names the file.
+          StoreError: an example cannot be fetched.
         """
-        self._fill(numbers, flips, batch, draws)
-        if self._forget_changed(np.unique(self._shards_of(numbers)).tolist()):
-            self._fill(numbers, flips, batch, draws)  # With checksums.
+
+        def fill() -> None:
+            self._fill(numbers, flips, batch, draws)
+
+        def forget(rows: slice) -> None:
+            self.index["pixels"][rows] = 0
+
+        self._files.filled(numbers, asked, fill, forget)
 
     def _fill(
         self,
@@ -153,15 +147,6 @@ class ShardReader:
         for name in self.schema.numbers:
             batch[name][...] = self.index[name][numbers]
 
-    def _forget_changed(self, shards: Sequence[int]) -> bool:
-        """Forget what is known of the records of files that were changed; tell whether any was."""
-        found = {number: _state(self._files[number]) for number in shards}
-        changed = [number for number in shards if found[number] != self._states[number]]
-        for number in changed:
-            self._states[number] = found[number]
-            self.index["pixels"][self._rows(number)] = 0
-        return bool(changed)
-
     def _copy(
         self,
         numbers: np.ndarray,
@@ -179,7 +164,7 @@ class ShardReader:
         side, size, channels = into.shape[1], self.schema.size, into.shape[3]
         scratch = np.empty_like(into[0], shape=(side, size, channels))
         positions = (self.index["offset"][numbers] + places).tolist()
-        shards = self._shards_of(numbers).tolist()
+        shards = self._files.shards_of(numbers).tolist()
         for row in rows:
             code, target, (top, left) = codes[row], into[row], corners[row]
             pixels = target if code == _AS_IT_IS and side == size else scratch
@@ -196,13 +181,13 @@ class ShardReader:
         masks = [self.index[_cells_of(name)][number] for name in self.schema.masks]
         return patches.corner(draws, masks, size=self.schema.size, spec=spec)
 
-    def _shards_of(self, numbers: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self._ends, numbers, side="right")
-
     def _read_record(self, number: int) -> dict[str, np.ndarray]:
         """Compare a record's checksum, parse it, note its features; return image and masks."""
-        shard, start = int(self._shards_of(np.array(number))), int(self.index["offset"][number])
-        path, schema = self._paths[shard], self.schema
+        shard, start = (
+            int(self._files.shards_of(np.array(number))),
+            int(self.index["offset"][number]),
+        )
+        path, schema = self._files.paths[shard], self.schema
         data, example = shard_check.read_record(path, self._files[shard], start, schema=schema)
         try:
             arrays = records.pictures(example, schema)
@@ -224,38 +209,12 @@ class ShardReader:
         return arrays
 
     def _damaged_record(self, number: int) -> str:
-        path = self._paths[int(self._shards_of(np.array(number)))]
+        path = self._files.paths[int(self._files.shards_of(np.array(number)))]
         return shard_check.damaged(path, f"the record at byte {self.index['offset'][number]}")
-
-
-class _OpenFiles:
-    """The files of all shards, as many of them open as the system lets a process have.
-
-    Where there are more, the one that was opened first is closed for the next.
-    """
-
-    def __init__(self, paths: Sequence[Path]):
-        self._paths = paths
-        self._most = min(len(paths), _open_files_allowed(len(paths)))
-        self._files: dict[int, int] = {}
-
-    def __getitem__(self, shard: int) -> int:
-        """Return the descriptor of a shard's file, for use before the next one is asked for."""
-        file = self._files.get(shard)
-        if file is None:
-            if len(self._files) == self._most:
-                os.close(self._files.pop(next(iter(self._files))))
-            file = self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
-        return file
-
-    def __del__(self) -> None:
-        for file in getattr(self, "_files", {}).values():
-            os.close(file)
 
 
 _BETWEEN = 32  # Bytes between a feature's name and its value, at most,
 _MOST_BEFORE = 30_000  # and in front of the name of the image: its place is an int16.
-_OTHERS = 256  # Files that a process has open besides its shards, at most.
 _AS_IT_IS = 2
 _FLIP_CODES = np.array([[_AS_IT_IS, 0], [1, -1]])  # OpenCV's, by (left to right, top to bottom).
 
@@ -290,38 +249,3 @@ def _position(data: bytes, name: str, value: bytes, *, most: int | None = None) 
                 return start
         at = data.find(key, after, most)
     raise records.DamagedRecord(f"has its {name} elsewhere than drtfx-build-examples writes it")
-
-
-class _FileState(NamedTuple):
-    """The facts of a file that differ once it was changed, or another took its place."""
-
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-
-def _state(file: int) -> _FileState:
-    """Return the state of an open file."""
-    found = os.fstat(file)
-    return _FileState(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def _fits(total: int) -> bool:
-    """Tell whether the system is to read so many bytes of shards into free memory ahead.
-
-    Examples are read in random order; a disk that is slow at that has them in its cache soon.
-    """
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return hasattr(os, "posix_fadvise") and total < free / 2
-
-
-def _open_files_allowed(count: int) -> int:
-    """Raise this process's own limit for so many shards; return how many may be open at once."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + _OTHERS
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return count
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    return count if limit == wanted else max(1, limit - _OTHERS, limit // 4)

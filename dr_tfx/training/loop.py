@@ -17,6 +17,7 @@ from dr_tfx.config import seeds, specs
 from dr_tfx.input_pipeline import augmentation, mixing
 from dr_tfx.machine import progress, resources
 from dr_tfx.models import network
+from dr_tfx.storage import store_reads
 from dr_tfx.training import board, checkpoints, distribution, stages, validation
 
 
@@ -66,6 +67,7 @@ class Loop:
           MemoryCeilingError: the ceiling is reached; the run is saved.
           KeyboardInterrupt: the run was interrupted, and is saved.
           ValueError: the training diverged.
+          StoreError: the next batch cannot be fetched; the run is saved.
         """
         run, training = self._run, self._run.experiment.training
         self._epoch_began = time.monotonic() - run.running.get("seconds", 0.0)
@@ -81,7 +83,7 @@ class Loop:
             while run.step < last:
                 self._board.before(run.step)
                 before = time.monotonic()
-                batch = next(self._batches)
+                batch = self._next_batch(taken)
                 self._waited += time.monotonic() - before
                 # This waits for the step before. The accelerator worked on it while the batch was
                 # fetched, and is never more than one step behind.
@@ -154,6 +156,23 @@ class Loop:
             "peak_memory_gb": self._memory.peak_gb,
         }
         self._run.save(self._model)
+
+    def _next_batch(self, taken: tf.Tensor | None) -> dict[str, Any]:
+        """Return the next batch.
+
+        Raises:
+          StoreError: the object store of the data set does not give it; the run is saved, unless
+            it has several workers, who save together or not at all.
+        """
+        try:
+            return next(self._batches)
+        except store_reads.StoreError as error:
+            if self._run.workers > 1 or not self._run.step:
+                raise
+            self._settle(taken)
+            self._save()
+            saved = f"The run is saved at step {self._run.step}."
+            raise store_reads.StoreError(f"{error} {saved}") from error
 
     def _has_to_end(self) -> bool:
         return self._interrupted() or self._memory.exceeded()

@@ -35,7 +35,10 @@ def test_manifest_says_what_is_there(raw, built):
     flat = {(s, name): n for s, names in made.counts.items() for name, n in names.items()}
     assert flat == counts and sum(flat.values()) == 40
     assert (built / "rejects.csv").read_text() == "id,path,reason,detail\n"
-    beside = {"dataset.json", "photographs.arrow", "rejects.csv", "contact_sheet.png"}
+    beside = {
+        *("dataset.json", "photographs.arrow", "index.npy"),
+        *("rejects.csv", "contact_sheet.png"),
+    }
     assert set(contents(built)) == beside | {s.name for s in made.shards}
 
 

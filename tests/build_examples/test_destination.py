@@ -43,6 +43,7 @@ def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path)
     assert set(contents(out)) == {
         "dataset.json",
         "photographs.arrow",
+        "index.npy",
         "rejects.csv",
         "contact_sheet.png",
         "mine.txt",

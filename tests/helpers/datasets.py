@@ -3,6 +3,7 @@
 Every pixel of an example holds its own number, so that a test can tell which examples it was given.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, records
+from dr_tfx.dataset import manifest, record_index, records
 from dr_tfx.statistics import operating_points
 from dr_tfx.storage import files
 from dr_tfx.tasks.binary import fitting
@@ -61,7 +62,7 @@ def write(
     arrays are encoded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    number, shards = 0, []
+    number, shards, index = 0, [], []
     for split, counts in COUNTS.items():
         for label, count in enumerate(counts):
             parts = -(-count // shard_examples)
@@ -72,9 +73,12 @@ def write(
                     for _ in range(min(shard_examples, count - part * shard_examples)):
                         writer.write(_example(number, label, spec, features(number)))
                         number += 1
+                index.append(record_index.of_frames(writer.frames))
                 shards.append(
                     manifest.Shard(name, split, label, writer.records, writer.bytes, writer.sha256)
                 )
+    rows = record_index.to_bytes(np.concatenate(index))
+    (folder / manifest.INDEX_FILE).write_bytes(rows)
     result = manifest.Manifest(
         dataset=spec,
         fingerprint=fingerprint,
@@ -88,6 +92,7 @@ def write(
         twins=(),
         unlabelled=0,
         shards=tuple(shards),
+        index=hashlib.sha256(rows).hexdigest(),
     )
     files.write_text(folder / manifest.FILE_NAME, result.to_json())
     return result
