@@ -1,0 +1,74 @@
+"""Training, evaluation and heat maps straight from the objects that a build wrote."""
+
+import shutil
+
+import keras
+import pandas as pd
+import pytest
+
+from dr_tfx.dataset import manifest, mirrors, places
+from dr_tfx.storage import store_reads
+from dr_tfx.training import train
+from tests.helpers import commands, datasets, object_store, ready
+from tests.training.test_endings import last_line, quick
+
+
+def test_the_commands_of_the_line_read_a_bucket(tmp_path):
+    """Through Google's own client, in the commands and in the processes that read."""
+    data, run, out = tmp_path / "data", tmp_path / "run", tmp_path / "out"
+    datasets.write(data, datasets.experiment().dataset)
+    with object_store.running(tmp_path / "store") as store:
+        where = [f"--data_dir={store.upload(data, 'data')}", f"--cache_dir={tmp_path / 'cache'}"]
+        train_line = commands.train_line(quick(epochs=1), data, run)
+        train_line = [word for word in train_line if not word.startswith("--data_dir=")]
+        evaluated = commands.line("drtfx-evaluate", f"--workdir={run}", *where)
+        explained = commands.line(
+            "drtfx-explain", f"--workdir={run}", f"--output_dir={out}", *where
+        )
+        for line in ([*train_line, *where], evaluated, explained):
+            done = ready.run(line, env=store.environment)
+            assert done.returncode == 0, done.stderr
+        page = (run / "evaluation" / "validation" / "report.html").read_text()
+        assert f"--data_dir={store.url('data')}" in page and str(tmp_path / "cache") not in page
+        assert len((out / "index.csv").read_text().splitlines()) == 1 + 11
+        nothing = [*train_line, f"--data_dir={store.url('none')}", where[1]]
+        done = ready.run(nothing, env=store.environment)
+        assert done.returncode == 1
+        assert f"{store.url('none')}/dataset.json does not exist" in last_line(done.stderr)
+
+
+class At(keras.callbacks.Callback):
+    """Calls a function after the first epoch."""
+
+    def __init__(self, function):
+        super().__init__()
+        self._function = function
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self._function()
+
+
+def test_an_object_that_changes_stops_the_run_at_a_checkpoint(tmp_path):
+    data, kept, run = tmp_path / "data", tmp_path / "kept", tmp_path / "run"
+    datasets.write(data, datasets.experiment().dataset)
+    shutil.copytree(data, kept)
+    made = manifest.load(data)
+    # Beside validation there is room for nothing, so that every epoch fetches its examples.
+    room = sum(shard.bytes for shard in made.shards_of("validation"))
+    given = {"cache_dir": tmp_path / "cache", "cache_gb": room / 1e9}
+    mirror = places.folder(f"file://{data}", **given)
+    experiment = quick(epochs=4)  # Of 6 batches, of which 12 and those in use are fetched ahead.
+
+    def spoil():
+        for shard in made.shards_of("train"):
+            (data / shard.name).write_bytes((kept / shard.name).read_bytes()[::-1])
+
+    said = r"other bytes.*The run is saved at step \d+"
+    with pytest.raises(store_reads.StoreError, match=said):
+        train.train(experiment, data_dir=mirror, workdir=run, given=[At(spoil)])
+    mirrors._opened.cache_clear()
+    shutil.rmtree(data)
+    shutil.copytree(kept, data)
+    train.train(experiment, data_dir=places.folder(f"file://{data}", **given), workdir=run)
+    assert len(pd.read_csv(run / "history.csv")) == 4
