@@ -1,4 +1,4 @@
-"""Labels without a file of labels: folders, names or masks of the photographs tell them."""
+"""Labels without a file: folders, names or masks of the photographs tell them, or nothing does."""
 
 import functools
 import posixpath
@@ -14,7 +14,8 @@ from dr_tfx.sources import arrays, folders, refusals
 FOLDERS = "folders"  # In place of a file: the folder of a photograph is its label.
 NAMES = "names"  # In place of a file: the names of photographs carry their labels.
 MASKS = "masks"  # In place of a file: the label is whether a photograph has a mask.
-WORDS = (FOLDERS, NAMES, MASKS)
+NONE = "none"  # In place of a file: all photographs have the first label.
+WORDS = (FOLDERS, NAMES, MASKS, NONE)
 
 
 def rows(
@@ -54,6 +55,7 @@ def rows(
         FOLDERS: functools.partial(_label_of_folder, texts=label_texts.LabelTexts(spec)),
         NAMES: functools.partial(_label_in_name, spec=spec),
         MASKS: lambda name: spec.label_names[bool(masks and lesion_masks.find(masks, name))],
+        NONE: lambda name: spec.label_names[0],
     }
     label_of = ways[way]
     names = sorted(name for name, _ in source.names())

@@ -30,6 +30,7 @@ from dr_tfx.input_pipeline import (
     strata,
 )
 from dr_tfx.machine import resources
+from dr_tfx.tasks.kind import VIEW_OF
 
 _MOST_READERS = 8  # Processes that read, a batch each.
 # Batches whose numbers and draws are made at a time. Another value is other chance for every run.
@@ -91,7 +92,7 @@ def train_batches(
     processes, ahead = _reading(experiment.training, schema, part.batch_size)
     readers = batch_readers.BatchReaders(reader, batch_size=part.batch_size, processes=processes)
     plans = _plans(mixed, part, experiment, first_step)
-    batches = _read_ahead(readers, plans, ahead, experiment.training.augmentation)
+    batches = _read_ahead(readers, plans, ahead, experiment)
     next(batches)
     return batches, mixed.steps(experiment.training.batch_size)
 
@@ -116,9 +117,10 @@ def _read_ahead(
     readers: batch_readers.BatchReaders,
     plans: Iterator[_Plan],
     ahead: int,
-    spec: specs.Augmentation,
+    experiment: specs.Experiment,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yield an empty dict once the first batches are asked for, then the planned batches."""
+    spec, views = experiment.training.augmentation, tasks.of(experiment).data.views
 
     def asked() -> Iterator[np.ndarray]:
         """Ask for one batch after the other; yield its draws."""
@@ -135,6 +137,8 @@ def _read_ahead(
             batch, draws = readers.take(), waiting.popleft()
             if spec.mixup or spec.cutmix:
                 batch = mixing.mix(batch, draws[:, 15:17], spec)
+            if views > 1:
+                batch = {**batch, VIEW_OF: np.arange(len(draws), dtype=np.int32) // views}
             yield {**batch, "draws": draws}
             waiting.append(next(coming))
 
@@ -147,21 +151,23 @@ def _plans(
     Numbers are drawn when they are asked for: a thread that drew them ahead would take turns with
     those that read and train.
     """
-    training, shape = experiment.training, (_BLOCK, part.batch_size)
+    training, views = experiment.training, tasks.of(experiment).data.views
+    drawn_at_once, shape = part.batch_size // views, (_BLOCK, part.batch_size)
     first_block, inside = divmod(first_step, _BLOCK)
     order = sampling.numbers(
         part.counts,
         mixed.shares,
-        examples=mixed.steps(training.batch_size) * part.batch_size,
+        examples=mixed.steps(training.batch_size) * drawn_at_once,
         seed=part.seed,
         mix=training.mix,
-        first=first_block * math.prod(shape),
+        first=first_block * _BLOCK * drawn_at_once,
     )
     ends = np.cumsum(part.counts)
     passed = np.array(part.firsts) - (ends - part.counts)  # Others' examples before one's own.
-    for block, drawn in enumerate(order.batch(math.prod(shape)).as_numpy_iterator(), first_block):
-        stratum = np.searchsorted(ends, drawn.reshape(shape), side="right")
-        numbers = drawn.reshape(shape) + passed[stratum]
+    blocks = order.batch(_BLOCK * drawn_at_once).as_numpy_iterator()
+    for block, drawn in enumerate(blocks, first_block):
+        stratum = np.searchsorted(ends, drawn, side="right")
+        numbers = np.repeat(drawn + passed[stratum], views).reshape(shape)
         chance = np.random.Generator(np.random.Philox(key=[part.seed, block]))
         draws = chance.random((*shape, augmentation.EARLIER), np.float32)
         of_patches = chance.random((*shape, patches.DRAWS), np.float32)

@@ -69,8 +69,8 @@ def of_training(data: manifest.Manifest, experiment: specs.Experiment) -> Strata
     """
     shards = by_label(data)
     shares = _shares(list(shards), np.array(counts_of(shards)), experiment)
-    patches = tasks.of(experiment).data.patches
-    return Strata(shards, shares, patches.each if patches else 1)
+    side = tasks.of(experiment).data
+    return Strata(shards, shares, (side.patches.each if side.patches else 1) * side.views)
 
 
 def by_label(data: manifest.Manifest) -> dict[int, list[manifest.Shard]]:
@@ -120,6 +120,12 @@ def part_of(
     if workers > 1:
         seed = seeds.stable_hash("worker", seed, worker) % 2**31
     batch_size = experiment.training.batch_size // workers
+    if batch_size % (views := tasks.of(experiment).data.views):
+        raise ValueError(
+            f"config.training.batch_size is {experiment.training.batch_size}, so that each of "
+            f"{workers} workers has {batch_size} examples of it; expected a multiple of {views}, "
+            "as each photograph is there so often."
+        )
     return WorkerPart(shards, firsts, counts, batch_size, seed)
 
 

@@ -8,6 +8,7 @@ from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.tasks.binary.kind import Binary
 from dr_tfx.tasks.classes.kind import Classes
+from dr_tfx.tasks.contrastive.kind import Contrastive
 from dr_tfx.tasks.grades.kind import Grades
 from dr_tfx.tasks.judging import FittedSettings
 from dr_tfx.tasks.kind import Kind, Reading
@@ -31,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 KINDS: dict[str, type[Kind]] = {
     "binary": Binary,
     "classes": Classes,
+    "contrastive": Contrastive,
     "grades": Grades,
     "masks": Masks,
     "multilabel": Multilabel,

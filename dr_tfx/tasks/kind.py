@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from dr_tfx.tasks.judging import JudgementSide
 
 
+VIEW_OF = "view_of"
+"""The name in a batch of int32 (batch,): rows of one number are views of one example."""
+
+
 class Kind(abc.ABC):
     """One kind of task, bound to the settings of one experiment.
 
@@ -156,6 +160,14 @@ class DataSide(abc.ABC):
     def patches(self) -> Patches | None:
         """The parts of pictures that training sees; None for whole pictures."""
         return None
+
+    @property
+    def views(self) -> int:
+        """How often an example that is drawn comes in a batch, each time changed otherwise.
+
+        Where it is more than once, batches have `VIEW_OF`.
+        """
+        return 1
 
     @property
     @abc.abstractmethod

@@ -112,6 +112,11 @@ def test_a_folder_for_each_label_needs_no_table():
         plan(source_labels.FOLDERS, "1.png 2.png")
 
 
+def test_photographs_without_labels_have_the_first_one():
+    made = plan(source_labels.NONE, "a.png deep/b.png")
+    assert labels(made) == {"a.png": 0, "deep/b.png": 0} and not rejected(made)
+
+
 @pytest.mark.parametrize(
     "names, pattern, values",
     [  # As REFUGE and ACRIMA name their photographs.

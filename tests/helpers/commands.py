@@ -11,6 +11,7 @@ COMMANDS = {
     "drtfx-inspect": "beam_jobs.cli.inspect_input",
     "drtfx-build-examples": "beam_jobs.cli.build_examples",
     "drtfx-config": "dr_tfx.cli.config",
+    "drtfx-pretrain": "dr_tfx.cli.pretrain",
     "drtfx-train": "dr_tfx.cli.train",
     "drtfx-evaluate": "beam_jobs.cli.evaluate",
     "drtfx-explain": "beam_jobs.cli.explain",

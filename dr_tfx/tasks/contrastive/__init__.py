@@ -1,0 +1,1 @@
+"""The kind `contrastive`: a backbone learns from photographs without labels (SimCLR)."""
