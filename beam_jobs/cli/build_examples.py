@@ -80,7 +80,8 @@ _IMAGE_DIR = flags.DEFINE_string(
 _LABELS = flags.DEFINE_string(
     "labels",
     None,
-    "The labels: a CSV or Excel file, one a split with commas between; folders, names, masks or none.",
+    "The labels: a CSV or Excel file, one a split with commas between; folders, names, "
+    "masks or none.",
 )
 _MASKS_DIR = flags.DEFINE_string(
     "masks_dir", "", "The masks that config.dataset.masks names, in a folder for each kind."
