@@ -91,9 +91,11 @@ _EXTRAS = {
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
     "hub": ["huggingface_hub>=0.30"],  # drtfx-push
+    "litert": ["ai-edge-litert>=1.2", _SCIPY],  # Reads an export in this format.
     "mlflow": _MLFLOW,  # drtfx-train --tracker=mlflow
     "image": [*_SERVE, *_DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
     "onnx": _ONNX,
+    "openvino": ["openvino>=2024.4", _SCIPY],  # Reads an export in this format, and writes one.
     "serve": _SERVE,
     "wandb": [_WANDB],  # drtfx-train --tracker=wandb
     "docs": [  # make docs

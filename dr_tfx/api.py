@@ -314,32 +314,49 @@ def load_bundle(folder: str | Path) -> "TrainedModel":
     return TrainedModel(bundles.load(_path(folder)))
 
 
-def export(workdir: str | Path, *, data_dir: str | Path, output_dir: str | Path) -> "LoadedExport":
-    """Write a trained model as ONNX, compare it with the bundle, and return it.
+def export(
+    workdir: str | Path,
+    *,
+    data_dir: str | Path,
+    output_dir: str | Path,
+    format: str = "onnx",
+    quantize: str = "",
+) -> "LoadedExport":
+    """Write a trained model for another runtime, compare it with the bundle, and return it.
 
     Args:
       workdir: folder of the run, evaluated on validation.
       data_dir: folder of its data set.
-      output_dir: receives model.onnx and export.json.
+      output_dir: receives the files of the networks and export.json.
+      format: onnx, saved_model, litert or openvino.
+      quantize: float16 or int8 to make the files smaller; "" for float32.
 
     Raises:
-      FileNotFoundError, ValueError: no bundle or no data set, nothing is fitted yet, or the export
-        differs from the bundle.
+      FileNotFoundError, ValueError: no bundle or no data set, nothing is fitted yet, the format
+        cannot be written, or the export differs from the bundle.
     """
-    from dr_tfx.serving import onnx_export
+    from dr_tfx.serving import export as exporting
 
-    onnx_export.export(
-        workdir=_path(workdir), data_dir=_data(data_dir), output_dir=_path(output_dir)
+    exporting.export(
+        workdir=_path(workdir),
+        data_dir=_data(data_dir),
+        output_dir=_path(output_dir),
+        form=format,
+        quantize=quantize,
     )
     return load_export(output_dir)
 
 
 def load_export(folder: str | Path) -> "LoadedExport":
-    """Return a model that `export` or drtfx-export wrote; it needs no TensorFlow.
+    """Return a model that `export` or drtfx-export wrote.
+
+    Only a `saved_model` needs TensorFlow. It is a program, too, so that nobody's is to be loaded
+    who is not trusted; the files of the other formats only compute.
 
     Raises:
       FileNotFoundError: there is none in the folder.
-      ValueError: a file is damaged, exchanged, or of another version.
+      ValueError: a file is damaged, exchanged, or of another version, or what runs its format is
+        not installed.
     """
     from dr_tfx.inference import exported
 

@@ -1,31 +1,44 @@
-"""Writes a trained model as files that read photographs without TensorFlow.
+"""Writes a trained model as files that other programs run, with all that reads photographs.
 
     drtfx-export --workdir=RUN --data_dir=DATA
-    drtfx-export --workdir=RUN --data_dir=DATA --output_dir=EXPORT
+    drtfx-export --workdir=RUN --data_dir=DATA --format=litert --quantize=int8 --output_dir=EXPORT
 
 RUN is a finished run that drtfx-evaluate has judged on validation, so that its thresholds are
-known, and DATA is the data set that it was trained on. EXPORT (RUN/export/onnx if not given)
-receives
+known, and DATA is the data set that it was trained on. EXPORT (RUN/export/onnx if not given, or
+likewise by the format) receives
 
-    model.onnx    the network in float32, with all views of test-time augmentation
-    heatmap.onnx  what makes the heat map of one photograph of its last features
+    model.*       the network, with all views of test-time augmentation
+    heatmap.*     what makes the heat map of one photograph of its last features
     export.json   the recipe that makes its pictures, labels, thresholds, calibration and alarms
     model_card.md what the run is, was trained on and is worth, as its evaluation has written it
 
+--format says who is to run them:
+
+    onnx          ONNX Runtime and many others: model.onnx; what to take if in doubt
+    openvino      OpenVINO, on processors of Intel: model.xml and model.bin
+    litert        LiteRT, on phones: model.tflite, which takes one photograph at a time
+    saved_model   TensorFlow and TensorFlow Serving: the folder model/
+
+--quantize makes the files smaller, and not those of saved_model: float16 stores the weights in half
+of the bytes, and computes as before; int8 computes in integers, whose ranges are measured on 256
+photographs of the training.
+
 Both the run and the export score the validation pictures. An export whose outputs differ by more
-than 0.0001, or whose heat maps by more than 0.001, is refused. The command prints these
-differences, the size and the speed of the export, and EXPORT as the last line.
+than 0.0001, or whose heat maps by more than 0.001, is refused. A quantised one is refused if its
+AUC falls by more than 0.005, or if more than 1 % of the decisions change, at the threshold as it
+is. The command prints these differences, the size and the speed of the export, and EXPORT as the
+last line.
 
 It is used by
 
     drtfx-predict --model=EXPORT eye.jpeg
     dr_tfx.load_export("EXPORT").predict("eye.jpeg")
 
-with `pip install 'dr_tfx[onnx]'` and without TensorFlow, or by any program that runs ONNX: the
-input `photographs` is uint8 RGB (n, size, size, 3) as the recipe makes it, and `outputs` is float32
-(n, views, ...).
+with `pip install 'dr_tfx[onnx]'`, or [openvino] or [litert], and without TensorFlow, or by any
+program that runs the format: the input `photographs` is uint8 RGB (n, size, size, 3) as the recipe
+makes it, and `outputs` is float32 (n, views, ...).
 
-The command itself needs the extra dr_tfx[export].
+The command itself needs the extra dr_tfx[export], and for openvino dr_tfx[openvino] besides.
 
 Research software, not a medical device: no result is a diagnosis.
 """
@@ -37,7 +50,7 @@ from absl import app, flags
 
 from dr_tfx.cli import console, data_folder
 from dr_tfx.machine import tensorflow_start
-from dr_tfx.models import bundle_file
+from dr_tfx.models import bundle_file, export_file
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _DATA_DIR = flags.DEFINE_string(
@@ -48,7 +61,11 @@ _DATA_DIR = flags.DEFINE_string(
 )
 flags.adopt_module_key_flags(data_folder)
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Folder for the files; WORKDIR/export/onnx if not given."
+    "output_dir", None, "Folder for the files; WORKDIR/export/FORMAT if not given."
+)
+_FORMAT = flags.DEFINE_enum("format", "onnx", list(export_file.ENDINGS), "Who is to run the files.")
+_QUANTIZE = flags.DEFINE_enum(
+    "quantize", None, export_file.QUANTIZED, "How numbers are stored; in float32 if not given."
 )
 
 
@@ -58,16 +75,23 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     bundle_file.read(Path(_WORKDIR.value))  # What is none is told before TensorFlow is loaded.
     tensorflow_start.load()
-    from dr_tfx.serving import onnx_export  # Not above: --help need not wait for TensorFlow.
+    from dr_tfx.serving import export  # Not above: --help need not wait for TensorFlow.
 
-    workdir = Path(_WORKDIR.value)
-    output_dir = Path(_OUTPUT_DIR.value or onnx_export.usual_folder(workdir))
-    found = onnx_export.export(
-        workdir=workdir, data_dir=data_folder.local(_DATA_DIR.value), output_dir=output_dir
+    workdir, quantize = Path(_WORKDIR.value), _QUANTIZE.value or ""
+    usual = export.usual_folder(workdir, _FORMAT.value, quantize)
+    output_dir = Path(_OUTPUT_DIR.value or usual)
+    found = export.export(
+        workdir=workdir,
+        data_dir=data_folder.local(_DATA_DIR.value),
+        output_dir=output_dir,
+        form=_FORMAT.value,
+        quantize=quantize,
     )
+    auc = "no AUC is defined" if found.auc is None else f"the AUC falls by {found.auc:.4f}"
     print(
         f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}, "
-        f"heat maps by {found.heatmaps:.1e}"
+        f"heat maps by {found.heatmaps:.1e}; {auc}, and {100 * found.changed:.2f} % of the "
+        "decisions change"
     )
     print(
         f"{found.bytes / 1e6:.1f} MB, {found.of_bundle:.2f} times the run's weights; a batch takes "

@@ -5,7 +5,9 @@
     drtfx-predict --model=EXPORT eye.jpeg
 
 RUN is the folder that training wrote, and EXPORT one that drtfx-export made of it: that needs no
-TensorFlow, but the extra dr_tfx[onnx], starts in a second and gives the same answers. The
+TensorFlow, but the extra dr_tfx[onnx], starts in a second and gives the same answers. An export in
+another format needs what runs it: dr_tfx[openvino], dr_tfx[litert] or, for a saved_model,
+dr_tfx[train]; a saved_model is a program, and one of a stranger is not to be trusted. The
 photographs need no preparation: the command prepares them as the training photographs were
 prepared. A folder stands for all photographs in it, any number of folders down, a .zip archive for
 those in it, and a quoted pattern such as 'raw/*/*.jpeg' for those that match.

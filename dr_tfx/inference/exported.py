@@ -1,12 +1,12 @@
-"""A model that `drtfx-export` wrote as ONNX: it reads photographs without TensorFlow.
+"""A model that `drtfx-export` wrote: it reads photographs without the bundle.
 
     model = exported.load(Path("EXPORT"))
     for photograph in PhotographReader(model)([Path("eye.jpeg")]):
         print(photograph.reading or photograph.rejected)
 
 The files hold all views of test-time augmentation and the heat map of the photograph as it is, so
-that pictures go in as the recipe makes them. ONNX Runtime (https://onnxruntime.ai) is given their
-bytes after their digests were compared, and no library of other operations.
+that pictures go in as the recipe makes them. What runs them (`runtimes`) is given the files after
+their digests were compared. Only that of a SavedModel needs TensorFlow.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 
 from dr_tfx import tasks
+from dr_tfx.inference import runtimes
 from dr_tfx.models import export_file
 
 _PIXELS = 16 * 224**2  # Of the pictures that pass the network at once, times views: bounds memory.
@@ -42,23 +42,23 @@ class ExportedModel:
         """Prepare the network of an export.
 
         Raises:
-          ValueError: ONNX Runtime cannot use a file, or it is another network than the settings
-            say; names it.
+          ValueError: what runs the networks is not installed or cannot use a file, or it is another
+            network than the settings say; names it.
         """
         self.folder, self.experiment, self.manifest = found.folder, found.experiment, found.manifest
         self.fitted, self.alarms = found.fitted, found.alarms
         evaluation, size = self.experiment.evaluation, self.experiment.dataset.recipe.size
         once = _PIXELS // (size**2 * len(evaluation.views))
         self.at_once = min(evaluation.batch_size, max(1, once))
-        self._model = self._session(
-            *(export_file.MODEL_FILE, found.model),
-            given=(export_file.PHOTOGRAPHS, "tensor(uint8)", [None, size, size, 3]),
-            wanted=[export_file.FEATURES, export_file.OUTPUTS],
+        self._model = runtimes.load(
+            *(found.runtime, found.folder / export_file.MODEL, found.model),
+            given=(export_file.PHOTOGRAPHS, "uint8", [None, size, size, 3]),
+            made=[export_file.FEATURES, export_file.OUTPUTS],
         )
-        self._heatmap = self._session(
-            *(export_file.HEATMAP_FILE, found.heatmap),
-            given=(export_file.FEATURES, "tensor(float)", [1, None, None, None]),
-            wanted=[export_file.HEATMAP],
+        self._heatmap = runtimes.load(
+            *(found.runtime, found.folder / export_file.HEATMAP_MAKER, found.heatmap),
+            given=(export_file.FEATURES, "float32", [1, None, None, None]),
+            made=[export_file.HEATMAP],
         )
 
     def outputs(self, rgb: np.ndarray) -> np.ndarray:
@@ -75,58 +75,29 @@ class ExportedModel:
 
         A map is float32 (h, w), 0 to 1.
         """
-        found: list[tuple[tasks.Reading, np.ndarray]] = []
+        outputs, maps = self.outputs_and_maps(rgb)
+        return list(zip(self._readings(outputs), maps, strict=True))
+
+    def outputs_and_maps(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `outputs` gives, and the heat maps, float32 (n, h, w), 0 to 1."""
+        found, maps = [], []
         for part in self._parts(rgb):
             outputs, features = self._run(part, export_file.OUTPUTS, export_file.FEATURES)
-            maps = [self._map(one) for one in features]
-            found += zip(self._readings(outputs.astype(np.float64)), maps, strict=True)
-        return found
+            found.append(outputs)
+            maps += [self._map(one) for one in features]
+        return np.concatenate(found).astype(np.float64), np.stack(maps)
 
     def _parts(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
         for i in range(0, len(rgb), self.at_once):
             yield rgb[i : i + self.at_once]
 
     def _run(self, rgb: np.ndarray, *names: str) -> list[np.ndarray]:
-        found: list[np.ndarray] = self._model.run(names, {export_file.PHOTOGRAPHS: rgb})
-        return found
+        return self._model.run(rgb, names)
 
     def _map(self, features: np.ndarray) -> np.ndarray:
-        given = {export_file.FEATURES: features[np.newaxis]}
-        heatmap: np.ndarray = self._heatmap.run([export_file.HEATMAP], given)[0][0]
+        (found,) = self._heatmap.run(features[np.newaxis], [export_file.HEATMAP])
+        heatmap: np.ndarray = found[0]
         return heatmap
-
-    def _session(
-        self, name: str, data: bytes, *, given: tuple[str, str, list[Any]], wanted: list[str]
-    ) -> Any:
-        """Return ONNX Runtime's session of a file.
-
-        Args:
-          name: of the file.
-          data: its bytes.
-          given: name, type and shape of its one input; None is any number.
-          wanted: the names of its outputs, sorted.
-
-        Raises:
-          ValueError: it cannot be used, or has another input or other outputs; names it.
-        """
-        path = self.folder / name
-        try:
-            session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        except Exception as error:  # It raises many kinds, some of them bare.
-            why = str(error).splitlines()[0][:200]
-            raise ValueError(f"{path} cannot be used by ONNX Runtime: {why}") from error
-        inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
-        outputs = sorted(one.name for one in session.get_outputs())
-        sides = [side if isinstance(side, int) else None for side in inputs[0][2]]
-        fits = len(sides) == len(given[2]) and all(
-            want in (None, side) for side, want in zip(sides, given[2], strict=True)
-        )
-        if len(inputs) > 1 or inputs[0][:2] != given[:2] or not fits or outputs != wanted:
-            raise ValueError(
-                f"{path} is another network than {export_file.EXPORT_FILE} says: it makes "
-                f"{outputs} of {inputs}; expected {wanted} of {given}"
-            )
-        return session
 
     def _readings(self, outputs: np.ndarray) -> list[tasks.Reading]:
         scores: Any = tasks.of(self.experiment).scores

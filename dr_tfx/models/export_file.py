@@ -9,16 +9,29 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from dr_tfx import tasks
-from dr_tfx.config import specs
+from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
 from dr_tfx.models import bundle_file
 from dr_tfx.storage import files
 
 EXPORT_FILE = "export.json"
-MODEL_FILE, HEATMAP_FILE = "model.onnx", "heatmap.onnx"
+MODEL, HEATMAP_MAKER = "model", "heatmap"
+"""What the names of the files of the two networks begin with."""
+ENDINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "onnx": (".onnx",),
+    "saved_model": (
+        "/saved_model.pb",
+        "/variables/variables.index",
+        "/variables/variables.data-00000-of-00001",
+    ),
+    "litert": (".tflite",),
+    "openvino": (".xml", ".bin"),
+}
+"""How these names end, by the format of the export."""
+QUANTIZED = ("float16", "int8")
 FORMAT: Final = 1
 PHOTOGRAPHS, OUTPUTS, FEATURES, HEATMAP = "photographs", "outputs", "features", "heatmap"
 """Names in the files. The model makes of photographs, uint8 RGB (n, size, size, 3) as the recipe
@@ -26,6 +39,13 @@ gives them, outputs, float32 (n, views, ...), and the last features of the photo
 float32 (n, h, w, channels). The other makes of the features of one photograph its heat map,
 (1, h, w), from 0 to 1."""
 
+Files = Mapping[str, bytes]
+"""The files of a network: their bytes by the ending of their name."""
+
+_Runtime = Annotated[str, typed.Rule(lambda name: name in ENDINGS, ", ".join(ENDINGS))]
+_Quantized = Annotated[
+    str, typed.Rule(lambda name: name in ("", *QUANTIZED), f"'', {', '.join(QUANTIZED)}")
+]
 _MEND = "Export the run again with drtfx-export."
 
 
@@ -39,11 +59,13 @@ class ExportFile:
       manifest: the manifest of the data set that the model was trained on.
       fitted: what `FittedSettings.to_dict` gives: thresholds, calibration and the like.
       alarms: the alarms of the run's evaluations.
-      compared: how far the export's outputs are from the bundle's: `split`, `images`, and the
-        largest difference, `outputs` and `heatmaps`.
+      compared: how far the export is from the bundle, as `drtfx-export` found: `split`, `images`,
+        the largest difference, `outputs` and `heatmaps`, and what else it tells.
       bundle: the SHA-256 digest of the run's weights.
       libraries: the versions that exported the model, by name.
       files: the SHA-256 digests of the other files, by name.
+      runtime: the format of the networks, which says what runs them.
+      quantized: how their numbers are stored, if not in float32.
       format: version of this format.
     """
 
@@ -55,12 +77,14 @@ class ExportFile:
     bundle: str
     libraries: Mapping[str, str]
     files: Mapping[str, str]
+    runtime: _Runtime = "onnx"
+    quantized: _Quantized = ""
     format: Literal[1] = FORMAT
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An export as it was read: everything but the network.
+    """An export as it was read.
 
     Attributes:
       folder: where it was read.
@@ -68,8 +92,9 @@ class Exported:
       manifest: the manifest of the data set that the model was trained on.
       fitted: the result of `JudgementSide.fit`.
       alarms: the alarms of the run's evaluations.
-      model: the bytes of `model.onnx`.
-      heatmap: the bytes of `heatmap.onnx`.
+      runtime: the format of its networks, a name in `ENDINGS`.
+      model: the files of the network that makes outputs.
+      heatmap: the files of the network that makes heat maps.
     """
 
     folder: Path
@@ -77,8 +102,9 @@ class Exported:
     manifest: manifest.Manifest
     fitted: Any
     alarms: tuple[str, ...]
-    model: bytes
-    heatmap: bytes
+    runtime: str
+    model: Files
+    heatmap: Files
 
 
 def write(folder: Path, content: ExportFile) -> None:
@@ -109,8 +135,16 @@ def read(folder: Path) -> Exported:
         fitted = tasks.of(experiment).judgement.fitted_from(content.fitted)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
-    model, heatmap = (
-        bundle_file.checked_bytes(folder / name, content.files, EXPORT_FILE, _MEND)
-        for name in (MODEL_FILE, HEATMAP_FILE)
-    )
-    return Exported(folder, experiment, trained_on, fitted, content.alarms, model, heatmap)
+    of_run = folder, experiment, trained_on, fitted, content.alarms
+    networks = (_checked(folder, content, network) for network in (MODEL, HEATMAP_MAKER))
+    return Exported(*of_run, content.runtime, *networks)
+
+
+def _checked(folder: Path, content: ExportFile, network: str) -> Files:
+    """Return the files of a network, compared with their digests."""
+    found = {}
+    for ending in ENDINGS[content.runtime]:
+        path = folder / (network + ending)
+        digests = {path.name: content.files.get(network + ending, "nothing")}
+        found[ending] = bundle_file.checked_bytes(path, digests, EXPORT_FILE, _MEND)
+    return found

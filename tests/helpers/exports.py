@@ -32,7 +32,7 @@ def write(folder: Path, *, bias: float = 0.0, gate: str = "count", batch_size: i
         ),
     )
     data = datasets.write(folder / "data", experiment.dataset)
-    files = {export_file.MODEL_FILE: _model(bias), export_file.HEATMAP_FILE: _heatmap()}
+    files = {"model.onnx": _model(bias), "heatmap.onnx": _heatmap()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     export_file.write(

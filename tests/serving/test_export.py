@@ -1,6 +1,7 @@
 """Exports give what the bundle gives, are refused where they do not, and need no TensorFlow."""
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -18,9 +19,11 @@ import dr_tfx
 from dr_tfx.dataset import records
 from dr_tfx.evaluation import evaluate
 from dr_tfx.explanation import gradcam
-from dr_tfx.inference import exported, scoring
+from dr_tfx.inference import exported, runtimes, scoring
 from dr_tfx.models import bundle_file, bundles
-from dr_tfx.serving import onnx_export
+from dr_tfx.serving import export as exporting
+from dr_tfx.serving import formats
+from dr_tfx.serving.formats import TracedNetwork, onnx_format
 from tests.helpers import bundled, commands, datasets, ready
 from tests.tasks.grades.test_grades import experiment as graded
 from tests.tasks.grades.test_grades import noise as graded_noise
@@ -99,7 +102,8 @@ def test_layers_of_convnext_and_their_gradients_can_be_said_in_onnx():
         found = keras.activations.gelu(norm(x))
         return {"found": found, "slope": tf.gradients(norm(x)[..., 0], x)[0]}
 
-    session = onnxruntime.InferenceSession(onnx_export._converted(both, spec))
+    files = onnx_format.write(TracedNetwork(both, spec))
+    session = onnxruntime.InferenceSession(files[".onnx"])
     x = rng.normal(size=(1, 2, 2, 8)).astype(np.float32)
     found = session.run(["found", "slope"], {"x": x})
     for of_onnx, expected in zip(found, tf.function(both)(tf.constant(x)).values(), strict=True):
@@ -141,7 +145,7 @@ def fit(run, data_dir):
 
 def exports(run, data_dir, folder):
     """Export a bundle, which compares all, and compare a few outputs and maps once more."""
-    onnx_export.export(workdir=run, data_dir=data_dir, output_dir=folder)
+    exporting.export(workdir=run, data_dir=data_dir, output_dir=folder)
     bundle, model = bundles.load(run), exported.load(folder)
     size = bundle.experiment.dataset.recipe.size
     rgb = np.random.default_rng(5).integers(0, 256, (3, size, size, 3)).astype(np.uint8)
@@ -153,14 +157,115 @@ def exports(run, data_dir, folder):
     np.testing.assert_allclose(of_export, maps, atol=1e-4)
 
 
-def test_the_command_reads_photographs_without_tensorflow(line, tmp_path):
+def needs(form, package, *others):
+    """A format as a case of a test, which is skipped where its package is missing."""
+    missing = importlib.util.find_spec(package) is None
+    skipped = pytest.mark.skipif(missing, reason=f"{package} is not installed")
+    return pytest.param(form, *others, marks=skipped)
+
+
+@pytest.mark.parametrize(
+    "form, quantize, near",
+    [
+        ("saved_model", "", 1e-5),
+        ("litert", "int8", 0.05),
+        needs("openvino", "openvino", "", 1e-5),
+        needs("openvino", "openvino", "int8", 0.05),
+    ],
+)
+def test_every_format_gives_what_the_bundle_gives(line, tmp_path, form, quantize, near):
+    bundle = bundles.load(line / "run")
+    words = {"workdir": line / "run", "data_dir": line / "data", "output_dir": tmp_path}
+    exporting.export(**words, form=form, quantize=quantize)
+    rgb = np.random.default_rng(5).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    expected = scoring.view_scorer(bundle)(tf.constant(rgb)).numpy()
+    model = exported.load(tmp_path)
+    np.testing.assert_allclose(model.outputs(rgb), expected, atol=near)
+    assert len({heatmap.shape for _, heatmap in model.explain(rgb)}) == 1
+    content = json.loads((tmp_path / "export.json").read_text())
+    assert (content["runtime"], content["quantized"]) == (form, quantize)
+    assert sorted(content["files"]) == sorted(
+        name for name in bundled.contents(tmp_path) if name not in ("export.json", "model_card.md")
+    )
+
+
+@pytest.mark.parametrize(
+    "form, quantize, near",
+    [
+        ("onnx", "float16", 1e-3),
+        ("onnx", "int8", 0.02),
+        ("litert", "", 1e-5),
+        ("litert", "float16", 1e-3),
+        needs("openvino", "openvino", "float16", 1e-3),
+    ],
+)
+def test_a_smaller_network_computes_nearly_the_same(form, quantize, near):
+    """The expected numbers are computed in float64; what is smaller has to be so."""
+    rng = np.random.default_rng(0)
+    kernel, last = rng.normal(size=(3, 3, 3, 64)) / 9, rng.normal(size=(64, 1)) / 8
+
+    def network(pixels):
+        x = tf.cast(pixels, tf.float32) / 255
+        x = tf.nn.relu(tf.nn.conv2d(x, tf.constant(kernel, tf.float32), 1, "VALID"))
+        return {"y": tf.sigmoid(tf.reduce_mean(x, (1, 2)) @ tf.constant(last, tf.float32))}
+
+    traced = TracedNetwork(network, tf.TensorSpec((None, 8, 8, 3), tf.uint8, name="x"))
+    brightest = np.linspace(30, 256, 40)[:, np.newaxis, np.newaxis, np.newaxis]
+    pictures = (rng.uniform(0, brightest, (40, 8, 8, 3))).astype(np.uint8)
+    files = formats.of(form, quantize).write(traced, quantize, pictures)
+    given, made = ("x", "uint8", [None, 8, 8, 3]), ["y"]
+    running = runtimes.load(form, Path("network"), files, given=given, made=made)
+    (found,) = running.run(pictures[::8], ["y"])
+    cut = np.lib.stride_tricks.sliding_window_view(pictures[::8] / 255, (3, 3, 3), (1, 2, 3))
+    features = np.einsum("nrcdijk,ijko->nrcdo", cut, kernel).clip(0).mean((1, 2, 3))
+    expected = 1 / (1 + np.exp(-(features @ last)))
+    assert np.ptp(expected) > 0.02
+    np.testing.assert_allclose(found, expected, atol=near)
+    if quantize:
+        plain = formats.of(form).write(traced)
+        assert sum(map(len, files.values())) < sum(map(len, plain.values())) or form != "onnx"
+
+
+def test_an_int8_export_that_decides_otherwise_is_refused(line, tmp_path, monkeypatch):
+    """It is calibrated on black pictures, so that every brighter one is out of its ranges."""
+    run = shutil.copytree(line / "run", tmp_path / "run")
+    table = evaluate.predict(bundles.load(run), line / "data", "validation")
+    bundles.save_fitted(run, datasets.fitted(float(table["score"].median())))
+    black = np.zeros((4, 32, 32, 3), np.uint8)
+    monkeypatch.setattr(exporting, "_training_pictures", lambda *_: black)
+    with pytest.raises(ValueError, match=r"the export in int8 .* % of the decisions change on 11"):
+        exporting.export(
+            workdir=run, data_dir=line / "data", output_dir=tmp_path / "out", quantize="int8"
+        )
+    assert not (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_a_format_that_cannot_be_had_is_refused(line, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="saved_model cannot be quantised to 'int8': it stays"):
+        formats.of("saved_model", "int8")
+    monkeypatch.setitem(sys.modules, "dr_tfx.serving.formats.openvino_format", None)
+    with pytest.raises(ValueError, match=r"openvino cannot be written: .*\[export,openvino\]"):
+        formats.of("openvino")
+    monkeypatch.setitem(sys.modules, "dr_tfx.inference.runtimes.onnx_runtime", None)
+    with pytest.raises(ValueError, match=r"model.onnx is run by ONNX Runtime, .* 'dr_tfx\[onnx\]'"):
+        exported.load(line / "onnx")
+
+
+@pytest.mark.parametrize(
+    "form", ["onnx", needs("litert", "ai_edge_litert"), needs("openvino", "openvino")]
+)
+def test_the_command_reads_photographs_without_tensorflow(line, tmp_path, form):
     """It is not only left unused: here it cannot be imported."""
     code = (
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'tf2onnx'): sys.modules[name] = None\n"
         "from dr_tfx.cli.predict import run; run()"
     )
-    given = [str(line / "photographs"), f"--model={line / 'onnx'}", f"--output_dir={tmp_path}"]
+    if form != "onnx":
+        exporting.export(
+            workdir=line / "run", data_dir=line / "data", output_dir=line / form, form=form
+        )
+    given = [str(line / "photographs"), f"--model={line / form}", f"--output_dir={tmp_path}"]
     done = subprocess.run(
         [sys.executable, "-c", code, *given], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -196,12 +301,15 @@ def test_the_command_prints_what_it_compared(line):
 
 
 def test_an_export_that_differs_is_refused_and_nothing_is_written(line, tmp_path, monkeypatch):
-    outputs = exported.ExportedModel.outputs
-    monkeypatch.setattr(exported.ExportedModel, "outputs", lambda *a: outputs(*a) + 2e-4)
+    outputs = exported.ExportedModel.outputs_and_maps
+
+    def moved(*arguments):
+        found, maps = outputs(*arguments)
+        return found + 2e-4, maps
+
+    monkeypatch.setattr(exported.ExportedModel, "outputs_and_maps", moved)
     with pytest.raises(ValueError, match=r"the export differs .* by 0\.0002 in an output"):
-        onnx_export.export(
-            workdir=line / "run", data_dir=line / "data", output_dir=tmp_path / "out"
-        )
+        exporting.export(workdir=line / "run", data_dir=line / "data", output_dir=tmp_path / "out")
     assert not (tmp_path / "out" / "model.onnx").exists()
 
 
@@ -215,7 +323,7 @@ def test_an_export_that_differs_is_refused_and_nothing_is_written(line, tmp_path
 def test_what_cannot_be_exported_is_refused(tmp_path, settings, words):
     folder = make(tmp_path, backbone="tiny", **settings)
     with pytest.raises(ValueError, match=words):
-        onnx_export.export(
+        exporting.export(
             workdir=folder / "run", data_dir=folder / "data", output_dir=folder / "onnx"
         )
 
