@@ -22,7 +22,8 @@ README, KOREAN = ROOT / "README.md", ROOT / "README.ko.md"
 PAGES = [README, KOREAN, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 GROUPS = "dataset|task|model|training|evaluation"
-NOT_SETTINGS = r"\.(fit|save|json|keras|onnx|h5|html\.j2)$"  # Functions and files of such names.
+# Functions and files of such names.
+NOT_SETTINGS = r"\.(fit|save|json|keras|onnx|xml|bin|tflite|pbtxt|h5|html\.j2)$"
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
