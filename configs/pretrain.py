@@ -5,7 +5,7 @@
     drtfx-train --config=lesions --data_dir=OTHER_DATA --workdir=TASK \
         --config.model.weights=RUN/weights.safetensors
 
-Any data set will do, whose labels are not read. Time and what it brings on IDRiD: see docs/results.
+Any data set will do, whose labels are not read. Time and what it brings: not yet measured.
 """
 
 import ml_collections

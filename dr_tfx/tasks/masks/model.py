@@ -1,6 +1,6 @@
 """The decoder of a lesion model, its targets, losses and metrics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -36,23 +36,30 @@ class MasksModel(kind.ModelSide):
 
     @property
     def losses(self) -> Mapping[str, Callable[[specs.Training], keras.losses.Loss]]:
+        missed, drawn = self._settings.missed, self._settings.reconstruction
         return {
-            "dice_cross_entropy": lambda _: MasksLoss(self._weights, missed=self._settings.missed),
+            "dice_cross_entropy": lambda _: MasksLoss(
+                self._weights, missed=missed, reconstruction=drawn
+            ),
             "dice_focal": lambda training: MasksLoss(
                 self._weights,
-                missed=self._settings.missed,
+                missed=missed,
                 gamma=training.focal_gamma,
                 alpha=training.focal_alpha,
+                reconstruction=drawn,
             ),
         }
 
     @property
     def metrics(self) -> Mapping[str, Callable[[], keras.metrics.Metric]]:
         lesions = len(self._task.lesions)
-        return {"aupr": lambda: PixelAupr(lesions), "marked": lambda: MarkedPixels()}
+        return {"aupr": lambda: PixelAupr(lesions), "marked": lambda: MarkedPixels(lesions)}
 
     def outputs(self, features: Mapping[int, Any]) -> Any:
         """Return the probabilities, float32 (batch, size, size, lesions).
+
+        With `task.reconstruction` there are three channels more, the photograph as a second decoder
+        draws it from the smallest features alone.
 
         Args:
           features: of the backbone by their height and width, each twice the one before; the
@@ -76,17 +83,38 @@ class MasksModel(kind.ModelSide):
             dtype="float32",
             name="score",
         )
+        if not self._settings.reconstruction:
+            return head(x)
+        drawn = self._drawn(features[smallest], [size // side for side in others])
+        return keras.layers.Concatenate(dtype="float32", name="maps_and_photograph")(
+            [head(x), drawn]
+        )
+
+    def _drawn(self, x: Any, strides: Sequence[int]) -> Any:
+        """Return the photograph, 0 to 1, as it is drawn from the smallest features.
+
+        Larger features would give it away: the decoder would learn to copy.
+        """
+        for stride in strides:
+            width = min(self._settings.width * stride, self._settings.widest)
+            x = keras.layers.UpSampling2D(2, interpolation="bilinear", name=f"drawn_up_{stride}")(x)
+            x = _convolved(x, width, f"drawn_{stride}")
+        head = keras.layers.Conv2D(3, 1, activation="sigmoid", dtype="float32", name="photograph")
         return head(x)
 
     def encode(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the share of each pixel that lesions cover, (batch, size, size, lesions).
 
-        It is -1 where nothing is known. All examples weigh 1.
+        It is -1 where nothing is known. All examples weigh 1. With `task.reconstruction`, the
+        photograph, 0 to 1, is three channels more.
         """
         names = [records.MASK_PREFIX + lesion for lesion in self._task.lesions]
         masks = tf.concat([features[name] for name in names], axis=-1)
         share = tf.cast(masks, tf.float32) / mask_files.COVERED
         targets = tf.where(masks == mask_files.UNKNOWN, _UNKNOWN, share)
+        if self._settings.reconstruction:
+            photograph = tf.cast(features[records.IMAGE], tf.float32) / 255
+            targets = tf.concat([targets, photograph], axis=-1)
         return targets, tf.ones(tf.shape(masks)[0])
 
     def explained(self, logits: tf.Tensor) -> tf.Tensor:
@@ -94,8 +122,8 @@ class MasksModel(kind.ModelSide):
         return tf.reduce_mean(logits, axis=(1, 2, 3))
 
     def examples_of_sense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        lesions = len(self._task.lesions)
-        targets = np.zeros((2, 4, 4, lesions), np.float32)
+        channels = len(self._task.lesions) + 3 * bool(self._settings.reconstruction)
+        targets = np.zeros((2, 4, 4, channels), np.float32)
         targets[:, :2] = 1
         good, bad = (np.abs(targets - np.float32(error)) for error in (0.1, 0.9))
         return targets, good, bad
@@ -121,6 +149,8 @@ class MasksLoss(keras.losses.Loss):
     that a photograph has: what it does not have has no overlap, and cross entropy keeps it empty.
     Where missed and false pixels do not weigh alike, it is the index of Tversky (Salehi et al.
     2017, https://arxiv.org/abs/1706.05721).
+
+    Channels behind those of the lesions are a photograph, whose mean absolute error is added.
     """
 
     def __init__(
@@ -130,19 +160,24 @@ class MasksLoss(keras.losses.Loss):
         missed: float = 0.5,
         gamma: float = 0.0,
         alpha: float = 0.5,
+        reconstruction: float = 0.0,
         name: str = "masks_loss",
     ):
         super().__init__(name=name)
         self._weights, self._missed = weights, missed
-        self._gamma, self._alpha = gamma, alpha
+        self._gamma, self._alpha, self._reconstruction = gamma, alpha, reconstruction
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return the loss of each example, float32 (batch,).
 
         Args:
-          y_true: (batch, h, w, lesions): the shares that lesions cover, below 0 where not known.
-          y_pred: (batch, h, w, lesions), probabilities.
+          y_true: (batch, h, w, lesions): the shares that lesions cover, below 0 where not known;
+            and behind them the photograph, if it is drawn.
+          y_pred: (batch, h, w, lesions), probabilities; likewise.
         """
+        lesions = len(self._weights)
+        drawn = tf.abs(y_true[..., lesions:] - y_pred[..., lesions:])
+        y_true, y_pred = y_true[..., :lesions], y_pred[..., :lesions]
         target, known = tf.maximum(y_true, 0.0), tf.cast(y_true >= 0, tf.float32)
         given = tf.clip_by_value(y_pred, _EPSILON, 1 - _EPSILON)
         on, off = 2 * self._alpha * target, 2 * (1 - self._alpha) * (1 - target)
@@ -158,7 +193,10 @@ class MasksLoss(keras.losses.Loss):
         overlap = (both + _SMOOTH) / (both + errors + _SMOOTH)
         of_lesion = mean + tf.where(covered > 0, 1 - overlap, 0.0)
         weights = tf.constant(self._weights, tf.float32)
-        return tf.reduce_sum(of_lesion * weights, axis=1) / tf.reduce_sum(weights)
+        of_masks = tf.reduce_sum(of_lesion * weights, axis=1) / tf.reduce_sum(weights)
+        if not self._reconstruction:
+            return of_masks
+        return of_masks + self._reconstruction * tf.reduce_mean(drawn, axis=(1, 2, 3))
 
 
 @keras.saving.register_keras_serializable(package="dr_tfx")
@@ -182,6 +220,7 @@ class PixelAupr(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         del sample_weight  # A pixel counts as one, whatever its example weighs.
+        y_true, y_pred = y_true[..., : self.lesions], y_pred[..., : self.lesions]
         wanted = tf.cast(y_true, tf.float32)
         known = tf.cast(wanted >= 0, tf.float32)
         lesion = tf.maximum(wanted, 0.0)
@@ -219,10 +258,14 @@ class PixelAupr(keras.metrics.Metric):
 class MarkedPixels(keras.metrics.Mean):
     """Share of pixels and lesions that are marked at .5; near 0 or 1 the model has collapsed."""
 
-    def __init__(self, name: str = "marked", dtype: Any = "float32"):
+    def __init__(self, lesions: int, name: str = "marked", dtype: Any = "float32"):
         super().__init__(name=name, dtype=dtype)
+        self.lesions = lesions
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         del y_true, sample_weight
-        marked = tf.cast(tf.cast(y_pred, tf.float32) >= 0.5, tf.float32)
+        marked = tf.cast(tf.cast(y_pred[..., : self.lesions], tf.float32) >= 0.5, tf.float32)
         return super().update_state(tf.reduce_mean(marked, axis=(1, 2, 3)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "lesions": self.lesions}

@@ -99,7 +99,7 @@ class MasksScores(kind.ScoreSide):
         masks = [features[records.MASK_PREFIX + lesion][..., 0] for lesion in self._lesions]
         truth = np.stack([shares(mask)[0] > 0 for mask in masks], axis=1)
         steps = np.array([step_of(fitted, lesion) for lesion in self._lesions])
-        marked = pixel_counts.bins_of(outputs) >= steps
+        marked = pixel_counts.bins_of(outputs[..., : len(steps)]) >= steps
         return truth, np.moveaxis(marked, -1, 1)
 
     def rule(self, fitted: "MasksFitted | None") -> str:

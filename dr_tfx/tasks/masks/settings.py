@@ -26,6 +26,8 @@ class MasksTask(specs.Task):
     tile: Annotated[int, typed.Rule(lambda n: n >= 0, "0 or more")] = 0
     # What a missed pixel weighs in the loss of overlap; a false one 1 minus this. Dice is .5.
     missed: typed.Fraction = 0.5
+    # Weight of a second decoder's loss, which draws the photograph from the same backbone; 0: none.
+    reconstruction: typed.NotNegative = 0.0
     lesion_weights: tuple[typed.Positive, ...] = ()  # Factor of each lesion's loss; (): 1.
 
 

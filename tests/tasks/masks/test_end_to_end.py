@@ -93,11 +93,15 @@ def test_masks_from_elsewhere_are_judged_with_the_models_thresholds(runs, tmp_pa
 
 
 def test_a_model_of_patches_marks_whole_photographs(tmp_path):
-    """From patches of half a side to the figures and the areas of photographs as they lie there."""
+    """From patches of half a side to the figures and the areas of photographs as they lie there.
+
+    A second decoder draws the photograph.
+    """
     recipe = dataclasses.replace(masked.PLAIN, size=128)
     spec = dataclasses.replace(masked.MASKED, recipe=recipe, split=specs.Split(validation=0.34))
     masked.build(masked.draw_masked(tmp_path / "raw"), spec)
-    made = experiment(task={"patch": 64, "patches": 3, "tile": 96}, recipe={"size": 128})
+    task = {"patch": 64, "patches": 3, "tile": 96, "reconstruction": 0.5}
+    made = experiment(task=task, recipe={"size": 128})
     training = dataclasses.replace(made.training, epochs=1, batch_size=8, balance="none")
     made = dataclasses.replace(made, dataset=spec, training=training)
     run = train(made, data_dir=tmp_path / "data", workdir=tmp_path / "run")

@@ -207,6 +207,50 @@ def test_the_loss_is_cross_entropy_and_dice_of_known_pixels(loss, missed):
     assert found == pytest.approx((expected @ [0.25, 0.75]).mean(), rel=1e-4)
 
 
+def test_a_second_decoder_draws_the_photograph_and_changes_no_figure():
+    features, maps = photographs(3, unknown=(1,))
+    rng = np.random.default_rng(5)
+    pictures = rng.integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
+    drawn = rng.random((3, SIZE, SIZE, 3)).astype(np.float32)
+    maps = np.clip(maps, 0.01, None).astype(np.float32)
+    both = np.concatenate([maps, drawn], axis=-1)
+    kind = tasks.of(experiment(task={"reconstruction": 2.0}))
+    given = {k: tf.constant(v) for k, v in (features | {"image": pictures}).items()}
+    targets, _ = kind.model.encode(given)
+    plain, _ = KIND.model.encode(given)
+    losses = [
+        float(of.model.losses["dice_focal"](of.experiment.training)(wanted, tf.constant(found)))
+        for of, wanted, found in ((kind, targets, both), (KIND, plain, maps))
+    ]
+    missed = np.abs(pictures / 255 - drawn).mean()
+    assert losses[0] == pytest.approx(losses[1] + 2 * missed, rel=1e-5)
+    for name in ("aupr", "marked"):
+        figures = []
+        for wanted, found in ((targets, both), (plain, maps)):
+            metric = kind.model.metrics[name]()
+            metric.update_state(wanted, tf.constant(found))
+            figures.append(float(metric.result()))
+        assert figures[0] == figures[1]
+    pd.testing.assert_frame_equal(table(features, both, kind), table(features, maps))
+    fitted = MasksFitted("validation", dict.fromkeys(LESIONS, 0.3))
+    outlined = [kind.scores.outlined(features, found, fitted)[1] for found in (both, maps)]
+    assert np.array_equal(*outlined)
+
+    # Nothing but the smallest features reaches it: it cannot copy.
+    model = network.build(kind.experiment, load_weights=False)
+    assert model.output_shape == (None, SIZE, SIZE, 5)
+    behind, ahead = {"photograph"}, [model.get_layer("photograph")]
+    while ahead:
+        for node in ahead.pop()._inbound_nodes:
+            for parent in node.parent_nodes:
+                layer = getattr(parent, "operation", None) or parent.layer
+                if layer.name not in behind:
+                    behind.add(layer.name)
+                    ahead.append(layer)
+    assert "head_dropout" in behind
+    assert not any(name.startswith(("joined_", "decoder_conv_1")) for name in behind)
+
+
 def test_the_metric_is_the_mean_area_over_all_batches():
     metric = KIND.model.metrics["aupr"]()
     for seed in (9, 0, 1):
