@@ -102,26 +102,41 @@ def train(
         _go_on_alike(run, strategy)
         told = [trackers.make(name, workdir, experiment) for name in tracked_by if chief]
         guests = callbacks.Guests([*given, *told])
-        features = tasks.of(experiment).data.features
-        with (
-            loader.damage_named(data_dir, data, "validation", features),
-            distribution.full_device_named(experiment, run.precision),
-        ):
-            for stage in stages.of(experiment):
-                if run.epoch >= stage.end or run.stopped:
-                    continue
-                run.begin(stage.number)
-                models = session.make_models(run, stage, strategy)
-                session.Session(models, run, stage, data=data, memory=memory, guests=guests).fit(
-                    data_dir, profile=profile
-                )
-                profile = False  # It is one of steps after the start.
-                # The next stage begins from what the first worker has written by now.
-                distribution.agreed(strategy, {"written": 1.0})
-                run = checkpoints.Run(workdir, experiment, chief=chief)
+        run = _take_stages(run, strategy, data_dir, data, memory, guests, profile=profile)
         _finish(run, data, config)
         guests.leave()
     return workdir
+
+
+def _take_stages(
+    run: checkpoints.Run,
+    strategy: tf.distribute.Strategy,
+    data_dir: Path,
+    data: manifest.Manifest,
+    memory: resources.Memory,
+    guests: callbacks.Guests,
+    *,
+    profile: bool,
+) -> checkpoints.Run:
+    """Train to the end of each stage that is left, and return the run as it then is."""
+    experiment, features = run.experiment, tasks.of(run.experiment).data.features
+    with (
+        loader.damage_named(data_dir, data, "validation", features),
+        distribution.full_device_named(experiment, run.precision),
+    ):
+        for stage in stages.of(experiment):
+            if run.epoch >= stage.end or run.stopped:
+                continue
+            run.begin(stage.number)
+            models = session.make_models(run, stage, strategy)
+            session.Session(models, run, stage, data=data, memory=memory, guests=guests).fit(
+                data_dir, profile=profile
+            )
+            profile = False  # It is one of steps after the start.
+            # The next stage begins from what the first worker has written by now.
+            distribution.agreed(strategy, {"written": 1.0})
+            run = checkpoints.Run(run.workdir, experiment, chief=run.chief)
+    return run
 
 
 def _is_finished(workdir: Path, experiment: specs.Experiment, data: manifest.Manifest) -> bool:
