@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from dr_tfx.explanation.photographs import PhotographExplainer
     from dr_tfx.inference import exported
     from dr_tfx.inference.photographs import PhotographReader
+    from dr_tfx.input_pipeline.examples import Examples
     from dr_tfx.models import bundles
 
 JOBS = "dr_tfx.jobs"
@@ -180,6 +181,19 @@ class Dataset(NamedTuple):
     def counts(self) -> dict[str, dict[str, int]]:
         """Examples by split and name of the label."""
         return self.manifest.counts
+
+    def examples(self, split: str) -> "Examples":
+        """Return the examples of a split by their numbers, for PyTorch, Grain and others.
+
+        Args:
+          split: one of the data set's.
+
+        Raises:
+          ValueError: there is no such split, or a shard is damaged.
+        """
+        from dr_tfx.input_pipeline.examples import Examples
+
+        return Examples(self.folder, self.manifest, split)
 
     def as_tf_dataset(
         self, split: str, *, experiment: specs.Experiment | None = None, **settings: Any

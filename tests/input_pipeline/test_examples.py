@@ -1,0 +1,81 @@
+"""Examples by number, and the ways of the manual to read a data set with other tools."""
+
+import dataclasses
+import importlib.util
+import os
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dr_tfx
+from dr_tfx.dataset import records
+from tests.helpers import datasets, ready
+
+ROOT = Path(__file__).parents[2]
+MASK = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    where = tmp_path_factory.mktemp("made")
+    datasets.write(where / "data", datasets.experiment().dataset)
+    return where
+
+
+def test_examples_are_those_of_the_shards_in_any_order(folder):
+    found = dr_tfx.load_dataset(folder / "data")
+    examples = found.examples("train")
+    expected = []
+    for shard in found.manifest.shards_of("train"):
+        with (folder / "data" / shard.name).open("rb") as stream:
+            expected += [records.parse(record) for record in records.read(stream)]
+    assert len(examples) == len(expected) == 33
+    for number in (32, 0, 7, -1, 7):  # Also again, when its place is known.
+        example, record = examples[number], expected[number]
+        assert example.keys() == {"image", "label"}
+        assert example["image"].tobytes() == record["image/encoded"]
+        assert example["image"].shape == (32, 32, 3) and example["label"] == record["label/level"]
+    assert [each["label"] for each in examples[20:30:3]] == [
+        each["label/level"] for each in expected[20:30:3]
+    ]
+    with pytest.raises(IndexError):
+        examples[33]
+    assert sum(1 for _ in examples) == 33
+    again = pickle.loads(pickle.dumps(examples))
+    assert np.array_equal(again[5]["image"], examples[5]["image"])
+
+
+def test_masks_come_by_their_names(tmp_path):
+    spec = dataclasses.replace(datasets.experiment().dataset, masks=("MA",))
+    datasets.write(tmp_path, spec, features=lambda number: {"mask/MA": MASK})
+    example = dr_tfx.load_dataset(tmp_path).examples("validation")[0]
+    assert example.keys() == {"image", "label", "MA"} and np.array_equal(example["MA"], MASK)
+
+
+PAGE = (ROOT / "docs" / "guides" / "other_tools.md").read_text()
+CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("needs", "printed"),
+    [
+        ("dr_tfx", r"33 \(32, 32, 3\) 0"),
+        ("torch", r"torch.Size\(\[8, 32, 32, 3\]\) tensor\(\[[012, ]+\]\)"),
+        ("grain", r"\(8, 32, 32, 3\) \[[012 ]+\]"),
+        ("tensorflow", r"\(8, 32, 32, 3\) tf.Tensor\(\[0 0 0 0 0 0 0 0\]"),
+    ],
+)
+def test_the_ways_of_the_manual(folder, needs, printed):
+    if importlib.util.find_spec(needs) is None:
+        pytest.skip(f"{needs} is not installed")
+    (code,) = (code for code in CODE if re.findall(r"^import (\w+)", code, re.M)[-1] == needs)
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    done = ready.run(
+        [sys.executable, "-c", code], cwd=folder, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(printed, done.stdout), done.stdout
