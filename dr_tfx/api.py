@@ -342,7 +342,7 @@ def export(
       workdir: folder of the run, evaluated on validation.
       data_dir: folder of its data set.
       output_dir: receives the files of the networks and export.json.
-      format: onnx, saved_model, litert or openvino.
+      format: onnx, saved_model, litert, openvino or triton.
       quantize: float16 or int8 to make the files smaller; "" for float32.
 
     Raises:

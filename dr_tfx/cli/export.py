@@ -18,6 +18,8 @@ likewise by the format) receives
     openvino      OpenVINO, on processors of Intel: model.xml and model.bin
     litert        LiteRT, on phones: model.tflite, which takes one photograph at a time
     saved_model   TensorFlow and TensorFlow Serving: the folder model/
+    triton        Triton Inference Server, whose model repository EXPORT then is: the ONNX files,
+                  and the model `photographs`, which takes the bytes of files and gives answers
 
 --quantize makes the files smaller, and not those of saved_model: float16 stores the weights in half
 of the bytes, and computes as before; int8 computes in integers, whose ranges are measured on 256

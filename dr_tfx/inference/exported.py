@@ -23,6 +23,11 @@ from dr_tfx.models import export_file
 _PIXELS = 16 * 224**2  # Of the pictures that pass the network at once, times views: bounds memory.
 
 
+def most_at_once(size: int, views: int) -> int:
+    """Return how many pictures, with so many pixels a side, may pass a network at a time."""
+    return max(1, _PIXELS // (size**2 * views))
+
+
 class ExportedModel:
     """An exported model, which reads and explains pictures.
 
@@ -38,8 +43,14 @@ class ExportedModel:
 
     title = "Grad-CAM"
 
-    def __init__(self, found: export_file.Exported):
+    def __init__(
+        self, found: export_file.Exported, *, network: runtimes.RunningNetwork | None = None
+    ):
         """Prepare the network of an export.
+
+        Args:
+          found: the export.
+          network: what runs its network already, if something does.
 
         Raises:
           ValueError: what runs the networks is not installed or cannot use a file, or it is another
@@ -48,9 +59,8 @@ class ExportedModel:
         self.folder, self.experiment, self.manifest = found.folder, found.experiment, found.manifest
         self.fitted, self.alarms = found.fitted, found.alarms
         evaluation, size = self.experiment.evaluation, self.experiment.dataset.recipe.size
-        once = _PIXELS // (size**2 * len(evaluation.views))
-        self.at_once = min(evaluation.batch_size, max(1, once))
-        self._model = runtimes.load(
+        self.at_once = min(evaluation.batch_size, most_at_once(size, len(evaluation.views)))
+        self._model = network or runtimes.load(
             *(found.runtime, found.folder / export_file.MODEL, found.model),
             given=(export_file.PHOTOGRAPHS, "uint8", [None, size, size, 3]),
             made=[export_file.FEATURES, export_file.OUTPUTS],

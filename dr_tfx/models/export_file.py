@@ -29,8 +29,17 @@ ENDINGS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "litert": (".tflite",),
     "openvino": (".xml", ".bin"),
+    "triton": ("/1/model.onnx",),
 }
 """How these names end, by the format of the export."""
+OF_TRITON = (
+    "model/config.pbtxt",
+    "heatmap/config.pbtxt",
+    "photographs/config.pbtxt",
+    "photographs/1/model.py",
+)
+"""What the format triton has besides: settings, which are there to be changed, and a model that
+takes the bytes of photographs."""
 QUANTIZED = ("float16", "int8")
 FORMAT: Final = 1
 PHOTOGRAPHS, OUTPUTS, FEATURES, HEATMAP = "photographs", "outputs", "features", "heatmap"

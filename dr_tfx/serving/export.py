@@ -82,6 +82,7 @@ def export(
             runtime=form,
             quantized=quantize,
         )
+        named |= formats.beside(module, networks)
         _write(output_dir, named, content, card=model_card.of_run(workdir))
     return compared
 
@@ -108,6 +109,7 @@ def _make_room(folder: Path) -> None:
     networks = export_file.MODEL, export_file.HEATMAP_MAKER
     endings = [ending for some in export_file.ENDINGS.values() for ending in some]
     names = [network + ending for network in networks for ending in endings]
+    names += export_file.OF_TRITON
     mark = export_file.EXPORT_FILE
     claims.check(folder, mark=mark, key="compared", results={n.split("/")[0] for n in names})
     for name in (mark, *names):

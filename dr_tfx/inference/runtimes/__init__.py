@@ -18,14 +18,16 @@ _MODULES = {
     "saved_model": "tensorflow_runtime",
     "litert": "litert_runtime",
     "openvino": "openvino_runtime",
+    "triton": "onnx_runtime",
 }
 _NAMES = {
     "onnx": "ONNX Runtime",
     "saved_model": "TensorFlow",
     "litert": "LiteRT",
     "openvino": "OpenVINO",
+    "triton": "ONNX Runtime",
 }
-_EXTRAS = {"saved_model": "train"}  # Where it has another name than the format.
+_EXTRAS = {"saved_model": "train", "triton": "onnx"}  # Where it has another name than the format.
 
 
 class RunningNetwork(NamedTuple):

@@ -13,7 +13,8 @@ _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 def load(files: export_file.Files) -> RunningNetwork:
     """Return the network of an ONNX file, on the CPU."""
-    session = onnxruntime.InferenceSession(files[".onnx"], providers=["CPUExecutionProvider"])
+    (data,) = (data for ending, data in files.items() if ending.endswith(".onnx"))
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     shape = [side if isinstance(side, int) else None for side in given.shape]
 

@@ -8,13 +8,17 @@ Each of them has
     write(network, quantize="", pictures=None)
                   from a `TracedNetwork` to its files, by the endings of their names
 
+    beside(networks)
+                  from the files of both networks, by the names of these, to other files that the
+                  format needs, by their names; a format may lack it
+
 where `pictures` are photographs of the training, uint8 RGB (n, size, size, 3), which tell `int8`
 the ranges of the network's numbers.
 """
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import NamedTuple
 
@@ -62,6 +66,12 @@ def of(name: str, quantize: str = "") -> ModuleType:
             f"the format {name} cannot be quantised to {quantize!r}: {able}. Choose another "
             "format, such as onnx or litert, or leave out --quantize"
         )
+    return found
+
+
+def beside(module: ModuleType, networks: Mapping[str, export_file.Files]) -> Mapping[str, bytes]:
+    """Return the files that a format needs besides those of the networks, by their names."""
+    found: Mapping[str, bytes] = module.beside(networks) if hasattr(module, "beside") else {}
     return found
 
 
