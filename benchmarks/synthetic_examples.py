@@ -5,6 +5,7 @@ about as large as those of retinas. Labels occur as often as in EyePACS.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, records
+from dr_tfx.dataset import manifest, record_index, records
 from dr_tfx.storage import files
 
 EYEPACS = (25_810, 2_443, 5_292, 873, 708)  # Photographs of each grade.
@@ -77,7 +78,7 @@ def write_shards(
     folder.mkdir(parents=True)
     # The manifest of JPEG records says raw, because it cannot say JPEG.
     spec = experiment(size, encoding="raw" if encoding == "jpeg" else encoding).dataset
-    source, shards, number = pictures(count, size), [], 0
+    source, shards, index, number = pictures(count, size), [], [], 0
     for label, total in enumerate(label_counts(count)):
         parts = -(-total // SHARD)
         first: manifest.Shard | None = None
@@ -85,6 +86,7 @@ def write_shards(
             name = f"train-{label}.tfrecord-{part:05d}-of-{parts:05d}"
             if linked and first:
                 os.link(folder / first.name, folder / name)
+                index.append(index[-1])
                 shards.append(dataclasses.replace(first, name=name))
                 continue
             with (folder / name).open("wb") as stream:
@@ -93,11 +95,16 @@ def write_shards(
                 for _ in range(total // parts if linked else min(SHARD, total - part * SHARD)):
                     writer.write(example(next(source), number, label, encoding))
                     number += 1
+            index.append(record_index.of_frames(writer.frames))
             first = manifest.Shard(
                 name, "train", label, writer.records, writer.bytes, writer.sha256
             )
             shards.append(first)
-    made = sum(shard.records for shard in shards)
+    made, rows = (
+        sum(shard.records for shard in shards),
+        record_index.to_bytes(np.concatenate(index)),
+    )
+    (folder / manifest.INDEX_FILE).write_bytes(rows)
     data = manifest.Manifest(
         dataset=spec,
         fingerprint="benchmark",
@@ -111,6 +118,7 @@ def write_shards(
         twins=(),
         unlabelled=0,
         shards=tuple(shards),
+        index=hashlib.sha256(rows).hexdigest(),
     )
     files.write_text(folder / manifest.FILE_NAME, data.to_json())
     return data

@@ -34,6 +34,7 @@ def run(script, *arguments):
         "dataset.copies",
         "input_pipeline.loader",
         "input_pipeline.memory",
+        "input_pipeline.remote",
         "serving.load",
         "statistics.intervals",
         "training.probe",

@@ -5,6 +5,7 @@ try, after a wait that doubles and that the store itself may name. What another 
 with a StoreError, one sentence that says what to do.
 """
 
+import logging
 import random
 import threading
 import time
@@ -19,6 +20,8 @@ _FIRST_WAIT = 0.25  # Seconds, doubled from try to try,
 _LONGEST_WAIT = 20.0  # up to this.
 _REFUSED = (401, 403)
 _HOPELESS = (400, 404, 405, 410, 412, 416)
+# It prints the traces of errors that are told in a sentence here.
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 _AGAIN = "The same command again goes on with what is finished."
 
 
@@ -114,7 +117,8 @@ def _patience(error: BaseException) -> float:
     status = _status(error)
     if status in _REFUSED:
         return UNPERMITTED
-    lacking = isinstance(error, ImportError | NotImplementedError)
+    # No package, no such kind of store, or a request that none understands.
+    lacking = isinstance(error, ImportError | NotImplementedError | ValueError)
     return 0.0 if status in _HOPELESS or lacking else PATIENCE
 
 
@@ -147,4 +151,5 @@ def _told(path: str, error: Exception, tries: int) -> str:
             f"{path} may not be read ({why}): the credentials have expired, or do not reach that "
             f"far. Log in again (gcloud auth application-default login, aws sso login). {_AGAIN}"
         )
-    return f"{path} could not be read in {tries} tries ({why}). {_AGAIN}"
+    counted = "1 try" if tries == 1 else f"{tries} tries"
+    return f"{path} could not be read in {counted} ({why}). {_AGAIN}"
