@@ -64,6 +64,7 @@ class MirrorFiles:
         header, self._state = np.split(whole, [HEADER.itemsize])
         self._used, self._limit = header.view(HEADER)["used"], header.view(HEADER)["limit"]
         self._lock, self._file = threading.RLock(), os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
+        self._process = os.getpid()
         self._depth = 0  # Of bodies of `_alone` in one another: flock counts none.
         self._held: dict[str, int] = {}
         with self._alone():  # A process that was killed may have miscounted.
@@ -229,6 +230,9 @@ class MirrorFiles:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep all other processes and threads from changing the state during the body."""
+        if self._process != os.getpid():  # A fork would share the lock of its parent.
+            self._process, self._lock, self._depth = os.getpid(), threading.RLock(), 0
+            self._file = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT)
         with self._lock:
             if not self._depth:
                 fcntl.flock(self._file, fcntl.LOCK_EX)

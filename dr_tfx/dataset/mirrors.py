@@ -16,6 +16,7 @@ import concurrent.futures
 import functools
 import hashlib
 import itertools
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,9 +61,14 @@ class Mirror:
     def __init__(self, folder: Path) -> None:
         self._files = mirror_files.MirrorFiles(folder)
         self._number = {name: number for number, name in enumerate(self._files.names)}
+        self._begin()
+        self._passing = np.empty(0, np.int64)  # Rows that are on the disk, and cannot be kept.
+
+    def _begin(self) -> None:
+        """Make the threads and the client of this process; a fork has none of its parent's."""
+        self._process = os.getpid()
         self._reader = store_reads.StoreReader(self._files.address)
         self._pool = concurrent.futures.ThreadPoolExecutor(_REQUESTS, "mirror")
-        self._passing = np.empty(0, np.int64)  # Rows that are on the disk, and cannot be kept.
 
     @property
     def address(self) -> str:
@@ -88,6 +94,8 @@ class Mirror:
 
     def ask(self, rows: np.ndarray) -> Coming:
         """Begin to fetch those of some records that are not there."""
+        if self._process != os.getpid():
+            self._begin()
         missing = np.unique(self._files.missing(rows))
         if len(missing) and self._files.has_room(len(missing) * _GROUP):
             missing = self._with_neighbours(missing)
@@ -133,6 +141,8 @@ class Mirror:
           ValueError: they are more than may be kept.
           StoreError, OSError: see `fetch`.
         """
+        if self._process != os.getpid():
+            self._begin()
         rows = np.concatenate([self.rows(shard) for shard in shards])
         missing = self._files.hold([self._number[shard] for shard in shards], rows)
         if len(missing):

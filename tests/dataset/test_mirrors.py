@@ -237,6 +237,19 @@ def test_the_batches_are_those_of_a_local_folder(built, tmp_path):
         assert np.array_equal(seen(mirror, **settings), seen(built, **settings))
 
 
+def test_a_fork_reads_by_itself(opened, store):
+    """As the workers of PyTorch do."""
+    training = Training(opened())
+    assert training.read([1]).tolist() == [1]
+    child = os.fork()
+    if not child:
+        right = training.read([25, 8, 1]).tolist() == [25, 8, 1]
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    before = len(shards_read(store))
+    assert training.read([25]).tolist() == [25] and len(shards_read(store)) == before
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
