@@ -19,8 +19,6 @@ def get_config() -> ml_collections.ConfigDict:
     config = config_files.load_beside(__file__, "base.py")
     config.dataset.label_names = ("no DR", "mild", "moderate", "severe", "proliferative")
     config.dataset.patient_pattern = r"^(.+)_(?:left|right)$"
-    config.dataset.split.strata = (0, 1, 2, 3, 4)
     config.task.name = "dr_binary"
     config.task.class_names = ("normal", "abnormal")
-    config.task.label_map = (0, 1, 1, 1, 1)
     return config

@@ -87,7 +87,7 @@ def _in_patches(config: ml_collections.ConfigDict) -> None:
 
 def _of_the_disc(config: ml_collections.ConfigDict) -> None:
     """Change the recipe to one for the optic disc, of which every photograph has one."""
-    config.dataset.name, config.task.name = "optic discs", "disc"
+    config.task.name = "disc"
     config.dataset.masks = ("OD",)
     training = config.training
     training.epochs, training.learning_rate = 30, 1e-3

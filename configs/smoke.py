@@ -14,7 +14,6 @@ from dr_tfx.config import config_files
 def get_config() -> ml_collections.ConfigDict:
     """Return dr_binary.py at 96 px, trained from scratch."""
     config = config_files.load_beside(__file__, "dr_binary.py")
-    config.dataset.name = "drawn photographs"
     config.dataset.recipe.name, config.dataset.recipe.size = "fundus", 96
     config.dataset.shard_examples = 64
     config.model.weights, config.model.finer_features = "none", ()

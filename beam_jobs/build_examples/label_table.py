@@ -95,7 +95,7 @@ def _nothing_usable(
     likely = {
         "unknown_label": "Its labels are {found}. If they are what {label_names} calls "
         "{names}, say which is which: {label_values}='({example},)'. If they are others, set "
-        "{label_column} to the right column",
+        "{label_column} to the right column. drtfx-inspect proposes these settings",
         "missing_label": "Does {label_column} name the right column?",
         "label_out_of_range": "Does {label_names} name every label?",
         "unknown_split": "Does {split_column} name the right column?",

@@ -28,7 +28,7 @@ from beam_jobs.build_examples import (
     photograph_table,
     twin_files,
 )
-from dr_tfx.config import specs, typed
+from dr_tfx.config import label_sets, specs, typed
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import folders, refusals, trees
@@ -324,6 +324,15 @@ def _digest(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def _labels_of_nobody(plan: Plan) -> list[str]:
+    """Return the names of labels that no photograph has; of sets of labels many have none."""
+    names = plan.spec.label_names
+    if label_sets.columns_of(plan.spec.label_column, names):
+        return []
+    found = set(plan.rows["label"].unique())
+    return [name for label, name in enumerate(names) if label not in found]
+
+
 def _warn(plan: Plan) -> None:
     """Log what a person should look at before believing the figures."""
     on_purpose = (
@@ -352,6 +361,13 @@ def _warn(plan: Plan) -> None:
             "%d photographs have no row in the CSV: not used; the first are %s",
             len(plan.unlabelled),
             ", ".join(map(seen_text.printable, plan.unlabelled.head(3))),
+        )
+    if nobody := _labels_of_nobody(plan):
+        _LOG.warning(
+            "no photograph has the label %s of config.dataset.label_names. If the labels mean "
+            "something else, such as 0 for no and 1 for yes, name them: "
+            '--config.dataset.label_names=\'("no", "yes")\'',
+            ", ".join(map(repr, nobody)),
         )
     split = plan.spec.split
     held_out = [name for name in ("validation", "test") if getattr(split, name)]

@@ -151,7 +151,8 @@ def main(argv: Sequence[str]) -> None:
     print(made.describe())
     print(_OUTPUT_DIR.value)
     config = f"--config={run_settings.typed_name(_CONFIG)}"
-    console.tell_next("drtfx-train", config, f"--data_dir={_OUTPUT_DIR.value}", "--workdir=run")
+    train = "drtfx-crossvalidate" if spec.split.folds else "drtfx-train"
+    console.tell_next(train, config, f"--data_dir={_OUTPUT_DIR.value}", "--workdir=run")
 
 
 def _warn(images: Mapping[str, Mapping[str, int]]) -> None:

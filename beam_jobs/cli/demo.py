@@ -68,10 +68,11 @@ class _Drawing(NamedTuple):
     num_patients: int
     flags: tuple[str, ...]  # Of drtfx-synthesize.
     explain: tuple[str, ...] = ()  # Of drtfx-explain.
+    name: str = ""  # Of the data set, where the config serves other photographs, too.
     has_masks: bool = False  # Whether the masks are learned, which leaves nothing to explain.
 
 
-_EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",))
+_EYES = _Drawing(500, (f"--grade_probabilities={_GRADES}",), name="drawn photographs")
 # By the name of the config. The places of Grad-CAM lie around a bleed, and not on it.
 _TASKS = {
     "ct_hemorrhage": _Drawing(100, ("--condition=hemorrhage",), ("--method=occlusion",)),
@@ -121,6 +122,7 @@ def commands(
             f"--image_dir={raw}",
             *labels,
             f"--output_dir={data}",
+            *([f"--config.dataset.name={drawing.name}"] if drawing.name else []),
         ),
         ("drtfx-train", f"--config={config}", f"--data_dir={data}", f"--workdir={run}"),
         ("drtfx-evaluate", *on_validation),

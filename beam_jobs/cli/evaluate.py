@@ -115,16 +115,13 @@ def main(argv: Sequence[str]) -> None:
     experiment = bundle_file.experiment(bundle_file.read(workdir), workdir)
     tensorflow_start.load()
     page = _external() if is_external else _split()
-    from dr_tfx.evaluation import headline
+    from dr_tfx.evaluation import headline, reproduce
 
     print(headline.of(page.parent, workdir), file=sys.stderr)
     print(page)
     has_maps_of_its_own = tasks.of(experiment).model.reads == "pyramid"
     if not (is_external or has_maps_of_its_own):
-        names = {"--workdir": workdir, "--data_dir": _DATA_DIR.value, "--split": _SPLIT.value}
-        folder = workdir / "explained" / _SPLIT.value
-        words = [f"{flag}={value}" for flag, value in names.items()]
-        console.tell_next("drtfx-explain", *words, f"--output_dir={folder}")
+        console.tell_next(*reproduce.explain_command(workdir, _DATA_DIR.value, _SPLIT.value))
 
 
 def _output_dir() -> Path | None:

@@ -15,6 +15,7 @@ figures go to --output_dir, by default RUN_A/comparison/<split>-<the other runs>
 printed is the path of the page.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     """Turn flags into one call, and print the path of the page as the last line."""
     if len(argv) < 3:
         raise app.UsageError(f"expected two runs or more, RUN_A RUN_B; got {len(argv) - 1}")
-    from dr_tfx.evaluation import compare  # Here, so that --help is quick.
+    from dr_tfx.evaluation import compare, headline  # Here, so that --help is quick.
 
     output_dir = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
     written = [f"--split={_SPLIT.value}"]
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> None:
         output_dir=output_dir,
         command=["drtfx-compare", *argv[1:], *written],
     )
+    for sentence in headline.of_comparison(page.parent, Path(argv[1])):
+        print(sentence, file=sys.stderr)
     print(page)
 
 

@@ -123,8 +123,8 @@ def _ended(start: Callable[[], None]) -> int | str | None:
     try:
         start()
     except SystemExit as stop:
-        asked = _HELP.intersection(sys.argv[1:])
-        return 0 if asked and stop.code == 1 else stop.code  # absl takes help for a failure.
+        # absl takes help for a failure.
+        return 0 if is_help_asked() and stop.code == 1 else stop.code
     except OSError as error:
         return f"error: {endings.told(error)}"
     except KeyboardInterrupt as stop:
@@ -145,6 +145,11 @@ def _printed(code: int | str | None) -> int | str | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code or f"error: {endings.told(error)}"
     return code
+
+
+def is_help_asked() -> bool:
+    """Return whether the command line asks for help."""
+    return bool(_HELP.intersection(sys.argv[1:]))
 
 
 def tell_next(*line: str) -> None:

@@ -14,6 +14,7 @@ predictions.csv over all photographs. The last line printed is the path of the r
 several machines, train single folds with drtfx-train --fold=K --workdir=WORKDIR/fold-K first.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def main(argv: Sequence[str]) -> None:
     experiment = run_settings.read(_CONFIG, data_dir)
     resources.tune_malloc()
     tensorflow_start.load()
-    from dr_tfx.evaluation import crossvalidate  # Late, so that --help and refusals are fast.
+    from dr_tfx.evaluation import (
+        crossvalidate,
+        headline,
+    )  # Late, so that --help and refusals are fast.
     from dr_tfx.models import bundle_file
 
     page = crossvalidate.crossvalidate(
@@ -51,7 +55,10 @@ def main(argv: Sequence[str]) -> None:
         workdir=Path(_WORKDIR.value),
         config=bundle_file.Config(*run_settings.unchanged(_CONFIG)),
     )
+    print(headline.of_folds(page.parent, experiment), file=sys.stderr)
     print(page)
+    runs = [str(folder) for folder in sorted(Path(_WORKDIR.value).glob("fold-*"))]
+    console.tell_next("drtfx-ensemble", *runs, f"--output_dir={_WORKDIR.value}/ensemble")
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ Example:
 
     drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN
 
-Any setting can be changed on the command line; drtfx-config lists them:
+Any setting can be changed on the command line; they are listed below, and by drtfx-config:
 
     drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN \\
         --config.training.epochs=2 --config.model.weights=none
@@ -31,7 +31,9 @@ from pathlib import Path
 
 from absl import app, flags
 
+from dr_tfx import tasks
 from dr_tfx.cli import console, data_folder, run_settings
+from dr_tfx.config import declared, specs
 from dr_tfx.machine import resources, tensorflow_start
 
 _CONFIG = run_settings.define()
@@ -110,7 +112,18 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
     """Run the command; its console script calls this."""
     flags.mark_flags_as_required(["config", "data_dir", "workdir"])
-    console.run(main, module=__name__, doc=__doc__)
+    doc = __doc__ or ""
+    if console.is_help_asked():
+        doc += f"\n{_settings()}\n"
+    console.run(main, module=__name__, doc=doc)
+
+
+def _settings() -> str:
+    """Return the settings of the default task, for --help."""
+    defaults = tasks.defaults(specs.Task.kind)
+    paragraphs = declared.described(defaults, defaults, path="--config")
+    head = "The settings of a binary task; drtfx-config shows those of any config:"
+    return "\n\n".join([head, *paragraphs])
 
 
 if __name__ == "__main__":

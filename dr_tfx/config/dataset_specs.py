@@ -48,6 +48,7 @@ class Recipe:
         ),
     ] = ((40, 80), (80, 200), (600, 2800))
     encoding: Literal["raw", "png"] = "raw"  # Both are lossless; raw is faster, png smaller.
+    # Photographs that are black, blown out or without a retina: keep, keep and flag, or leave out.
     quality_gate: Literal["off", "count", "reject"] = "count"
 
     def check(self) -> None:
@@ -84,15 +85,17 @@ class Split:
     on the next and trains on the others. `validation` and `test` do not matter.
     """
 
+    # By patient, by image (leaks), by a hash of the patient, by a column, or all of it as a test.
     method: Literal["patient", "image", "hash", "column", "external"] = "patient"
     column: str = ""  # The column of the official split; "": one CSV a split, or folders.
     validation: Fraction = 0.2  # Fraction of all photographs.
     test: FractionOrZero = 0.0  # Fraction of all photographs; 0 for none.
     strata: tuple[int, ...] = ()  # Label -> stratum of the split; empty: the label itself.
+    # Parts of equal size for a cross-validation, each tested on in its turn.
     folds: Annotated[
         int, Rule(lambda n: n == 0 or 3 <= n <= _MOST_FOLDS, f"0 for none, or 3 to {_MOST_FOLDS}")
     ] = 0
-    seed: int = 42
+    seed: int = 42  # Another one deals the photographs otherwise.
 
     def check(self) -> None:
         """Refuse fractions that leave nothing to train on, and folds beside another split."""
@@ -139,15 +142,15 @@ class DatasetSpec:
     # With --labels=names: the first group of this regex, found in the path of a photograph, is the
     # text of its label.
     label_pattern: str = ""
-    # The patient is what this column says, or else the first group of this regex, found in the
-    # id or the path, or else not known: then it is the photograph itself. "": there is none.
-    # Of DICOM files, one of `TAGS` does too, where the CSV has no such column.
+    # The column that names the patient; "": there is none. Of DICOM files, one of `TAGS` does too,
+    # where the CSV has no such column.
     patient_column: str = ""
     # How the patients of tags are written: as keyed hashes, or as they are.
     patient_tags: Literal["hashed", "clear"] = "hashed"
+    # Without a column: a regex whose first group, found in the id or the path, is the patient. A
+    # photograph that has none counts as a patient of its own.
     patient_pattern: str = ""
-    # Kinds of masks that examples hold, each a folder of --masks_dir; `absent_masks` says what a
-    # photograph without a file of a kind is: free of it (empty), or not looked at for it (unknown).
+    # Kinds of masks that examples hold, each a folder of --masks_dir.
     masks: Annotated[
         tuple[str, ...],
         Rule(
@@ -158,6 +161,7 @@ class DatasetSpec:
             "names of letters and digits, each once",
         ),
     ] = ()
+    # What a photograph without a mask of a kind is: free of it (empty), or not looked at (unknown).
     absent_masks: Literal["empty", "unknown"] = "empty"
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     split: Split = dataclasses.field(default_factory=Split)

@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+_WIDTH = 100  # Characters of a line of text.
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -33,6 +35,27 @@ def settings(record: type, *, beyond: type = object) -> list[Setting]:
     """Return the settings of a record, those it inherits first, but for those of a class beyond."""
     classes = [each for each in reversed(record.__mro__) if dataclasses.is_dataclass(each)]
     return [field for each in classes if not issubclass(beyond, each) for field in _own(each)]
+
+
+def described(record: Any, defaults: Any, path: str = "config") -> Iterator[str]:
+    """Yield a paragraph on each setting of a record, and of the records in it.
+
+    Args:
+      record: the values to show.
+      defaults: a record of the same class; a default is told where the value is another one.
+      path: the dotted key of the record.
+    """
+    for setting in settings(type(record)):
+        name = f"{path}.{setting.name}"
+        value, usual = getattr(record, setting.name), getattr(defaults, setting.name)
+        if dataclasses.is_dataclass(value):
+            yield from described(value, usual, name)
+            continue
+        by_default = f"; by default {usual!r}" if value != usual else ""
+        lines = [f"{name} = {value!r}"]
+        for text in (f"{setting.annotation}{by_default}", setting.comment):
+            lines += textwrap.wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+        yield "\n".join(lines)
 
 
 def _own(record: type) -> Iterator[Setting]:

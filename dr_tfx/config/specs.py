@@ -64,7 +64,7 @@ _PLACES = 6  # A side, of the last features: what the error about small pictures
 class Task:
     """The target of the model. Each kind of task adds its own settings in a subclass."""
 
-    name: str = "task"
+    name: str = "task"  # What pages and trackers call it.
     kind: str = "binary"  # A name in dr_tfx.tasks.KINDS.
 
 
@@ -86,11 +86,14 @@ class Model:
     # Pixels of the picture, a side, for one place of the last features. Below 32, the stride of the
     # backbones, the picture is enlarged in front of the backbone: for small pictures.
     output_stride: Literal[32, 16, 8, 4] = 32
+    # How the backbone starts; the head, too, with those of a run of the same task.
     weights: Annotated[
         str, Rule(bool, "imagenet, none, a run, or the path of a file of weights")
     ] = "imagenet"
+    # Without pre-trained weights: train all layers, or those that would be fine-tuned.
     from_scratch: Literal["whole", "as_pretrained"] = "whole"
-    trainable_layers: _Layers = 50
+    trainable_layers: _Layers = 50  # The last ones of the backbone, which learn; 0: none.
+    # Frozen: every BatchNorm of the backbone keeps its statistics.
     batch_norm: Literal["frozen", "trainable"] = "frozen"
     input_scaling: Literal["backbone", "unit"] = "backbone"  # unit: [0, 1] whatever it expects.
     # 2 adds the backbone's last features with twice as many places a side, and 4 those with four
@@ -119,18 +122,17 @@ class Model:
 class Augmentation:
     """Random changes of training images. Each is off at its zero."""
 
-    horizontal_flip: bool = True
-    vertical_flip: bool = False
+    horizontal_flip: bool = True  # Left to right, by chance.
+    vertical_flip: bool = False  # Top to bottom, by chance.
     rotation: FractionOrZero = 0.0  # Largest angle, as a fraction of a full turn, either way.
     zoom: FractionOrZero = 0.0  # Largest relative change of height and width, either way.
     shift: FractionOrZero = 0.0  # Largest, of width and height each, as a fraction of it, any way.
     contrast: FractionOrZero = 0.0  # Largest relative change of contrast, either way.
     brightness: FractionOrZero = 0.0  # Largest relative change of brightness, either way.
-    # Cameras differ in colour: the largest relative change of red, of green and of blue, each by
-    # itself; of the distance of a colour from its grey; and of the exponent of values from 0 to 1.
+    # Cameras differ in colour. Largest relative change of red, green and blue, each by itself.
     white_balance: FractionOrZero = 0.0
-    saturation: FractionOrZero = 0.0
-    gamma: FractionOrZero = 0.0
+    saturation: FractionOrZero = 0.0  # Largest relative change of a colour's distance from grey.
+    gamma: FractionOrZero = 0.0  # Largest relative change of the exponent of values from 0 to 1.
     # Largest standard deviation of a Gaussian blur, in pixels of what the network sees.
     blur: Annotated[float, Rule(lambda x: 0 <= x <= 4, "0 to 4")] = 0.0
     jpeg: FractionOrZero = 0.0  # Largest loss of quality by JPEG: .4 is down to 60 of 100.
@@ -171,12 +173,13 @@ class Training:
     `focal_alpha`. Two at once correct twice, which is refused unless `double_correction` is set.
     """
 
+    # Of all chance: first weights, order, augmentation, dropout.
     seed: Annotated[int, Rule(lambda n: 0 <= n < 2**31, "0 to 2**31 - 1")] = 0
     # The fold that is tested, from 0 on; -1: the data set has none. See `Split.folds`.
     fold: Annotated[int, Rule(lambda n: n >= -1, "0 or more, or -1 for none")] = -1
-    epochs: Count = 30
+    epochs: Count = 30  # Most epochs of the last stage; early stopping may end it before.
     batch_size: Count = 32  # Over all devices.
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 1e-3  # The highest of the last stage.
     # What the rate falls by from the head to the backbone's last layers, and again from there to
     # those of twice the places a side, and so on towards the picture; 1: all learn alike.
     layer_decay: Annotated[float, Rule(lambda x: 0 < x <= 1, "more than 0, 1 at most")] = 1.0
@@ -186,10 +189,11 @@ class Training:
     optimizer: str = "adam"  # One of OPTIMIZERS, or tfa.<class>.
     weight_decay: NotNegative = 0.004  # Decoupled, of kernels alone; only adamw has one.
     loss: str = "focal"  # A name in Kind.LOSSES, or tfa.<class>.
-    focal_gamma: NotNegative = 1.5
-    focal_alpha: Fraction = 0.5
+    focal_gamma: NotNegative = 1.5  # Of focal: how much less easy images count; 0: no less.
+    focal_alpha: Fraction = 0.5  # Of focal: the share of the positive class; 0.5: as the other.
     # Columns of history.csv besides those that the kind always has: Kind.METRICS, or tfa.<class>.
     metrics: tuple[str, ...] = ()
+    # Arguments of classes of tensorflow-addons, by the name of the class.
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     balance: Literal["oversample", "none"] = "oversample"  # Oversample: every class equally often.
     label_weights: tuple[float, ...] = ()  # Shares of the labels when drawn, instead of balance's.
@@ -197,25 +201,26 @@ class Training:
     anneal_epochs: Annotated[int, Rule(lambda n: n >= 0, "0 or more")] = 0
     mix: Literal["random", "exact"] = "random"  # Shares hold by chance, or by count every epoch.
     class_weights: tuple[float, ...] = ()  # Factor of each class's loss; empty: 1.
-    double_correction: bool = False
+    double_correction: bool = False  # Allows two corrections for rare classes at once.
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    # Of the network's numbers; auto: half precision where the accelerator is made for it.
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     deterministic: bool = False  # Bit-identical weights from one run to the next; slower.
     checkpoint_steps: Count = 500  # Steps between checkpoints, besides one after every epoch.
     max_memory_gb: Positive = 30.0  # The process tree's; the run stops before it is killed.
     select_by: str = "val_auc"  # Column of history.csv that picks the best checkpoint.
-    early_stopping_monitor: str = "val_auc"
+    early_stopping_monitor: str = "val_auc"  # Column of history.csv that has to improve.
     early_stopping_patience: Count = 10  # Epochs without improvement.
     # Where the rate falls: at a plateau, by a factor; or all along, as a cosine that rises for
     # `warmup_epochs` and is 0 at the end of each stage.
     schedule: Literal["plateau", "cosine"] = "plateau"
-    warmup_epochs: NotNegative = 0.0
+    warmup_epochs: NotNegative = 0.0  # Of a cosine.
     # What is validated and kept is an average of the weights after each epoch, of which so much
     # stays in the next one; 0: the weights themselves. It varies less from epoch to epoch.
     weight_average: FractionOrZero = 0.0
-    plateau_monitor: str = "val_loss"
-    plateau_patience: Count = 3
-    plateau_factor: Fraction = 0.5
+    plateau_monitor: str = "val_loss"  # Column of history.csv whose plateau lowers the rate.
+    plateau_patience: Count = 3  # Epochs without improvement that are a plateau.
+    plateau_factor: Fraction = 0.5  # What the rate is multiplied by at a plateau.
 
     def check(self) -> None:
         """Refuse an unknown optimizer, and arguments of a class that nothing names."""
@@ -252,7 +257,8 @@ class Evaluation:
             "count twice",
         ),
     ] = ("identity",)
-    batch_size: Count = 64
+    batch_size: Count = 64  # Images that are scored at once.
+    # Resamples behind each interval.
     bootstrap_resamples: Annotated[
         int,
         Rule(

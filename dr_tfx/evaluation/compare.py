@@ -100,7 +100,7 @@ def rendered(
         figures=figures,
         groups=kind.data.groups,
         measures=measures,
-        verdicts=list(_verdicts(result, [measure for measure in measures if measure.decides])),
+        verdicts=list(verdicts(result, [measure for measure in measures if measure.decides])),
     )
 
 
@@ -280,7 +280,7 @@ def _settings(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     return [row for row in rows if any(value != row["values"][0] for value in row["values"])]
 
 
-def _verdicts(
+def verdicts(
     result: Mapping[str, Any], measures: Sequence[Measure]
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield each run's name, and what is clearly better or worse than in the first run."""

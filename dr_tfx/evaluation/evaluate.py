@@ -119,6 +119,8 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")
+        has_maps_of_its_own = bundle.kind.model.reads == "pyramid"
+        explain = [] if has_maps_of_its_own else reproduce.explain_command(workdir, data_dir, split)
         scored = Scored(
             bundle,
             workdir,
@@ -129,6 +131,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
             commands=commands,
             images=gallery.reader(data_dir, bundle.manifest, split),
             output_dir=output_dir,
+            explain=explain,
         )
         return judge(scored)
 

@@ -50,6 +50,7 @@ class Scored:
       images: what `gallery.reader` returned: numbers of rows -> what the model saw.
       elsewhere: what is to be said of photographs that are not of the model's own data set.
       output_dir: the folder of the report, if it is not the usual one.
+      explain: what to type to have heat maps of these photographs; empty where there are none.
     """
 
     bundle: "bundles.Bundle"
@@ -62,6 +63,7 @@ class Scored:
     images: Callable[[np.ndarray], dict[str, np.ndarray]]
     elsewhere: Elsewhere = Elsewhere()
     output_dir: Path | None = None
+    explain: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:

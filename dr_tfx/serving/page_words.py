@@ -38,6 +38,7 @@ _WORDS = {
     "details": "All figures",
     "view": "View",
     "original": "Original",
+    "seen": "As the model sees it",
     "overlay": "Overlay",
     "heatmap": "Heat map",
     "opacity": "Opacity of the heat map",

@@ -65,7 +65,7 @@ def from_config(config: Mapping[str, Any]) -> specs.Experiment:
     task = config.get("task", {})
     name = task.get("kind", specs.Task.kind) if hasattr(task, "get") else specs.Task.kind
     kind = _kind(name)
-    experiment = specs.read(config, task=kind.TASK, evaluation=kind.EVALUATION)
+    experiment = kind.derived(specs.read(config, task=kind.TASK, evaluation=kind.EVALUATION))
     kind(experiment).check()
     return experiment
 

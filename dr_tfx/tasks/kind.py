@@ -61,6 +61,11 @@ class Kind(abc.ABC):
     def __init__(self, experiment: specs.Experiment):
         self.experiment = experiment
 
+    @classmethod
+    def derived(cls, experiment: specs.Experiment) -> specs.Experiment:
+        """Return the settings, with those that nobody gave and that the labels tell."""
+        return experiment
+
     @property
     @abc.abstractmethod
     def data(self) -> "DataSide": ...

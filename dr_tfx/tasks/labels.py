@@ -46,7 +46,8 @@ def check_label_map(
     typed.require(
         len(classes) == len(dataset.label_names),
         f"config.task.label_map has {len(classes)} values; expected one for each of the "
-        f"{len(dataset.label_names)} labels in config.dataset.label_names.",
+        f"{len(dataset.label_names)} labels in config.dataset.label_names, "
+        f"{', '.join(map(repr, dataset.label_names))}.",
     )
     typed.require(
         set(classes) == set(range(len(names))),

@@ -31,9 +31,10 @@ class ThresholdEvaluation(specs.Evaluation):
     # other rules choose among the midpoints between all scores.
     threshold_grid: Grid = (0.01, 0.99, 0.01)
     # Further operating points that are reported: the highest specificity at a sensitivity of at
-    # least each bound, and the reverse. The defaults are those with which IDx-DR was cleared
-    # (Abramoff et al. 2018).
+    # least each bound. The defaults of both are those with which IDx-DR was cleared (Abramoff et
+    # al. 2018).
     min_sensitivity: Bounds = (0.872,)
+    # The reverse: the highest sensitivity at a specificity of at least each bound.
     min_specificity: Bounds = (0.907,)
 
     def check(self) -> None:

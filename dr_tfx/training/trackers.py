@@ -47,6 +47,7 @@ class Tracker(keras.callbacks.Callback):
     """A callback that tells a tracker. A failure at its start ends the run, no later one does."""
 
     name = ""
+    NEEDED = ""  # What a person looks at if it does not begin.
 
     def __init__(self, workdir: Path, experiment: specs.Experiment):
         super().__init__()
@@ -57,7 +58,12 @@ class Tracker(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         path = self._workdir / FILE
         known = json_files.read(path) if path.is_file() else {}
-        number = self.open_run(known.get(self.name))
+        try:
+            number = self.open_run(known.get(self.name))
+        except Exception as error:  # Each client has classes of errors of its own.
+            raise ValueError(
+                f"{self.name} cannot begin a run: {_in_a_line(error)}. {self.NEEDED}"
+            ) from error
         if known.get(self.name) != number:
             known[self.name] = number
             files.write_text(path, json.dumps(known, indent=2, sort_keys=True) + "\n")
@@ -74,7 +80,7 @@ class Tracker(keras.callbacks.Callback):
                 "%s took no figures of epoch %d, and is given them after the next one: %s",
                 self.name,
                 epoch + 1,
-                " ".join(str(error).split())[:300],
+                _in_a_line(error),
             )
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
@@ -99,8 +105,11 @@ class Tracker(keras.callbacks.Callback):
 
 class _MLflow(Tracker):
     name = "mlflow"
+    NEEDED = "Is there a server at MLFLOW_TRACKING_URI?"
 
     def __init__(self, workdir: Path, experiment: specs.Experiment):
+        # By itself it would try for four minutes, at every epoch that a server is away.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         import mlflow
 
         super().__init__(workdir, experiment)
@@ -143,6 +152,7 @@ class _MLflow(Tracker):
 
 class _WeightsAndBiases(Tracker):
     name = "wandb"
+    NEEDED = "Without a network, set WANDB_MODE=offline"
 
     def __init__(self, workdir: Path, experiment: specs.Experiment):
         import wandb
@@ -172,6 +182,10 @@ class _WeightsAndBiases(Tracker):
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _flat(experiment: specs.Experiment) -> dict[str, Any]:

@@ -244,7 +244,14 @@ def _finish(
             best_epoch=run.best_epoch,
             config=config,
         )
-    logging.info("Best epoch %d by %s.", run.best_epoch, select_by)
+    best_of = {row["epoch"]: row[select_by] for row in run.history}[run.best_epoch]
+    logging.info(
+        "Best epoch %d of %d by %s, %.3f; drtfx-evaluate tells its interval.",
+        run.best_epoch,
+        len(run.history),
+        select_by,
+        best_of,
+    )
 
 
 def _seed(seed: int, *, deterministic: bool) -> None:

@@ -23,6 +23,7 @@ NAME = "English"
 """The line of a catalogue that gives the language's own name."""
 
 _PLACE = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_COUNT = "n"  # The name of values that are numbers, which "drawn photographs" has none of.
 _BETWEEN = re.compile("(; |, )")  # The sentences of a list.
 
 
@@ -91,10 +92,10 @@ class _Value(str):
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    """Return what matches the sentence with any values."""
+    """Return what matches the sentence with any values, and with numbers where it counts."""
     texts = _PLACE.split(english)  # Text, name and spec by turns.
     parts = [
-        re.escape(text) if i % 3 == 0 else f"(?P<{text}>.+?)"
+        re.escape(text) if i % 3 == 0 else f"(?P<{text}>{'[0-9.,]+' if text == _COUNT else '.+?'})"
         for i, text in enumerate(texts)
         if i % 3 < 2
     ]

@@ -47,6 +47,20 @@ def test_an_empty_config_is_the_default():
     assert tasks.from_config(load("base")) == tasks.from_config({})
 
 
+@pytest.mark.parametrize(
+    ("names", "classes"), [(("no", "yes"), (0, 1)), (("none", "some", "much"), (0, 1, 1))]
+)
+@pytest.mark.parametrize("name", ["base", "dr_binary", "smoke"])
+def test_the_class_of_a_label_and_its_stratum_follow_from_the_names(name, names, classes):
+    config = load(name)
+    config.dataset.label_names = names  # All that a person says of a CSV of 0 and 1.
+    made = tasks.from_config(config)
+    assert made.task.label_map == classes
+    assert made.dataset.split.strata == ()  # The label itself.
+    config.task.label_map = (1, 0, 0)[: len(names)]
+    assert tasks.from_config(config).task.label_map == (1, 0, 0)[: len(names)]
+
+
 INVALID = [
     # dotted key, value, words of the message
     ("dataset.sizes", 1, "config.dataset has no setting 'sizes'"),

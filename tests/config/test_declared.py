@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from dr_tfx import tasks
 from dr_tfx.config import declared
+from tests.helpers import ready
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +64,23 @@ def test_a_config_is_shown_with_defaults_and_meanings():
     assert "config.dataset.max_reject_rate = 0.02" in lines  # By default, which need not be said.
     assert "    The build fails above this fraction of rejected rows." in lines
     assert not any(line.startswith("config.training.epochs") for line in lines)
+
+
+@pytest.mark.parametrize("kind", tasks.KINDS)
+def test_every_setting_has_a_meaning(kind):
+    defaults = tasks.defaults(kind)
+    without = [
+        text for text in declared.described(defaults, defaults) if len(text.splitlines()) < 3
+    ]
+    assert without == []
+
+
+def test_the_help_of_training_lists_every_setting():
+    done = ready.run([sys.executable, "-m", "dr_tfx.cli.train", "--help"])
+    assert done.returncode == 0
+    defaults = tasks.defaults("binary")
+    for paragraph in declared.described(defaults, defaults):
+        assert f"--{paragraph.splitlines()[0]}\n" in done.stdout
 
 
 def test_words_that_no_setting_has_are_said():

@@ -150,9 +150,13 @@ def test_the_page_finds_photographs(browser, written):
     wanted = [i for i in range(ROWS) if i % 3 == 2 and 490 <= i % 1000 < 500]
     assert where.text == f"1 to 24 of {len(wanted)}"
     assert shown(browser) == [f"eye {i:05d}" for i in wanted[:24]]
-    choose(browser, "many", "480")  # To be printed, for example.
+    choose(browser, "many", "480")
     assert where.text == f"1 to {len(wanted)} of {len(wanted)}" and len(wanted) < 480
     choose(browser, "many", "24")
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")  # Paper has no next page.
+    assert shown(browser) == [f"eye {i:05d}" for i in wanted]
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert where.text == f"1 to 24 of {len(wanted)}" and len(shown(browser)) == 24
     choose(browser, "name", "no such name")
     assert where.text == "No photograph matches." and shown(browser) == []
     said = [row["message"] for row in browser.get_log("browser")]

@@ -99,19 +99,31 @@ def test_a_person_reads_photographs(browser, server, tmp_path):
         ("true", "visible", "visible"),
         ("true", "hidden", "visible"),
     ]
+    given = cv2.imdecode(np.frombuffer(eye, np.uint8), 1)
     sizes = "return [...arguments[0].querySelectorAll('img')].map(i => [i.naturalWidth, i.alt])"
-    assert browser.execute_script(sizes, item) == [
-        [32, "Original: my eye.jpeg"],
-        [32, "Heat map: my eye.jpeg"],
-    ]
+    views = {
+        "Original": given.shape[1],
+        "As the model sees it": 32,
+    }  # The file, or what it becomes.
+    for button, (name, width) in zip(buttons, views.items(), strict=False):
+        button.click()
+        expected = [[width, f"{name}: my eye.jpeg"], [32, "Heat map: my eye.jpeg"]]
+        browser.execute_script(
+            "return Promise.all([...arguments[0].querySelectorAll('img')].map(i => i.decode()))",
+            item,
+        )
+        assert browser.execute_script(sizes, item) == expected
 
-    blue = cv2.imdecode(np.frombuffer(eye, np.uint8), 1)[..., ::-1].copy()
+    blue = given[..., ::-1].copy()
     black = np.zeros((90, 90, 3), np.uint8)
+    # No browser reads a TIFF.
+    tiff = ("eye.tiff", cv2.imencode(".tiff", given)[1].tobytes())
     files = [
         (name, cv2.imencode(".png", a)[1].tobytes()) for name, a in (("2", blue), ("3", black))
     ]
-    drop(browser, *files, ("<img src=x>", b"no image"))
-    texts = [item.text for item in answered(browser, 4)[1:]]
+    drop(browser, *files, ("<img src=x>", b"no image"), tiff)
+    texts = [item.text for item in answered(browser, 5)[1:]]
+    assert "Original" not in texts[3] and "As the model sees it" in texts[3]
     assert "✓ Nothing suspected negative" in texts[0]
     assert "Not read" in texts[1] and "The photograph is black. (ungradable:black" in texts[1]
     assert texts[2].startswith("<img src=x>") and "not an image of a known format" in texts[2]
@@ -132,7 +144,8 @@ def test_a_person_reads_photographs(browser, server, tmp_path):
     sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
     urls = {r["request"]["url"] for r in sent if r["documentURL"].startswith(server.address)}
     assert f"{server.address}/v1/predict?heatmap=true" in urls
-    assert {u for u in urls if not u.startswith((server.address + "/", "data:"))} == set()
+    here = (f"{server.address}/", f"blob:{server.address}/")
+    assert {u for u in urls if not u.startswith((*here, "data:"))} == set()
 
 
 def test_every_language_has_every_word_and_the_script_uses_no_other():

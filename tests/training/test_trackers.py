@@ -9,9 +9,11 @@ import pytest
 import dr_tfx
 from dr_tfx.models import bundles
 from dr_tfx.training import callbacks, trackers
+from dr_tfx.training import train as training
 from tests.helpers import (
     backbones,  # noqa: F401 - `small`.
     datasets,
+    mlflow_server,
 )
 from tests.training.test_train import data_dir, small, with_epochs  # noqa: F401
 
@@ -62,23 +64,27 @@ def tracked(name, workdir, rows):
 ROWS = [{"epoch": 1, "loss": 0.5, "val_auc": 0.75}, {"epoch": 2, "loss": 0.25, "val_auc": 0.875}]
 
 
-def test_mlflow_keeps_the_settings_and_the_figures_of_one_run(tmp_path, monkeypatch):
+def test_a_real_mlflow_server_gets_what_history_holds_as_one_run(data_dir, tmp_path, monkeypatch):  # noqa: F811
     mlflow = pytest.importorskip("mlflow", reason="needs dr_tfx[mlflow]")
-    # Files, whose store is older and starts at once; the default one is a file of SQLite.
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
-    tracked("mlflow", tmp_path / "run", ROWS)
-    client = mlflow.MlflowClient()
-    group = client.get_experiment_by_name("task")
-    (run,) = client.search_runs([group.experiment_id])
-    found = {
-        key: [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, key)]
-        for key in run.data.metrics
-    }
-    assert found == {"loss": [(1, 0.5), (2, 0.25)], "val_auc": [(1, 0.75), (2, 0.875)]}
-    assert (run.info.run_name, run.info.status) == ("run", "FINISHED")
-    assert run.data.params["training.learning_rate"] == "0.001"
-    assert run.data.tags["training.epochs"] == "2"
+    pytest.importorskip("flask", reason="needs a whole mlflow, with its server: pip install mlflow")
+    run = tmp_path / "run"
+    with mlflow_server.started(tmp_path) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        for epochs in (1, 2):  # The second time goes on with the finished run.
+            experiment = small(epochs=epochs)
+            training.train(experiment, data_dir=data_dir, workdir=run, tracked_by=["mlflow"])
+        client = mlflow.MlflowClient()
+        (kept,) = client.search_runs([client.get_experiment_by_name("task").experiment_id])
+        number = kept.info.run_id
+        found = {key: client.get_metric_history(number, key) for key in kept.data.metrics}
+    history = pd.read_csv(run / "history.csv").set_index("epoch")
+    assert sorted(found) == sorted(history.columns)
+    for key, rows in found.items():
+        told = {row.step: row.value for row in rows}
+        assert told == pytest.approx(history[key].to_dict(), nan_ok=True)
+    assert (kept.info.run_name, kept.info.status) == ("run", "FINISHED")
+    assert kept.data.params["training.learning_rate"] == "0.001"
+    assert kept.data.tags["training.epochs"] == "2"
 
 
 def records(data):

@@ -102,7 +102,10 @@ def test_a_finished_sentence_is_found_by_its_words_and_keeps_its_values():
     assert made_up.template("{n} of {all}") == "{n} de {all}"
     assert made_up.said("3 of none") == "3 of none"
     # A value with braces is no place for another value.
-    assert made_up.said("{x} images") == "{x} imágenes"
+    assert made_up.said("3 images of {x}") == "3 imágenes de {x}"
+    # A name of someone's data set is no sentence on a number of images.
+    assert made_up.said("1,234 images") == "1,234 imágenes"
+    assert made_up.said("drawn images") == "drawn images"
 
 
 @pytest.mark.parametrize("code", OTHERS)

@@ -7,7 +7,7 @@
   const get = (id) => document.getElementById(id);
   const [drop, files, answers, readings, status] =
     ["drop", "files", "answers", "readings", "status"].map(get);
-  const waiting = [];
+  const waiting = [], owned = [];  // Files, and addresses of files that are shown.
   let running = 0;
 
   function add(list) {
@@ -130,12 +130,19 @@
   function showMap({ file, find }, { photograph, heatmap }) {
     const [picture, map, opacity, zoom] =
       [".photograph", ".map", ".opacity", ".zoom"].map(find);
-    picture.src = `data:image/png;base64,${photograph}`;
+    const seen = `data:image/png;base64,${photograph}`;
     map.src = `data:image/png;base64,${heatmap}`;
-    picture.alt = `${words.original}: ${file.name}`;
     map.alt = `${words.heatmap}: ${file.name}`;
     const buttons = [...find(".views").children];
+    // The file itself, with all its pixels, where the browser can read it.
+    const original = new Image();
+    original.src = URL.createObjectURL(file);
+    owned.push(original.src);
+    const isRead = () => original.complete && original.naturalWidth > 0;
     const view = (name) => {
+      const isOriginal = name === "original" && isRead();
+      picture.src = isOriginal ? original.src : seen;
+      picture.alt = `${isOriginal ? words.original : words.seen}: ${file.name}`;
       for (const button of buttons) {
         button.setAttribute("aria-pressed", String(button.dataset.view === name));
       }
@@ -158,6 +165,14 @@
     slide(opacity, () => view("overlay"));
     slide(zoom, () => { find(".layers").style.width = `${zoom.value}%`; });
     find(".seen").hidden = false;
+    original.addEventListener("load", () => {
+      const whole = 100 * original.naturalWidth / find(".stage").clientWidth;
+      zoom.max = Math.max(zoom.max, zoom.step * Math.ceil(whole / zoom.step));
+    });
+    original.addEventListener("error", () => {
+      URL.revokeObjectURL(original.src);
+      buttons.find((button) => button.dataset.view === "original").textContent = words.seen;
+    });
   }
 
   files.addEventListener("change", () => {
@@ -180,6 +195,7 @@
   });
   get("clear").addEventListener("click", () => {
     waiting.length = 0;
+    owned.splice(0).forEach((address) => URL.revokeObjectURL(address));
     readings.replaceChildren();
     tell();
     files.focus();

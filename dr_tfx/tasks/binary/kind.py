@@ -1,5 +1,6 @@
 """The kind `binary`: two classes, of which the model gives the probability of the second."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -26,6 +27,12 @@ class Binary(kind.Kind):
     LOSSES = ("focal", "cross_entropy")
     METRICS = ("kappa",)
     MONITORS: ClassVar = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
+
+    @classmethod
+    def derived(cls, experiment: settings.BinaryExperiment) -> settings.BinaryExperiment:
+        return dataclasses.replace(
+            experiment, task=settings.with_label_map(experiment.task, experiment.dataset)
+        )
 
     @functools.cached_property
     def data(self) -> labels.LabelData:

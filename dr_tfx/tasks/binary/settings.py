@@ -11,8 +11,9 @@ from dr_tfx.tasks import labels, patients
 class BinaryTask(specs.Task):
     """Two classes, and which of them each label belongs to."""
 
-    class_names: tuple[str, ...] = ("negative", "positive")
-    label_map: tuple[int, ...] = (0, 1)  # Label -> class.
+    class_names: tuple[str, ...] = ("negative", "positive")  # Of the two classes, healthy first.
+    # Label -> class; empty: the first label is the first class, all others are the second.
+    label_map: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,12 @@ class BinaryEvaluation(patients.PatientEvaluation):
 
 
 BinaryExperiment = specs.Experiment[BinaryTask, BinaryEvaluation]
+
+
+def with_label_map(task: BinaryTask, dataset: specs.DatasetSpec) -> BinaryTask:
+    """Return the task with the class of each label, also where nobody gave it."""
+    ill = len(dataset.label_names) - 1
+    return task if task.label_map else dataclasses.replace(task, label_map=(0, *[1] * ill))
 
 
 def check_task(task: BinaryTask, dataset: specs.DatasetSpec) -> None:

@@ -19,6 +19,7 @@ class GradesTask(labels.LabelTask):
     number on the scale of grades, blurred by a logistic error of fixed width.
     """
 
+    # The probabilities of each grade or above, of each grade by itself, or one number.
     head: Head = "cumulative"
     # The lowest grade that is referred to an ophthalmologist: of the international scale, moderate.
     refer_from: Annotated[int, typed.Rule(lambda k: k > 0, "more than 0")] = 2
