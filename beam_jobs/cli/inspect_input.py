@@ -26,7 +26,7 @@ from absl import app, flags
 
 from beam_jobs.inspection import look_at_labels, look_at_photographs, proposal
 from dr_tfx.cli import console
-from dr_tfx.sources import find_source
+from dr_tfx.sources import find_source, given
 from dr_tfx.storage import seen_text
 
 _LABELS = flags.DEFINE_string("labels", "", "The labels, as --labels of drtfx-build-examples.")
@@ -39,11 +39,11 @@ _SHOWN = 5  # Names in a list.
 
 def main(argv: Sequence[str]) -> None:
     """Print what the argument holds, and the lines that build it."""
-    if len(argv) != 2:
+    place, others = given.unexpanded(argv[1] if len(argv) > 1 else None, argv[2:])
+    if place is None or others:
         raise app.UsageError(
             "expected one folder, pattern or archive of photographs, or several with commas between"
         )
-    place = argv[1]
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     source = find_source.open_source(place)
     photographs = look_at_photographs.look(source, given=place, sample=_SAMPLE.value)

@@ -16,6 +16,7 @@ from dr_tfx import tasks
 from dr_tfx.config import config_files
 from dr_tfx.dataset import manifest
 from dr_tfx.sources import find_source
+from tests.helpers import ready
 from tests.helpers.dicom_files import HEAD_CT, dicom
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +170,16 @@ def test_damaged_and_identical_files_and_lost_rows_are_found(copy):
     told = look_at_labels.look(str(copy / "labels.csv"), source.path(""), found.names).told
     assert "1 rows have no photograph: 13_left" in told
     assert "1 photographs have no row: 99_left.jpeg" in told
+
+
+def test_a_pattern_that_the_shell_has_replaced_is_understood(copy):
+    photographs = sorted(map(str, copy.glob("*.jpeg")))
+    line = [sys.executable, "-m", "beam_jobs.cli.inspect_input", "--sample=1"]
+    done = ready.run([*line, *photographs, f"--labels={copy / 'labels.csv'}"])
+    assert done.returncode == 0, done.stderr
+    assert f"# {copy}/*.jpeg\n#   {len(photographs)} photographs" in done.stdout
+    done = ready.run([*line, str(copy), "other"])
+    assert done.returncode == 1 and "expected one folder, pattern or archive" in done.stderr
 
 
 def test_what_is_printed_can_be_run_and_names_stay_harmless(copy, tmp_path):

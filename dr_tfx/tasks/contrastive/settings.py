@@ -13,5 +13,6 @@ class ContrastiveTask(specs.Task):
     The layers between the features and the points are `config.model.hidden`.
     """
 
+    # Of the vectors in which pictures are compared.
     dimensions: Annotated[int, typed.Rule(lambda n: 2 <= n <= 512, "2 to 512")] = 64
     temperature: typed.Positive = 0.2  # The lower, the more the nearest others count.
