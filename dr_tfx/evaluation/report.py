@@ -6,7 +6,6 @@ notices, the facts about training and data set, and the commands to reproduce th
 `evaluation.html.j2` extends it.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -94,9 +93,6 @@ def render(
         training_facts=[*model_facts(scored.bundle), *_cost_facts(history)],
         commands=[reproduce.shell(words) for words in scored.commands],
         explain=reproduce.shell(scored.explain) if scored.explain else "",
-        explained=os.path.relpath(
-            reproduce.explained_folder(scored.workdir, scored.name), scored.folder
-        ),
         selected_by=words_of(summary["selection"]["checkpoint_rule"], judgement.CURVES),
         not_known=PATIENTS_NOT_KNOWN,
         images={image.id: image for image in images},

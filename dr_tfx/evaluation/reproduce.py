@@ -110,14 +110,9 @@ def _until_trained(
 
 
 def explain_command(workdir: Path, data_dir: Path | str, split: str) -> list[str]:
-    """Return the command that draws a split's heat maps, for a page in `explained_folder`."""
+    """Return the command that draws a split's heat maps, and a page to browse them."""
     given = [f"--workdir={workdir}", f"--data_dir={data_dir}", f"--split={split}"]
-    return ["drtfx-explain", *given, f"--output_dir={explained_folder(workdir, split)}"]
-
-
-def explained_folder(workdir: Path, split: str) -> Path:
-    """Return where the heat maps of a split usually are."""
-    return workdir / "explained" / split
+    return ["drtfx-explain", *given, f"--output_dir={workdir / 'explained' / split}"]
 
 
 def evaluation_command(workdir: Path, split: str) -> str:

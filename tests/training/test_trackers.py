@@ -1,6 +1,7 @@
 """Callbacks of others are told what history.csv holds, and so are MLflow and Weights & Biases."""
 
 import struct
+import time
 
 import keras
 import pandas as pd
@@ -85,6 +86,8 @@ def test_a_real_mlflow_server_gets_what_history_holds_as_one_run(data_dir, tmp_p
     assert (kept.info.run_name, kept.info.status) == ("run", "FINISHED")
     assert kept.data.params["training.learning_rate"] == "0.001"
     assert kept.data.tags["training.epochs"] == "2"
+    with pytest.raises(ValueError, match=r"mlflow cannot begin a run: .* MLFLOW_TRACKING_URI\?"):
+        trackers.make("mlflow", tmp_path, small()).on_train_begin()  # The server has ended.
 
 
 def records(data):
@@ -102,6 +105,16 @@ def records(data):
             part = b""
 
 
+def written(path, kind):
+    """Return the records of a run; W&B may write the last of them after it was told to finish."""
+    end = time.monotonic() + 60
+    while True:
+        found = [kind.FromString(data) for data in records(path.read_bytes())]
+        if any(record.HasField("exit") for record in found) or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+
+
 def test_weights_and_biases_keep_the_figures_of_one_run_without_a_network(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="needs dr_tfx[wandb]")
     from wandb.proto import wandb_internal_pb2
@@ -111,10 +124,8 @@ def test_weights_and_biases_keep_the_figures_of_one_run_without_a_network(tmp_pa
     monkeypatch.setenv("WANDB_SILENT", "true")
     tracked("wandb", tmp_path / "run", ROWS)
     numbers, found = set(), []
-    for path in sorted(tmp_path.rglob("*.wandb")):
-        for data in records(path.read_bytes()):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
+    for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+        for record in written(path, wandb_internal_pb2.Record):
             if record.HasField("run"):
                 numbers.add(record.run.run_id)
             if record.HasField("history"):
