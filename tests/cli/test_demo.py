@@ -316,6 +316,7 @@ def test_demo_runs_every_command_as_it_prints_it(tmp_path):
     assert set(demo._MODULES.items()) == set(COMMANDS.items()) - {
         ("drtfx-inspect", "beam_jobs.cli.inspect_input"),  # It prints a config; there is one.
         ("drtfx-config", "dr_tfx.cli.config"),  # It prints settings.
+        ("drtfx-pretrain", "dr_tfx.cli.pretrain"),  # It learns without labels.
         ("drtfx-compare", "dr_tfx.cli.compare"),  # It takes two runs.
         ("drtfx-crossvalidate", "dr_tfx.cli.crossvalidate"),  # It takes a run for each fold.
         ("drtfx-ensemble", "dr_tfx.cli.ensemble"),  # It takes several runs.
