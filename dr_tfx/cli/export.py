@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
         form=_FORMAT.value,
         quantize=quantize,
     )
-    auc = "no AUC is defined" if found.auc is None else f"the AUC falls by {found.auc:.4f}"
+    auc = "no AUC is defined" if found.auc is None else f"the AUC changes by {-found.auc:+.4f}"
     print(
         f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}, "
         f"heat maps by {found.heatmaps:.1e}; {auc}, and {100 * found.changed:.2f} % of the "

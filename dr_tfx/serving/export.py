@@ -54,7 +54,7 @@ def export(
     if not module.RESAMPLES:
         _check_views(bundle, form)
     with locks.held(output_dir):
-        _make_room(output_dir)
+        _claim(output_dir)
         heatmaps = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)
         pictures = _training_pictures(bundle, data_dir) if quantize == "int8" else None
         networks = {
@@ -90,7 +90,12 @@ def export(
 def _write(
     folder: Path, named: Mapping[str, bytes], content: export_file.ExportFile, *, card: Path | None
 ) -> None:
-    """Write the files of an export, by their names, and what says that they are there, last."""
+    """Write the files of an export, by their names, and what says that they are there, last.
+
+    Those of an earlier export go first, of whatever format.
+    """
+    for name in (export_file.EXPORT_FILE, *_names()):
+        (folder / name).unlink(missing_ok=True)
     for name, data in named.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         files.write(folder / name, data)
@@ -104,16 +109,19 @@ def usual_folder(workdir: Path, form: str = "onnx", quantize: str = "") -> Path:
     return workdir / "export" / (f"{form}_{quantize}" if quantize else form)
 
 
-def _make_room(folder: Path) -> None:
-    """Remove an earlier export of any format; somebody else's files of these names are refused."""
+def _names() -> list[str]:
+    """Return the files that exports of all formats have, besides what says that they are there."""
     networks = export_file.MODEL, export_file.HEATMAP_MAKER
     endings = [ending for some in export_file.ENDINGS.values() for ending in some]
-    names = [network + ending for network in networks for ending in endings]
-    names += export_file.OF_TRITON
-    mark = export_file.EXPORT_FILE
-    claims.check(folder, mark=mark, key="compared", results={n.split("/")[0] for n in names})
-    for name in (mark, *names):
-        (folder / name).unlink(missing_ok=True)
+    return [network + ending for network in networks for ending in endings] + [
+        *export_file.OF_TRITON
+    ]
+
+
+def _claim(folder: Path) -> None:
+    """Refuse a folder that holds somebody else's files of these names."""
+    results = {name.split("/")[0] for name in _names()}
+    claims.check(folder, mark=export_file.EXPORT_FILE, key="compared", results=results)
 
 
 def _check_views(bundle: bundles.Bundle, form: str) -> None:

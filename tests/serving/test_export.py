@@ -300,7 +300,9 @@ def test_the_command_prints_what_it_compared(line):
     assert "times the run's weights" in second and last == str(line / "onnx")
 
 
-def test_an_export_that_differs_is_refused_and_nothing_is_written(line, tmp_path, monkeypatch):
+def test_an_export_that_differs_is_refused_and_the_earlier_one_stays(line, tmp_path, monkeypatch):
+    out = Path(shutil.copytree(line / "onnx", tmp_path / "out"))
+    earlier = {path.name: path.read_bytes() for path in out.glob("*.*")}
     outputs = exported.ExportedModel.outputs_and_maps
 
     def moved(*arguments):
@@ -309,8 +311,9 @@ def test_an_export_that_differs_is_refused_and_nothing_is_written(line, tmp_path
 
     monkeypatch.setattr(exported.ExportedModel, "outputs_and_maps", moved)
     with pytest.raises(ValueError, match=r"the export differs .* by 0\.0002 in an output"):
-        exporting.export(workdir=line / "run", data_dir=line / "data", output_dir=tmp_path / "out")
-    assert not (tmp_path / "out" / "model.onnx").exists()
+        exporting.export(workdir=line / "run", data_dir=line / "data", output_dir=out)
+    assert {name: (out / name).read_bytes() for name in earlier} == earlier
+    assert {"export.json", "model.onnx"} <= set(earlier)
 
 
 @pytest.mark.parametrize(
