@@ -90,6 +90,15 @@ def test_cross_entropy_is_its_formula():
 def test_every_name_that_a_config_may_give_is_there():
     assert tuple(objectives.OPTIMIZERS) == specs.OPTIMIZERS
     needed = {
+        "contrastive": {
+            "training": {
+                "loss": "nt_xent",
+                "balance": "none",
+                "select_by": "loss",
+                "early_stopping_monitor": "loss",
+            },
+            "evaluation": {"views": ("identity", "left_right")},
+        },
         "grades": {"task": {"refer_from": 1}},
         "multilabel": {
             "dataset": {
