@@ -43,10 +43,8 @@ def main(argv: Sequence[str]) -> None:
     experiment = run_settings.read(_CONFIG, data_dir)
     resources.tune_malloc()
     tensorflow_start.load()
-    from dr_tfx.evaluation import (
-        crossvalidate,
-        headline,
-    )  # Late, so that --help and refusals are fast.
+    # Late, so that --help and refusals are fast.
+    from dr_tfx.evaluation import crossvalidate, headline
     from dr_tfx.models import bundle_file
 
     page = crossvalidate.crossvalidate(
