@@ -44,7 +44,7 @@ def test_the_headline_gives_rates_and_the_weakest_label():
     assert f"The model finds {found} % of the 'abnormal' images" in text
     assert f"It clears {cleared} % of the 'normal' images" in text
     share = 100 * weakest["correct"] / weakest["images"]
-    said = f"least often right about '{weakest['name']}': {share:.1f} % of {weakest['images']}"
+    said = f"least often correct about '{weakest['name']}': {share:.1f} % of {weakest['images']}"
     assert said in text.replace("\u00a0", " ")
 
 
