@@ -119,8 +119,7 @@ def main(argv: Sequence[str]) -> None:
 
     print(headline.of(page.parent, workdir), file=sys.stderr)
     print(page)
-    has_maps_of_its_own = tasks.of(experiment).model.reads == "pyramid"
-    if not (is_external or has_maps_of_its_own):
+    if not is_external and tasks.of(experiment).scores.explained:
         console.tell_next(*reproduce.explain_command(workdir, _DATA_DIR.value, _SPLIT.value))
 
 

@@ -45,7 +45,7 @@ from typing import Any
 
 import pandas as pd
 
-from dr_tfx.dataset import leakage
+from dr_tfx.dataset import leakage, mirrors
 from dr_tfx.evaluation import gallery, model_card, one_numbers, report, reproduce
 from dr_tfx.evaluation.scored import (
     SELECTION_SPLIT,
@@ -119,8 +119,9 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")
-        has_maps_of_its_own = bundle.kind.model.reads == "pyramid"
-        explain = [] if has_maps_of_its_own else reproduce.explain_command(workdir, data_dir, split)
+        explain = []
+        if bundle.kind.scores.explained:
+            explain = reproduce.explain_command(workdir, mirrors.address(data_dir), split)
         scored = Scored(
             bundle,
             workdir,

@@ -109,8 +109,14 @@ def _until_trained(
     ]
 
 
-def explain_command(workdir: Path, data_dir: Path | str, split: str) -> list[str]:
-    """Return the command that draws a split's heat maps, and a page to browse them."""
+def explain_command(workdir: Path, data_dir: str, split: str) -> list[str]:
+    """Return the command that draws a split's heat maps, and a page to browse them.
+
+    Args:
+      workdir: folder of the run.
+      data_dir: where a person finds the data set.
+      split: one of its splits.
+    """
     given = [f"--workdir={workdir}", f"--data_dir={data_dir}", f"--split={split}"]
     return ["drtfx-explain", *given, f"--output_dir={workdir / 'explained' / split}"]
 

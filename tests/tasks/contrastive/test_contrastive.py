@@ -144,6 +144,7 @@ def test_figures_are_those_of_the_points(run):
     assert history["val_likeness"][best] == pytest.approx(told["likeness"], abs=1e-3)
     page = (where / "report.html").read_text()
     assert "Recognised" in page and "No label was used" in page
+    assert "drtfx-explain" not in page  # There is nothing that it could explain.
 
 
 def test_a_collapse_is_called_so():
