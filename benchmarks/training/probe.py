@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from dr_tfx.config import specs
 
 _RESAMPLES = 1000
-_STRENGTH = 1e-3  # C of the regression: there are several times as many features as photographs.
 
 
 class Seen(NamedTuple):
@@ -70,12 +69,10 @@ def features(
     changes: Sequence[dict[str, float]],
 ) -> Seen:
     """Return what the probe has of all photographs of a data set with folds."""
-    import keras
-    import tensorflow as tf
-
     from dr_tfx import tasks
     from dr_tfx.config import config_files, specs, typed
     from dr_tfx.dataset import manifest, records, splits
+    from dr_tfx.evaluation import probe
     from dr_tfx.input_pipeline import loader
     from dr_tfx.models import network
 
@@ -83,8 +80,7 @@ def features(
     experiment = tasks.from_config(config_files.load(config))
     model = dataclasses.replace(experiment.model, weights=weights, finer_features=finer)
     made = network.build(dataclasses.replace(experiment, dataset=data.dataset, model=model))
-    pooled = keras.Model(made.inputs, made.get_layer(network.POOLING).output)
-    look = tf.function(lambda images: pooled(tf.cast(images, tf.float32), training=False))
+    look = probe.pooled(made)
     label = records.LABEL_PREFIX + data.dataset.label_column
     usual = typed.to_dict(experiment.training.augmentation)
     arms = [typed.record(specs.Augmentation, usual | each, "changes") for each in changes]
@@ -153,9 +149,7 @@ def out_of_fold(seen: Seen, arm: int) -> np.ndarray:
       seen: what is known of the photographs.
       arm: the number of the changes with which the copies were augmented.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from dr_tfx.evaluation import probe
 
     given, labels, folds = seen[:3]
     copies, partners, shares = (part[arm] for part in seen[3:])
@@ -171,7 +165,7 @@ def out_of_fold(seen: Seen, arm: int) -> np.ndarray:
         weights = np.concatenate([np.ones(len(own) - len(share)), share, 1 - share])
         rows, truth, weights = (x[weights > 0] for x in (rows, truth, weights))
         for k in range(above.shape[1]):
-            model = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=300))
+            model = probe.regression()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # 300 steps are enough.
                 model.fit(rows, truth > k, logisticregression__sample_weight=weights)

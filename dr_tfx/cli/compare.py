@@ -2,6 +2,7 @@
 
     drtfx-compare --split=test RUN_A RUN_B
     drtfx-compare --split=test --output_dir=COMPARISON RUN_A RUN_B RUN_C
+    drtfx-compare CV_A CV_B
 
 RUN_A, RUN_B, ... are folders that drtfx-train wrote. Each has been evaluated on the split by
 drtfx-evaluate, with what was fitted for it on `validation`, such as its threshold. Differences are
@@ -9,6 +10,10 @@ against RUN_A and paired image by image, with 95 % intervals; for a binary task 
 by DeLong's method, and those of sensitivity and specificity are by a bootstrap over patients. Runs
 of another task or on other images are refused. Photographs from elsewhere go by the name that
 drtfx-evaluate --name gave them, such as --split=clinic_b.
+
+CV_A, CV_B, ... are folders that drtfx-crossvalidate wrote, of the same folds. Fold is compared with
+fold, image by image, so that all photographs of a small data set tell which way to train is better;
+figures and differences are means over the folds.
 
 compare.html (which opens in any browser and needs no network), compare.json, compare.csv and the
 figures go to --output_dir, by default RUN_A/comparison/<split>-<the other runs>. The last line
@@ -32,19 +37,21 @@ def main(argv: Sequence[str]) -> None:
     """Turn flags into one call, and print the path of the page as the last line."""
     if len(argv) < 3:
         raise app.UsageError(f"expected two runs or more, RUN_A RUN_B; got {len(argv) - 1}")
-    from dr_tfx.evaluation import compare, headline  # Here, so that --help is quick.
+    from dr_tfx.evaluation import compare, compare_folds, headline  # Here, so that --help is quick.
 
     output_dir = Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
     written = [f"--split={_SPLIT.value}"]
     if output_dir:
         written.append(f"--output_dir={output_dir}")
-    page = compare.compare(
-        [Path(folder) for folder in argv[1:]],
+    folders = [Path(folder) for folder in argv[1:]]
+    dealt = compare_folds.are_crossvalidations(folders)
+    page = (compare_folds.compare_folds if dealt else compare.compare)(
+        folders,
         split=_SPLIT.value,
         output_dir=output_dir,
         command=["drtfx-compare", *argv[1:], *written],
     )
-    for sentence in headline.of_comparison(page.parent, Path(argv[1])):
+    for sentence in headline.of_comparison(page.parent, compare_folds.first_run(folders[0])):
         print(sentence, file=sys.stderr)
     print(page)
 

@@ -49,35 +49,63 @@ def compare(
     """
     runs = load_runs(folders, split)
     check_comparable(runs, split)
-    if output_dir is None:
-        others = "-".join(run.name.replace("/", "_") for run in runs[1:])
-        output_dir = runs[0].folder / "comparison" / f"{split}-{others}"
+    output_dir = output_dir or usual_folder(folders[0], [run.name for run in runs[1:]], split)
     with locks.held(output_dir):
-        claims.check(output_dir, mark="compare.json", key="differences", results=_RESULTS)
+        check_folder(output_dir)
         result = result_of(runs, split)
-        return _write(runs, result, output_dir=output_dir, command=command)
+        comparison = _kind(runs[0]).judgement.comparison
+        figures = [*comparison.draw(runs, result), drawn(result, comparison.MEASURES)]
+        html = rendered(runs, result, command=command, figures=figures)
+        return write(
+            result, html, measures=comparison.MEASURES, figures=figures, output_dir=output_dir
+        )
 
 
-def _write(
-    runs: Sequence[ComparedRun],
+def usual_folder(first: Path, others: Sequence[str], split: str) -> Path:
+    """Return where a comparison is written if nobody says where: beside the first of its runs."""
+    names = "-".join(name.replace("/", "_") for name in others)
+    return first / "comparison" / f"{split}-{names}"
+
+
+def drawn(result: Mapping[str, Any], measures: Sequence[Measure]) -> ReportFigure:
+    """Return the figure of the differences in the measures that decide."""
+    return compare_figures.draw_differences(result, [m for m in measures if m.decides])
+
+
+def check_folder(output_dir: Path) -> None:
+    """Refuse a folder that holds files which no comparison made.
+
+    Raises:
+      FileExistsError: names one of them.
+    """
+    claims.check(output_dir, mark="compare.json", key="differences", results=_RESULTS)
+
+
+def write(
     result: Mapping[str, Any],
+    html: str,
     *,
+    measures: Sequence[Measure],
+    figures: Sequence[ReportFigure],
     output_dir: Path,
-    command: Sequence[str],
 ) -> Path:
-    """Write the files of a comparison, the page last, and return its path."""
+    """Write the files of a comparison, the page last, and return its path.
+
+    Args:
+      result: the content of compare.json.
+      html: the page.
+      measures: those of the kind of task.
+      figures: of the page.
+      output_dir: a folder that is held, and was checked.
+    """
     page = output_dir / "compare.html"
     page.unlink(missing_ok=True)  # It is written last: where it is, the other files belong to it.
-    comparison = _kind(runs[0]).judgement.comparison
     text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     files.write_text(output_dir / "compare.json", text + "\n")
-    files.write_text(output_dir / "compare.csv", _csv(result, comparison.MEASURES))
-    deciding = [measure for measure in comparison.MEASURES if measure.decides]
-    differences = compare_figures.draw_differences(result, deciding)
-    figures = [*comparison.draw(runs, result), differences]
+    files.write_text(output_dir / "compare.csv", _csv(result, measures))
     for figure in figures:
         files.write(output_dir / f"{figure.name}.png", figure.png)
-    files.write_text(page, rendered(runs, result, command=command, figures=figures))
+    files.write_text(page, html)
     return page
 
 
@@ -110,12 +138,7 @@ def load_runs(folders: Sequence[Path], split: str) -> list[ComparedRun]:
     Raises:
       FileNotFoundError, ValueError: as `compare`, before any work.
     """
-    if len(folders) < 2:
-        raise ValueError(f"got {len(folders)} run; expected two or more: RUN_A RUN_B")
-    resolved = [folder.resolve() for folder in folders]
-    for i, folder in enumerate(resolved):
-        if folder in resolved[:i]:
-            raise ValueError(f"{folders[i]} is given twice")
+    names = short_names(folders)
     for folder in folders:
         if not (folder / "bundle.json").is_file():
             raise FileNotFoundError(
@@ -127,7 +150,6 @@ def load_runs(folders: Sequence[Path], split: str) -> list[ComparedRun]:
             f"not evaluated on '{split}' yet: {', '.join(map(str, missing))}. Run first: "
             + "; ".join(reproduce.evaluation_command(folder, split) for folder in missing)
         )
-    names = _short_names(resolved)
     return [load_run(f, name, split) for f, name in zip(folders, names, strict=True)]
 
 
@@ -161,12 +183,22 @@ def _kind(run: ComparedRun) -> tasks.Kind:
     return tasks.of(tasks.from_config(run.bundle["experiment"]))
 
 
-def _short_names(folders: Sequence[Path]) -> list[str]:
-    """Return the last parts of each path, as many as tell them apart."""
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Return the last parts of each path, as many as tell them apart.
+
+    Raises:
+      ValueError: there are fewer than two folders, or one of them is there twice.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"got {len(folders)} run; expected two or more: RUN_A RUN_B")
+    resolved = [folder.resolve() for folder in folders]
+    for i, folder in enumerate(resolved):
+        if folder in resolved[:i]:
+            raise ValueError(f"{folders[i]} is given twice")
     depth = 1
-    while len({folder.parts[-depth:] for folder in folders}) < len(folders):
+    while len({folder.parts[-depth:] for folder in resolved}) < len(resolved):
         depth += 1
-    return ["/".join(folder.parts[-depth:]) for folder in folders]
+    return ["/".join(folder.parts[-depth:]) for folder in resolved]
 
 
 def check_comparable(runs: Sequence[ComparedRun], split: str) -> None:
@@ -232,7 +264,7 @@ def result_of(runs: Sequence[ComparedRun], split: str) -> dict[str, Any]:
     return {
         "counts": first.summary["counts"],
         "differences": differences,
-        "notes": _notes(runs),
+        "notes": notes({run.name: run.summary["selection"]["notes"] for run in runs}),
         "runs": [
             {
                 "alarms": run.summary["alarms"],
@@ -243,25 +275,29 @@ def result_of(runs: Sequence[ComparedRun], split: str) -> dict[str, Any]:
             for run in runs
         ],
         "schema": 1,
-        "settings": _settings(runs),
+        "settings": settings_that_differ(runs),
         "split": split,
         "task": first.summary["task"],
     }
 
 
-def _notes(runs: Sequence[ComparedRun]) -> list[str]:
-    """Return what makes figures optimistic, with the runs for which that is true."""
+def notes(of_runs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what makes figures optimistic, with the runs for which that is true.
+
+    Args:
+      of_runs: the sentences of each run, by its name.
+    """
     names: dict[str, list[str]] = {}
-    for run in runs:
-        for note in run.summary["selection"]["notes"]:
-            names.setdefault(note, []).append(run.name)
+    for name, sentences in of_runs.items():
+        for note in sentences:
+            names.setdefault(note, []).append(name)
     return [
-        note if len(concerned) == len(runs) else f"{', '.join(concerned)}: {note}"
+        note if len(concerned) == len(of_runs) else f"{', '.join(concerned)}: {note}"
         for note, concerned in names.items()
     ]
 
 
-def _settings(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+def settings_that_differ(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Return the settings, versions and data that differ; None where a run does not have one."""
     all_of = [
         typed.flat(

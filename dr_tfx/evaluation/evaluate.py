@@ -28,6 +28,12 @@ stand in its module `summary`, such as `dr_tfx.tasks.binary.summary`.
                            all images)}], model (its AUC), positive (a name, null for several
                            classes), by_chance (what 95 % of meaningless numbers do not exceed);
                            null where all images are of one class, or the kind has no classes
+    probe                  what a linear probe reaches, on features of the backbone before any of
+                           its layers learned: auc (an interval; with several classes the mean of
+                           theirs), difference (an interval: the model's AUC less the probe's,
+                           paired), model (its AUC), photographs (how many it was fitted to); null
+                           where nothing was pre-trained, its weights are not on the machine, or
+                           the kind ranks no images
     schema                 version of these keys and the kind's
     selection              checkpoint_rule (column of history.csv), chosen_on (the split of all
                            choices), optimistic, notes
@@ -46,7 +52,7 @@ from typing import Any
 import pandas as pd
 
 from dr_tfx.dataset import leakage, mirrors
-from dr_tfx.evaluation import gallery, model_card, one_numbers, report, reproduce
+from dr_tfx.evaluation import gallery, model_card, one_numbers, probe, report, reproduce
 from dr_tfx.evaluation.scored import (
     SELECTION_SPLIT,
     Elsewhere,
@@ -133,6 +139,9 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
             images=gallery.reader(data_dir, bundle.manifest, split),
             output_dir=output_dir,
             explain=explain,
+            probe=probe.measure(
+                bundle, predictions, workdir=workdir, data_dir=data_dir, split=split
+            ),
         )
         return judge(scored)
 
@@ -240,7 +249,9 @@ def metrics_of(scored: Scored) -> dict[str, Any]:
         scored.clustered, scored.fitted, patients_known=patients_known(scored.data)
     )
     experiment, elsewhere = scored.bundle.experiment, scored.elsewhere
-    plain = one_numbers.of(scored.predictions, judgement.rankings(scored.predictions))
+    rankings = judgement.rankings(scored.predictions)
+    plain = one_numbers.of(scored.predictions, rankings)
+    linear = probe.judged(scored.probe, rankings, scored.bootstrap)
     return {
         **told,
         "alarms": [
@@ -248,12 +259,14 @@ def metrics_of(scored: Scored) -> dict[str, Any]:
             *elsewhere.alarms,
             *told["alarms"],
             *one_numbers.alarms(plain),
+            *probe.alarms(linear),
         ],
         "counts": told["counts"] | scored.counts,
         "elsewhere": elsewhere.shared,
         "leakage": shared,
         "notices": [*elsewhere.notices, *notices(scored.data)],
         "one_numbers": plain,
+        "probe": linear,
         "schema": judgement.SCHEMA,
         "selection": _selection(scored),
         "split": scored.name,

@@ -11,7 +11,7 @@ import pyarrow.csv
 
 from dr_tfx.config import typed
 from dr_tfx.storage import json_files, seen_text, tables
-from dr_tfx.tasks.judging import JudgementSide
+from dr_tfx.tasks import judging
 
 _ENGINE = {
     "alarms": [str],
@@ -24,10 +24,16 @@ _ENGINE = {
     "selection": {"notes": [str]},
     "task": str,
 }
+_PROBE = {
+    "auc": judging.INTERVAL,
+    "difference": judging.INTERVAL,
+    "model": typed.Share,
+    "photographs": typed.Count,
+}
 
 
 def read(
-    folder: Path, judgement: JudgementSide, *, again: str
+    folder: Path, judgement: judging.JudgementSide, *, again: str
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return what an evaluation has told, and its predictions, which can be judged.
 
@@ -50,6 +56,8 @@ def read(
     try:
         for shape in (_ENGINE, judgement.comparison.reads):
             typed.check(shape, summary, "metrics")
+        if summary.get("probe") is not None:
+            typed.check(_PROBE, summary["probe"], "metrics.probe")
     except typed.ConfigError as error:
         raise ValueError(f"{path} is damaged: {error} {again}") from error
     path = folder / "predictions.csv"
@@ -87,7 +95,7 @@ def _table(path: Path) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def _checked(table: pd.DataFrame, judgement: JudgementSide) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, judgement: judging.JudgementSide) -> pd.DataFrame:
     """Return a table whose images are there once, and whose values are possible."""
     if table["id"].duplicated().any():
         twice = table["id"][table["id"].duplicated()].iloc[0]

@@ -13,6 +13,7 @@ keys of metrics.json, sorted; an interval is {value, low, high}, 95 %:
     notices     sentences on how to read the figures
     one_numbers what numbers without a model reach on all photographs, as in metrics.json of an
                 evaluation
+    probe       the means of `probe` of metrics.json of the evaluations; null where a fold has none
     schema      version of these keys
     task        what was evaluated
 """
@@ -170,7 +171,7 @@ def result_of(
     plain = one_numbers.of_folds(table, judgement.rankings(table), table["fold"].to_numpy())
     notices = [sentence.format(count=len(runs)) for sentence in _READ]
     return {
-        "alarms": [*_alarms(runs), *one_numbers.alarms(plain)],
+        "alarms": [*alarms(runs), *one_numbers.alarms(plain)],
         "counts": scored.counts(table, data),
         "folds": [
             {
@@ -189,7 +190,7 @@ def result_of(
                 "name": measure.name,
                 "unit": measure.unit,
                 "pooled": (
-                    _joined([figures[measure.key] for figures in of_folds])
+                    mean_of_folds([figures[measure.key] for figures in of_folds])
                     if measure.ranks
                     else measured[measure.key]
                 ),
@@ -199,16 +200,23 @@ def result_of(
         },
         "notices": [*notices, *scored.notices(data)],
         "one_numbers": plain,
+        "probe": _mean_probe([run.summary.get("probe") for run in runs]),
         "schema": SCHEMA,
         "task": experiment.task.name,
     }
 
 
-def _joined(folds: Sequence[Mapping[str, float | None]]) -> Mapping[str, float | None]:
-    """Return the mean of estimates of independent folds, with a 95 % interval within 0 to 1.
+def mean_of_folds(
+    folds: Sequence[Mapping[str, float | None]], *, least: float = 0.0
+) -> dict[str, float | None]:
+    """Return the mean of estimates of independent folds, with a 95 % interval.
 
     Forman and Scholz 2010, "Apples-to-apples in cross-validation studies", SIGKDD Explorations
     12(1): an AUC over pooled scores is off by as much as the scales of the models differ.
+
+    Args:
+      folds: {value, low, high} of each; with one that has no interval, the mean has none.
+      least: the least that there can be; the most is 1.
     """
     value = _spread([fold["value"] for fold in folds])["mean"]
     ends = [(fold["low"], fold["high"]) for fold in folds]
@@ -216,7 +224,7 @@ def _joined(folds: Sequence[Mapping[str, float | None]]) -> Mapping[str, float |
     if value is None or len(widths) < len(folds):
         return {"value": value, "low": None, "high": None}
     half = float(np.linalg.norm(widths)) / 2 / len(folds)
-    return {"value": value, "low": max(value - half, 0.0), "high": min(value + half, 1.0)}
+    return {"value": value, "low": max(value - half, least), "high": min(value + half, 1.0)}
 
 
 def _spread(values: Sequence[float | None]) -> Mapping[str, float | None]:
@@ -227,7 +235,20 @@ def _spread(values: Sequence[float | None]) -> Mapping[str, float | None]:
     return {"mean": float(np.mean(known)), "sd": float(np.std(known, ddof=1))}
 
 
-def _alarms(runs: Sequence[ComparedRun]) -> list[str]:
+def _mean_probe(folds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the means of what linear probes reach in the folds."""
+    known = [fold for fold in folds if fold is not None]
+    if len(known) < len(folds):
+        return None
+    return {
+        "auc": mean_of_folds([fold["auc"] for fold in known]),
+        "difference": mean_of_folds([fold["difference"] for fold in known], least=-1.0),
+        "model": float(np.mean([fold["model"] for fold in known])),
+        "photographs": min(fold["photographs"] for fold in known),
+    }
+
+
+def alarms(runs: Sequence[ComparedRun]) -> list[str]:
     """Return the alarms of all folds, each with the folds that raised it."""
     raised: dict[str, list[str]] = {}
     for run in runs:

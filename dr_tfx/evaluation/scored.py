@@ -11,8 +11,10 @@ import pandas as pd
 
 from dr_tfx.dataset import manifest, splits
 from dr_tfx.models import bundle_file
+from dr_tfx.statistics.intervals import PatientBootstrap
 
 if TYPE_CHECKING:
+    from dr_tfx.evaluation.probe import Probe
     from dr_tfx.models import bundles
     from dr_tfx.tasks.judging import JudgementSide
 
@@ -51,6 +53,7 @@ class Scored:
       elsewhere: what is to be said of photographs that are not of the model's own data set.
       output_dir: the folder of the report, if it is not the usual one.
       explain: what to type to have heat maps of these photographs; empty where there are none.
+      probe: what a linear probe says of them; None where there is none.
     """
 
     bundle: "bundles.Bundle"
@@ -64,6 +67,7 @@ class Scored:
     elsewhere: Elsewhere = Elsewhere()
     output_dir: Path | None = None
     explain: Sequence[str] = ()
+    probe: "Probe | None" = None
 
     @property
     def folder(self) -> Path:
@@ -89,6 +93,11 @@ class Scored:
         crop, are one cluster, because the same photograph under two names tells nothing new.
         """
         return clustered(self.predictions, self.data)
+
+    def bootstrap(self) -> PatientBootstrap:
+        """Return the resamples of the patients of these photographs."""
+        resamples = self.bundle.experiment.evaluation.bootstrap_resamples
+        return PatientBootstrap(self.clustered["cluster"], resamples=resamples)
 
     @property
     def counts(self) -> dict[str, Any]:

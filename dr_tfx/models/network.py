@@ -150,6 +150,14 @@ def build(
     return network
 
 
+def weights_are_here(spec: specs.Model) -> bool:
+    """Tell whether the backbone has pre-trained weights that need no download.
+
+    Those of a whole run do not count: they are of a network that has learned the task.
+    """
+    return pretrained.is_here(spec.weights, BACKBONES[spec.backbone].file)
+
+
 def _hidden(x: Any, spec: specs.Model) -> Any:
     """Return what the layers between the backbone's pooled features and the output make of them."""
     _check_size(spec, x.shape[-1])

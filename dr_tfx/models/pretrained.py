@@ -80,6 +80,18 @@ def is_run(given: str) -> bool:
     return given not in (IMAGENET, NONE) and Path(given).expanduser().is_dir()
 
 
+def is_here(given: str, file: str) -> bool:
+    """Tell whether weights of a backbone are on this machine.
+
+    Args:
+      given: `config.model.weights`.
+      file: the name of Keras' file of ImageNet weights; "" if there is none.
+    """
+    if given == IMAGENET:
+        return bool(file) and (_folder_of_keras() / file).is_file()
+    return given != NONE and Path(given).expanduser().is_file()
+
+
 def fill_from_run(network: keras.Model, given: str) -> None:
     """Give a whole network the weights of a run, its head included.
 
@@ -114,7 +126,7 @@ def _imagenet(constructor: Callable[..., keras.Model], file: str, *, name: str) 
             f"config.model.weights is {IMAGENET!r}, but there are no pre-trained weights of "
             f"{name}. Set config.model.weights={NONE}, or give a file."
         )
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+    folder = _folder_of_keras()
     try:
         donor = constructor(include_top=False, weights=IMAGENET, input_shape=(PIXELS, PIXELS, 3))
     except Exception as error:  # Keras raises a bare Exception if a download fails.
@@ -124,10 +136,15 @@ def _imagenet(constructor: Callable[..., keras.Model], file: str, *, name: str) 
             "--config.model.weights=PATH, or train from scratch with "
             f"--config.model.weights={NONE}."
         ) from error
-    path = folder.expanduser() / file
+    path = folder / file
     if path.is_file():  # Where the folder cannot be written, Keras has taken another.
         logging.info("Weights of %s: %s, SHA-256 %s", name, path, _digest(path))
     return donor
+
+
+def _folder_of_keras() -> Path:
+    """Return where Keras keeps the files that it has downloaded."""
+    return (Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models").expanduser()
 
 
 def _set(backbone: keras.Model, donor: keras.Model, *, reads_bgr: bool) -> None:

@@ -94,6 +94,7 @@ def _manifest(experiment: specs.Experiment) -> manifest.Manifest:
     return dataclasses.replace(
         screening.MANIFEST,
         dataset=experiment.dataset,
+        fold=experiment.training.fold,
         counts=dict.fromkeys(screening.MANIFEST.counts, counts),
         rows=240 * len(names),
         written=240 * len(names),
