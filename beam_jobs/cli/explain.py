@@ -135,7 +135,7 @@ def main(argv: Sequence[str]) -> None:
     bundle_file.read(Path(_WORKDIR.value))  # What is none is told before TensorFlow is loaded.
     tensorflow_start.load()
     # Imported here, so that --help and wrong flags do not wait for TensorFlow.
-    from beam_jobs.explain import job, plan
+    from beam_jobs.explain import job, plan, results
 
     request = plan.ExplainRequest(
         workdir=Path(_WORKDIR.value).absolute(),
@@ -153,6 +153,8 @@ def main(argv: Sequence[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     job.explain(request, options)
+    for sentence in results.headline(request.output_dir):
+        print(sentence, file=sys.stderr)
     print(f"Open {request.output_dir / 'index.html'}", file=sys.stderr)
     print(_OUTPUT_DIR.value)
 

@@ -51,6 +51,7 @@ arrays were prepared.
 Research software, not a medical device: no result is a diagnosis.
 """
 
+import collections
 import contextlib
 import dataclasses
 import sys
@@ -99,6 +100,7 @@ _COLORMAP = flags.DEFINE_enum(
 
 _FLAGS = refusals.BUILD_FLAGS | {"image_dir": "PHOTOGRAPHS"}
 _DISC, _RATIO = ("OD", "OC"), "cup_to_disc"
+_DECISIONS_SAID = 6  # Most that are counted at the end.
 _WIDTH = 11  # Characters of a column of the table.
 
 
@@ -232,6 +234,7 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
     masks = mask_files.open_folder(_MASKS_DIR.value, _DISC) if _MASKS_DIR.value else None
     names: Sequence[str] = tasks.of(model.experiment).scores.answer_names
     names, rejected = (*names, *([_RATIO] if masks else [])), 0
+    decided: collections.Counter[str] = collections.Counter()
     made = {
         "workdir" if _WORKDIR.value else "model": str(model.folder),
         "views": list(model.experiment.evaluation.views),
@@ -252,6 +255,7 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
             with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.
                 row = predictions.add(one, figure, _measured(one.name, masks) if masks else None)
             rejected += bool(one.rejected)
+            decided.update([one.reading.decision] if one.reading else [])
             printed = prediction_files.cells([row[name] for name in names])
             cells = (f"{cell:>{room}}" for cell, room in zip(printed, widths, strict=True))
             bar.write(
@@ -262,7 +266,18 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
             if stopped():
                 raise KeyboardInterrupt
     predictions.finish({"read": len(found) - rejected, "rejected": rejected})
+    print(_in_short(decided, rejected), file=sys.stderr)
     return rejected
+
+
+def _in_short(decided: Mapping[str, int], rejected: int) -> str:
+    """Return how many photographs were read, and what was decided how often."""
+    read = sum(decided.values())
+    told = f"{read:,} photograph{'s' * (read != 1)} read"
+    if 0 < len(decided) <= _DECISIONS_SAID:  # Lists of lesions are hardly ever alike.
+        by_number = sorted(decided.items(), key=lambda pair: -pair[1])
+        told += ": " + ", ".join(f"{n:,} {seen_text.printable(name)}" for name, n in by_number)
+    return told + f"; {rejected:,} rejected" * bool(rejected)
 
 
 @contextlib.contextmanager

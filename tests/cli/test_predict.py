@@ -44,6 +44,9 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     table = pd.read_csv(tmp_path / "some" / "predictions.csv").set_index("photo")
     assert len(table) == 5 and table["figure"].notna().sum() == 3
     assert all((tmp_path / "some" / figure).is_file() for figure in table["figure"].dropna())
+    counts = table["decision"].dropna().value_counts()
+    decided = ", ".join(f"{count} {name}" for name, count in counts.items())
+    assert f"\n3 photographs read: {decided}; 2 rejected\n" in some.stderr
     row = table.loc[str(folder / "eye.jpeg")]
     assert table["cup_to_disc"].dropna().tolist() == [0.75, 0.75]  # Of eye.jpeg and b/eye.png.
     words = next(line for line in lines if "eye.jpeg" in line).split()

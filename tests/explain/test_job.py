@@ -95,6 +95,13 @@ def test_the_index_is_sorted_and_the_figures_are_there(explained):
     assert not list(explained.rglob("*.tmp"))
 
 
+def test_the_terminal_is_told_what_was_decided_how_often(explained):
+    decided = pd.read_csv(explained / "index.csv")["decision"].value_counts()
+    counts = ", ".join(f"{count} {name}" for name, count in decided.items())
+    [sentence] = results.headline(explained)
+    assert sentence == f"{decided.sum()} photographs: {counts}"
+
+
 def test_overlays_have_the_size_of_what_is_stored(made, explained):
     index = pd.read_csv(explained / "index.csv")
     assert index["overlay"].nunique() == len(index)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.explain import heatmap_shards, job, mask_measures, plan, units
+from beam_jobs.explain import heatmap_shards, job, mask_measures, plan, results, units
 from dr_tfx.config import specs
 from dr_tfx.explanation import explainer, overlays
 from dr_tfx.models import bundles
@@ -253,6 +253,7 @@ def test_too_few_patients_are_said_to_be_too_few(measured):
     assert (verdict["method"], other["method"]) == ("gradcam", "hirescam")
     assert verdict["alarm"] and verdict["text"].startswith("3 patients with lesions are too few")
     assert verdict["text"] in (measured / "index.html").read_text()
+    assert results.headline(measured)[1:] == [verdict["text"], other["text"]]
     of_first = [row for row in summary["rows"] if row["method"] == "gradcam"]
     rows = {(row["by"], row["name"]): row["photographs"] for row in of_first}
     assert rows == {
