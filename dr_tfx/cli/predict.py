@@ -27,13 +27,18 @@ task of two classes that is
 whose optic disc and cup were outlined: MASKS/OD/NAME.png is not 0 on the disc of the photograph
 NAME, and MASKS/OC/NAME.png on its cup, as drtfx-synthesize --condition=glaucoma writes them.
 
+--lesions=LESIONS is a run that marks lesions, such as one of --config=lesions: its outlines stand
+beside the heat map, and the table has for each kind how many marks there are and their share of the
+picture, together and in each quadrant. The same is told of a RUN that marks lesions itself, whose
+figures show its outlines.
+
 OUT (RUN/predictions or EXPORT/predictions if not given) receives
 
     predictions.csv  the same table, written row by row, so that what was read before the command
                      was stopped is there
     figures/         of every photograph what the model sees, the heat map of the places that raised
-                     the score, and the two overlaid; --nofigures leaves them out, which saves most
-                     of the time and 250 kB a photograph
+                     the score, the two overlaid, and what is marked; --nofigures leaves them out,
+                     which saves most of the time and 250 kB a photograph
     predict.json     how the predictions were made
 
 A photograph that cannot be read is listed as rejected, with the reason, and the others are still
@@ -54,6 +59,7 @@ Research software, not a medical device: no result is a diagnosis.
 import collections
 import contextlib
 import dataclasses
+import itertools
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,8 +77,10 @@ from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
 
 if TYPE_CHECKING:
+    from dr_tfx.explanation import figures, lesions
     from dr_tfx.explanation import photographs as explained_photographs
     from dr_tfx.inference import photographs, prediction_files
+    from dr_tfx.models import bundles
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _MODEL = flags.DEFINE_string("model", None, "Folder of an exported model, in place of --workdir.")
@@ -93,6 +101,9 @@ _AVERAGE_VIEWS = flags.DEFINE_bool(
 )
 _MASKS_DIR = flags.DEFINE_string(
     "masks_dir", None, "Folder of masks of the optic disc, OD, and of its cup, OC."
+)
+_LESIONS = flags.DEFINE_string(
+    "lesions", None, "Folder of a run that marks lesions, to tell and show those besides."
 )
 _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of the heat maps."
@@ -116,6 +127,8 @@ def main(argv: Sequence[str]) -> None:
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
     model = _exported(folder) if _MODEL.value else _bundle(folder)
+    if _LESIONS.value:
+        model = dataclasses.replace(model, mark=lambda: _beside(Path(_LESIONS.value)))
     with locks.held(output_dir):
         rejected = _read(model, found, output_dir)
     print(output_dir)
@@ -132,14 +145,16 @@ class _Model:
       experiment: the settings of the run.
       alarms: those of the run's evaluations.
       read: returns a reader of photographs.
-      explain: returns a reader that draws heat maps besides.
+      explain: returns a reader that draws heat maps besides; None of a model that gives maps.
+      mark: returns a reader that outlines lesions; None where nothing marks them.
     """
 
     folder: Path
     experiment: specs.Experiment
     alarms: Sequence[str]
     read: "Callable[[], photographs.PhotographReader]"
-    explain: "Callable[[], explained_photographs.PhotographExplainer]"
+    explain: "Callable[[], explained_photographs.PhotographExplainer] | None"
+    mark: "Callable[[], lesions.LesionMarker] | None" = None
 
 
 def _model_folder() -> Path:
@@ -195,8 +210,36 @@ def _bundle(workdir: Path) -> _Model:
         bundle.experiment,
         [alarm for alarms in found.values() for alarm in alarms],
         lambda: photographs.PhotographReader(scoring.BundleReader(bundle)),
-        explain,
+        explain if bundle.kind.scores.explained else None,
+        None if bundle.kind.scores.explained else lambda: _marker(bundle),
     )
+
+
+def _marker(bundle: "bundles.Bundle") -> "lesions.LesionMarker":
+    """Return what marks lesions.
+
+    Raises:
+      ValueError: the model marks no lesions.
+    """
+    from dr_tfx.explanation import lesions
+    from dr_tfx.inference import scoring
+
+    return lesions.LesionMarker(scoring.BundleReader(bundle))
+
+
+def _beside(workdir: Path) -> "lesions.LesionMarker":
+    """Return what marks lesions beside the model.
+
+    Raises:
+      FileNotFoundError, ValueError: the folder holds no run, or one that marks no lesions.
+    """
+    from dr_tfx.models import bundle_file
+
+    bundle_file.read(workdir)
+    tensorflow_start.load()
+    from dr_tfx.models import bundles
+
+    return _marker(bundles.load(workdir))
 
 
 def _exported(folder: Path) -> _Model:
@@ -232,32 +275,37 @@ def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Pat
     from dr_tfx.inference import prediction_files
 
     masks = mask_files.open_folder(_MASKS_DIR.value, _DISC) if _MASKS_DIR.value else None
-    names: Sequence[str] = tasks.of(model.experiment).scores.answer_names
-    names, rejected = (*names, *([_RATIO] if masks else [])), 0
-    decided: collections.Counter[str] = collections.Counter()
+    marker = model.mark() if model.mark else None
+    printed: Sequence[str] = tasks.of(model.experiment).scores.answer_names
+    counted = [f"count_{kind}" for kind in marker.kinds] if marker else []
+    printed = [*printed, *([_RATIO] if masks else []), *counted]
+    names = list(dict.fromkeys([*printed, *(marker.names if marker else [])]))
+    decided, rejected = collections.Counter[str](), 0
     made = {
         "workdir" if _WORKDIR.value else "model": str(model.folder),
         "views": list(model.experiment.evaluation.views),
-        "method": _METHOD.value if _FIGURES.value else None,
+        "method": _METHOD.value if _FIGURES.value and model.explain else None,
+        **({"lesions": _LESIONS.value} if _LESIONS.value else {}),
         "alarms": list(model.alarms),
     }
     predictions = prediction_files.PredictionFiles(output_dir, names, made)
     width = max(len("photograph"), *(len(seen_text.printable(one.shown)) for one in found))
-    widths = [max(_WIDTH, len(name)) for name in names]
-    heads = (f"{name:>{room}}" for name, room in zip(names, widths, strict=True))
+    widths = [max(_WIDTH, len(name)) for name in printed]
+    heads = (f"{name:>{room}}" for name, room in zip(printed, widths, strict=True))
     print(f"{'photograph':<{width}}  {'  '.join(heads)}")
     # The rows show how far the work is too; a bar in a file would only part them.
     with (
         _told_how_far(predictions, len(found)),
         progress.bar(total=len(found), unit="photograph", title="predict") as bar,
     ):
-        for one, figure in _readings(model, found):
+        for one, figure, marks in _readings(model, marker, found):
+            measured = marks | (_measured(one.name, masks) if masks else {})
             with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.
-                row = predictions.add(one, figure, _measured(one.name, masks) if masks else None)
+                row = predictions.add(one, figure, measured)
             rejected += bool(one.rejected)
             decided.update([one.reading.decision] if one.reading else [])
-            printed = prediction_files.cells([row[name] for name in names])
-            cells = (f"{cell:>{room}}" for cell, room in zip(printed, widths, strict=True))
+            texts = prediction_files.cells([row[name] for name in printed])
+            cells = (f"{cell:>{room}}" for cell, room in zip(texts, widths, strict=True))
             bar.write(
                 f"{row['photo']:<{width}}  {'  '.join(cells)}{_warning(row)}", file=sys.stdout
             )
@@ -295,19 +343,36 @@ def _told_how_far(
 
 
 def _readings(
-    model: _Model, found: Sequence[given.GivenPhotograph]
-) -> Iterator[tuple["photographs.ReadPhotograph", bytes | None]]:
-    """Yield what the model says of each photograph, with its figure, a PNG, if there is one."""
-    if not _FIGURES.value:
-        for read in model.read()(found):
-            yield read, None
+    model: _Model, marker: "lesions.LesionMarker | None", found: Sequence[given.GivenPhotograph]
+) -> Iterator[tuple["photographs.ReadPhotograph", bytes | None, dict[str, Any]]]:
+    """Yield what the model says of each photograph, with a figure and what is marked, if any is.
+
+    The figure is a PNG.
+    """
+    if marker and not model.explain:  # The model itself marks lesions.
+        for marks in marker(found):
+            is_drawn = _FIGURES.value and not marks.rejected
+            yield marks, marker.figure(marks) if is_drawn else None, marker.measured(marks)
+        return
+    beside = _marks(marker, found) if marker else itertools.repeat(({}, None))
+    if not (_FIGURES.value and model.explain):
+        for read, (measured, _) in zip(model.read()(found), beside, strict=False):
+            yield read, None, measured
         return
     explain = model.explain()
-    for explained in explain(found):
+    for one, (measured, outlined) in zip(explain(found), beside, strict=False):
         figure = None
-        if not explained.rejected:
-            figure = explain.figure(explained, colormap=_COLORMAP.value)
-        yield explained, figure
+        if not one.rejected:
+            figure = explain.figure(one, colormap=_COLORMAP.value, outlined=outlined)
+        yield one, figure, measured
+
+
+def _marks(
+    marker: "lesions.LesionMarker", found: Sequence[given.GivenPhotograph]
+) -> Iterator[tuple[dict[str, Any], "figures.Outlined | None"]]:
+    """Yield what is marked in each photograph, in numbers and outlined."""
+    for marks in marker(found):  # What the one recipe takes, the other may reject.
+        yield marker.measured(marks), None if marks.rejected else marker.outlined(marks)
 
 
 def _measured(photograph: str, masks: mask_files.MaskFolder) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -19,33 +19,48 @@ from dr_tfx.explanation import overlays
 from dr_tfx.words import fonts, languages
 
 COLORMAP = specs.COLORMAPS[0]
-_COLUMNS = ("as the model sees it", "heat map", "overlay")
+_SEEN, _MAPS, _MARKS = "as the model sees it", ("heat map", "overlay"), "lesions"
 _CELL, _CAPTION, _HEAD, _FOOT, _EDGE, _GAP = 2.3, 0.34, 0.72, 0.82, 0.25, 0.06  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"
 _DPI = 150
 
 
+class Outlined(NamedTuple):
+    """A photograph with outlines of lesions, uint8 RGB (h, w, 3), and what their colours are."""
+
+    rgb: np.ndarray
+    legend: str
+
+
 @dataclasses.dataclass(frozen=True)
 class FigureRow:
-    """One row of a figure: a photograph and its heat map."""
+    """One row of a figure: a photograph, its heat map, and the lesions that are marked in it.
+
+    All rows of a figure have a heat map, or none has; and likewise lesions.
+    """
 
     rgb: np.ndarray  # uint8 (size, size, 3): the photograph as the model sees it.
-    heatmap: np.ndarray  # float32 (h, w), 0 to 1.
+    heatmap: np.ndarray | None  # float32 (h, w), 0 to 1.
     caption: str
+    outlined: Outlined | None = None
 
 
 def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> bytes:
     """Return a PNG with one row per photograph: the photograph, its heat map, the two overlaid.
 
-    Its words are in the language that is spoken here (`words.languages`).
+    What is outlined in it, if anything is, stands at the end of the row. Its words are in the
+    language that is spoken here (`words.languages`).
 
     Args:
       rows: the photographs; if there are none, the figure says so.
       title: the line above all rows.
       colormap: a name in `specs.COLORMAPS`.
     """
+    has_maps = not rows or rows[0].heatmap is not None
+    has_marks = bool(rows) and rows[0].outlined is not None
+    columns = (_SEEN, *(_MAPS if has_maps else ()), *((_MARKS,) if has_marks else ()))
     height = _HEAD + max(len(rows), 1) * (_CAPTION + _CELL) + _FOOT
-    width = 2 * _EDGE + 3 * _CELL + 2 * _GAP
+    width = 2 * _EDGE + len(columns) * _CELL + (len(columns) - 1) * _GAP
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
 
@@ -66,28 +81,35 @@ def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> 
         _shorten(drawn, most=(width - left - _EDGE) * _DPI)
 
     write(_EDGE, 0.34, title, 11)
-    lefts = [_EDGE + i * (_CELL + _GAP) for i in range(3)]
-    for left, name in zip(lefts, _COLUMNS, strict=True):
+    lefts = [_EDGE + i * (_CELL + _GAP) for i in range(len(columns))]
+    for left, name in zip(lefts, columns, strict=True):
         write(left, 0.62, name, 8, _FAINT)
     for i, row in enumerate(rows):
         top = _HEAD + i * (_CAPTION + _CELL)
         write(_EDGE, top + 0.23, row.caption, 8.5)
-        heatmap = overlays.upsample(row.heatmap, *row.rgb.shape[:2])
-        pictures = (
-            row.rgb,
-            overlays.colorize(heatmap, colormap),
-            overlays.overlay(row.rgb, heatmap, colormap=colormap),
-        )
-        for left, picture in zip(lefts, pictures, strict=True):
+        for left, picture in zip(lefts, _pictures(row, colormap), strict=True):
             axes = place(left, top + _CAPTION, _CELL, _CELL)
             axes.imshow(picture, aspect="auto", interpolation="lanczos")
+        if row.outlined:
+            write(lefts[-1], top + _CAPTION + _CELL + 0.16, row.outlined.legend, 7, _FAINT)
     if not rows:
         write(_EDGE, _HEAD + 0.23, "No examples.", 8.5)
     write(_EDGE, height - 0.16, NOTICE, 8, _FAINT)
-    _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09), colormap)
+    if has_maps:
+        _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09), colormap)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _pictures(row: FigureRow, colormap: str) -> list[np.ndarray]:
+    """Return the pictures of a row, uint8 RGB, from the left."""
+    found = [row.rgb]
+    if row.heatmap is not None:
+        heatmap = overlays.upsample(row.heatmap, *row.rgb.shape[:2])
+        found.append(overlays.colorize(heatmap, colormap))
+        found.append(overlays.overlay(row.rgb, heatmap, colormap=colormap))
+    return [*found, row.outlined.rgb] if row.outlined else found
 
 
 def _shorten(text: Text, *, most: float) -> None:

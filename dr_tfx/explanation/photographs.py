@@ -79,19 +79,25 @@ class PhotographExplainer:
             reading, heatmap = result or (None, None)
             yield ExplainedPhotograph(one.name, one.picture, reading, one.rejected, heatmap)
 
-    def figure(self, explained: ExplainedPhotograph, *, colormap: str) -> bytes:
+    def figure(
+        self,
+        explained: ExplainedPhotograph,
+        *,
+        colormap: str,
+        outlined: figures.Outlined | None = None,
+    ) -> bytes:
         """Return a PNG of a photograph that was not rejected, beside its heat map.
 
         Args:
           explained: the photograph.
           colormap: a name in `specs.COLORMAPS`.
+          outlined: the lesions in it, if they are to stand beside.
         """
         if explained.picture is None or explained.reading is None or explained.heatmap is None:
             raise ValueError(f"{explained.name} was rejected: {explained.rejected}")
         ungradable = f"   ungradable: {explained.ungradable}" if explained.ungradable else ""
-        row = figures.FigureRow(
-            explained.picture.rgb, explained.heatmap, explained.reading.words + ungradable
-        )
+        words = explained.reading.words + ungradable
+        row = figures.FigureRow(explained.picture.rgb, explained.heatmap, words, outlined=outlined)
         name = seen_text.printable(Path(explained.name).name)
         title = f"{name}   {self._model.title}"
         return figures.draw([row], title=title, colormap=colormap)

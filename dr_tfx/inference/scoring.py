@@ -181,7 +181,22 @@ class BundleReader:
 
     def read(self, rgb: np.ndarray) -> list[tasks.Reading]:
         """Return what the model says of pictures, uint8 RGB (n, size, size, 3)."""
+        return self._readings(self._score(tf.convert_to_tensor(rgb)).numpy())
+
+    def mark(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
+        """Return what a model that gives maps says of pictures, and what it marks in each.
+
+        Args:
+          rgb: uint8 RGB (n, size, size, 3).
+
+        Returns:
+          For each picture its reading, and bool (kinds, size, size).
+        """
         outputs = self._score(tf.convert_to_tensor(rgb)).numpy()
+        marked = self._bundle.kind.scores.marked(outputs, self._bundle.fitted)
+        return list(zip(self._readings(outputs), marked, strict=True))
+
+    def _readings(self, outputs: np.ndarray) -> list[tasks.Reading]:
         table = pd.DataFrame(self._bundle.columns(outputs))
         return self._bundle.kind.scores.read(table, self._bundle.fitted)
 

@@ -40,6 +40,12 @@ def draw(rgb: np.ndarray, masks: Sequence[np.ndarray], *, side: int) -> np.ndarr
     return drawn
 
 
-def legend(kinds: Sequence[str]) -> str:
-    """Return the kinds with the names of their colours, as in `MA orange, HE sky blue`."""
-    return ", ".join(f"{kind} {NAMES[i % len(NAMES)]}" for i, kind in enumerate(kinds))
+def legend(kinds: Sequence[str], *, shown: Sequence[str] | None = None) -> str:
+    """Return kinds with the names of their colours, as in `MA orange, HE sky blue`.
+
+    Args:
+      kinds: in the order of COLOURS.
+      shown: those to name; None for all of them.
+    """
+    names = ((kind, NAMES[i % len(NAMES)]) for i, kind in enumerate(kinds))
+    return ", ".join(f"{kind} {colour}" for kind, colour in names if shown is None or kind in shown)

@@ -18,6 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 """False marks an image at which sensitivity is averaged."""
 
+QUADRANTS = ("upper_left", "upper_right", "lower_left", "lower_right")  # As the picture is seen.
 _LEAST = 0.2  # Of a mark that is lesion, if the mark is not false.
 
 
@@ -52,6 +53,28 @@ def count(
         false[step] = (~is_true).sum()
         found[step] = len(np.unique(labels[both & is_true[mark]]))
     return found, false
+
+
+def by_quadrant(marked: npt.NDArray[np.bool_]) -> dict[str, tuple[int, float]]:
+    """Return how many marks each quadrant of a picture has, and their share of the picture.
+
+    A mark is in the quadrant of its centre of mass, with all of its pixels.
+
+    Args:
+      marked: bool (height, width).
+
+    Returns:
+      By the names of QUADRANTS.
+    """
+    height, width = marked.shape
+    _, _, facts, centres = cv2.connectedComponentsWithStats(marked.astype(np.uint8), connectivity=8)
+    areas = facts[1:, cv2.CC_STAT_AREA]  # The first is what is not marked.
+    right, lower = (centres[1:] > [(width - 1) / 2, (height - 1) / 2]).T
+    place = 2 * lower + right
+    return {
+        name: (int((place == k).sum()), float(areas[place == k].sum() / marked.size))
+        for k, name in enumerate(QUADRANTS)
+    }
 
 
 def sensitivity_at(found: FloatArray, false: FloatArray, images: FloatArray) -> FloatArray:

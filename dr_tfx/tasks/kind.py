@@ -305,8 +305,8 @@ class ScoreSide(abc.ABC):
         if not self.explained:
             raise ValueError(
                 f"the model of {where} gives maps itself, and no number that heat maps could "
-                "explain. drtfx-evaluate shows its maps beside the truth, and drtfx-predict with "
-                "--nofigures tells the areas of what it marks"
+                "explain. drtfx-evaluate shows its maps beside the truth, and drtfx-predict "
+                "outlines what it marks"
             )
 
     @property
@@ -397,6 +397,18 @@ class ScoreSide(abc.ABC):
 
         Returns:
           The truth and what is marked, bool (images, kinds, size, size).
+        """
+        raise NotImplementedError
+
+    def marked(self, outputs: np.ndarray, fitted: Any) -> npt.NDArray[np.bool_]:
+        """Return what is marked where there is no number that heat maps explain.
+
+        Args:
+          outputs: as `columns` takes them.
+          fitted: what `JudgementSide.fit` gave, or None before that.
+
+        Returns:
+          bool (images, kinds, size, size), the kinds in the order of `dataset.masks`.
         """
         raise NotImplementedError
 

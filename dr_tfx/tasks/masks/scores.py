@@ -98,9 +98,13 @@ class MasksScores(kind.ScoreSide):
         """Return where each lesion covers a part of a pixel, and the pixels that are marked."""
         masks = [features[records.MASK_PREFIX + lesion][..., 0] for lesion in self._lesions]
         truth = np.stack([shares(mask)[0] > 0 for mask in masks], axis=1)
+        return truth, self.marked(outputs, fitted)
+
+    def marked(self, outputs: np.ndarray, fitted: "MasksFitted | None") -> npt.NDArray[np.bool_]:
+        """Return the pixels of each lesion that are marked."""
         steps = np.array([step_of(fitted, lesion) for lesion in self._lesions])
         marked = pixel_counts.bins_of(outputs[..., : len(steps)]) >= steps
-        return truth, np.moveaxis(marked, -1, 1)
+        return np.moveaxis(marked, -1, 1)
 
     def rule(self, fitted: "MasksFitted | None") -> str:
         """Return the sentence that names the thresholds."""

@@ -4,10 +4,15 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
+from scipy import ndimage
 
 from beam_jobs.explain import plan
 from beam_jobs.external import evaluate_external
@@ -15,8 +20,9 @@ from dr_tfx.config import specs
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.inference import photographs, scoring
 from dr_tfx.models import bundles
+from dr_tfx.preprocessing import recipes
 from dr_tfx.training.train import train
-from tests.helpers import masked
+from tests.helpers import bundled, masked, ready
 from tests.tasks.masks.test_masks import experiment
 
 
@@ -75,6 +81,42 @@ def test_heat_maps_of_maps_are_refused(runs, tmp_path):
     )
     with pytest.raises(ValueError, match="gives maps itself, and no number that heat maps could"):
         plan.make(request, threads=1)
+
+
+def test_predictions_count_and_outline_lesions_beside_another_models_heat_map(runs, tmp_path):
+    """The counts are scipy's, of the pixels from the threshold of each lesion up."""
+    raw = runs[0].parent / "raw"
+    eyes = [raw / "eye0.png", raw / "eye3.png"]
+    grading = bundled.evaluated_bundle(tmp_path, backbone="UNetEncoder")
+
+    def predict(output, *given):
+        line = [sys.executable, "-m", "dr_tfx.cli.predict", *map(str, given), *map(str, eyes)]
+        return ready.run([*line, f"--output_dir={tmp_path / output}"])
+
+    alone = predict("alone", f"--workdir={runs[0]}")
+    both = predict("both", f"--workdir={grading}", f"--lesions={runs[0]}")
+    refused = predict("refused", f"--workdir={grading}", f"--lesions={grading}")
+    assert (alone.returncode, both.returncode) == (0, 0), both.stderr
+    assert "marks no lesions; expected one of the kind masks" in refused.stderr
+    tables = {name: pd.read_csv(tmp_path / name / "predictions.csv") for name in ("alone", "both")}
+    bundle = bundles.load(runs[0])
+    score = scoring.view_scorer(bundle)
+    for i, eye in enumerate(eyes):
+        picture = recipes.apply_recipe(eye.read_bytes(), bundle.experiment.dataset.recipe).rgb
+        maps = score(tf.constant(picture[None])).numpy()[0]
+        for k, kind in enumerate(("MA", "EX")):
+            step = np.floor(bundle.fitted.thresholds[kind] * 100 + 1e-9)
+            marked = np.floor(maps[..., k] * 100) >= step
+            labels, count = ndimage.label(marked, np.ones((3, 3)))
+            centres = np.array(ndimage.center_of_mass(marked, labels, range(1, count + 1)))
+            upper = (centres.reshape(-1, 2) <= (len(picture) - 1) / 2).all(axis=1).sum()
+            for table in tables.values():
+                assert table.loc[i, f"count_{kind}"] == count
+                assert table.loc[i, f"area_{kind}"] == pytest.approx(marked.mean())
+                assert table.loc[i, f"count_{kind}_upper_left"] == upper
+    assert {"decision", "probability", "count_MA_lower_right"} <= set(tables["both"])
+    widths = [cv2.imread(str(tmp_path / name / "figures" / "eye0.png")).shape[1] for name in tables]
+    assert widths[1] > 1.8 * widths[0]  # Four pictures, and two.
 
 
 def test_masks_from_elsewhere_are_judged_with_the_models_thresholds(runs, tmp_path):

@@ -1,0 +1,133 @@
+"""Raw photographs with the outlines of what a model of lesions marks, and how much of it there is.
+
+Loads no TensorFlow; see `inference.photographs`.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.dataset import manifest
+from dr_tfx.explanation import figures
+from dr_tfx.inference import photographs
+from dr_tfx.preprocessing import optic_disc, outlines
+from dr_tfx.statistics import lesion_counts
+from dr_tfx.storage import seen_text
+
+_DISC, _CUP = "OD", "OC"
+RATIO = "cup_to_disc"
+_SIDE = 690  # Pixels of what a figure shows, as many as it has there.
+
+
+@dataclasses.dataclass(frozen=True)
+class MarkedPhotograph(photographs.ReadPhotograph):
+    """A photograph that was read, with what is marked in it.
+
+    Attributes:
+      marked: bool (kinds, size, size), over the picture; None if the photograph was rejected.
+    """
+
+    marked: npt.NDArray[np.bool_] | None = None
+
+
+class PictureMarker(Protocol):
+    """A model that marks lesions in pictures: `scoring.BundleReader`."""
+
+    @property
+    def experiment(self) -> specs.Experiment:
+        """The settings of the run."""
+
+    @property
+    def manifest(self) -> manifest.Manifest:
+        """The manifest of the data set that the model was trained on."""
+
+    def mark(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
+        """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and its marks.
+
+        The marks are bool (kinds, size, size).
+        """
+
+
+class LesionMarker:
+    """Marks lesions in raw photographs with one model.
+
+    Attributes:
+      kinds: the names of the lesions.
+      names: of what `measured` returns.
+    """
+
+    def __init__(self, model: PictureMarker):
+        """Take the model.
+
+        Raises:
+          ValueError: its own pictures were prepared elsewhere, or it does not mark lesions.
+        """
+        manifest.check_reads_photographs(model.manifest)
+        self._model, self.kinds = model, model.experiment.dataset.masks
+        if tasks.of(model.experiment).scores.explained:
+            raise ValueError(
+                f"the model {model.experiment.task.name} marks no lesions; expected one of the "
+                "kind masks, such as --config=lesions trains"
+            )
+        self.names = tuple(_measured(dict.fromkeys(self.kinds, np.zeros((2, 2), bool))))
+
+    def __call__(self, raw: Iterable[photographs.RawPhotograph]) -> Iterator[MarkedPhotograph]:
+        """Yield what the model says of each photograph and marks in it, in order.
+
+        A photograph that gives no picture is rejected, and the others are marked.
+        """
+        experiment, work = self._model.experiment, self._model.mark
+        recipe, batch_size = experiment.dataset.recipe, experiment.evaluation.batch_size
+        for one, result in photographs.in_batches(raw, recipe, batch_size, work=work):
+            reading, marked = result or (None, None)
+            yield MarkedPhotograph(one.name, one.picture, reading, one.rejected, marked)
+
+    def measured(self, one: MarkedPhotograph) -> dict[str, float | None]:
+        """Return how many marks of each kind a photograph has, and their share of the picture.
+
+        These are `count_<kind>` and `area_<kind>`, and the same of each quadrant, as in
+        `count_<kind>_upper_left`; and, of a model that marks the optic disc and its cup, the
+        vertical cup-to-disc ratio. All are None of a photograph that was rejected.
+        """
+        if one.marked is None:
+            return dict.fromkeys(self.names)
+        return _measured(dict(zip(self.kinds, one.marked, strict=True)))
+
+    def outlined(self, one: MarkedPhotograph) -> figures.Outlined:
+        """Return a photograph that was not rejected, with the outlines of what is marked."""
+        if one.picture is None or one.marked is None:
+            raise ValueError(f"{one.name} was rejected: {one.rejected}")
+        rgb = outlines.draw(one.picture.rgb, list(one.marked), side=_SIDE)
+        seen = [kind for kind, mask in zip(self.kinds, one.marked, strict=True) if mask.any()]
+        return figures.Outlined(rgb, outlines.legend(self.kinds, shown=seen))
+
+    def figure(self, one: MarkedPhotograph) -> bytes:
+        """Return a PNG of a photograph that was not rejected, beside what is marked in it."""
+        outlined = self.outlined(one)
+        assert one.picture is not None and one.reading is not None
+        ungradable = f"   ungradable: {one.ungradable}" if one.ungradable else ""
+        row = figures.FigureRow(
+            one.picture.rgb, None, one.reading.words + ungradable, outlined=outlined
+        )
+        return figures.draw([row], title=seen_text.printable(Path(one.name).name))
+
+
+def _measured(marked: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, float | None]:
+    """Return what `LesionMarker.measured` returns, of masks by their kinds."""
+    found: dict[str, float | None] = {}
+    for kind, mask in marked.items():
+        parts = lesion_counts.by_quadrant(mask)
+        found[f"count_{kind}"] = sum(count for count, _ in parts.values())
+        found[f"area_{kind}"] = float(mask.mean())
+        for name, (count, area) in parts.items():
+            found |= {f"count_{kind}_{name}": count, f"area_{kind}_{name}": area}
+    if {_DISC, _CUP} <= marked.keys():
+        ratio = optic_disc.cup_to_disc(marked[_DISC], marked[_CUP])
+        found[RATIO] = None if np.isnan(ratio) else ratio
+    return found
