@@ -41,6 +41,10 @@ OUT (RUN/predictions or EXPORT/predictions if not given) receives
                      which saves most of the time and 250 kB a photograph
     predict.json     how the predictions were made
 
+A command that was interrupted goes on when it is given again: what has a row keeps it. --watch
+waits for photographs that come into the folders given, and answers each once, also after it was
+stopped and started again.
+
 A photograph that cannot be read is listed as rejected, with the reason, and the others are still
 read. Nothing is written over a photograph, or into a folder that holds somebody else's files of
 these names. The exit code is 1 if none could be read. The last line printed is OUT.
@@ -56,30 +60,25 @@ arrays were prepared.
 Research software, not a medical device: no result is a diagnosis.
 """
 
-import collections
 import contextlib
 import dataclasses
-import itertools
 import sys
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
-from dr_tfx import tasks
 from dr_tfx.cli import console
 from dr_tfx.config import specs
-from dr_tfx.machine import interrupts, progress, tensorflow_start
+from dr_tfx.machine import tensorflow_start
 from dr_tfx.preprocessing import mask_files, optic_disc
 from dr_tfx.sources import given, refusals
 from dr_tfx.storage import locks, seen_text
 
 if TYPE_CHECKING:
-    from dr_tfx.explanation import figures, lesions
+    from dr_tfx.explanation import answering, lesions
     from dr_tfx.explanation import photographs as explained_photographs
-    from dr_tfx.inference import photographs, prediction_files
     from dr_tfx.models import bundles
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
@@ -105,14 +104,15 @@ _MASKS_DIR = flags.DEFINE_string(
 _LESIONS = flags.DEFINE_string(
     "lesions", None, "Folder of a run that marks lesions, to tell and show those besides."
 )
+_WATCH = flags.DEFINE_bool(
+    "watch", False, "Wait for photographs in the folders given, until Ctrl-C or SIGTERM."
+)
 _COLORMAP = flags.DEFINE_enum(
     "colormap", specs.COLORMAPS[0], specs.COLORMAPS, "Colours of the heat maps."
 )
 
 _FLAGS = refusals.BUILD_FLAGS | {"image_dir": "PHOTOGRAPHS"}
-_DISC, _RATIO = ("OD", "OC"), "cup_to_disc"
 _DECISIONS_SAID = 6  # Most that are counted at the end.
-_WIDTH = 11  # Characters of a column of the table.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -122,39 +122,84 @@ def main(argv: Sequence[str]) -> None:
     folder = _model_folder()
     output_dir = Path(_OUTPUT_DIR.value or folder / "predictions")
     try:
-        found = given.photographs(argv[1:])
-        given.check_apart(found, output_dir)
+        found = [] if _WATCH.value else _given(argv[1:], output_dir)
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
     model = _exported(folder) if _MODEL.value else _bundle(folder)
     if _LESIONS.value:
         model = dataclasses.replace(model, mark=lambda: _beside(Path(_LESIONS.value)))
+    from dr_tfx.explanation import answering  # Here, so that --help is quick.
+
     with locks.held(output_dir):
-        rejected = _read(model, found, output_dir)
+        answers = answering.Answering(
+            model,
+            output_dir,
+            is_drawn=_FIGURES.value,
+            colormap=_COLORMAP.value,
+            masks=_masks(),
+            made={
+                "workdir" if _WORKDIR.value else "model": str(folder),
+                "method": _METHOD.value if _FIGURES.value and model.explain else None,
+                "lesions": _LESIONS.value,
+            },
+        )
+        if _WATCH.value:
+            answers.watch(lambda: _there(argv[1:], output_dir))
+        else:
+            answers(found)
+            answers.files.finish()
+    decided = answers.files.decided()
+    print(_in_short(decided, answers.files.rows), file=sys.stderr)
     print(output_dir)
-    if rejected == len(found):
+    if not (decided or _WATCH.value):
         sys.exit(1)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """A bundle or an export, with what it is read by.
+def _given(arguments: Sequence[str], output_dir: Path) -> list[given.GivenPhotograph]:
+    """Return the photographs that arguments name.
 
-    Attributes:
-      folder: its own.
-      experiment: the settings of the run.
-      alarms: those of the run's evaluations.
-      read: returns a reader of photographs.
-      explain: returns a reader that draws heat maps besides; None of a model that gives maps.
-      mark: returns a reader that outlines lesions; None where nothing marks them.
+    Raises:
+      UnusableInput: there are none, or one lies in the folder of the results.
     """
+    found = given.photographs(arguments)
+    given.check_apart(found, output_dir)
+    return found
 
-    folder: Path
-    experiment: specs.Experiment
-    alarms: Sequence[str]
-    read: "Callable[[], photographs.PhotographReader]"
-    explain: "Callable[[], explained_photographs.PhotographExplainer] | None"
-    mark: "Callable[[], lesions.LesionMarker] | None" = None
+
+def _there(arguments: Sequence[str], output_dir: Path) -> list[given.GivenPhotograph]:
+    """Return the photographs that are in watched folders now.
+
+    Raises:
+      UnusableInput: one lies in the folder of the results.
+    """
+    found = []
+    for folder in arguments:
+        with contextlib.suppress(refusals.UnusableInput, FileNotFoundError):  # It is empty as yet.
+            found += given.photographs([folder])
+    given.check_apart(found, output_dir)
+    return found
+
+
+def _masks() -> mask_files.MaskFolder | None:
+    """Return the masks of the optic disc and its cup, if there are any."""
+    given_folder = _MASKS_DIR.value
+    return mask_files.open_folder(given_folder, optic_disc.MASKS) if given_folder else None
+
+
+def _in_short(decided: Mapping[str, int], rows: int) -> str:
+    """Return how many photographs were read, and what was decided how often.
+
+    Args:
+      decided: how many photographs were read, by what was decided.
+      rows: how many there are, with those that were rejected.
+    """
+    read = sum(decided.values())
+    rejected = rows - read
+    told = f"{read:,} photograph{'s' * (read != 1)} read"
+    if 0 < len(decided) <= _DECISIONS_SAID:  # Lists of lesions are hardly ever alike.
+        by_number = sorted(decided.items(), key=lambda pair: -pair[1])
+        told += ": " + ", ".join(f"{n:,} {seen_text.printable(name)}" for name, n in by_number)
+    return told + f"; {rejected:,} rejected" * bool(rejected)
 
 
 def _model_folder() -> Path:
@@ -176,7 +221,7 @@ def _model_folder() -> Path:
     return Path(_WORKDIR.value or _MODEL.value)
 
 
-def _bundle(workdir: Path) -> _Model:
+def _bundle(workdir: Path) -> "answering.AnsweringModel":
     """Load a bundle; say what a reader of the table should know about it."""
     from dr_tfx.models import bundle_file
 
@@ -184,7 +229,7 @@ def _bundle(workdir: Path) -> _Model:
     tensorflow_start.load()
     # Imported here, so that --help does not load TensorFlow.
     from dr_tfx.evaluation import known_alarms
-    from dr_tfx.explanation import explainer
+    from dr_tfx.explanation import answering, explainer
     from dr_tfx.explanation import photographs as explained_photographs
     from dr_tfx.inference import photographs, scoring
     from dr_tfx.models import bundles
@@ -205,8 +250,9 @@ def _bundle(workdir: Path) -> _Model:
             explainer.Explainer(bundle, _METHOD.value, average_views=_AVERAGE_VIEWS.value)
         )
 
-    return _Model(
+    return answering.AnsweringModel(
         workdir,
+        bundle_file.digest((workdir / bundle_file.BUNDLE_FILE).read_bytes()),
         bundle.experiment,
         [alarm for alarms in found.values() for alarm in alarms],
         lambda: photographs.PhotographReader(scoring.BundleReader(bundle)),
@@ -242,9 +288,11 @@ def _beside(workdir: Path) -> "lesions.LesionMarker":
     return _marker(bundles.load(workdir))
 
 
-def _exported(folder: Path) -> _Model:
+def _exported(folder: Path) -> "answering.AnsweringModel":
     """Load an export; say the alarms of the run that it was made of."""
+    from dr_tfx.explanation import answering
     from dr_tfx.inference import exported, photographs
+    from dr_tfx.models import bundle_file, export_file
 
     model = exported.load(folder)
     if model.alarms:
@@ -255,8 +303,9 @@ def _exported(folder: Path) -> _Model:
 
         return explained_photographs.PhotographExplainer(model)
 
-    return _Model(
+    return answering.AnsweringModel(
         folder,
+        bundle_file.digest((folder / export_file.EXPORT_FILE).read_bytes()),
         model.experiment,
         model.alarms,
         lambda: photographs.PhotographReader(model),
@@ -268,131 +317,6 @@ def _say(alarms: Sequence[str], whose: str, see: str) -> None:
     """Print the first alarm, and how many more there are."""
     more = f" ({len(alarms) - 1} more)" if len(alarms) > 1 else ""
     print(f"ALARM of {whose}: {alarms[0]}{more} {see} you rely on this model.", file=sys.stderr)
-
-
-def _read(model: _Model, found: Sequence[given.GivenPhotograph], output_dir: Path) -> int:
-    """Read photographs, print and write a row of each, and return how many were rejected."""
-    from dr_tfx.inference import prediction_files
-
-    masks = mask_files.open_folder(_MASKS_DIR.value, _DISC) if _MASKS_DIR.value else None
-    marker = model.mark() if model.mark else None
-    printed: Sequence[str] = tasks.of(model.experiment).scores.answer_names
-    counted = [f"count_{kind}" for kind in marker.kinds] if marker else []
-    printed = [*printed, *([_RATIO] if masks else []), *counted]
-    names = list(dict.fromkeys([*printed, *(marker.names if marker else [])]))
-    decided, rejected = collections.Counter[str](), 0
-    made = {
-        "workdir" if _WORKDIR.value else "model": str(model.folder),
-        "views": list(model.experiment.evaluation.views),
-        "method": _METHOD.value if _FIGURES.value and model.explain else None,
-        **({"lesions": _LESIONS.value} if _LESIONS.value else {}),
-        "alarms": list(model.alarms),
-    }
-    predictions = prediction_files.PredictionFiles(output_dir, names, made)
-    width = max(len("photograph"), *(len(seen_text.printable(one.shown)) for one in found))
-    widths = [max(_WIDTH, len(name)) for name in printed]
-    heads = (f"{name:>{room}}" for name, room in zip(printed, widths, strict=True))
-    print(f"{'photograph':<{width}}  {'  '.join(heads)}")
-    # The rows show how far the work is too; a bar in a file would only part them.
-    with (
-        _told_how_far(predictions, len(found)),
-        progress.bar(total=len(found), unit="photograph", title="predict") as bar,
-    ):
-        for one, figure, marks in _readings(model, marker, found):
-            measured = marks | (_measured(one.name, masks) if masks else {})
-            with interrupts.noted() as stopped:  # A figure and its row are there, or neither is.
-                row = predictions.add(one, figure, measured)
-            rejected += bool(one.rejected)
-            decided.update([one.reading.decision] if one.reading else [])
-            texts = prediction_files.cells([row[name] for name in printed])
-            cells = (f"{cell:>{room}}" for cell, room in zip(texts, widths, strict=True))
-            bar.write(
-                f"{row['photo']:<{width}}  {'  '.join(cells)}{_warning(row)}", file=sys.stdout
-            )
-            sys.stdout.flush()
-            bar.update()
-            if stopped():
-                raise KeyboardInterrupt
-    predictions.finish({"read": len(found) - rejected, "rejected": rejected})
-    print(_in_short(decided, rejected), file=sys.stderr)
-    return rejected
-
-
-def _in_short(decided: Mapping[str, int], rejected: int) -> str:
-    """Return how many photographs were read, and what was decided how often."""
-    read = sum(decided.values())
-    told = f"{read:,} photograph{'s' * (read != 1)} read"
-    if 0 < len(decided) <= _DECISIONS_SAID:  # Lists of lesions are hardly ever alike.
-        by_number = sorted(decided.items(), key=lambda pair: -pair[1])
-        told += ": " + ", ".join(f"{n:,} {seen_text.printable(name)}" for name, n in by_number)
-    return told + f"; {rejected:,} rejected" * bool(rejected)
-
-
-@contextlib.contextmanager
-def _told_how_far(
-    predictions: "prediction_files.PredictionFiles", photographs: int
-) -> Iterator[None]:
-    """Say of an interrupt how many rows are there, and that the next start writes them anew."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"interrupted. {predictions.table} has the rows of {predictions.rows:,} of "
-            f"{photographs:,} photographs. The same command begins anew."
-        ) from stop
-
-
-def _readings(
-    model: _Model, marker: "lesions.LesionMarker | None", found: Sequence[given.GivenPhotograph]
-) -> Iterator[tuple["photographs.ReadPhotograph", bytes | None, dict[str, Any]]]:
-    """Yield what the model says of each photograph, with a figure and what is marked, if any is.
-
-    The figure is a PNG.
-    """
-    if marker and not model.explain:  # The model itself marks lesions.
-        for marks in marker(found):
-            is_drawn = _FIGURES.value and not marks.rejected
-            yield marks, marker.figure(marks) if is_drawn else None, marker.measured(marks)
-        return
-    beside = _marks(marker, found) if marker else itertools.repeat(({}, None))
-    if not (_FIGURES.value and model.explain):
-        for read, (measured, _) in zip(model.read()(found), beside, strict=False):
-            yield read, None, measured
-        return
-    explain = model.explain()
-    for one, (measured, outlined) in zip(explain(found), beside, strict=False):
-        figure = None
-        if not one.rejected:
-            figure = explain.figure(one, colormap=_COLORMAP.value, outlined=outlined)
-        yield one, figure, measured
-
-
-def _marks(
-    marker: "lesions.LesionMarker", found: Sequence[given.GivenPhotograph]
-) -> Iterator[tuple[dict[str, Any], "figures.Outlined | None"]]:
-    """Yield what is marked in each photograph, in numbers and outlined."""
-    for marks in marker(found):  # What the one recipe takes, the other may reject.
-        yield marker.measured(marks), None if marks.rejected else marker.outlined(marks)
-
-
-def _measured(photograph: str, masks: mask_files.MaskFolder) -> dict[str, float | None]:
-    """Return the cup-to-disc ratio by the masks of a photograph; None without both.
-
-    Raises:
-      ValueError: a mask cannot be read, or the two differ in size.
-    """
-    paths = masks.find(unicodedata.normalize("NFC", Path(photograph).stem))
-    if set(paths) != set(_DISC):
-        return {_RATIO: None}
-    outlined = mask_files.read(paths)
-    disc, cup = (outlined[kind] for kind in _DISC)
-    return {_RATIO: optic_disc.cup_to_disc(disc, cup)}
-
-
-def _warning(row: Mapping[str, Any]) -> str:
-    rejected = f"  rejected ({row['rejected']})" if row["rejected"] else ""
-    ungradable = f"  ungradable: {row['ungradable']}" if row["ungradable"] else ""
-    return seen_text.printable(rejected + ungradable)
 
 
 def run() -> None:

@@ -20,8 +20,6 @@ from dr_tfx.preprocessing import optic_disc, outlines
 from dr_tfx.statistics import lesion_counts
 from dr_tfx.storage import seen_text
 
-_DISC, _CUP = "OD", "OC"
-RATIO = "cup_to_disc"
 _SIDE = 690  # Pixels of what a figure shows, as many as it has there.
 
 
@@ -127,7 +125,8 @@ def _measured(marked: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, float | 
         found[f"area_{kind}"] = float(mask.mean())
         for name, (count, area) in parts.items():
             found |= {f"count_{kind}_{name}": count, f"area_{kind}_{name}": area}
-    if {_DISC, _CUP} <= marked.keys():
-        ratio = optic_disc.cup_to_disc(marked[_DISC], marked[_CUP])
-        found[RATIO] = None if np.isnan(ratio) else ratio
+    if set(optic_disc.MASKS) <= marked.keys():
+        disc, cup = (marked[kind] for kind in optic_disc.MASKS)
+        ratio = optic_disc.cup_to_disc(disc, cup)
+        found[optic_disc.RATIO] = None if np.isnan(ratio) else ratio
     return found

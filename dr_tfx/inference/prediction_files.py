@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import pandas as pd
 
 import dr_tfx
 from dr_tfx.inference import photographs
-from dr_tfx.storage import claims, files, seen_text, tables
+from dr_tfx.storage import claims, files, json_files, seen_text, tables
 
 MARK_FILE, TABLE_FILE, FIGURES = "predict.json", "predictions.csv", "figures"
 _DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
@@ -24,6 +25,7 @@ class PredictionFiles:
     """The files of a folder of predictions: the table, row by row, the figures, and the mark.
 
     The mark, `predict.json`, says how the predictions were made, and once all are there, how many.
+    A folder whose predictions were made alike, and are not all there, goes on.
 
     Attributes:
       table: the path of the table.
@@ -31,7 +33,7 @@ class PredictionFiles:
     """
 
     def __init__(self, output_dir: Path, answer_names: Sequence[str], made: Mapping[str, Any]):
-        """Claim a folder, and begin its table anew.
+        """Claim a folder, and begin its table anew or go on with it.
 
         Args:
           output_dir: a folder that the caller holds locked.
@@ -43,13 +45,41 @@ class PredictionFiles:
         """
         claims.check(output_dir, mark=MARK_FILE, key=_MARK, results=[TABLE_FILE, FIGURES])
         self._folder, self._answer_names, self._made = output_dir, answer_names, made
-        self.table, self.rows = output_dir / TABLE_FILE, 0
+        self.table = output_dir / TABLE_FILE
         self._count: collections.Counter[str] = collections.Counter()  # Of stems that repeat.
-        self._taken: set[str] = set()
-        self._note({})
-        columns = ("photo", *answer_names, "figure", "rejected", "ungradable")
-        with self._opened("wb") as stream:
-            stream.write(tables.csv_text(pd.DataFrame(columns=list(columns))).encode())
+        columns = ["photo", *answer_names, "figure", "rejected", "ungradable"]
+        before = self._begun(columns)
+        self._answered = set(before["photo"])
+        self._taken = {Path(name).stem for name in before["figure"] if name}
+        self.rows = len(before)
+        if not self.rows:
+            self._note({})
+            with self._opened("wb") as stream:
+                stream.write(tables.csv_text(pd.DataFrame(columns=columns)).encode())
+
+    def _begun(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return the rows that are there, of predictions that were made alike and not finished."""
+        none = pd.DataFrame(columns=list(columns), dtype=str)
+        mark = self._folder / MARK_FILE
+        if not (mark.is_file() and self.table.is_file()):
+            return none
+        made = json.loads(json.dumps({_MARK: dr_tfx.__version__, **self._made}))
+        if json_files.read(mark) != made:
+            return none
+        data = self.table.read_bytes()
+        whole = data.rfind(b"\n") + 1  # What is killed may leave the beginning of a row.
+        try:
+            found = pd.read_csv(io.BytesIO(data[:whole]), dtype=str, keep_default_na=False)
+        except ValueError:
+            return none
+        if list(found) != list(columns):
+            return none
+        os.truncate(self.table, whole)
+        return found
+
+    def has(self, photograph: str) -> bool:
+        """Tell whether a photograph, by the name that a person gives it, has its row."""
+        return tables.harmless(photograph) in self._answered
 
     def add(
         self,
@@ -80,11 +110,19 @@ class PredictionFiles:
             os.truncate(self.table, size)
             raise
         self.rows += 1
+        self._answered.add(str(tables.harmless(read.name)))
         return row
 
-    def finish(self, counts: Mapping[str, int]) -> None:
+    def finish(self) -> None:
         """Note that all photographs were read, and how many there were of each kind."""
-        self._note({"photographs": dict(counts)})
+        rejected = self.rows - sum(self.decided().values())
+        self._note({"photographs": {"read": self.rows - rejected, "rejected": rejected}})
+
+    def decided(self) -> collections.Counter[str]:
+        """Return how many photographs were read, by what was decided of them."""
+        usecols = ["decision", "rejected"]
+        table = pd.read_csv(self.table, usecols=usecols, dtype=str, keep_default_na=False)
+        return collections.Counter(table["decision"][table["rejected"] == ""])
 
     def _note(self, more: Mapping[str, Any]) -> None:
         text = json.dumps({_MARK: dr_tfx.__version__, **self._made, **more}, indent=2)

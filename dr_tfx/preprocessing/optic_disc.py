@@ -17,6 +17,11 @@ _VESSELS = 0.6  # Weight of the vessels beside the brightness.
 _AROUND = 32  # Standard deviation, in pixels, of the surroundings that brightness is compared with.
 _CALIBRES = (5, 9)  # The widths of a large vessel lie below these, in pixels.
 
+MASKS = ("OD", "OC")
+"""What masks of the optic disc and of its cup are called."""
+RATIO = "cup_to_disc"
+"""The name of what `cup_to_disc` returns, in tables."""
+
 
 def find(field: np.ndarray) -> tuple[float, float]:
     """Return the centre of the optic disc, (x, y) in pixels.

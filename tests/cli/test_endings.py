@@ -243,7 +243,7 @@ def test_a_signal_amid_predictions_leaves_whole_rows_and_their_figures(line, tmp
     rows = list(csv.DictReader(io.StringIO(table)))
     assert said.rstrip().splitlines()[-1] == (
         f"interrupted. {out / 'predictions.csv'} has the rows of {len(rows)} of 300 photographs. "
-        "The same command begins anew."
+        "The same command goes on."
     )
     assert 3 <= len(rows) < 300 and len(printed) == len(rows) + 1
     assert {row["figure"] for row in rows} == {f"figures/{n:03}.png" for n in range(len(rows))}

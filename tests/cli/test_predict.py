@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -63,3 +66,47 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     assert sorted(contents(tmp_path / "none")) == ["predict.json", "predictions.csv"]
     assert over.returncode == 1 and "eye.jpeg; choose another folder" in over.stderr
     assert contents(folder) == given
+
+
+def test_a_watched_folder_is_answered_once_also_after_a_kill(tmp_path):
+    """One photograph comes in two parts, and the command is killed and started again."""
+    workdir = evaluated_bundle(tmp_path, backbone="UNetEncoder")
+    photographs = write_photographs(tmp_path / "photographs")
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    eye = (photographs / "eye.jpeg").read_bytes()
+    given = [f"--workdir={workdir}", f"--output_dir={out}", "--watch", "--nofigures", str(inbox)]
+    line = [sys.executable, "-m", "dr_tfx.cli.predict", *given]
+
+    def rows():
+        table = out / "predictions.csv"
+        text = table.read_text() if table.is_file() else ""
+        return [Path(row.split(",")[0]).name for row in text.splitlines()[1:]]
+
+    def until(count):
+        for _ in range(600):
+            if len(rows()) >= count:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{rows()} after a minute; expected {count} rows")
+
+    with ready.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        (inbox / "1.jpeg").write_bytes(eye)
+        until(1)
+        with (inbox / "2.jpeg").open("wb") as coming:
+            coming.write(eye[:500])
+            coming.flush()
+            (inbox / "3.jpeg").write_bytes(eye)
+            time.sleep(0.5)
+            coming.write(eye[500:])
+        until(3)
+        process.kill()
+    (inbox / "4.jpeg").write_bytes(eye)
+    with ready.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until(4)
+        process.terminate()
+        printed, said = process.communicate()
+    assert process.returncode == 0 and printed.splitlines()[-1] == str(out)
+    assert said.endswith(("4 positive\n", "4 negative\n")) and "4 photographs read: " in said
+    assert sorted(rows()) == [f"{n}.jpeg" for n in (1, 2, 3, 4)]
+    assert pd.read_csv(out / "predictions.csv")["score"].nunique() == 1

@@ -34,11 +34,28 @@ def test_what_was_read_is_there_when_the_work_is_stopped(tmp_path):
     assert table["photo"].tolist() == told
     assert table["score"].tolist() == ["0.25", "0.25", "", "0.25"]
     assert table["rejected"].tolist() == ["", "", "gone", ""]
-    begun.finish({"read": 3, "rejected": 1})
+    assert begun.decided() == {"no": 3}
+    begun.finish()
     mark = json.loads((tmp_path / "predict.json").read_text())
     assert mark["photographs"] == {"read": 3, "rejected": 1}
     begin(tmp_path)  # The folder is ours: its table begins anew.
     assert len(pd.read_csv(tmp_path / "predictions.csv")) == 0
+
+
+def test_what_was_not_finished_goes_on_and_half_a_row_is_cut(tmp_path):
+    begun = begin(tmp_path)
+    begun.add(read("a/eye.png"), b"png")
+    begun.add(read("=1.png"))
+    whole = (tmp_path / "predictions.csv").read_bytes()
+    (tmp_path / "predictions.csv").write_bytes(whole + b"b/eye.jpeg,0.2")
+    again = begin(tmp_path)
+    assert (tmp_path / "predictions.csv").read_bytes() == whole and again.rows == 2
+    names = ("a/eye.png", "=1.png", "b/eye.jpeg")
+    assert [again.has(name) for name in names] == [True, True, False]
+    assert again.add(read("b/eye.jpeg"), b"other")["figure"] == "figures/eye-2.png"
+    assert (tmp_path / "figures" / "eye.png").read_bytes() == b"png"
+    other = prediction_files.PredictionFiles(tmp_path, NAMES, {"method": "gradcam"})
+    assert other.rows == 0 and len(pd.read_csv(tmp_path / "predictions.csv")) == 0
 
 
 def test_on_a_disk_that_becomes_full_every_row_is_whole(tmp_path):

@@ -1,0 +1,225 @@
+"""Raw photographs answered one after the other: a row of each, and a figure if there is to be one.
+
+What was answered is answered once: the same call again goes on where an interrupted one stopped.
+Loads no TensorFlow; see `inference.photographs`.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dr_tfx import tasks
+from dr_tfx.config import specs
+from dr_tfx.inference import photographs, prediction_files
+from dr_tfx.machine import interrupts, progress
+from dr_tfx.preprocessing import mask_files, optic_disc
+from dr_tfx.sources import given
+from dr_tfx.storage import files, seen_text
+
+if TYPE_CHECKING:  # These load matplotlib.
+    from dr_tfx.explanation import figures, lesions
+    from dr_tfx.explanation import photographs as explained_photographs
+
+_PAUSE = 1.0  # Seconds between two looks at a folder that is watched.
+_WIDTH = 11  # Characters of a column of the table.
+
+
+@dataclasses.dataclass(frozen=True)
+class AnsweringModel:
+    """A bundle or an export, with what it is read by.
+
+    Attributes:
+      folder: its own.
+      digest: tells it from what may be in the folder at another time.
+      experiment: the settings of the run.
+      alarms: those of the run's evaluations.
+      read: returns a reader of photographs.
+      explain: returns a reader that draws heat maps besides; None of a model that gives maps.
+      mark: returns a reader that outlines lesions; None where nothing marks them.
+    """
+
+    folder: Path
+    digest: str
+    experiment: specs.Experiment
+    alarms: Sequence[str]
+    read: Callable[[], photographs.PhotographReader]
+    explain: "Callable[[], explained_photographs.PhotographExplainer] | None"
+    mark: "Callable[[], lesions.LesionMarker] | None" = None
+
+
+class Answering:
+    """Reads photographs, prints and writes a row of each, and draws figures."""
+
+    def __init__(
+        self,
+        model: AnsweringModel,
+        output_dir: Path,
+        *,
+        is_drawn: bool,
+        colormap: str,
+        masks: mask_files.MaskFolder | None,
+        made: Mapping[str, Any],
+    ):
+        """Begin the table, or go on with one that was made alike.
+
+        Args:
+          model: what answers.
+          output_dir: a folder that the caller holds locked.
+          is_drawn: whether there are figures.
+          colormap: of heat maps, a name in `specs.COLORMAPS`.
+          masks: of the optic disc and its cup, if somebody has outlined them.
+          made: how the predictions are made, besides what the model says of that.
+
+        Raises:
+          FileExistsError: the folder holds somebody else's files under the names of these.
+        """
+        self._colormap, self._masks, self._width = colormap, masks, 0
+        self._marker = model.mark() if model.mark else None
+        self._explain = model.explain() if model.explain and is_drawn else None
+        self._read = None if self._explain else model.read()
+        # The model itself marks lesions, and its figures are of them.
+        self._marks, self._is_drawn = model.explain is None, is_drawn
+        names: Sequence[str] = tasks.of(model.experiment).scores.answer_names
+        counted = [f"count_{kind}" for kind in self._marker.kinds] if self._marker else []
+        self._printed = [*names, *([optic_disc.RATIO] if masks else []), *counted]
+        marked = self._marker.names if self._marker else ()
+        self.files = prediction_files.PredictionFiles(
+            output_dir,
+            list(dict.fromkeys([*self._printed, *marked])),
+            {
+                **made,
+                "model_digest": model.digest,
+                "views": list(model.experiment.evaluation.views),
+                "alarms": list(model.alarms),
+            },
+        )
+
+    def __call__(self, found: Sequence[given.GivenPhotograph]) -> None:
+        """Answer the photographs that have no row yet."""
+        fresh = [one for one in found if not self.files.has(one.shown)]
+        if not fresh:
+            return
+        widths = [max(_WIDTH, len(name)) for name in self._printed]
+        if not self._width:
+            names = (len(seen_text.printable(one.shown)) for one in fresh)
+            self._width = max(len("photograph"), *names)
+            heads = (f"{name:>{room}}" for name, room in zip(self._printed, widths, strict=True))
+            print(f"{'photograph':<{self._width}}  {'  '.join(heads)}")
+        # The rows show how far the work is too; a bar in a file would only part them.
+        with (
+            self._told_how_far(len(found)),
+            progress.bar(total=len(fresh), unit="photograph", title="predict") as bar,
+        ):
+            for one, figure, measured in self._readings(fresh):
+                if self._masks:
+                    measured |= _measured(one.name, self._masks)
+                with interrupts.noted() as stopped:  # A figure and its row are there, or neither.
+                    row = self.files.add(one, figure, measured)
+                texts = prediction_files.cells([row[name] for name in self._printed])
+                cells = (f"{cell:>{room}}" for cell, room in zip(texts, widths, strict=True))
+                line = f"{row['photo']:<{self._width}}  {'  '.join(cells)}{_warning(row)}"
+                bar.write(line, file=sys.stdout)
+                sys.stdout.flush()
+                bar.update()
+                if stopped():
+                    raise KeyboardInterrupt
+
+    def watch(self, look: Callable[[], Sequence[given.GivenPhotograph]]) -> None:
+        """Answer photographs as they come, until Ctrl-C or SIGTERM.
+
+        A file is read once it has not changed from one look to the next.
+
+        Args:
+          look: returns the photographs that are there.
+        """
+        before: dict[str, tuple[int, int] | None] = {}
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                fresh = [one for one in look() if not self.files.has(one.shown)]
+                now = {one.shown: _state(one) for one in fresh}
+                self([one for one in fresh if before.get(one.shown) == now[one.shown] is not None])
+                before = now
+                time.sleep(_PAUSE)
+
+    @contextlib.contextmanager
+    def _told_how_far(self, photographs: int) -> Iterator[None]:
+        """Say of an interrupt how many rows are there, and that the next start goes on."""
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(
+                f"interrupted. {self.files.table} has the rows of {self.files.rows:,} of "
+                f"{photographs:,} photographs. The same command goes on."
+            ) from stop
+
+    def _readings(
+        self, found: Sequence[given.GivenPhotograph]
+    ) -> Iterator[tuple[photographs.ReadPhotograph, bytes | None, dict[str, Any]]]:
+        """Yield what the model says of each photograph, its figure, and what is marked in it.
+
+        The figure is a PNG; None where there is none.
+        """
+        marker = self._marker
+        if marker and self._marks:
+            for marks in marker(found):
+                figure = marker.figure(marks) if self._is_drawn and not marks.rejected else None
+                yield marks, figure, marker.measured(marks)
+            return
+        beside = _marks(marker, found) if marker else itertools.repeat(({}, None))
+        if self._read:
+            for read, (measured, _) in zip(self._read(found), beside, strict=False):
+                yield read, None, {**measured}
+            return
+        assert self._explain
+        for one, (measured, outlined) in zip(self._explain(found), beside, strict=False):
+            figure = None
+            if not one.rejected:
+                figure = self._explain.figure(one, colormap=self._colormap, outlined=outlined)
+            yield one, figure, {**measured}
+
+
+def _state(one: given.GivenPhotograph) -> tuple[int, int] | None:
+    """Return size and time of a file; None if it is not there any more."""
+    path = one.source.path(one.name)
+    if files.is_remote(path):
+        return 0, 0  # An object is there as a whole, or is not there.
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _marks(
+    marker: "lesions.LesionMarker", found: Sequence[given.GivenPhotograph]
+) -> Iterator[tuple[dict[str, Any], "figures.Outlined | None"]]:
+    """Yield what is marked in each photograph, in numbers and outlined."""
+    for marks in marker(found):  # What the one recipe takes, the other may reject.
+        yield marker.measured(marks), None if marks.rejected else marker.outlined(marks)
+
+
+def _measured(photograph: str, masks: mask_files.MaskFolder) -> dict[str, float | None]:
+    """Return the cup-to-disc ratio by the masks of a photograph; None without both.
+
+    Raises:
+      ValueError: a mask cannot be read, or the two differ in size.
+    """
+    paths = masks.find(unicodedata.normalize("NFC", Path(photograph).stem))
+    if set(paths) != set(optic_disc.MASKS):
+        return {optic_disc.RATIO: None}
+    outlined = mask_files.read(paths)
+    disc, cup = (outlined[kind] for kind in optic_disc.MASKS)
+    return {optic_disc.RATIO: optic_disc.cup_to_disc(disc, cup)}
+
+
+def _warning(row: Mapping[str, Any]) -> str:
+    rejected = f"  rejected ({row['rejected']})" if row["rejected"] else ""
+    ungradable = f"  ungradable: {row['ungradable']}" if row["ungradable"] else ""
+    return seen_text.printable(rejected + ungradable)
