@@ -9,8 +9,14 @@ RAW holds DICOM slices, which are seen through the windows of brain, subdural sp
 pictures of slices, whose grey stands for all three. The names of patients are those of
 drtfx-synthesize; say how yours are told by dataset.patient_column or dataset.patient_pattern.
 
+`--config=ct_hemorrhage:neighbours` shows the slices beside a slice in place of the window of bone:
+blue is the mean of the slice before and the slice after it in its series, through the window of
+the brain. Noise differs between slices, and a bleed seldom ends within one. RAW then holds whole
+series of DICOM files, and so does whatever the model is given later: a slice that is given alone
+stands in for its neighbours.
+
 `--config=ct_hemorrhage:demo` is the same without pre-trained weights, smaller and
-shorter, for drtfx-demo.
+shorter, for drtfx-demo; `:demo_neighbours` is that with neighbours.
 
 Time and metric: see docs/results.
 """
@@ -24,8 +30,17 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Return the recipe.
 
     Args:
-      variant: "", or `demo` for drawn slices without pre-trained weights.
+      variant: "" for a slice through three windows; `neighbours` for one through two, and the
+        slices beside it; `demo` and `demo_neighbours` for drawn slices without pre-trained weights.
+
+    Raises:
+      ValueError: there is no such variant.
     """
+    variants = ("", "neighbours", "demo", "demo_neighbours")
+    if variant not in variants:
+        raise ValueError(
+            f"ct_hemorrhage.py has no variant {variant!r}; expected one of {list(variants)}"
+        )
     config = config_files.load_beside(__file__, "base.py")
 
     dataset = config.dataset
@@ -58,7 +73,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     augmentation.rotation, augmentation.zoom = 0.05, 0.1
 
     config.evaluation.views = ("identity", "left_right")
-    if variant == "demo":
+    if variant.endswith("neighbours"):
+        recipe.name, recipe.windows = "ct_neighbours", ((40, 80), (80, 200), (40, 80))
+    if variant.startswith("demo"):
         _for_demo(config)
     return config
 

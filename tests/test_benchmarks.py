@@ -37,6 +37,7 @@ def run(script, *arguments):
         "input_pipeline.remote",
         "serving.load",
         "statistics.intervals",
+        "training.faint_slices",
         "training.probe",
     ],
 )

@@ -84,6 +84,7 @@ def finish(
         rejected=label_table.count_reasons(rejects),
         ungradable=label_table.count_reasons(flagged[flagged["fate"] == "kept"]),
         spread=sum(sidecar.spread for sidecar in sidecars.values()),
+        substituted=sum(sidecar.substituted for sidecar in sidecars.values()),
         counts=planning.count_labels(rows, plan.spec.label_names),
         patients=patients,
         shared_patients=len(shared),

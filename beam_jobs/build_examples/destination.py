@@ -7,6 +7,7 @@ with the others. `dataset.json` is written last: a folder without it is not a da
 
 import concurrent.futures
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -46,6 +47,7 @@ _INPUTS = {
     "inputs.masks": "the masks (names or sizes) are not the same",
     "inputs.photographs": "the photographs (names or sizes) are not the same",
     "inputs.contents": "the contents of the photographs are not the same",
+    "inputs.neighbours": "the slices before and after the photographs are not the same",
 }
 _OF_UNFINISHED = re.compile(
     rf".*(?:{re.escape(write_shard.LIVE_SUFFIX)}|{re.escape(write_shard.NO_SPACE_SUFFIX)})"
@@ -208,13 +210,14 @@ def claim(
     times: dict[str, list[float]] = {}  # What `Sidecar.seen` has if no photograph was changed.
     with files.create(in_progress(output_dir, write_shard.ROWS_FILE)) as stream:
         for name, rows in reunited.shards():
-            lines = "".join(f"{json.dumps(row)}\n" for row in _rows(rows)).encode()
+            examples = list(_rows(rows))
+            lines = "".join(row.line() for row in examples).encode()
             stream.write(lines)
             tasks.append(write_shard.ShardTask(name, offset, len(lines)))
             made_of[name] = write_shard.content_digest(lines)
             shards[name] = (str(rows["split"].iloc[0]), int(rows["label"].iloc[0]))
             if name in begun:
-                times[name] = [source.modified(photograph) for photograph in rows["name"]]
+                times[name] = [source.modified(file) for row in examples for file in row.files]
             offset += len(lines)
     done = _done(output_dir, source, made_of, times)
     todo = [task for task in tasks if task.shard not in done]
@@ -271,7 +274,7 @@ def dated_ahead(plan: planning.Plan, source: folders.Source, since: float) -> tu
     """
     ahead = [
         (name, modified)
-        for chunk in splits.chunks(plan.rows["name"])
+        for chunk in splits.chunks(plan.files)
         for name in (chunk if since else ())
         if (modified := source.modified(name)) > since
     ]
@@ -350,5 +353,5 @@ def _digest(source: folders.Source, name: str) -> str:
 
 
 def _rows(rows: pd.DataFrame) -> Iterator[write_shard.PlannedExample]:
-    columns = rows[["id", "name", "patient", "label"]]
-    return map(write_shard.PlannedExample._make, columns.itertuples(index=False, name=None))
+    columns = rows[[field for field in write_shard.PlannedExample._fields if field in rows]]
+    return itertools.starmap(write_shard.PlannedExample, columns.itertuples(index=False, name=None))

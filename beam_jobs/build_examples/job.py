@@ -24,6 +24,7 @@ from beam_jobs.build_examples import (
 from beam_jobs.runners import beam_flags
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
+from dr_tfx.preprocessing import recipes
 from dr_tfx.sources import find_source, folders
 from dr_tfx.storage import files, locks
 
@@ -118,6 +119,7 @@ def _write(
         masks=plan.masks,
         threads=beam_flags.threads_per_worker(options),
     )
+    of_series = recipes.takes_neighbours(plan.spec.recipe)
     near = destination.near_twins(output_dir)  # An earlier run may have come as far as that.
     while True:
         reunited = plan.reunited(near)
@@ -126,7 +128,7 @@ def _write(
             with progress.of_build(output_dir, total=len(plan.rows)):
                 _run(tasks, writer, options, output_dir)
         written = accounting.read_written(shards, output_dir)
-        found = twin_files.find_near(written.identities)
+        found = twin_files.find_near(written.identities, of_series=of_series)
         if found == near or plan.reunited(found) is reunited:
             return accounting.finish(reunited, written, found, source, output_dir)
         near = found

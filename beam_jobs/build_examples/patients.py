@@ -7,7 +7,6 @@ found. Without it, the key is made of all patients of the data set together and 
 same input gives the same bytes, and nobody can try out names who does not have the whole list.
 """
 
-import concurrent.futures
 import hashlib
 import hmac
 import logging
@@ -18,12 +17,10 @@ import pandas as pd
 from beam_jobs.build_examples import label_table
 from dr_tfx.config import specs
 from dr_tfx.dataset import splits
-from dr_tfx.preprocessing import decoding, dicom
 from dr_tfx.sources import arrays, folders, refusals
 
 KEY = "DRTFX_PATIENT_KEY"
 _DIGITS = 16  # Hexadecimal digits of a name: 64 bits.
-_THREADS = 8  # Files that are read at the same time.
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,36 +49,11 @@ def named(
     return rows.assign(patient=patient, is_told=is_told.to_numpy(dtype=bool))
 
 
-def with_tags(
-    rows: pd.DataFrame, found: pd.DataFrame, source: folders.Source, spec: specs.DatasetSpec
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return all rows, and those with a photograph, with the patients that tags tell.
+def check_key(spec: specs.DatasetSpec) -> None:
+    """Refuse patients of tags whose names would change with other patients, before any reading.
 
     Raises:
-      UnusableInput: as `_of_tags`.
-    """
-    told = _of_tags(found, source, spec)
-    told = told[told != ""]
-    rows, found = rows.copy(), found.copy()
-    for table in (rows, found):
-        table.loc[told.index, "patient"], table.loc[told.index, "is_told"] = told, True
-    return rows, found
-
-
-def _of_tags(found: pd.DataFrame, source: folders.Source, spec: specs.DatasetSpec) -> pd.Series:
-    """Return the patient of each photograph, "" where its tags do not tell.
-
-    Args:
-      found: rows with the `name` of their photograph.
-      source: the photographs.
-      spec: `patient_column` is the tag's name, and `patient_tags` says how it is written.
-
-    Returns:
-      A Series of TEXT, aligned with `found`.
-
-    Raises:
-      UnusableInput: no file has the tag, or a split by hash has no key, without which a patient
-        would be moved by others.
+      UnusableInput: the split is by hash, and there is no key.
     """
     if spec.split.method == "hash" and spec.patient_tags == "hashed" and not os.environ.get(KEY):
         raise refusals.UnusableInput(
@@ -91,15 +63,35 @@ def _of_tags(found: pd.DataFrame, source: folders.Source, spec: specs.DatasetSpe
             key=KEY,
         )
 
-    def tag_of(name: str) -> str:
-        try:
-            with source.reading(name) as data:
-                return dicom.tag(data, spec.patient_column) if dicom.is_dicom(data) else ""
-        except decoding.RejectedImage:
-            return ""  # The build rejects the photograph, and says why.
 
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        told = [text for names in splits.chunks(found["name"]) for text in pool.map(tag_of, names)]
+def with_tags(
+    rows: pd.DataFrame, found: pd.DataFrame, told: pd.Series, spec: specs.DatasetSpec
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return all rows, and those with a photograph, with the patients that tags tell.
+
+    Args:
+      rows: all rows.
+      found: those with a photograph.
+      told: what the tag of the patient says of each of these, "" where a file has none.
+      spec: `patient_column` is the tag's name, and `patient_tags` says how it is written.
+
+    Raises:
+      UnusableInput: no file has the tag.
+    """
+    told = _written(told.tolist(), spec).set_axis(found.index)
+    told = told[told != ""]
+    rows, found = rows.copy(), found.copy()
+    for table in (rows, found):
+        table.loc[told.index, "patient"], table.loc[told.index, "is_told"] = told, True
+    return rows, found
+
+
+def _written(told: list[str], spec: specs.DatasetSpec) -> pd.Series:
+    """Return the name by which each patient is written, a Series of TEXT; "" for those of no tag.
+
+    Raises:
+      UnusableInput: no file has the tag.
+    """
     known = sorted({*told} - {""})
     if not known:
         raise refusals.UnusableInput(
@@ -107,13 +99,13 @@ def _of_tags(found: pd.DataFrame, source: folders.Source, spec: specs.DatasetSpe
             "{count} files has it. Set {patient_column} to the right column or tag, or to '' if "
             "nothing tells the patient",
             csv_column=spec.patient_column,
-            count=len(found),
+            count=len(told),
         )
     if spec.patient_tags == "hashed":
         key = os.environ.get(KEY, "").encode() or hashlib.sha256("\n".join(known).encode()).digest()
         name_of = {text: _hashed(key, text) for text in known}
         told = [name_of.get(text, "") for text in told]
-    return splits.text([told]).set_axis(found.index)
+    return splits.text([told])
 
 
 def _hashed(key: bytes, text: str) -> str:

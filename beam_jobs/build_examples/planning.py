@@ -26,6 +26,7 @@ from beam_jobs.build_examples import (
     lesion_masks,
     patients,
     photograph_table,
+    slice_tags,
     twin_files,
 )
 from dr_tfx.config import label_sets, specs, typed
@@ -42,6 +43,8 @@ LIBRARIES = {
     "simplejpeg": simplejpeg.__version__,
 }  # The versions that decide pixels.
 
+_FILES = ("name", "before", "after")  # Columns of names of files.
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,7 +55,7 @@ class Plan:
     spec: specs.DatasetSpec
     csv_rows: int
     # The examples: id, patient, whether anything tells that (is_told), label, split, name (in
-    # source), size (bytes).
+    # source), size (bytes); for a recipe that shows neighbours, the names `before` and `after`.
     rows: pd.DataFrame
     rejects: pd.DataFrame  # label_table.REJECT_COLUMNS.
     twins: tuple[dict[str, Any], ...]  # Byte-identical files: ids, labels, splits.
@@ -63,6 +66,13 @@ class Plan:
     lost: pd.DataFrame  # Rows without a photograph, as `splits.assign` takes them, by their place.
     is_prepared: bool = False  # True: the pictures stay as they are, and no recipe is applied.
     masks: mask_files.MaskFolder | None = None  # Of the photographs; None: there are none.
+
+    @property
+    def files(self) -> pd.Series:
+        """The names of all files that the examples are made of, each once."""
+        columns = [self.rows[side] for side in _FILES if side in self.rows]
+        names = pd.concat(columns).drop_duplicates() if columns[1:] else columns[0]
+        return names[names != ""]
 
     def reunited(self, near: Sequence[Sequence[str]]) -> "Plan":
         """Return the plan that keeps near twins in one split, made as if they had been known.
@@ -117,7 +127,7 @@ class Plan:
         settings = json.dumps(self._settings, sort_keys=True)
         rows = self.rows[["id", "patient", "label", "split", "size", "name"]]
         rejects = self.rejects[["id", "reason"]]
-        others = "".join(self.inputs.get(key, "") for key in ("contents", "masks"))
+        others = "".join(self.inputs.get(key, "") for key in ("contents", "masks", "neighbours"))
         text = f"{settings}{_digest(rows)}{_digest(rejects)}{others}"
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -165,8 +175,10 @@ def make_plan(
             raise photograph_table.nothing_found(
                 table, located, photographs, labels=labels, spec=spec, place=place
             )
-        if is_by_tags:
-            rows, found = patients.with_tags(rows, found, source, spec)
+        rows, found, of_neighbours = slice_tags.add(
+            rows, found, photographs, source=source, spec=spec, is_by_tags=is_by_tags
+        )
+        inputs |= of_neighbours
         del photographs
     if masks is not None:
         lesion_masks.check_names(masks, found["name"])
@@ -356,6 +368,7 @@ def _warn(plan: Plan) -> None:
             manifest.some(shared),
             on_purpose,
         )
+    slice_tags.warn(plan.rows)
     if len(plan.unlabelled):
         _LOG.warning(
             "%d photographs have no row in the CSV: not used; the first are %s",

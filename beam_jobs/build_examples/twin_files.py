@@ -64,10 +64,19 @@ def group(ids: pd.Series, digests: np.ndarray) -> list[list[str]]:
     return sorted(sorted(names) for names in same.values())
 
 
-def find_near(written: identities.Identities) -> list[list[str]]:
-    """Return groups of ids of near twins, of which some may be byte-identical."""
+def find_near(written: identities.Identities, *, of_series: bool = False) -> list[list[str]]:
+    """Return groups of ids of near twins, of which some may be byte-identical.
+
+    Args:
+      written: all photographs.
+      of_series: whether they are slices of series. Those of one patient that look alike are then
+        neighbours, and no copies.
+    """
     ids = written.text("id").sort_values(kind="stable")  # Not the order of one split's shards.
     found = copies.groups(written.fingerprints[ids.index])
+    if of_series:
+        patient = written.text("patient")[ids.index]
+        found = [group for group in found if patient.iloc[group].nunique() > 1]
     return sorted(sorted(ids.iloc[group]) for group in found)
 
 

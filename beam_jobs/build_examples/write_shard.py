@@ -15,7 +15,7 @@ import gc
 import hashlib
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -45,6 +45,17 @@ class PlannedExample(NamedTuple):
     name: str  # The photograph's, in its source.
     patient: str
     label: int
+    before: str = ""  # The name of the slice before it, for a recipe that shows neighbours.
+    after: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """The names of all files that it is made of."""
+        return [name for name in (self.name, self.before, self.after) if name]
+
+    def line(self) -> str:
+        """Return the row as a line of ROWS_FILE, without neighbours if there are none."""
+        return json.dumps(self if self.before or self.after else self[:4]) + "\n"
 
 
 class ShardTask(NamedTuple):
@@ -139,13 +150,15 @@ class WriteShard(beam.DoFn):
 
     def _make(self, row: PlannedExample) -> "_Made":
         recipe, digest = self._spec.recipe, ""
-        seen = self._source.modified(row.name)
+        seen = [self._source.modified(name) for name in row.files]
+        beside = [row.before, row.after] if row.before or row.after else []
+        neighbours = self._source.neighbours(beside, recipe)
         # A split by hash looks for byte-identical files after the build, others look before it.
         is_hashed = self._spec.split.method == "hash"
         try:
             with self._source.reading(row.name) as data:
                 try:
-                    picture = self._source.prepare(data, recipe)
+                    picture = self._source.prepare(data, recipe, neighbours)
                     masks = self._stored_masks(row.name, picture)
                 except decoding.RejectedImage:
                     digest = content_digest(data)
@@ -174,6 +187,7 @@ class WriteShard(beam.DoFn):
             is_spread=picture.is_spread,
             pixels=records.digest(picture.rgb),
             fingerprint=picture.fingerprint,
+            is_substituted=bool(picture.substituted),
             seen=seen,
         )
 
@@ -218,7 +232,8 @@ class _Made:
     reject: decoding.RejectedImage | None = None
     pixels: bytes = b""
     fingerprint: bytes = b""
-    seen: float = 0.0
+    is_substituted: bool = False
+    seen: Sequence[float] = ()
 
 
 @dataclasses.dataclass
@@ -239,14 +254,16 @@ class Sidecar:
     # (id, name, reason) of each photograph that was flagged and kept.
     ungradable: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     spread: int = 0  # Photographs whose values were spread over all greys.
-    # When the photograph of each row was last changed, as `Source.modified` told before it was
-    # read. Times are compared with these and not with the clock, for a camera's may be wrong.
+    substituted: int = 0  # Slices that stand in for a neighbour of theirs.
+    # When the files of each row, one after the other, were last changed, as `Source.modified` told
+    # before they were read. Times are compared with these and not with the clock, for a camera's
+    # may be wrong.
     seen: list[float] = dataclasses.field(default_factory=list)
 
     def add(self, made: _Made) -> None:
         """Account for one photograph, in Beam's counters too."""
         row, error = made.row, made.reject
-        self.seen.append(made.seen)
+        self.seen.extend(made.seen)
         if error:
             self.rejects.append((row.id, row.name, error.reason, error.detail, made.digest))
             Metrics.counter("build_examples", f"rejected/{error.reason}").inc()
@@ -258,6 +275,9 @@ class Sidecar:
         if made.is_spread:
             self.spread += 1
             Metrics.counter("build_examples", "spread").inc()
+        if made.is_substituted:
+            self.substituted += 1
+            Metrics.counter("build_examples", "substituted").inc()
         if made.ungradable:
             self.ungradable.append((row.id, row.name, made.ungradable))
             Metrics.counter("build_examples", f"ungradable:{made.ungradable}").inc()

@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from apache_beam.metrics import Metrics
 
-from beam_jobs.build_examples import label_table, photograph_table
+from beam_jobs.build_examples import label_table, photograph_table, slice_tags
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, mirrors, records, splits
 from dr_tfx.preprocessing import decoding, recipes
@@ -35,6 +35,8 @@ class PartItem:
     name: str = ""  # The name in its source; "" in a data set.
     label: int | None = None  # None: the label is not known.
     patient: str = ""
+    # Names of the slices before and after it, "" for none, for a recipe that shows them.
+    neighbours: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +140,9 @@ class PhotographInputs(ExplainInputs):
 
     def _prepare(self, item: PartItem) -> PreparedItem | RejectedItem:
         try:
+            neighbours = self.source.neighbours(item.neighbours, self.recipe)
             with self.source.reading(item.name) as data:
-                picture = self.source.prepare(data, self.recipe)
+                picture = self.source.prepare(data, self.recipe, neighbours)
         except decoding.RejectedImage as error:
             Metrics.counter("explain", f"rejected/{error.reason}").inc()
             return RejectedItem(item, error.alone())
@@ -209,8 +212,14 @@ def parts_of_source(
                 f"{table.paths.iloc[0]}, the first photograph {names[0]}"
             )
     patients = splits.patients(found["stem"], spec.patient_pattern)
-    each = zip(_unique(stems), names, patients, strict=True)
-    items = [PartItem(id_, name, labels_of.get(name), patient) for id_, name, patient in each]
+    beside: Iterable[tuple[str, ...]] = itertools.repeat((), len(names))
+    if recipes.takes_neighbours(spec.recipe):
+        beside = slice_tags.neighbours(found["name"], source).itertuples(index=False, name=None)
+    each = zip(_unique(stems), names, patients, beside, strict=True)
+    items = [
+        PartItem(id_, name, labels_of.get(name), patient, of_slice)
+        for id_, name, patient, of_slice in each
+    ]
     return _parts(items), digests
 
 

@@ -18,7 +18,7 @@ from dr_tfx.config.typed import (
 MOST_PIXELS = 4096  # A side, of a picture as the network sees it.
 _MOST_FOLDS = 100
 TAGS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")  # They may tell the patient.
-UNGATED = ("ct", "ct_windows")  # Recipes without a quality gate.
+UNGATED = ("ct", "ct_windows", "ct_neighbours")  # Recipes without a quality gate.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,10 @@ class Recipe:
     photographs without a gradable retina; the recipes of `UNGATED` have none and take only `off`.
     """
 
-    # A line of recipes.RECIPES.
-    name: Literal["reference", "fundus", "retina", "disc", "plain", "ct", "ct_windows"] = "fundus"
+    # A line of recipes.RECIPES. In `ct_neighbours`, the third window is of the slices beside it.
+    name: Literal[
+        "reference", "fundus", "retina", "disc", "plain", "ct", "ct_windows", "ct_neighbours"
+    ] = "fundus"
     # Height and width of an example, in pixels.
     size: Annotated[int, Rule(lambda n: 16 <= n <= MOST_PIXELS, f"16 to {MOST_PIXELS} pixels")] = (
         224

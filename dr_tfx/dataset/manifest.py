@@ -98,6 +98,8 @@ class Manifest:
         `ungradable:<why>`.
       spread: number of examples whose files did not say which value is white, so that their values
         were spread over all greys: 16 bits of which 14 or fewer are used, DICOM without a window.
+      substituted: number of slices that stand in for a neighbour of theirs, before or after, that
+        is missing or cannot be read; 0 for a recipe that shows no neighbours.
       inputs: digests of the rows and of the photographs' names and sizes, which tell what has
         changed in another build.
       shared_names: the first names of the `shared_patients`, `NAMED_PATIENTS` at most.
@@ -125,6 +127,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     ungradable: dict[str, _Amount] = dataclasses.field(default_factory=dict)
     spread: _Amount = 0
+    substituted: _Amount = 0
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     shared_names: tuple[str, ...] = ()
     unknown_patients: _Amount = 0
@@ -197,6 +200,11 @@ class Manifest:
                 self._gated(),
                 *[f"spread over all greys, as no file says what is white: {self.spread}"]
                 * bool(self.spread),
+                *[
+                    "slices that stand in for a neighbour that is missing or unreadable: "
+                    f"{self.substituted}"
+                ]
+                * bool(self.substituted),
                 f"byte-identical groups: {len(self.twins)}; groups of other copies of one "
                 f"photograph: {len(self.near_twins)}; patients in more than one split: "
                 f"{self.shared_patients}; photographs without a label: {self.unlabelled}",

@@ -11,6 +11,7 @@ that an exported model (`dr_tfx.inference.exported`) reads photographs without i
 import contextlib
 import dataclasses
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -21,12 +22,13 @@ import numpy as np
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.preprocessing import decoding, recipes, series
 from dr_tfx.sources import folders, given
 
 RawPhotograph = str | Path | given.GivenPhotograph | bytes | np.ndarray
 """A file, or one in an archive; the bytes of one; or pixels, uint8 RGB (height, width, 3)."""
 
+_LOG = logging.getLogger(__name__)
 _ResultT = TypeVar("_ResultT")
 
 
@@ -100,7 +102,8 @@ def in_batches(
     """Prepare photographs, and do some work on the pictures of each batch.
 
     Args:
-      photographs: any number; they are taken one batch at a time.
+      photographs: any number; they are taken one batch at a time, or all at once where the recipe
+        shows neighbouring slices, which are looked for among them.
       recipe: what makes a picture of a photograph.
       batch_size: the most photographs in a batch.
       work: from pictures, uint8 RGB (n, size, size, 3), to n results.
@@ -108,28 +111,37 @@ def in_batches(
     Yields:
       Each photograph, in order, not yet read, with its result; None if it was rejected.
     """
-    remaining = iter(photographs)
+    remaining = _with_neighbours(photographs, recipe)
     while batch := list(itertools.islice(remaining, batch_size)):
-        prepared = [prepare(photograph, recipe) for photograph in batch]
+        prepared = [prepare(photograph, recipe, beside) for photograph, beside in batch]
         usable = [one.picture.rgb for one in prepared if one.picture]
         results = iter(work(np.stack(usable)) if usable else ())
         for one in prepared:
             yield one, next(results) if one.picture else None
 
 
-def prepare(photograph: RawPhotograph, recipe: specs.Recipe) -> ReadPhotograph:
+def prepare(
+    photograph: RawPhotograph,
+    recipe: specs.Recipe,
+    neighbours: Sequence[RawPhotograph | None] = (),
+) -> ReadPhotograph:
     """Return the photograph as the model sees it, or the reason why there is no picture.
+
+    Args:
+      photograph: the photograph.
+      recipe: what makes a picture of it.
+      neighbours: the slices before and after it, None where there is none, for a recipe that shows
+        them.
 
     Raises:
       ValueError: pixels that are not uint8 RGB.
     """
-    if isinstance(photograph, str | Path):
-        name = str(photograph)
-        photograph = given.GivenPhotograph(name, folders.SingleFiles((name,)), name)
+    photograph = _given(photograph)
     name = photograph.shown if isinstance(photograph, given.GivenPhotograph) else ""
     try:
+        beside = [None if one is None else _neighbour(one, recipe) for one in neighbours]
         with _bytes(photograph) as data:
-            return ReadPhotograph(name, recipes.apply_recipe(data, recipe))
+            return ReadPhotograph(name, recipes.apply_recipe(data, recipe, beside))
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     except decoding.RejectedImage as error:
@@ -137,10 +149,45 @@ def prepare(photograph: RawPhotograph, recipe: specs.Recipe) -> ReadPhotograph:
     return ReadPhotograph(name, rejected=reason)
 
 
-def _bytes(
-    photograph: given.GivenPhotograph | bytes | np.ndarray,
-) -> contextlib.AbstractContextManager[bytes]:
+def _with_neighbours(
+    photographs: Iterable[RawPhotograph], recipe: specs.Recipe
+) -> Iterator[tuple[RawPhotograph, Sequence[RawPhotograph | None]]]:
+    """Yield each photograph with its neighbours, if the recipe shows them."""
+    if not recipes.takes_neighbours(recipe):
+        yield from ((photograph, ()) for photograph in photographs)
+        return
+    among = list(photographs)
+    found = series.neighbours([_place(one) for one in among])
+    _LOG.info("%s", series.described(found))
+    for i, beside in enumerate(found.tolist()):
+        yield among[i], [None if at == i else among[at] for at in beside]
+
+
+def _place(photograph: RawPhotograph) -> series.SlicePlace:
+    """Return the place of a slice in its series; that of none if it cannot be read."""
+    with contextlib.suppress(OSError, decoding.RejectedImage), _bytes(photograph) as data:
+        return series.place(data)
+    return series.SlicePlace()
+
+
+def _neighbour(photograph: RawPhotograph, recipe: specs.Recipe) -> np.ndarray | None:
+    """Return a neighbouring slice as the recipe takes it; None if it cannot be read."""
+    with contextlib.suppress(OSError):
+        return recipes.neighbour(_bytes(photograph), recipe)
+    return None
+
+
+def _given(photograph: RawPhotograph) -> given.GivenPhotograph | bytes | np.ndarray:
+    """Return a photograph, of which a path has its source."""
+    if isinstance(photograph, str | Path):
+        name = str(photograph)
+        return given.GivenPhotograph(name, folders.SingleFiles((name,)), name)
+    return photograph
+
+
+def _bytes(photograph: RawPhotograph) -> contextlib.AbstractContextManager[bytes]:
     """Give the bytes of a photograph; pixels become a PNG file, which loses nothing."""
+    photograph = _given(photograph)
     if isinstance(photograph, given.GivenPhotograph):
         return photograph.source.reading(photograph.name)
     if isinstance(photograph, bytes):

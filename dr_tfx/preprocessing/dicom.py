@@ -6,9 +6,11 @@ it into one error. Sections such as PS3.3 C.11.2 are those of the DICOM standard
 https://www.dicomstandard.org/current.
 """
 
+import contextlib
 import dataclasses
 import io
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -118,12 +120,24 @@ def tag(data: bytes, name: str) -> str:
     Raises:
       MissingReader: pydicom is not installed.
     """
+    return str(values(data, [name])[name] or "").strip()
+
+
+def values(data: bytes, names: Sequence[str]) -> dict[str, Any]:
+    """Return the values of tags as pydicom has them; None where the file has none, or is damaged.
+
+    Raises:
+      MissingReader: pydicom is not installed.
+    """
     pydicom = _reader()
-    try:
-        header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=[name])
-        return str(header.get(name) or "").strip()
-    except Exception:  # Damage raises nearly anything; `decode` says so.
-        return ""
+    found: dict[str, Any] = dict.fromkeys(names)
+    with contextlib.suppress(Exception):  # Damage raises nearly anything; `decode` says so.
+        header = pydicom.dcmread(
+            io.BytesIO(data), stop_before_pixels=True, specific_tags=list(names)
+        )
+        for name in names:
+            found[name] = header.get(name)
+    return found
 
 
 def decode(data: bytes) -> np.ndarray | Scan:

@@ -1,16 +1,19 @@
 """Recipes: the ways from the bytes of a file to the picture that a model sees.
 
 A recipe is a pure function from a file's bytes to a uint8 RGB array (size, size, 3). Both the build
-job and the scoring of raw photographs call `apply_recipe`, so that they cannot drift apart.
+job and the scoring of raw photographs call `apply_recipe`, so that they cannot drift apart. Some
+recipes show the slices beside a slice too (`takes_neighbours`): `series` says which they are, and
+`neighbour` makes of each what `apply_recipe` is given.
 
 Each recipe is one line of `RECIPES`: its geometry, its photometry and the gate that judges whether
 a photograph can be graded. What a recipe gives never changes, because data sets and models are made
 with it: another behaviour is another line, whose name is added to `specs.Recipe.name`.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -37,6 +40,7 @@ class Picture(NamedTuple):
     is_spread: bool = False
     sides: tuple[int, int] = (0, 0)  # Width and height of the file's pixels as they are stored.
     shape: tuple[int, int] = (0, 0)  # Height and width of the photograph as it was decoded.
+    substituted: int = 0  # Neighbours in whose place the slice itself is shown.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Steps:
         nothing is known that would make them ungradable.
       kept: JPEG files are decoded at the smallest fraction that keeps so many times the size of
         the shorter side; None for the full resolution.
+      neighbours: blue is not the slice itself but the mean of the slices before and after it.
     """
 
     geometry: geometry.Geometry
     photometry: photometry.Photometry
     gate: Callable[[np.ndarray], quality.Assessment] | None = None
     kept: float | None = None
+    neighbours: bool = False
 
 
 RECIPES = {
@@ -72,10 +78,40 @@ RECIPES = {
     "ct": Steps(geometry.WHOLE, photometry.CT),
     # The head alone, and pictures of a CT besides, whose grey stands for every window.
     "ct_windows": Steps(geometry.HEAD, photometry.CT_OR_PICTURE),
+    # The same, but the third window shows the mean of the slices before and after it.
+    "ct_neighbours": Steps(geometry.HEAD, photometry.CT_OR_PICTURE, neighbours=True),
 }
 
 
-def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
+def takes_neighbours(recipe: specs.Recipe) -> bool:
+    """Return whether a recipe shows the slices beside a slice, so that it has to be given them."""
+    return RECIPES[recipe.name].neighbours
+
+
+def neighbour(
+    opened: contextlib.AbstractContextManager[bytes], recipe: specs.Recipe
+) -> np.ndarray | None:
+    """Return a neighbouring slice as `apply_recipe` takes it; None if the file gives none.
+
+    Args:
+      opened: gives the bytes of its file, which are not needed any longer than this takes.
+      recipe: one that shows neighbours.
+
+    Returns:
+      uint8 (height, width), through the window of the third channel.
+    """
+    with contextlib.suppress(decoding.RejectedImage), opened as data:
+        width, height = decoding.image_size(data)
+        with _PIXELS.taken(_COST * width * height):
+            decoded = decoding.decode(data)
+            shown = RECIPES[recipe.name].photometry.window(decoded, recipe)
+            return np.ascontiguousarray(shown[..., 0])
+    return None
+
+
+def apply_recipe(
+    data: bytes, recipe: specs.Recipe, neighbours: Sequence[np.ndarray | None] = ()
+) -> Picture:
     """Return the picture that a recipe makes of a file.
 
     The gate decides whether there is a picture, never what its pixels are.
@@ -83,20 +119,28 @@ def apply_recipe(data: bytes, recipe: specs.Recipe) -> Picture:
     Args:
       data: the file's bytes.
       recipe: its name and its settings.
+      neighbours: what `neighbour` returned of the slices before and after this one, for a recipe
+        that shows them. The slice itself stands in for one that is None, or has another size, and
+        for both if there are none.
 
     Raises:
       RejectedImage: `unreadable` or `too_large`; `no_hounsfield_units` where the recipe `ct` is
-        given anything but a CT, or `ct_windows` anything but a CT or a picture; where
+        given anything but a CT, or another one of CT anything but a CT or a picture; where
         `recipe.quality_gate` is `reject`, `ungradable:` and what the gate says, such as
         `ungradable:black`.
     """
     width, height = decoding.image_size(data)
     with _PIXELS.taken(_COST * width * height):
-        picture = _apply(data, recipe, RECIPES[recipe.name])
+        picture = _apply(data, recipe, RECIPES[recipe.name], neighbours)
     return picture._replace(sides=(width, height))
 
 
-def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
+def _apply(
+    data: bytes,
+    recipe: specs.Recipe,
+    steps: Steps,
+    neighbours: Sequence[np.ndarray | None],
+) -> Picture:
     """Return the picture that the steps of a recipe make of a file; see `apply_recipe`."""
     at_least = None if steps.kept is None else math.ceil(steps.kept * recipe.size)
     decoded = decoding.decode(data, at_least=at_least)
@@ -107,6 +151,9 @@ def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
     )  # Before `enhance`, which may overwrite `shown`.
     crop = steps.geometry.crop(shown)
     box = crop.box(*shown.shape[:2])
+    substituted = 0
+    if steps.neighbours:  # Only now, as the slice alone says where the head is.
+        shown, substituted = _with_neighbours(shown, neighbours)
     square = crop.cut(shown)
     reads = steps.geometry.reads(square, recipe.size)
     enhanced = steps.photometry.enhance(square, recipe, reads)
@@ -114,7 +161,25 @@ def _apply(data: bytes, recipe: specs.Recipe, steps: Steps) -> Picture:
     as_greys = steps.photometry.window is photometry.displayed or isinstance(decoded, np.ndarray)
     is_spread = as_greys and decoding.is_spread(decoded)
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return Picture(rgb, ungradable, box, printed, is_spread, shape=(shown.shape[0], shown.shape[1]))
+    shape = (shown.shape[0], shown.shape[1])
+    return Picture(rgb, ungradable, box, printed, is_spread, shape=shape, substituted=substituted)
+
+
+def _with_neighbours(
+    shown: np.ndarray, neighbours: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, int]:
+    """Return a slice with its neighbours' mean as blue, and how often it stands in for one.
+
+    Args:
+      shown: the slice through its windows, uint8 BGR (height, width, 3).
+      neighbours: none, or what `neighbour` returned of the slices before and after it.
+    """
+    own = shown[..., 0]
+    usable = [one if one is not None and one.shape == own.shape else None for one in neighbours]
+    before, after = (own if one is None else one for one in usable or (None, None))
+    mean = (before.astype(np.uint16) + after + 1) >> 1
+    between = np.dstack([mean.astype(np.uint8), shown[..., 1:]])
+    return between, 2 - sum(one is not None for one in usable)
 
 
 def show(data: bytes, *, at_least: int | None = None) -> np.ndarray:

@@ -172,7 +172,8 @@ def _add_page(app: fastapi.FastAPI, served: service.Service, *, asks_key: bool) 
     async def shown(request: fastapi.Request, lang: str = "") -> Response:
         accepted = request.headers.get("accept-language", "")
         language = page.language_of(lang, accepted)
-        text = page.html(served.model, language=language, asks_key=asks_key)
+        most = served.limits.photographs
+        text = page.html(served.model, photographs=most, language=language, asks_key=asks_key)
         return Response(text, media_type="text/html", headers={"vary": "accept-language"})
 
     @app.get("/clinic.{ending}", include_in_schema=False)

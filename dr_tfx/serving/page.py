@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dr_tfx.preprocessing import recipes
 from dr_tfx.reports import pages
 from dr_tfx.serving.page_words import LANGUAGES
 from dr_tfx.serving.served_model import ServedModel
@@ -19,16 +20,19 @@ FILES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8
 """The MIME types of the other files of the page, by their endings."""
 
 
-def html(model: ServedModel, *, language: str, asks_key: bool) -> str:
+def html(model: ServedModel, *, photographs: int, language: str, asks_key: bool) -> str:
     """Return the page.
 
     Args:
       model: what reads the photographs.
+      photographs: the most in a request. They are sent together where the model sees neighbouring
+        slices, and one by one otherwise.
       language: a key of `LANGUAGES`.
       asks_key: whether a key has to be typed.
     """
     words = LANGUAGES[language]
-    settings = {"heatmaps": model.explain is not None, "words": words}
+    together = photographs if recipes.takes_neighbours(model.recipe) else 1
+    settings = {"heatmaps": model.explain is not None, "together": together, "words": words}
     with languages.speaking(language):
         return pages.render(
             "clinic.html.j2",

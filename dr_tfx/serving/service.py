@@ -5,13 +5,17 @@ drtfx-predict makes and reads them.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 
+import numpy as np
+
+from dr_tfx.config import specs
 from dr_tfx.machine import resources
-from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.preprocessing import decoding, recipes, series
 from dr_tfx.serving import answers, batching, limits, uploads
 from dr_tfx.serving.served_model import ServedModel
 
@@ -84,17 +88,41 @@ class Service:
         if heatmaps and model.explain is None:
             raise limits.Refused(422, "this model draws no heat maps; ask without heatmap=true")
         with self.admission.taken(len(given), seconds_each=self.batcher.seconds_each):
-            work = (self._read(model, one, heatmaps=heatmaps) for one in given)
+            beside = await self._beside(given, model)
+            work = (
+                self._read(model, one, neighbours, heatmaps=heatmaps)
+                for one, neighbours in zip(given, beside, strict=True)
+            )
             found = await asyncio.gather(*work)
         statuses = [status for _, status in found]
         return model, [answer for answer, _ in found], 200 if 200 in statuses else statuses[0]
 
+    async def _beside(
+        self, given: Sequence[uploads.Upload], model: ServedModel
+    ) -> list[list[bytes | None]]:
+        """Return the files before and after each of a request, for a model that sees neighbours."""
+        if not recipes.takes_neighbours(model.recipe):
+            return [[] for _ in given]
+        loop = asyncio.get_running_loop()
+        places = [loop.run_in_executor(self._pool, series.place, one.data) for one in given]
+        found = series.neighbours(await asyncio.gather(*places)).tolist()
+        return [
+            [None if at == i else given[at].data for at in beside] for i, beside in enumerate(found)
+        ]
+
     async def _read(
-        self, model: ServedModel, one: uploads.Upload, *, heatmaps: bool
+        self,
+        model: ServedModel,
+        one: uploads.Upload,
+        neighbours: Sequence[bytes | None],
+        *,
+        heatmaps: bool,
     ) -> tuple[answers.PhotographAnswer, int]:
         loop = asyncio.get_running_loop()
         try:
-            picture = await loop.run_in_executor(self._pool, self._prepared, one.data, model)
+            picture = await loop.run_in_executor(
+                self._pool, self._prepared, one.data, neighbours, model
+            )
         except decoding.RejectedImage as error:
             return answers.rejected(one.name, error), _status(error)
         evaluation = model.experiment.evaluation
@@ -105,16 +133,35 @@ class Service:
             return answers.read(one.name, picture, result), 200
         return await loop.run_in_executor(self._pool, answers.read, one.name, picture, result), 200
 
-    def _prepared(self, data: bytes, model: ServedModel) -> recipes.Picture:
+    def _prepared(
+        self, data: bytes, neighbours: Sequence[bytes | None], model: ServedModel
+    ) -> recipes.Picture:
+        self._check(data)
+        beside = [None if one is None else self._neighbour(one, model.recipe) for one in neighbours]
+        try:
+            return recipes.apply_recipe(data, model.recipe, beside)
+        except decoding.RejectedImage as error:
+            raise (error if isinstance(error, decoding.UnknownFormat) else error.alone()) from None
+
+    def _neighbour(self, data: bytes, recipe: specs.Recipe) -> np.ndarray | None:
+        """Return a neighbouring slice as the recipe takes it; None if it is not taken."""
+        try:
+            self._check(data)
+        except decoding.RejectedImage:
+            return None
+        return recipes.neighbour(contextlib.nullcontext(data), recipe)
+
+    def _check(self, data: bytes) -> None:
+        """Refuse a photograph of more pixels than are taken.
+
+        Raises:
+          RejectedImage: `too_large`; or the file is no image.
+        """
         width, height = decoding.image_size(data)
         most = self.limits.megapixels
         if width * height > most * 1_000_000:
             what = f"{width}x{height}: more than {most} million pixels"
             raise decoding.RejectedImage("too_large", what)
-        try:
-            return recipes.apply_recipe(data, model.recipe)
-        except decoding.RejectedImage as error:
-            raise (error if isinstance(error, decoding.UnknownFormat) else error.alone()) from None
 
     def close(self) -> None:
         """Finish what was begun."""

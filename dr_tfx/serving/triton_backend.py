@@ -16,6 +16,7 @@ import numpy as np
 from dr_tfx.inference import exported, photographs
 from dr_tfx.inference.runtimes import RunningNetwork
 from dr_tfx.models import export_file
+from dr_tfx.preprocessing import recipes
 
 PHOTOGRAPH, ANSWER = "photograph", "answer"
 _NETWORK = "network"  # The parameter that names the model of the network.
@@ -33,6 +34,8 @@ class TritonPythonModel:
         name = parameters.get(_NETWORK, {}).get("string_value", "")
         network = self._of_triton(name) if name else None
         self._read = photographs.PhotographReader(exported.ExportedModel(found, network=network))
+        # Neighbouring slices are looked for in one request, and not in those of others.
+        self._is_alone = recipes.takes_neighbours(found.experiment.dataset.recipe)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests; an answer is JSON for each photograph.
@@ -44,7 +47,8 @@ class TritonPythonModel:
             for request in requests
         ]
         data = [one for array in given for one in array.reshape(-1)]
-        answers = iter([_told(read) for read in self._read(data)])
+        groups = [list(array.reshape(-1)) for array in given] if self._is_alone else [data]
+        answers = iter([_told(read) for some in groups for read in self._read(some)])
         responses = []
         for array in given:
             told = np.array([next(answers) for _ in range(array.size)], np.object_)

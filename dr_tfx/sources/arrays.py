@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,7 +48,9 @@ class Arrays(folders.Source):
     def modified(self, name: str) -> float:
         return files.modified(self.images_npy)
 
-    def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
+    def prepare(
+        self, data: bytes, recipe: specs.Recipe, neighbours: Sequence[np.ndarray | None] = ()
+    ) -> recipes.Picture:
         """Return the photograph as uint8. No recipe is applied, and its quality is not assessed."""
         rgb = self._pixels(data)
         printed = fingerprint.of(np.ascontiguousarray(rgb[..., ::-1]))

@@ -15,7 +15,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -94,13 +94,30 @@ class Source(abc.ABC):
         """Return when a photograph was last changed, in seconds since 1970; 0 if unknown."""
         return files.modified(self.path(name))
 
-    def prepare(self, data: bytes, recipe: specs.Recipe) -> recipes.Picture:
+    def prepare(
+        self, data: bytes, recipe: specs.Recipe, neighbours: Sequence[np.ndarray | None] = ()
+    ) -> recipes.Picture:
         """Return a photograph as an example holds it, from the bytes that `read` returned.
+
+        Args:
+          data: these bytes.
+          recipe: the settings of the recipe.
+          neighbours: what `neighbours` returned, for a recipe that shows them.
 
         Raises:
           RejectedImage: as `recipes.apply_recipe`.
         """
-        return recipes.apply_recipe(data, recipe)
+        return recipes.apply_recipe(data, recipe, neighbours)
+
+    def neighbours(self, names: Sequence[str], recipe: specs.Recipe) -> list[np.ndarray | None]:
+        """Return the slices of these names as `prepare` takes them, one in memory at a time.
+
+        A name that is "", and a file that gives no picture, give None.
+
+        Raises:
+          OSError: as `read`.
+        """
+        return [recipes.neighbour(self.reading(name), recipe) if name else None for name in names]
 
     def thumbnail(self, data: bytes, side: int) -> np.ndarray:
         """Return a photograph as people see it, from what `read` returned: uint8 RGB (h, w, 3).

@@ -1,4 +1,6 @@
-"""`ct_windows` against ten lines of NumPy, and the pictures of a CT that people have."""
+"""Recipes of head CT against ten lines of NumPy, and the pictures of a CT that people have."""
+
+import contextlib
 
 import cv2
 import numpy as np
@@ -23,11 +25,13 @@ def slice_of_a_head(seed: int = 0, *, height: int = 200, width: int = 220) -> np
     return units
 
 
-def ten_lines(stored: np.ndarray, slope: float, intercept: float, windows, size: int) -> np.ndarray:
+def through(units: np.ndarray, center: float, width: float) -> np.ndarray:
+    """The greys of a window, PS3.3 C.11.2.1.2.1."""
+    return np.clip(((units - (center - 0.5)) / (width - 1) + 0.5) * 255, 0, 255).round()
+
+
+def ten_lines(shown: np.ndarray, size: int) -> np.ndarray:
     """The recipe in NumPy, for a head that is the only thing lit in all of 2 % of the rows."""
-    units = stored * slope + intercept
-    shares = [(units - (center - 0.5)) / (width - 1) + 0.5 for center, width in windows]
-    shown = np.stack([np.clip(share * 255, 0, 255).round() for share in shares], axis=-1)
     lit = shown[:, 10:, 0] > 40
     rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0)) + 10
     found = shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(int)
@@ -64,9 +68,54 @@ def test_it_is_bit_identical_to_ten_lines(size, dtype, bits, slope, intercept, m
     )
     recipe = specs.Recipe(name="ct_windows", size=size, quality_gate="off", windows=windows)
     made = recipes.apply_recipe(data, recipe)
-    expected = ten_lines(stored.astype(float), slope, intercept, windows, size)
+    units = stored.astype(float) * slope + intercept
+    expected = ten_lines(np.stack([through(units, *each) for each in windows], axis=-1), size)
     np.testing.assert_array_equal(made.rgb, expected)
     assert made.box == (40 / 220, 20 / 200, 200 / 220, 180 / 200)
+
+
+BESIDE = specs.Recipe(
+    name="ct_neighbours", size=80, quality_gate="off", windows=((40, 80), (80, 200), (35, 90))
+)
+
+
+def beside(*files: bytes | None) -> list[np.ndarray | None]:
+    """What the recipe is given of files of neighbouring slices."""
+    return [
+        None if file is None else recipes.neighbour(contextlib.nullcontext(file), BESIDE)
+        for file in files
+    ]
+
+
+def test_a_slice_and_the_mean_of_its_neighbours_are_bit_identical_to_ten_lines():
+    """The slice alone says where the head is, though its neighbours lie elsewhere."""
+    slices = [np.roll(slice_of_a_head(seed), 7 * seed, axis=1) for seed in (1, 0, 2)]
+    before, own, after = (dicom(s, **HEAD_CT | {"RescaleIntercept": 0}) for s in slices)
+    made = recipes.apply_recipe(own, BESIDE, beside(before, after))
+    channels = [through(slices[1], *each) for each in BESIDE.windows]
+    third = [through(one, *BESIDE.windows[2]) for one in slices]
+    mean = np.floor((third[0] + third[2]) / 2 + 0.5)
+    expected = ten_lines(np.stack([*channels[:2], mean], axis=-1), 80)
+    np.testing.assert_array_equal(made.rgb, expected)
+    assert made.box == (40 / 220, 20 / 200, 200 / 220, 180 / 200) and made.substituted == 0
+    alone = recipes.apply_recipe(own, BESIDE)
+    np.testing.assert_array_equal(alone.rgb, ten_lines(np.stack(channels, axis=-1), 80))
+    assert alone.substituted == 2 and alone.fingerprint == made.fingerprint
+
+
+def test_a_slice_stands_in_for_a_neighbour_that_cannot_be_used():
+    own, after = (dicom(slice_of_a_head(seed), **HEAD_CT) for seed in (0, 1))
+    smaller = dicom(slice_of_a_head(2, height=180), **HEAD_CT)
+    mr = dicom(slice_of_a_head(3), Modality="MR", WindowCenter=40, WindowWidth=80)
+    expected = recipes.apply_recipe(own, BESIDE, beside(None, after))
+    assert expected.substituted == 1
+    for unusable in (b"", b"no image", after[:-900], mr, smaller):
+        made = recipes.apply_recipe(own, BESIDE, beside(unusable, after))
+        np.testing.assert_array_equal(made.rgb, expected.rgb)
+        assert made.substituted == 1
+    grey = recipes.apply_recipe(encode(picture(1), ".png"), BESIDE, beside(None, None))
+    assert grey.substituted == 2 and np.ptp(grey.rgb, axis=2).max() == 0
+    assert not recipes.takes_neighbours(RECIPE) and recipes.takes_neighbours(BESIDE)
 
 
 RECIPE = specs.Recipe(name="ct_windows", size=80, quality_gate="off")

@@ -9,8 +9,10 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from dr_tfx.inference import photographs
 from dr_tfx.serving import limits, served_model, server, service, uploads
 from tests.helpers.drawn import draw, encode
+from tests.helpers.slices import series_of
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,34 @@ def test_what_waits_goes_together_and_more_than_the_queue_is_refused(export, eye
     served.close()
     assert watched.sizes == [1, 8, 2]  # Powers of two of the ten that are left; 8 at most.
     assert served.admission.photographs == 0 and not served.batcher.is_alive
+
+
+def test_neighbours_are_looked_for_among_the_slices_of_one_request(export):
+    pytest.importorskip("pydicom")
+    watched = Watched(export)
+    watched.open.set()
+    seen, model = [], watched.model
+    beside = {"name": "ct_neighbours", "windows": ((50, 100),), "quality_gate": "off"}
+    recipe = dataclasses.replace(model.recipe, **beside)
+    dataset = dataclasses.replace(model.experiment.dataset, recipe=recipe)
+    experiment = dataclasses.replace(model.experiment, dataset=dataset)
+
+    def read(rgb):
+        seen.extend(rgb)
+        return model.read(rgb)
+
+    watched.model = dataclasses.replace(model, experiment=experiment, read=read)
+    served = watched.service()
+    files = [*series_of("1.1", (10, 0, 5)).values(), *series_of("1.2", (0, 5), seed=9).values()]
+    for some in (files[:4], files[2:]):
+        seen.clear()
+        asked = served.read([uploads.Upload("", one) for one in some], heatmaps=False)
+        assert asyncio.run(asked)[2] == 200
+        expected = [
+            one.picture.rgb for one, _ in photographs.in_batches(some, recipe, 9, work=list)
+        ]
+        assert sorted(one.tobytes() for one in seen) == sorted(one.tobytes() for one in expected)
+    served.close()
 
 
 def test_a_model_that_fails_is_told_and_the_next_batch_is_read(export, eye):

@@ -1,17 +1,18 @@
 "use strict";
-// Sends photographs one by one, a few at a time, and shows what is answered. Nothing is kept: what
-// the page knows of a photograph is gone when it is left.
+// Sends photographs one by one, or slices of series together, a few requests at a time, and shows
+// what is answered. Nothing is kept: what the page knows of a photograph is gone when it is left.
 (() => {
   const AT_ONCE = 3, TRIES = 30, SECONDS = 1000;
-  const { heatmaps, words } = JSON.parse(document.getElementById("settings").textContent);
+  const { heatmaps, together, words } = JSON.parse(document.getElementById("settings").textContent);
   const get = (id) => document.getElementById(id);
   const [drop, files, answers, readings, status] =
     ["drop", "files", "answers", "readings", "status"].map(get);
-  const waiting = [], owned = [];  // Files, and addresses of files that are shown.
+  // The files of requests, and addresses of files that are shown.
+  const waiting = [], owned = [];
   let running = 0;
 
   function add(list) {
-    for (const file of list) {
+    const all = list.map((file) => {
       const item = get("reading").content.firstElementChild.cloneNode(true);
       const find = (selector) => item.querySelector(selector);
       find(".name").textContent = file.name;
@@ -19,8 +20,9 @@
       find(".icon").textContent = "…";
       item.setAttribute("aria-busy", "true");
       readings.append(item);
-      waiting.push({ file, item, find });
-    }
+      return { file, item, find };
+    });
+    while (all.length) waiting.push(all.splice(0, together));
     tell();
     while (running < AT_ONCE && waiting.length) work();
   }
@@ -28,13 +30,14 @@
   async function work() {
     running += 1;
     while (waiting.length) {
-      const one = waiting.shift();
+      const group = waiting.shift();
       try {
-        show(one, await ask(one));
+        const told = await ask(group);
+        group.forEach((one, i) => show(one, told[i]));
       } catch (error) {
-        fail(one, error.message);
+        group.forEach((one) => fail(one, error.message));
       }
-      one.item.removeAttribute("aria-busy");
+      group.forEach(({ item }) => item.removeAttribute("aria-busy"));
       tell();
     }
     running -= 1;
@@ -47,10 +50,10 @@
     status.textContent = `${words.done} ${all - busy} / ${all}`;
   }
 
-  async function ask({ file, find }) {
+  async function ask(group) {
     for (let tries = 0; tries < TRIES; tries += 1) {
       const body = new FormData(), key = get("key");
-      body.append("photograph", file);
+      group.forEach(({ file }) => body.append("photograph", file));
       const headers = key ? { Authorization: `Bearer ${key.value}` } : {};
       let answer;
       try {
@@ -59,13 +62,13 @@
         throw new Error(words.no_server);
       }
       if (answer.status === 429 || answer.status === 503) {
-        find(".word").textContent = words.waiting;
+        group.forEach(({ find }) => { find(".word").textContent = words.waiting; });
         const after = Number(answer.headers.get("Retry-After")) || 1;
         await new Promise((resolve) => setTimeout(resolve, after * SECONDS));
         continue;
       }
       const told = await answer.json().catch(() => ({}));
-      if (told.photographs) return told.photographs[0];
+      if (told.photographs) return told.photographs;
       if (answer.status === 401) throw new Error(words.wrong_key);
       throw new Error(told.detail || words.no_server);
     }
