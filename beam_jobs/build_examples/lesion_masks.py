@@ -46,9 +46,23 @@ def open_folder(
         raise refusals.UnusableInput("{masks_dir}: {error}", error=error) from error
 
 
-def find(masks: mask_files.MaskFolder, name: str) -> dict[str, str]:
-    """Return kind -> path of the masks of a photograph by its name in its source."""
+def find(masks: mask_files.MaskFolder, name: str) -> dict[str, mask_files.MaskFile]:
+    """Return kind -> file of the masks of a photograph by its name in its source."""
     return masks.find(photograph_names.identify(name))
+
+
+def has_any(masks: mask_files.MaskFolder, name: str) -> bool:
+    """Tell whether a photograph has a mask; where all kinds are in one file, whether that has any.
+
+    A file that cannot be read counts, as its photograph becomes a reject.
+    """
+    found = find(masks, name)
+    if not (masks.is_coded and found):
+        return bool(found)
+    try:
+        return any(mask.any() for mask in mask_files.read(found).values())
+    except ValueError:
+        return True
 
 
 def check_names(masks: mask_files.MaskFolder, names: Iterable[str]) -> None:

@@ -54,7 +54,7 @@ def rows(
     ways: dict[str, Callable[[str], str]] = {
         FOLDERS: functools.partial(_label_of_folder, texts=label_texts.LabelTexts(spec)),
         NAMES: functools.partial(_label_in_name, spec=spec),
-        MASKS: lambda name: spec.label_names[bool(masks and lesion_masks.find(masks, name))],
+        MASKS: lambda name: spec.label_names[bool(masks and lesion_masks.has_any(masks, name))],
         NONE: lambda name: spec.label_names[0],
     }
     label_of = ways[way]

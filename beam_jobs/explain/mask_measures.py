@@ -98,13 +98,13 @@ class MaskMeasurer:
             yield list(self._photograph(prepared, found, own))
             number += 1
 
-    def _paths(self, prepared: units.PreparedItem) -> dict[str, str]:
+    def _paths(self, prepared: units.PreparedItem) -> dict[str, mask_files.MaskFile]:
         return self._masks.find(photograph_names.identify(prepared.item.name))
 
     def _photograph(
         self,
         prepared: units.PreparedItem,
-        paths: Mapping[str, str],
+        paths: Mapping[str, mask_files.MaskFile],
         maps: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
     ) -> Iterator[dict[str, Any]]:
         targets = _targets(self._inputs.whole(prepared), paths)
@@ -140,7 +140,9 @@ class MaskMeasurer:
                 yield row
 
 
-def _targets(whole: np.ndarray, paths: Mapping[str, str]) -> dict[str, localization.LesionTarget]:
+def _targets(
+    whole: np.ndarray, paths: Mapping[str, mask_files.MaskFile]
+) -> dict[str, localization.LesionTarget]:
     """Return the target of each kind of lesion that is present, and of ANY kind together."""
     masks = mask_files.read(paths, like=(whole.shape[0], whole.shape[1]))
     height, width = next(iter(masks.values())).shape

@@ -3,6 +3,9 @@
 The picture of the photograph NAME is called NAME.png or, of the kind MA, NAME_MA.png; TIFF files
 are read as well. It is not 0 where there is a lesion, whatever its depth: 0 and 1, 0 and 255, a
 palette, or colours with an alpha channel. A kind that a photograph does not have has no file.
+
+Or there are no such folders, and each photograph NAME has one picture NAME.png, of whole numbers: 0
+where there is nothing, 1 where the first kind is, 2 where the second is, and so on.
 """
 
 import dataclasses
@@ -12,6 +15,7 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +29,14 @@ UNKNOWN = 255  # A stored pixel of which nothing is known.
 _EXTENSIONS = (".png", ".tif", ".tiff")
 
 
+class MaskFile(NamedTuple):
+    """A file, and where in it a mask is: at this value of `kinds`, or wherever it is not 0 (0)."""
+
+    path: str
+    value: int = 0
+    kinds: int = 0
+
+
 @dataclasses.dataclass(frozen=True)
 class MaskFolder:
     """The masks of some kinds, as they lay in their folders when these were listed.
@@ -32,23 +44,30 @@ class MaskFolder:
     Attributes:
       folder: of a disk or an object store, with a folder for each kind.
       files: kind -> name of a file -> bytes.
+      is_coded: whether all kinds are in one file, which then is listed for each.
     """
 
     folder: str
     files: Mapping[str, Mapping[str, int]]
+    is_coded: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds, in the order in which they were asked for."""
         return tuple(self.files)
 
-    def find(self, name: str) -> dict[str, str]:
-        """Return kind -> path of the masks of a photograph, of which `name` is the stem."""
+    def find(self, name: str) -> dict[str, MaskFile]:
+        """Return kind -> file of the masks of a photograph, of which `name` is the stem."""
         found = {}
-        for kind, by_stem in self._by_stem.items():
+        for number, (kind, by_stem) in enumerate(self._by_stem.items(), start=1):
+            if self.is_coded:
+                if name in by_stem:
+                    path = posixpath.join(self.folder, by_stem[name])
+                    found[kind] = MaskFile(path, number, len(self.files))
+                continue
             for stem in (name, f"{name}_{kind}"):
                 if stem in by_stem:
-                    found[kind] = posixpath.join(self.folder, kind, by_stem[stem])
+                    found[kind] = MaskFile(posixpath.join(self.folder, kind, by_stem[stem]))
                     break
         return found
 
@@ -82,20 +101,27 @@ def open_folder(folder: str, asked: Sequence[str] = ()) -> MaskFolder:
         folder = os.path.abspath(folder)
         entries = os.listdir(folder) if os.path.isdir(folder) else []
         there = sorted(name for name in entries if os.path.isdir(os.path.join(folder, name)))
+    if asked and not there and (coded := files.sizes(folder)):
+        pictures = {n: size for n, size in coded.items() if n.lower().endswith(_EXTENSIONS)}
+        if pictures:
+            return MaskFolder(folder, dict.fromkeys(asked, pictures), is_coded=True)
     missing = [kind for kind in asked if kind not in there]
     chosen = tuple(asked) or tuple(kind for kind in there if kind not in NO_LESIONS)
     if missing or not chosen:
         raise ValueError(
             f"{folder} has no folder {', '.join(missing) or 'of lesion masks'}; it has "
             f"{', '.join(there) or 'none'}. Expected one folder a kind of lesion, such as MA, HE, "
-            "EX and SE, with a mask NAME.png or NAME_MA.png for each photograph that has it"
+            "EX and SE, with a mask NAME.png or NAME_MA.png for each photograph that has it; or "
+            "no folders, and one NAME.png a photograph, 1 where the first kind is, 2 the second"
         )
     return MaskFolder(
         folder, {kind: dict(files.sizes(posixpath.join(folder, kind))) for kind in chosen}
     )
 
 
-def read(paths: Mapping[str, str], *, like: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
+def read(
+    paths: Mapping[str, MaskFile], *, like: tuple[int, int] | None = None
+) -> dict[str, np.ndarray]:
     """Read the masks of one photograph.
 
     Args:
@@ -110,8 +136,9 @@ def read(paths: Mapping[str, str], *, like: tuple[int, int] | None = None) -> di
       ValueError: a file cannot be read, or has another shape.
     """
     masks: dict[str, np.ndarray] = {}
-    for kind, path in paths.items():
-        masks[kind] = mask = _decoded(files.read(path), path)
+    for kind, file in paths.items():
+        path = file.path
+        masks[kind] = mask = _decoded(files.read(path), file)
         (height, width), first = mask.shape, next(iter(masks.values()))
         like = like or (height, width)
         # The sides of the smaller of the two may be rounded.
@@ -125,14 +152,16 @@ def read(paths: Mapping[str, str], *, like: tuple[int, int] | None = None) -> di
     return masks
 
 
-def _decoded(data: bytes, path: str) -> np.ndarray:
+def _decoded(data: bytes, file: MaskFile) -> np.ndarray:
     """Return a mask, bool (height, width)."""
     try:  # OpenCV keeps the depth: made 8 bits, a 1 of 16 bits would be lost.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise ValueError(f"{path} cannot be read as a picture; expected a mask, 0 or not 0")
+        raise ValueError(f"{file.path} cannot be read as a picture; expected a mask, 0 or not 0")
+    if file.value:
+        return _coded(pixels, file)
     if pixels.ndim == 2:
         return np.asarray(pixels > 0)
     colours = (pixels[..., :3] > 0).any(axis=-1)
@@ -141,6 +170,26 @@ def _decoded(data: bytes, path: str) -> np.ndarray:
     opaque = pixels[..., 3] > 0
     # Where no colour tells anything, the mask is what is opaque.
     return np.asarray(colours & opaque if colours.any() or opaque.all() else opaque)
+
+
+def _coded(pixels: np.ndarray, file: MaskFile) -> np.ndarray:
+    """Return where a picture of whole numbers has the value of a kind, bool (height, width).
+
+    Raises:
+      ValueError: it is in colours, or has values of which nobody says what they are.
+    """
+    grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+    if pixels.ndim == 3 and (pixels[..., :3] != grey[..., np.newaxis]).any():
+        raise ValueError(
+            f"{file.path} is in colours, or has a palette; expected grey values, 0 for nothing and "
+            f"1 to {file.kinds} for the kinds in their order"
+        )
+    if (most := int(grey.max())) > file.kinds:
+        raise ValueError(
+            f"{file.path} has the value {most}; expected 0 for nothing and 1 to {file.kinds} for "
+            "the kinds in their order. Give one folder a kind otherwise"
+        )
+    return np.asarray(grey == file.value)
 
 
 def stored(mask: np.ndarray, box: geometry.Box, size: int) -> np.ndarray:

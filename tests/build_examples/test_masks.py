@@ -56,6 +56,26 @@ def test_the_label_may_be_whether_there_is_a_mask(masked):
     assert counts == {"without": 4, "with": 8}  # Of 12, 0 to 5, 6 and 9 have one.
 
 
+def test_one_file_a_photograph_tells_all_kinds_and_the_label(masked):
+    """The same lesions as in folders, by number: 1 is MA, and 2 EX, which hides a MA below it."""
+    folder = masked.parent / "coded"
+    folder.mkdir()
+    for i in range(12):
+        numbers = lesion(100 + i) if i % 3 == 0 else np.zeros((120, 160), np.uint8)
+        numbers[(lesion(i) if i < 6 else np.zeros_like(numbers)) > 0] = 2
+        (folder / f"eye{i}.png").write_bytes(encode(numbers, ".png"))
+    made = build(masked, masks_dir=str(folder))
+    counts = {
+        name: sum(part[name] for part in made.counts.values()) for name in ("without", "with")
+    }
+    assert counts == {"without": 4, "with": 8}
+    for i, one in ((int(name[3:]), one) for name, one in examples(masked).items()):
+        exudates = lesion(i) if i < 6 else np.zeros((120, 160), np.uint8)
+        red = (lesion(100 + i) if i % 3 == 0 else 0 * exudates) * (1 - exudates)
+        np.testing.assert_allclose(one["mask/EX"][..., 0], small(exudates), atol=1)
+        np.testing.assert_allclose(one["mask/MA"][..., 0], small(red), atol=1)
+
+
 def test_a_mask_lies_where_the_photograph_shows_it(masked):
     """The orientation of the photograph counts, and so does the box of the retina."""
     picture = cv2.imdecode(np.frombuffer((masked / "eye0.png").read_bytes(), np.uint8), 1)

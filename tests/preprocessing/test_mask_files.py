@@ -26,7 +26,7 @@ def test_masks_are_found_under_both_names(masks_dir):
     assert mask_files.open_folder(str(masks_dir), ("OD",)).kinds == ("OD",)
     folder = mask_files.open_folder(str(masks_dir), ("MA", "EX", "HE"))
     paths = folder.find("eye")
-    assert paths == {
+    assert {kind: file.path for kind, file in paths.items()} == {
         "MA": str(masks_dir / "MA" / "eye.png"),
         "HE": str(masks_dir / "HE" / "eye_HE.tif"),
     }
@@ -47,6 +47,26 @@ def test_masks_that_do_not_fit_are_refused(masks_dir):
         mask_files.open_folder(str(masks_dir), ("SE", "MA"))
     with pytest.raises(ValueError, match="no folder of lesion masks; it has none"):
         mask_files.open_folder(str(masks_dir / "none"))
+
+
+def test_one_file_may_have_all_kinds_by_number(tmp_path):
+    kinds = ("MA", "HE", "EX")
+    numbers = np.zeros((20, 30), np.uint8)
+    numbers[3, 4], numbers[10:13, 8:20] = 1, 3
+    cv2.imwrite(str(tmp_path / "eye.png"), numbers)
+    cv2.imwrite(str(tmp_path / "grey.png"), np.dstack([numbers] * 3))
+    folder = mask_files.open_folder(str(tmp_path), kinds)
+    for name in ("eye", "grey"):
+        masks = mask_files.read(folder.find(name), like=(20, 30))
+        assert list(masks) == list(kinds)
+        assert all((masks[kind] == (numbers == k + 1)).all() for k, kind in enumerate(kinds))
+    assert folder.find("other") == {}
+    cv2.imwrite(str(tmp_path / "eye.png"), numbers * 2)
+    with pytest.raises(ValueError, match=r"eye.png has the value 6; expected 0 for nothing and 1 "):
+        mask_files.read(folder.find("eye"))
+    cv2.imwrite(str(tmp_path / "eye.png"), np.dstack([numbers, 0 * numbers, numbers]))
+    with pytest.raises(ValueError, match="is in colours, or has a palette; expected grey values"):
+        mask_files.read(folder.find("eye"))
 
 
 def palette() -> Image.Image:
@@ -79,7 +99,7 @@ def test_a_mask_of_any_depth_says_the_same(kind, extension, tmp_path):
     (tmp_path / "EX").mkdir()
     path = tmp_path / "EX" / f"eye.{extension}"
     PICTURES[kind].save(path)
-    mask = mask_files.read({"EX": str(path)}, like=(20, 30))["EX"]
+    mask = mask_files.read({"EX": mask_files.MaskFile(str(path))}, like=(20, 30))["EX"]
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, WHERE)
 
