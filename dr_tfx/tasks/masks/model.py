@@ -21,6 +21,7 @@ _EPSILON = 1e-7  # Probabilities nearer to 0 or 1 are taken as that near, as Ker
 _SMOOTH = 0.5  # Pixels that keep the overlap defined where a lesion is tiny.
 _MOMENTUM = 0.9  # Of BatchNorm: with Keras' .99, inference mode needs hundreds of steps.
 _RARE = 0.01  # The probability that an untrained decoder gives: lesions are rare.
+_ON_THE_WAY = (4, 2)  # Strides of the maps of deep supervision.
 
 
 class MasksModel(kind.ModelSide):
@@ -36,17 +37,22 @@ class MasksModel(kind.ModelSide):
 
     @property
     def losses(self) -> Mapping[str, Callable[[specs.Training], keras.losses.Loss]]:
-        missed, drawn = self._settings.missed, self._settings.reconstruction
-        return {
-            "dice_cross_entropy": lambda _: MasksLoss(
-                self._weights, missed=missed, reconstruction=drawn
-            ),
-            "dice_focal": lambda training: MasksLoss(
+        task = self._settings
+
+        def made(gamma: float = 0.0, alpha: float = 0.5) -> MasksLoss:
+            return MasksLoss(
                 self._weights,
-                missed=missed,
-                gamma=training.focal_gamma,
-                alpha=training.focal_alpha,
-                reconstruction=drawn,
+                missed=task.missed,
+                reconstruction=task.reconstruction,
+                deep_supervision=task.deep_supervision,
+                gamma=gamma,
+                alpha=alpha,
+            )
+
+        return {
+            "dice_cross_entropy": lambda _: made(),
+            "dice_focal": lambda training: made(
+                gamma=training.focal_gamma, alpha=training.focal_alpha
             ),
         }
 
@@ -59,7 +65,9 @@ class MasksModel(kind.ModelSide):
         """Return the probabilities, float32 (batch, size, size, lesions).
 
         With `task.reconstruction` there are three channels more, the photograph as a second decoder
-        draws it from the smallest features alone.
+        draws it from the smallest features alone; and with `task.deep_supervision`, behind these,
+        the probabilities that the decoder gives at lower resolutions (Lee et al., "Deeply-
+        Supervised Nets", 2015, https://arxiv.org/abs/1409.5185).
 
         Args:
           features: of the backbone by their height and width, each twice the one before; the
@@ -67,6 +75,7 @@ class MasksModel(kind.ModelSide):
         """
         smallest, *others = sorted(features)
         x, size = features[smallest], max(features)
+        on_the_way = []
         for side in others:
             # Names tell the stride, so that the same weights are for pictures of any size.
             stride = size // side
@@ -75,19 +84,28 @@ class MasksModel(kind.ModelSide):
             x = keras.layers.Concatenate(name=f"joined_{stride}")([x, features[side]])
             x = _convolved(x, width, f"{stride}a")
             x = _convolved(x, width, f"{stride}b")
-        head = keras.layers.Conv2D(
+            if self._settings.deep_supervision and stride in _ON_THE_WAY:
+                enlarged = keras.layers.UpSampling2D(
+                    stride, interpolation="bilinear", name=f"score_up_{stride}"
+                )
+                on_the_way.append(enlarged(self._head(f"score_{stride}")(x)))
+        found = [self._head("score")(x)]
+        if self._settings.reconstruction:
+            found.append(self._drawn(features[smallest], [size // side for side in others]))
+        found += on_the_way
+        if len(found) == 1:
+            return found[0]
+        return keras.layers.Concatenate(dtype="float32", name="maps_and_others")(found)
+
+    def _head(self, name: str) -> keras.layers.Layer:
+        """Return what makes probabilities of the lesions of features."""
+        return keras.layers.Conv2D(
             len(self._task.lesions),
             1,
             activation="sigmoid",
             bias_initializer=keras.initializers.Constant(float(np.log(_RARE / (1 - _RARE)))),
             dtype="float32",
-            name="score",
-        )
-        if not self._settings.reconstruction:
-            return head(x)
-        drawn = self._drawn(features[smallest], [size // side for side in others])
-        return keras.layers.Concatenate(dtype="float32", name="maps_and_photograph")(
-            [head(x), drawn]
+            name=name,
         )
 
     def _drawn(self, x: Any, strides: Sequence[int]) -> Any:
@@ -122,10 +140,13 @@ class MasksModel(kind.ModelSide):
         return tf.reduce_mean(logits, axis=(1, 2, 3))
 
     def examples_of_sense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        channels = len(self._task.lesions) + 3 * bool(self._settings.reconstruction)
+        lesions = len(self._task.lesions)
+        channels = lesions + 3 * bool(self._settings.reconstruction)
         targets = np.zeros((2, 4, 4, channels), np.float32)
         targets[:, :2] = 1
-        good, bad = (np.abs(targets - np.float32(error)) for error in (0.1, 0.9))
+        maps = len(_ON_THE_WAY) * bool(self._settings.deep_supervision)
+        told = np.concatenate([targets, *[targets[..., :lesions]] * maps], axis=-1)
+        good, bad = (np.abs(told - np.float32(error)) for error in (0.1, 0.9))
         return targets, good, bad
 
 
@@ -150,7 +171,8 @@ class MasksLoss(keras.losses.Loss):
     Where missed and false pixels do not weigh alike, it is the index of Tversky (Salehi et al.
     2017, https://arxiv.org/abs/1706.05721).
 
-    Channels behind those of the lesions are a photograph, whose mean absolute error is added.
+    Channels behind those of the lesions are a photograph, whose mean absolute error is added, and
+    further maps of the lesions, of whose losses the mean is.
     """
 
     def __init__(
@@ -161,11 +183,13 @@ class MasksLoss(keras.losses.Loss):
         gamma: float = 0.0,
         alpha: float = 0.5,
         reconstruction: float = 0.0,
+        deep_supervision: float = 0.0,
         name: str = "masks_loss",
     ):
         super().__init__(name=name)
         self._weights, self._missed = weights, missed
-        self._gamma, self._alpha, self._reconstruction = gamma, alpha, reconstruction
+        self._gamma, self._alpha = gamma, alpha
+        self._reconstruction, self._deep_supervision = reconstruction, deep_supervision
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return the loss of each example, float32 (batch,).
@@ -173,11 +197,24 @@ class MasksLoss(keras.losses.Loss):
         Args:
           y_true: (batch, h, w, lesions): the shares that lesions cover, below 0 where not known;
             and behind them the photograph, if it is drawn.
-          y_pred: (batch, h, w, lesions), probabilities; likewise.
+          y_pred: (batch, h, w, lesions), probabilities; likewise, and the further maps.
         """
         lesions = len(self._weights)
-        drawn = tf.abs(y_true[..., lesions:] - y_pred[..., lesions:])
-        y_true, y_pred = y_true[..., :lesions], y_pred[..., :lesions]
+        loss, at = self._of_lesions(y_true[..., :lesions], y_pred[..., :lesions]), lesions
+        if self._reconstruction:
+            drawn = tf.abs(y_true[..., at : at + 3] - y_pred[..., at : at + 3])
+            loss += self._reconstruction * tf.reduce_mean(drawn, axis=(1, 2, 3))
+            at += 3
+        if self._deep_supervision:
+            others = [
+                self._of_lesions(y_true[..., :lesions], y_pred[..., k : k + lesions])
+                for k in range(at, y_pred.shape[-1], lesions)
+            ]
+            loss += self._deep_supervision * tf.add_n(others) / len(others)
+        return loss
+
+    def _of_lesions(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        """Return the sum of both losses of each example, float32 (batch,)."""
         target, known = tf.maximum(y_true, 0.0), tf.cast(y_true >= 0, tf.float32)
         given = tf.clip_by_value(y_pred, _EPSILON, 1 - _EPSILON)
         on, off = 2 * self._alpha * target, 2 * (1 - self._alpha) * (1 - target)
@@ -193,10 +230,7 @@ class MasksLoss(keras.losses.Loss):
         overlap = (both + _SMOOTH) / (both + errors + _SMOOTH)
         of_lesion = mean + tf.where(covered > 0, 1 - overlap, 0.0)
         weights = tf.constant(self._weights, tf.float32)
-        of_masks = tf.reduce_sum(of_lesion * weights, axis=1) / tf.reduce_sum(weights)
-        if not self._reconstruction:
-            return of_masks
-        return of_masks + self._reconstruction * tf.reduce_mean(drawn, axis=(1, 2, 3))
+        return tf.reduce_sum(of_lesion * weights, axis=1) / tf.reduce_sum(weights)
 
 
 @keras.saving.register_keras_serializable(package="dr_tfx")

@@ -28,6 +28,9 @@ class MasksTask(specs.Task):
     missed: typed.Fraction = 0.5
     # Weight of a second decoder's loss, which draws the photograph from the same backbone; 0: none.
     reconstruction: typed.NotNegative = 0.0
+    # Weight of the losses of maps at a half and a quarter of the resolution, which the decoder
+    # gives on its way; 0: there are none.
+    deep_supervision: typed.NotNegative = 0.0
     lesion_weights: tuple[typed.Positive, ...] = ()  # Factor of each lesion's loss; (): 1.
 
 

@@ -207,6 +207,38 @@ def test_the_loss_is_cross_entropy_and_dice_of_known_pixels(loss, missed):
     assert found == pytest.approx((expected @ [0.25, 0.75]).mean(), rel=1e-4)
 
 
+def test_deep_supervision_adds_the_mean_loss_of_coarser_maps_and_changes_no_figure():
+    features, maps = photographs(3, unknown=(1,))
+    maps = np.clip(maps, 0.01, None).astype(np.float32)
+    rng = np.random.default_rng(6)
+    coarser = [rng.uniform(0.05, 0.95, maps.shape).astype(np.float32) for _ in range(2)]
+    pictures = rng.integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
+    drawn = rng.random((3, SIZE, SIZE, 3)).astype(np.float32)
+    kind = tasks.of(experiment(task={"reconstruction": 1.0, "deep_supervision": 0.4}))
+    given = {k: tf.constant(v) for k, v in (features | {"image": pictures}).items()}
+    targets, _ = kind.model.encode(given)
+    plain, _ = KIND.model.encode(given)
+
+    def loss(of, wanted, found):
+        made = of.model.losses["dice_cross_entropy"](of.experiment.training)
+        return float(made(wanted, tf.constant(found)))
+
+    every = np.concatenate([maps, drawn, *coarser], axis=-1)
+    missed = np.abs(pictures / 255 - drawn).mean()
+    of_coarser = np.mean([loss(KIND, plain, found) for found in coarser])
+    expected = loss(KIND, plain, maps) + missed + 0.4 * of_coarser
+    assert loss(kind, targets, every) == pytest.approx(expected, rel=1e-5)
+    pd.testing.assert_frame_equal(table(features, every, kind), table(features, maps))
+
+    model = network.build(kind.experiment, load_weights=False)
+    assert model.output_shape == (None, SIZE, SIZE, 3 * len(LESIONS) + 3)
+    found = model(tf.constant(pictures, tf.float32)).numpy()
+    # A map of a quarter of the resolution is smooth: second differences within a step vanish.
+    rows = found[0, 4:-4, 4:-4, len(LESIONS) + 3]
+    bends = np.abs(np.diff(rows, n=2, axis=0))
+    assert (np.sort(bends.max(axis=1))[: len(bends) // 4] < 1e-6).all()
+
+
 def test_a_second_decoder_draws_the_photograph_and_changes_no_figure():
     features, maps = photographs(3, unknown=(1,))
     rng = np.random.default_rng(5)
