@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.input_pipeline.contenders import CONTENDERS
 from benchmarks.input_pipeline.contenders.contender import Job
+from benchmarks.training import accelerator
 from tests.helpers import ready
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,7 @@ def run(script, *arguments):
         "input_pipeline.remote",
         "serving.load",
         "statistics.intervals",
+        "training.accelerator",
         "training.faint_slices",
         "training.probe",
     ],
@@ -138,3 +140,12 @@ def test_copies_of_photographs_are_two_tables_and_all_are_found():
     assert len(changes) == 10 and all(missed == "0" for missed, *_ in changes)
     assert "0 of 6 pairs were taken for copies" in text
     assert "6 of 6; 0 others" in text and "20 of 20" in text
+
+
+def test_a_way_to_compute_gives_losses_and_rates(tmp_path):
+    small = {"count": 60, "size": 16, "batch_size": 4, "seconds": 0.01}
+    job = {**accelerator.ON_CPU, **small, "folder": str(tmp_path)}
+    accelerator.write(job)
+    found = accelerator.measure(accelerator.EXACT, job)
+    assert len(found["losses"]) == accelerator.COMPARED and np.isfinite(found["losses"]).all()
+    assert min(found["piped"], found["resident"], found["first"]) > 0

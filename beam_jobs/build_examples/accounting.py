@@ -19,7 +19,7 @@ from beam_jobs.build_examples import (
     twin_files,
     write_shard,
 )
-from dr_tfx.dataset import identities, manifest, record_index, records, splits
+from dr_tfx.dataset import identities, manifest, record_index, records, splits, tool_files
 from dr_tfx.sources import folders, refusals, trees
 from dr_tfx.storage import files, tables
 
@@ -102,6 +102,8 @@ def finish(
     sheet = contact_sheet.of_labels(result, rows, source, folder=output_dir)
     files.write(posixpath.join(output_dir, trees.CONTACT_SHEET_FILE), sheet)
     _list_beside(plan, flagged, source, output_dir)
+    for name, text in tool_files.of(result).items():
+        files.write_text(posixpath.join(output_dir, name), text)
     files.delete_temporary(output_dir)  # Workers that were killed and replaced leave some.
     files.write_text(posixpath.join(output_dir, manifest.FILE_NAME), result.to_json())
     destination.forget(output_dir)

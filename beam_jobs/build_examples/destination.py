@@ -6,6 +6,7 @@ with the others. `dataset.json` is written last: a folder without it is not a da
 """
 
 import concurrent.futures
+import fnmatch
 import hashlib
 import itertools
 import json
@@ -21,7 +22,7 @@ import pandas as pd
 
 from beam_jobs.build_examples import label_table, planning, write_shard
 from dr_tfx.config import typed
-from dr_tfx.dataset import manifest, splits
+from dr_tfx.dataset import manifest, splits, tool_files
 from dr_tfx.preprocessing import decoding
 from dr_tfx.sources import folders, refusals, trees
 from dr_tfx.storage import claims, files, json_files
@@ -34,13 +35,17 @@ DATED_AHEAD = "dated_ahead"  # Among the inputs: a digest of the photographs fro
 READERS = 16  # Threads that read the workers' files; they mostly wait.
 
 _LOG = logging.getLogger(__name__)
-_BESIDE = (
+_BESIDE = (  # Names, or patterns of them.
     REJECTS_FILE,
     UNLABELLED_FILE,
     manifest.IDENTITIES_FILE,
     manifest.INDEX_FILE,
     trees.CONTACT_SHEET_FILE,
     trees.UNGRADABLE_FILE,
+    tool_files.INFO_FILE,
+    tool_files.FEATURES_FILE,
+    tool_files.CROISSANT_FILE,
+    tool_files.LABELS_FILES,
 )
 _INPUTS = {
     "inputs.labels": "the label CSV's rows are not the same",
@@ -250,7 +255,7 @@ def delete(output_dir: str) -> None:
     files.delete_all(output_dir, re.compile(re.escape(manifest.FILE_NAME)))
     files.delete_all(output_dir, _SHARD)
     for name in _BESIDE:
-        files.delete_all(output_dir, re.compile(re.escape(name)))
+        files.delete_all(output_dir, re.compile(fnmatch.translate(name)))
     files.delete_temporary(output_dir)
     forget(output_dir)
 

@@ -38,6 +38,7 @@ def test_manifest_says_what_is_there(raw, built):
     beside = {
         *("dataset.json", "photographs.arrow", "index.npy"),
         *("rejects.csv", "contact_sheet.png"),
+        *("dataset_info.json", "features.json", "croissant.json", "label-level.labels.txt"),
     }
     assert set(contents(built)) == beside | {s.name for s in made.shards}
 

@@ -46,6 +46,7 @@ def test_another_build_in_the_same_folder_is_refused(raw, copy, built, tmp_path)
         "index.npy",
         "rejects.csv",
         "contact_sheet.png",
+        *("dataset_info.json", "features.json", "croissant.json", "label-level.labels.txt"),
         "mine.txt",
         *(s.name for s in made.shards),
     }
