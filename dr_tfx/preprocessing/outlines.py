@@ -1,6 +1,6 @@
 """Outlines of masks on pictures, a colour a kind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -31,13 +31,34 @@ def draw(rgb: np.ndarray, masks: Sequence[np.ndarray], *, side: int) -> np.ndarr
     size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     drawn = np.ascontiguousarray(cv2.resize(rgb, size, interpolation=how))
+    for colour, found in _contours(masks, size):
+        cv2.drawContours(drawn, found, -1, colour, 1)
+    return drawn
+
+
+def layer(masks: Sequence[np.ndarray], *, side: int) -> np.ndarray:
+    """Return outlines alone, to be laid over a picture: uint8 BGRA (side, side, 4).
+
+    Args:
+      masks: as `draw` takes them, square.
+      side: height and width of the result.
+    """
+    drawn = np.zeros((side, side, 4), np.uint8)
+    for (red, green, blue), found in _contours(masks, (side, side)):
+        cv2.drawContours(drawn, found, -1, (blue, green, red, 255), 1)
+    return drawn
+
+
+def _contours(
+    masks: Sequence[np.ndarray], size: tuple[int, int]
+) -> Iterator[tuple[tuple[int, int, int], Sequence[np.ndarray]]]:
+    """Yield the colour of each mask, RGB, and the contours around it at a width and height."""
     for i, mask in enumerate(masks):
         cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         found, _ = cv2.findContours(
             (cover > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(drawn, found, -1, COLOURS[i % len(COLOURS)], 1)
-    return drawn
+        yield COLOURS[i % len(COLOURS)], found
 
 
 def legend(kinds: Sequence[str], *, shown: Sequence[str] | None = None) -> str:

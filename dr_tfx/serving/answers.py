@@ -10,8 +10,11 @@ import pydantic
 
 from dr_tfx import NOTICE
 from dr_tfx.explanation import overlays
-from dr_tfx.preprocessing import decoding, recipes
+from dr_tfx.preprocessing import decoding, outlines, recipes
 from dr_tfx.serving.served_model import Result, ServedModel
+from dr_tfx.statistics import lesion_counts
+
+_MOST_SIDE = 1024  # Pixels of a photograph with outlines: those of a heat map have the model's.
 
 
 class ToldQuality(pydantic.BaseModel):
@@ -29,12 +32,22 @@ class ToldRejection(pydantic.BaseModel):
 
 
 class ToldHeatMap(pydantic.BaseModel):
-    """Where the model looks, as PNG files in base64."""
+    """Where the model looks, or what it marks, as PNG files in base64."""
 
     photograph: str = pydantic.Field(description="The photograph as the model sees it.")
     heatmap: str = pydantic.Field(
-        description="Colours for the same square; the opacity of a pixel is its value, 0 to 255."
+        description="Colours for the same square. Of a heat map, the opacity of a pixel is its "
+        "value, 0 to 255; of a model of lesions, outlines are opaque."
     )
+
+
+class ToldLesion(pydantic.BaseModel):
+    """What a model of lesions marks of one kind."""
+
+    kind: str
+    count: int = pydantic.Field(description="Marks that do not touch each other.")
+    area: float = pydantic.Field(description="Their share of the picture, 0 to 1.")
+    colour: str = pydantic.Field(description="Of their outlines, as in #e69f00.")
 
 
 class PhotographAnswer(pydantic.BaseModel):
@@ -54,6 +67,9 @@ class PhotographAnswer(pydantic.BaseModel):
     quality: ToldQuality
     rejected: ToldRejection | None = None
     heatmap: ToldHeatMap | None = None
+    lesions: list[ToldLesion] = pydantic.Field(
+        default=[], description="Of a model of lesions, where heat maps are asked for."
+    )
 
 
 class RequestAnswer(pydantic.BaseModel):
@@ -96,9 +112,19 @@ EXAMPLE = RequestAnswer(
 ).model_dump()
 
 
-def read(name: str, picture: recipes.Picture, result: Result) -> PhotographAnswer:
-    """Return the answer for a photograph that was read, with its heat map if there is one."""
+def read(
+    name: str, picture: recipes.Picture, result: Result, *, kinds: Sequence[str] = ()
+) -> PhotographAnswer:
+    """Return the answer for a photograph that was read, with its heat map if there is one.
+
+    Args:
+      name: of the file.
+      picture: what the model saw.
+      result: what it says, and what is shown with it.
+      kinds: of the lesions that it marks.
+    """
     reading, heatmap = result
+    marked = heatmap if heatmap is not None and heatmap.dtype == bool else None
     return PhotographAnswer(
         name=name,
         answer=reading.answer,
@@ -107,6 +133,7 @@ def read(name: str, picture: recipes.Picture, result: Result) -> PhotographAnswe
         probabilities=dict(reading.probabilities),
         quality=ToldQuality(gradable=not picture.ungradable, verdict=picture.ungradable),
         heatmap=None if heatmap is None else _drawn(picture.rgb, heatmap),
+        lesions=[] if marked is None else _lesions(kinds, marked),
     )
 
 
@@ -127,10 +154,24 @@ def of_request(model: ServedModel, told: Sequence[PhotographAnswer]) -> RequestA
     return RequestAnswer(model=about, photographs=list(told))
 
 
+def _lesions(kinds: Sequence[str], marked: np.ndarray) -> list[ToldLesion]:
+    """Return what is marked of each kind, bool (kinds, size, size)."""
+    found = []
+    for i, (kind, mask) in enumerate(zip(kinds, marked, strict=True)):
+        count = sum(count for count, _ in lesion_counts.by_quadrant(mask).values())
+        red, green, blue = outlines.COLOURS[i % len(outlines.COLOURS)]
+        colour = f"#{red:02x}{green:02x}{blue:02x}"
+        found.append(ToldLesion(kind=kind, count=count, area=float(mask.mean()), colour=colour))
+    return found
+
+
 def _drawn(rgb: np.ndarray, heatmap: np.ndarray) -> ToldHeatMap:
-    return ToldHeatMap(
-        photograph=_png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)), heatmap=_png(_layer(rgb, heatmap))
-    )
+    if heatmap.dtype == bool:
+        layer = outlines.layer(list(heatmap), side=min(_MOST_SIDE, len(rgb)))
+        rgb = cv2.resize(rgb, layer.shape[:2], interpolation=cv2.INTER_AREA)
+    else:
+        layer = _layer(rgb, heatmap)
+    return ToldHeatMap(photograph=_png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)), heatmap=_png(layer))
 
 
 def _layer(rgb: np.ndarray, heatmap: np.ndarray) -> np.ndarray:

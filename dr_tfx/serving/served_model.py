@@ -19,7 +19,8 @@ from dr_tfx.models import bundle_file, export_file
 _DIGITS = 12  # Of the version of a model.
 
 Result = tuple[tasks.Reading, np.ndarray | None]
-"""What the model says of a picture, and its heat map, float32 (h, w), 0 to 1, if one was asked."""
+"""What the model says of a picture, and what is shown with it, if that was asked: its heat map,
+float32 (h, w), 0 to 1; or of a model of lesions what it marks, bool (kinds, size, size)."""
 
 Work = Callable[[np.ndarray], Sequence[Result]]
 """From pictures, uint8 RGB (n, size, size, 3), to n results."""
@@ -37,7 +38,8 @@ class ServedModel:
       rule: a sentence that says how the model decides.
       alarms: those of the run's evaluations.
       read: reads pictures.
-      explain: reads pictures and draws their heat maps; None for a model that has none.
+      explain: reads pictures and draws their heat maps, or marks their lesions; None for a model
+        that does neither.
     """
 
     folder: Path
@@ -83,15 +85,16 @@ def load_run(workdir: Path) -> ServedModel:
     from dr_tfx.models import bundles
 
     bundle = bundles.load(workdir)
-    explain = explainer.Explainer(bundle) if bundle.kind.scores.explained else None
+    reader = scoring.BundleReader(bundle)
+    explained = bundle.kind.scores.explained
     alarms = [alarm for some in known_alarms.of_run(workdir).values() for alarm in some]
     return _served(
         workdir,
-        scoring.BundleReader(bundle),
+        reader,
         described_by=workdir / bundle_file.BUNDLE_FILE,
         fitted=bundle.fitted,
         alarms=alarms,
-        explain=explain.explain if explain else None,
+        explain=explainer.Explainer(bundle).explain if explained else reader.mark,
     )
 
 

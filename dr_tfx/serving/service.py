@@ -6,6 +6,7 @@ drtfx-predict makes and reads them.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -131,7 +132,8 @@ class Service:
         result = await asyncio.wrap_future(submitted)
         if not heatmaps:
             return answers.read(one.name, picture, result), 200
-        return await loop.run_in_executor(self._pool, answers.read, one.name, picture, result), 200
+        told = functools.partial(answers.read, kinds=model.experiment.dataset.masks)
+        return await loop.run_in_executor(self._pool, told, one.name, picture, result), 200
 
     def _prepared(
         self, data: bytes, neighbours: Sequence[bytes | None], model: ServedModel

@@ -100,7 +100,7 @@
     const { gradable, verdict } = told.quality;
     find(".why").textContent = gradable ? "" : `${words.flagged}: ${words[verdict] || verdict}`;
     showFigures(find, told);
-    if (told.heatmap) showMap(one, told.heatmap);
+    if (told.heatmap) showMap(one, told.heatmap, told.lesions.length > 0);
   }
 
   function element(name, text, parent) {
@@ -122,6 +122,12 @@
       element("i", "", bar).style.width = `${100 * share}%`;
     }
     find("h4").hidden = shares.length === 0;
+    find(".lesions-title").hidden = told.lesions.length === 0;
+    for (const { kind, count, area, colour } of told.lesions) {
+      const row = element("li", "", find(".lesions"));
+      element("i", "", row).style.background = colour;
+      element("span", `${kind}: ${count} (${(100 * area).toFixed(2)} %)`, row);
+    }
     for (const [name, value] of Object.entries(told.answer)) {
       const row = element("tr", "", find("tbody"));
       element("th", name.replaceAll("_", " "), row).scope = "row";
@@ -130,13 +136,16 @@
     find(".told").hidden = false;
   }
 
-  function showMap({ file, find }, { photograph, heatmap }) {
+  function showMap({ file, find }, { photograph, heatmap }, isOutlined) {
     const [picture, map, opacity, zoom] =
       [".photograph", ".map", ".opacity", ".zoom"].map(find);
     const seen = `data:image/png;base64,${photograph}`;
     map.src = `data:image/png;base64,${heatmap}`;
-    map.alt = `${words.heatmap}: ${file.name}`;
+    const shown = isOutlined ? words.outlines : words.heatmap;
+    map.alt = `${shown}: ${file.name}`;
     const buttons = [...find(".views").children];
+    buttons.find((button) => button.dataset.view === "heatmap").textContent = shown;
+    if (isOutlined) opacity.value = 100;
     // The file itself, with all its pixels, where the browser can read it.
     const original = new Image();
     original.src = URL.createObjectURL(file);

@@ -1,5 +1,6 @@
 """Lesions from the build to the report, the comparison and the folds."""
 
+import base64
 import dataclasses
 import json
 import re
@@ -153,3 +154,36 @@ def test_a_model_of_patches_marks_whole_photographs(tmp_path):
     raw = [tmp_path / "raw" / f"{name}.png" for name in table["id"]]
     assert [one.reading.decision for one in reader(raw)] == table["decision"].tolist()
     assert all(sum(map(float, text.split())) == 128**2 for text in table["all/EX"])
+
+
+def test_the_server_outlines_lesions_and_its_page_counts_them(runs, browser):
+    pytest.importorskip("fastapi")
+    from dr_tfx.serving import served_model
+    from tests.helpers import served
+    from tests.serving.test_page import answered, drop
+
+    eye = (runs[0].parent / "raw" / "eye0.png").read_bytes()
+    model = served_model.load_run(runs[0])
+    picture = recipes.apply_recipe(eye, model.recipe).rgb
+    (_, marked), *_ = model.explain(picture[None])
+    running = served.Server(f"--workdir={runs[0]}")
+    answer = running.predict(("eye0.png", eye), query="?heatmap=true").json["photographs"][0]
+    expected = [
+        (kind, ndimage.label(mask, np.ones((3, 3)))[1], mask.mean())
+        for kind, mask in zip(("MA", "EX"), marked, strict=True)
+    ]
+    told = [(one["kind"], one["count"], one["area"]) for one in answer["lesions"]]
+    assert told == [(kind, count, pytest.approx(area)) for kind, count, area in expected]
+    layer = cv2.imdecode(
+        np.frombuffer(base64.b64decode(answer["heatmap"]["heatmap"]), np.uint8), -1
+    )
+    assert layer.shape == (*picture.shape[:2], 4) and set(np.unique(layer[..., 3])) == {0, 255}
+    assert (layer[..., 3] > 0).sum() <= marked.any(axis=0).sum()  # Outlines lie on what is marked.
+    browser.get(f"{running.address}/?lang=en")
+    drop(browser, ("eye0.png", eye))
+    (item,) = answered(browser, 1)
+    lines = [one.text for one in item.find_elements("css selector", ".lesions li")]
+    assert lines == [f"{kind}: {count} ({100 * area:.2f} %)" for kind, count, area in expected]
+    buttons = [one.text for one in item.find_elements("css selector", ".views button")]
+    assert buttons == ["Original", "Overlay", "Outlines"]
+    running.stop()
