@@ -54,6 +54,9 @@ class PhotographAnswer(pydantic.BaseModel):
     """What the model says of one photograph; `answer` or `rejected` is null."""
 
     name: str
+    patient: str | None = pydantic.Field(
+        default=None, description="Whose it is, where the names of photographs tell patients."
+    )
     answer: dict[str, Any] | None = None
     words: str = ""
     suspected: bool | None = pydantic.Field(

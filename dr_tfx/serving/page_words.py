@@ -32,6 +32,7 @@ _WORDS = {
     "suspected": "Suspected",
     "clear": "Nothing suspected",
     "decided": "Answer",
+    "of_patient": "Patient {patient}: {n} photographs here, {m} of them suspected",
     "not_read": "Not read",
     "failed": "No answer",
     "probabilities": "Probabilities",

@@ -5,6 +5,7 @@ same. An export needs no TensorFlow.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ class ServedModel:
     def recipe(self) -> specs.Recipe:
         """The recipe that makes pictures of photographs."""
         return self.experiment.dataset.recipe
+
+    def patient_of(self, name: str) -> str | None:
+        """Return whose a photograph is by the name of its file; None if that does not tell."""
+        pattern = self.experiment.dataset.patient_pattern
+        found = re.search(pattern, Path(name).stem) if pattern else None
+        return found[1] if found else None
 
     def described(self) -> dict[str, Any]:
         """Return what a client is told about the model, as plain JSON types."""

@@ -96,6 +96,8 @@ class Service:
             )
             found = await asyncio.gather(*work)
         statuses = [status for _, status in found]
+        for one, (answer, _) in zip(given, found, strict=True):
+            answer.patient = model.patient_of(one.name)
         return model, [answer for answer, _ in found], 200 if 200 in statuses else statuses[0]
 
     async def _beside(

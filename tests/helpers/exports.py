@@ -26,7 +26,9 @@ def write(folder: Path, *, bias: float = 0.0, gate: str = "count", batch_size: i
     recipe = dataclasses.replace(experiment.dataset.recipe, quality_gate=gate)
     experiment = dataclasses.replace(
         experiment,
-        dataset=dataclasses.replace(experiment.dataset, recipe=recipe),
+        dataset=dataclasses.replace(
+            experiment.dataset, recipe=recipe, patient_pattern=r"^(\d+)_(?:left|right)"
+        ),
         evaluation=dataclasses.replace(
             experiment.evaluation, batch_size=batch_size, views=("identity",)
         ),

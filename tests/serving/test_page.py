@@ -128,6 +128,16 @@ def test_a_person_reads_photographs(browser, server, tmp_path):
     assert "Not read" in texts[1] and "The photograph is black. (ungradable:black" in texts[1]
     assert texts[2].startswith("<img src=x>") and "not an image of a known format" in texts[2]
 
+    # The eyes of a patient stand together, whatever came between.
+    drop(browser, ("7_left.png", eye), ("8_left.png", eye), ("7_right.png", files[0][1]))
+    items = answered(browser, 8)
+    titles = [item.find_element("css selector", "h3").text for item in items]
+    at = titles.index("7_left.png")
+    assert titles[at : at + 2] == ["7_left.png", "7_right.png"] or titles[at - 1] == "7_right.png"
+    lines = [item.find_element("css selector", ".patient").text for item in items]
+    told = "Patient 7: 2 photographs here, 1 of them suspected"
+    assert lines == [told if title.startswith("7_") else "" for title in titles]
+
     for theme in ("light", "dark"):
         emulate(browser, theme=theme, width=PHONE)
         assert browsing.barriers(browser) == []

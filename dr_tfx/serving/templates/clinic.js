@@ -34,6 +34,7 @@
       try {
         const told = await ask(group);
         group.forEach((one, i) => show(one, told[i]));
+        group.forEach(({ item }, i) => gather(item, told[i].patient));
       } catch (error) {
         group.forEach((one) => fail(one, error.message));
       }
@@ -101,6 +102,22 @@
     find(".why").textContent = gradable ? "" : `${words.flagged}: ${words[verdict] || verdict}`;
     showFigures(find, told);
     if (told.heatmap) showMap(one, told.heatmap, told.lesions.length > 0);
+  }
+
+  // Photographs of a patient stand together, and each says how many there are.
+  function gather(item, patient) {
+    if (!patient) return;
+    item.dataset.patient = patient;
+    const mates = [...readings.children].filter((one) => one.dataset.patient === patient);
+    if (mates.length < 2) return;
+    mates.slice(1).reduce((last, one) => (last.after(one), one), mates[0]);
+    const suspected = mates.filter((one) => one.classList.contains("suspected")).length;
+    const values = { patient, n: mates.length, m: suspected };
+    for (const one of mates) {
+      const line = one.querySelector(".patient");
+      line.textContent = words.of_patient.replace(/{(\w+)}/g, (_, name) => values[name]);
+      line.hidden = false;
+    }
   }
 
   function element(name, text, parent) {
