@@ -42,6 +42,7 @@ _DAMAGED = (
     struct.error,
 )
 _IN_WORKBOOK = "xl/workbook.xml"
+_OF_OTHERS = ("content.xml", "Index/Document.iwa")  # LibreOffice's .ods, Apple's .numbers.
 _ZIPPED, _OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
 
 
@@ -239,6 +240,11 @@ def _workbook(path: str) -> TextTable:
                 ) from error
             members = []
         if not any(member.filename == _IN_WORKBOOK for member in members):
+            if any(member.filename in _OF_OTHERS for member in members):
+                raise refusals.UnusableInput(
+                    "{file} is a table of another program than Excel. Save it as .xlsx or as a CSV",
+                    file=path,
+                )
             raise refusals.UnusableInput(
                 "{file} is a .zip archive; unpack it: unzip {quoted}",
                 file=path,

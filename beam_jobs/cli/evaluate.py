@@ -163,7 +163,8 @@ def _external() -> Path:
             overwrite=_OVERWRITE.value,
         )
     except refusals.UnusableInput as error:
-        sys.exit(f"error: {error.told(evaluate_external.FLAGS)}")
+        of_folder = {"output_dir": "--output_dir"} if _OUTPUT_DIR.value else {}
+        sys.exit(f"error: {error.told(evaluate_external.FLAGS | of_folder)}")
 
 
 def run() -> None:

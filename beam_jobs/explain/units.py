@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 from apache_beam.metrics import Metrics
 
-from beam_jobs.build_examples import label_table, photograph_table, slice_tags
+from beam_jobs.build_examples import label_table, photograph_names, photograph_table, slice_tags
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, mirrors, records, splits
 from dr_tfx.preprocessing import decoding, recipes
@@ -211,11 +212,12 @@ def parts_of_source(
                 f"{labels} names none of the {len(found)} photographs; its first name is "
                 f"{table.paths.iloc[0]}, the first photograph {names[0]}"
             )
-    patients = splits.patients(found["stem"], spec.patient_pattern)
+    ids = pd.Series(_ids(names, stems), dtype=splits.TEXT)
+    patients = splits.patients(ids, spec.patient_pattern)
     beside: Iterable[tuple[str, ...]] = itertools.repeat((), len(names))
     if recipes.takes_neighbours(spec.recipe):
         beside = slice_tags.neighbours(found["name"], source).itertuples(index=False, name=None)
-    each = zip(_unique(stems), names, patients, beside, strict=True)
+    each = zip(ids, names, patients, beside, strict=True)
     items = [
         PartItem(id_, name, labels_of.get(name), patient, of_slice)
         for id_, name, patient, of_slice in each
@@ -248,16 +250,25 @@ def _digest(found: Sequence[tuple[str, int]]) -> str:
     return digest.hexdigest()
 
 
-def _unique(stems: Sequence[str]) -> list[str]:
-    """Return the stems, with -2, -3 ... where several photographs share one."""
-    taken = set(stems)
+def _ids(names: Sequence[str], stems: Sequence[str]) -> list[str]:
+    """Return an id for each photograph, as a build has them: its stem, or as much as it takes.
+
+    Names that are one in composed Unicode get -2, -3 ... besides.
+    """
+    several = {stem for stem, n in collections.Counter(stems).items() if n > 1}
+    paths = [photograph_names.normalise(name) for name in names]
+    longer = photograph_names.distinct(
+        path for path, stem in zip(paths, stems, strict=True) if stem in several
+    )
+    ids = [longer.get(path, stem) for path, stem in zip(paths, stems, strict=True)]
+    taken = set(ids)
     seen: set[str] = set()
     result = []
-    for stem in stems:
-        name = stem
-        if stem in seen:
-            name = next(n for n in (f"{stem}-{i}" for i in itertools.count(2)) if n not in taken)
+    for id_ in ids:
+        name = id_
+        if id_ in seen:
+            name = next(n for n in (f"{id_}-{i}" for i in itertools.count(2)) if n not in taken)
             taken.add(name)
-        seen.add(stem)
+        seen.add(id_)
         result.append(name)
     return result

@@ -17,7 +17,7 @@ from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, leakage, manifest, mirrors, splits
 from dr_tfx.evaluation import evaluate, gallery, reproduce
 from dr_tfx.models import bundles
-from dr_tfx.sources import find_source, refusals
+from dr_tfx.sources import find_source, given, refusals
 from dr_tfx.storage import locks
 
 DATA = "data"  # Folder of the prepared photographs, beside the report.
@@ -78,8 +78,9 @@ def run(
 
     Raises:
       FileNotFoundError: there is no bundle, or there are no photographs or labels.
-      ValueError: nothing is fitted yet, the model was made of arrays, or the photographs cannot be
-        evaluated. A `refusals.UnusableInput` may be told with FLAGS.
+      ValueError: nothing is fitted yet, the model was made of arrays, the photographs cannot be
+        evaluated, or one of them lies in `output_dir`. A `refusals.UnusableInput` may be told with
+        FLAGS.
       OSError: the folder cannot be written, or another process writes into it.
     """
     bundle = bundles.load(workdir)
@@ -91,6 +92,10 @@ def run(
         training = folds.load_trained_on(bundle.manifest, data_dir)
         known = identities.load(data_dir, training)
     report = output_dir or evaluate.usual_folder(workdir, name)
+    if output_dir:
+        source = find_source.open_source(photographs.image_dir)
+        found = (given.GivenPhotograph(source.path(n), source, n) for n, _ in source.names())
+        given.check_apart(found, output_dir)
     with locks.held(report):
         evaluate.check_folder(report)
         return _evaluated(
@@ -251,13 +256,13 @@ def _commands(
         config=bundle.config,
     )
     usual = evaluate.usual_folder(workdir, name)
-    given = {
+    settings = {
         **dataclasses.asdict(photographs),
         "name": name,
         "data_dir": data_dir and mirrors.address(data_dir),
         "output_dir": None if report == usual else report,
     }
-    flags = [f"--{key}={_typed(value)}" for key, value in given.items() if value is not None]
+    flags = [f"--{key}={_typed(value)}" for key, value in settings.items() if value is not None]
     return [*before, ["drtfx-evaluate", f"--workdir={workdir}", *flags]]
 
 

@@ -114,6 +114,8 @@ def _dataset(
         settings["dataset.patient_pattern"] = pattern
         if not pattern and photographs.have_tag:
             settings["dataset.patient_column"] = "PatientID"
+        elif not pattern and "," in settings.get("dataset.image_column", ""):
+            look.append("The photographs of a row count as one patient's")
         elif not pattern:
             look.append(
                 "Nothing tells the patients, so that each photograph counts as its own: set "
@@ -131,7 +133,7 @@ def _dataset(
 
 def _rejects(photographs: PhotographFindings, labels: LabelFindings, look: list[str]) -> float:
     """Return the share of the rows that the build will reject, rounded up, or 0 if it is small."""
-    share = labels.lost + len(photographs.damaged) / photographs.looked_at
+    share = 1 - (1 - labels.lost) * (1 - len(photographs.damaged) / photographs.looked_at)
     if share <= _FEW_REJECTS:
         return 0.0
     look.append(

@@ -142,6 +142,9 @@ def _header(data: bytes) -> Image.Image:
     except formats.MissingLibrary as error:
         raise RejectedImage("unreadable", str(error)) from error
     except Exception as error:  # Damaged headers make Pillow raise nearly anything.
+        if kind := formats.begins_as(data):
+            why = f"{kind}: the file is cut short, or its header is damaged"
+            raise RejectedImage("unreadable", why) from error
         raise UnknownFormat("unreadable", "not an image of a known format") from error
     _check_size(*header.size, held)
     return header

@@ -8,6 +8,7 @@ raise nearly anything, and `decoding` turns all of it into one error.
 
 import contextlib
 import io
+import re
 import struct
 import warnings
 
@@ -20,6 +21,16 @@ from dr_tfx.preprocessing import jpeg, png
 # A format is recognised by its first bytes. Others would be measured by rules that nobody checked.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# The first bytes by which a damaged file is still known; WebP has its length between its two.
+_BEGINNINGS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WEBP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "HEIF": rb"....ftyp(?:" + b"|".join(_HEIF_BRANDS) + rb")",
+}
 # A photograph of 16 bits a sample whose largest value is less than this uses 14 bits or fewer: the
 # values of a camera's sensor, written as they are. As 16 bits they would be nearly black.
 MAX_DIM = 1 << 14
@@ -63,6 +74,12 @@ def read_header(data: bytes) -> Image.Image:
                 "a HEIC file needs pillow-heif: pip install 'dr_tfx[heic]'"
             ) from error
         return pillow_heif.HeifImageFile(io.BytesIO(data))
+
+
+def begins_as(data: bytes) -> str:
+    """Return the format that the first bytes of a file are those of; "" if they are of none."""
+    known = (name for name, start in _BEGINNINGS.items() if re.match(start, data, re.DOTALL))
+    return next(known, "")
 
 
 def pixels_held(header: Image.Image, data: bytes) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -293,6 +294,10 @@ def test_a_workbook_that_cannot_be_read_is_told(tmp_path, monkeypatch):
     path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
     with pytest.raises(ValueError, match=r"old format \(.xls\). Save it as .xlsx"):
         plan(path, "a.png")
+    with zipfile.ZipFile(tmp_path / "labels.ods", "w") as archive:
+        archive.writestr("content.xml", "<table/>")
+    with pytest.raises(ValueError, match=r"of another program than Excel. Save it as .xlsx or"):
+        plan(tmp_path / "labels.ods", "a.png")
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])

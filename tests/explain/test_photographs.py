@@ -204,9 +204,10 @@ def test_photographs_of_one_name_are_told_apart(workdir, raw, tmp_path):
     pattern = str(tmp_path / "*" / "*.png")
     out = run(workdir, raw, tmp_path / "out", image_dir=pattern, labels="", overlays="small")
     index = pd.read_csv(out / "index.csv")
-    assert index["id"].tolist() == ["1_left", "1_left-2"]
+    assert index["id"].tolist() == ["a/1_left", "b/1_left"]  # As a build calls them.
     assert index["photograph"].str.contains("/a/").tolist() == [True, False]
-    assert [p.name for p in sorted(out.rglob("overlays/*/*"))] == ["1_left-2.png", "1_left.png"]
+    made = sorted(out.rglob("overlays/*/*/*"))
+    assert ["/".join(path.parts[-2:]) for path in made] == ["a/1_left.png", "b/1_left.png"]
     assert not (out / "thumbnails").exists()
     with pytest.raises(ValueError, match=r"none of the 1 photographs can be used.*unreadable"):
         run(workdir, raw, tmp_path / "none", image_dir=str(tmp_path / "a" / "b*.png"), labels="")

@@ -21,6 +21,7 @@ from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import fingerprint, recipes
 from dr_tfx.sources import refusals
 from tests.helpers import backbones, datasets
+from tests.helpers.bundled import contents
 from tests.helpers.drawn import draw, encode, eyepacs_like
 
 THRESHOLD = 0.5
@@ -240,6 +241,17 @@ def test_what_cannot_be_is_refused_in_the_words_of_the_flags(elsewhere, workdir,
     told = refused.value.told(evaluate_external.FLAGS)
     assert re.search(message, told) and "config." not in told
     assert isinstance(refused.value, FileNotFoundError) == ("does not exist" in told)
+
+
+def test_nothing_is_written_among_the_photographs(elsewhere, workdir):
+    """A report has figures, which would be taken for photographs of this folder afterwards."""
+    before = contents(elsewhere)
+    for folder in (elsewhere, elsewhere.parent):
+        with pytest.raises(refusals.UnusableInput, match="holds the photograph .*choose another"):
+            evaluate_external.run(
+                photographs(elsewhere), workdir=workdir, data_dir=None, output_dir=folder
+            )
+    assert contents(elsewhere) == before
 
 
 def test_their_labels_may_be_written_otherwise(elsewhere, workdir, tmp_path):

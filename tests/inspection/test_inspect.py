@@ -172,6 +172,28 @@ def test_damaged_and_identical_files_and_lost_rows_are_found(copy):
     assert "1 photographs have no row: 99_left.jpeg" in told
 
 
+def test_rows_that_are_lost_and_files_that_are_damaged_are_counted_together(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    for name in PHOTOGRAPHS[:20]:
+        (copy / f"{name}.jpeg").unlink()
+    for name in PHOTOGRAPHS[20:30]:
+        (copy / f"{name}.jpeg").write_bytes(b"no photograph")
+    made = proposed("raw")  # Half of the rows are lost, and half of the others damaged.
+    assert any(line.startswith("75 % of the rows will give no example") for line in made.look)
+    assert "config.dataset.max_reject_rate = 0.76" in made.config
+
+
+def test_the_photographs_of_a_row_are_known_to_be_one_patients(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    for i, name in enumerate(PHOTOGRAPHS):  # Names that tell no patient.
+        (copy / f"{name}.jpeg").rename(copy / f"x{i:03}.jpeg")
+    rows = [f"x{2 * i:03}.jpeg,x{2 * i + 1:03}.jpeg,{i % 2}" for i in range(20)]
+    table(["left,right,level", *rows], copy / "labels.csv")
+    made = proposed("raw")
+    assert "The photographs of a row count as one patient's" in made.look
+    assert not any("Nothing tells the patients" in line for line in made.look)
+
+
 def test_a_pattern_that_the_shell_has_replaced_is_understood(copy):
     photographs = sorted(map(str, copy.glob("*.jpeg")))
     line = [sys.executable, "-m", "beam_jobs.cli.inspect_input", "--sample=1"]

@@ -130,6 +130,16 @@ def test_garbage_is_rejected(data):
         decoding.decode(data)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "WEBP", "JPEG2000"])
+def test_what_is_left_of_a_file_is_not_called_another_format(kind):
+    """Of a TIFF, whose table of contents is its end, most of the file may be there."""
+    data = saved(kind, "RGB")
+    for count in (16, len(data) // 2, len(data) - 10):
+        with pytest.raises(decoding.RejectedImage, match=rf"^unreadable: {kind}: ") as refused:
+            decoding.decode(data[:count])
+        assert not isinstance(refused.value, decoding.UnknownFormat)
+
+
 def png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + content))
