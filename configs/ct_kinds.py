@@ -8,6 +8,8 @@ The columns are those of RSNA's challenge of 2019, whose CSV is read as it is:
     drtfx-train --config=ct_kinds --data_dir=DATA --workdir=RUN
     drtfx-evaluate --workdir=RUN --data_dir=DATA --split=validation
 
+`--config=ct_kinds:neighbours` shows the slices beside each slice too, as ct_hemorrhage.py does.
+
 Time and metric: not yet measured. The winners of the challenge had an AUC of .988 for `any`.
 """
 
@@ -25,10 +27,19 @@ COLUMNS = (
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """Return the recipe of ct_hemorrhage.py with six labels, of which `any` decides."""
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Return the recipe of ct_hemorrhage.py with six labels, of which `any` decides.
+
+    Args:
+      variant: "" for a slice alone, or `neighbours` for those beside it, too.
+
+    Raises:
+      ValueError: there is no such variant.
+    """
+    if variant not in ("", "neighbours"):
+        raise ValueError(f"ct_kinds.py has no variant {variant!r}; expected '' or 'neighbours'")
     config = config_files.load_beside(__file__, "base.py", "multilabel")
-    binary = config_files.load_beside(__file__, "ct_hemorrhage.py")
+    binary = config_files.load_beside(__file__, "ct_hemorrhage.py", variant)
     config.dataset, config.model, config.training = binary.dataset, binary.model, binary.training
 
     dataset = config.dataset

@@ -19,7 +19,7 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.inference import photographs, prediction_files
 from dr_tfx.machine import interrupts, progress
-from dr_tfx.preprocessing import mask_files, optic_disc
+from dr_tfx.preprocessing import mask_files, optic_disc, recipes
 from dr_tfx.sources import given
 from dr_tfx.storage import files, seen_text
 
@@ -81,6 +81,7 @@ class Answering:
           FileExistsError: the folder holds somebody else's files under the names of these.
         """
         self._colormap, self._masks, self._width = colormap, masks, 0
+        self._has_neighbours = recipes.takes_neighbours(model.experiment.dataset.recipe)
         self._marker = model.mark() if model.mark else None
         self._explain = model.explain() if model.explain and is_drawn else None
         self._read = None if self._explain else model.read()
@@ -102,8 +103,9 @@ class Answering:
         )
 
     def __call__(self, found: Sequence[given.GivenPhotograph]) -> None:
-        """Answer the photographs that have no row yet."""
+        """Answer the photographs that have no row yet; the others may be neighbours of those."""
         fresh = [one for one in found if not self.files.has(one.shown)]
+        others = [one for one in found if self.files.has(one.shown)]
         if not fresh:
             return
         widths = [max(_WIDTH, len(name)) for name in self._printed]
@@ -117,7 +119,7 @@ class Answering:
             self._told_how_far(len(found)),
             progress.bar(total=len(fresh), unit="photograph", title="predict") as bar,
         ):
-            for one, figure, measured in self._readings(fresh):
+            for one, figure, measured in self._readings(fresh, others):
                 if self._masks:
                     measured |= _measured(one.name, self._masks)
                 with interrupts.noted() as stopped:  # A figure and its row are there, or neither.
@@ -134,7 +136,8 @@ class Answering:
     def watch(self, look: Callable[[], Sequence[given.GivenPhotograph]]) -> None:
         """Answer photographs as they come, until Ctrl-C or SIGTERM.
 
-        A file is read once it has not changed from one look to the next.
+        A file is read once it has not changed from one look to the next; slices that show their
+        neighbours once none has, as those of a series come one after the other.
 
         Args:
           look: returns the photographs that are there.
@@ -142,9 +145,12 @@ class Answering:
         before: dict[str, tuple[int, int] | None] = {}
         with contextlib.suppress(KeyboardInterrupt):
             while True:
-                fresh = [one for one in look() if not self.files.has(one.shown)]
+                there = look()
+                fresh = [one for one in there if not self.files.has(one.shown)]
                 now = {one.shown: _state(one) for one in fresh}
-                self([one for one in fresh if before.get(one.shown) == now[one.shown] is not None])
+                whole = {name for name, state in now.items() if state and before.get(name) == state}
+                if not self._has_neighbours or len(whole) == len(now):
+                    self([one for one in there if one.shown in whole or one.shown not in now])
                 before = now
                 time.sleep(_PAUSE)
 
@@ -160,7 +166,7 @@ class Answering:
             ) from stop
 
     def _readings(
-        self, found: Sequence[given.GivenPhotograph]
+        self, found: Sequence[given.GivenPhotograph], others: Sequence[given.GivenPhotograph]
     ) -> Iterator[tuple[photographs.ReadPhotograph, bytes | None, dict[str, Any]]]:
         """Yield what the model says of each photograph, its figure, and what is marked in it.
 
@@ -168,17 +174,17 @@ class Answering:
         """
         marker = self._marker
         if marker and self._marks:
-            for marks in marker(found):
+            for marks in marker(found, others):
                 figure = marker.figure(marks) if self._is_drawn and not marks.rejected else None
                 yield marks, figure, marker.measured(marks)
             return
-        beside = _marks(marker, found) if marker else itertools.repeat(({}, None))
+        beside = _marks(marker, found, others) if marker else itertools.repeat(({}, None))
         if self._read:
-            for read, (measured, _) in zip(self._read(found), beside, strict=False):
+            for read, (measured, _) in zip(self._read(found, others), beside, strict=False):
                 yield read, None, {**measured}
             return
         assert self._explain
-        for one, (measured, outlined) in zip(self._explain(found), beside, strict=False):
+        for one, (measured, outlined) in zip(self._explain(found, others), beside, strict=False):
             figure = None
             if not one.rejected:
                 figure = self._explain.figure(one, colormap=self._colormap, outlined=outlined)
@@ -198,10 +204,12 @@ def _state(one: given.GivenPhotograph) -> tuple[int, int] | None:
 
 
 def _marks(
-    marker: "lesions.LesionMarker", found: Sequence[given.GivenPhotograph]
+    marker: "lesions.LesionMarker",
+    found: Sequence[given.GivenPhotograph],
+    others: Sequence[given.GivenPhotograph],
 ) -> Iterator[tuple[dict[str, Any], "figures.Outlined | None"]]:
     """Yield what is marked in each photograph, in numbers and outlined."""
-    for marks in marker(found):  # What the one recipe takes, the other may reject.
+    for marks in marker(found, others):  # What the one recipe takes, the other may reject.
         yield marker.measured(marks), None if marks.rejected else marker.outlined(marks)
 
 

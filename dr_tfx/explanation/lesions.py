@@ -4,7 +4,7 @@ Loads no TensorFlow; see `inference.photographs`.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -75,14 +75,22 @@ class LesionMarker:
             )
         self.names = tuple(_measured(dict.fromkeys(self.kinds, np.zeros((2, 2), bool))))
 
-    def __call__(self, raw: Iterable[photographs.RawPhotograph]) -> Iterator[MarkedPhotograph]:
+    def __call__(
+        self,
+        raw: Iterable[photographs.RawPhotograph],
+        others: Sequence[photographs.RawPhotograph] = (),
+    ) -> Iterator[MarkedPhotograph]:
         """Yield what the model says of each photograph and marks in it, in order.
 
         A photograph that gives no picture is rejected, and the others are marked.
+
+        Args:
+          raw: what is marked.
+          others: as `photographs.in_batches`.
         """
         experiment, work = self._model.experiment, self._model.mark
-        recipe, batch_size = experiment.dataset.recipe, experiment.evaluation.batch_size
-        for one, result in photographs.in_batches(raw, recipe, batch_size, work=work):
+        recipe, size = experiment.dataset.recipe, experiment.evaluation.batch_size
+        for one, result in photographs.in_batches(raw, recipe, size, work=work, others=others):
             reading, marked = result or (None, None)
             yield MarkedPhotograph(one.name, one.picture, reading, one.rejected, marked)
 

@@ -5,7 +5,7 @@ TensorFlow; see `inference.photographs`.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -68,13 +68,22 @@ class PhotographExplainer:
         manifest.check_reads_photographs(model.manifest)
         self._model = model
 
-    def __call__(self, raw: Iterable[photographs.RawPhotograph]) -> Iterator[ExplainedPhotograph]:
+    def __call__(
+        self,
+        raw: Iterable[photographs.RawPhotograph],
+        others: Sequence[photographs.RawPhotograph] = (),
+    ) -> Iterator[ExplainedPhotograph]:
         """Yield what the model says of each photograph and its heat map, in order.
 
         A photograph that gives no picture is rejected, and the others are explained.
+
+        Args:
+          raw: what is explained.
+          others: as `photographs.in_batches`.
         """
         recipe, work = self._model.experiment.dataset.recipe, self._model.explain
-        batches = photographs.in_batches(raw, recipe, self._model.at_once, work=work)
+        at_once = self._model.at_once
+        batches = photographs.in_batches(raw, recipe, at_once, work=work, others=others)
         for one, result in batches:
             reading, heatmap = result or (None, None)
             yield ExplainedPhotograph(one.name, one.picture, reading, one.rejected, heatmap)

@@ -81,14 +81,20 @@ class PhotographReader:
         manifest.check_reads_photographs(model.manifest)
         self._model = model
 
-    def __call__(self, photographs: Iterable[RawPhotograph]) -> Iterator[ReadPhotograph]:
+    def __call__(
+        self, photographs: Iterable[RawPhotograph], others: Sequence[RawPhotograph] = ()
+    ) -> Iterator[ReadPhotograph]:
         """Yield what the model says of each photograph, in order, one batch in memory at a time.
 
         A photograph that gives no picture is rejected, and the others are read.
+
+        Args:
+          photographs: what is read.
+          others: as `in_batches`.
         """
         experiment, work = self._model.experiment, self._model.read
-        recipe, batch_size = experiment.dataset.recipe, experiment.evaluation.batch_size
-        for photograph, reading in in_batches(photographs, recipe, batch_size, work=work):
+        recipe, size = experiment.dataset.recipe, experiment.evaluation.batch_size
+        for photograph, reading in in_batches(photographs, recipe, size, work=work, others=others):
             yield dataclasses.replace(photograph, reading=reading)
 
 
@@ -98,6 +104,7 @@ def in_batches(
     batch_size: int,
     *,
     work: Callable[[np.ndarray], Sequence[_ResultT]],
+    others: Sequence[RawPhotograph] = (),
 ) -> Iterator[tuple[ReadPhotograph, _ResultT | None]]:
     """Prepare photographs, and do some work on the pictures of each batch.
 
@@ -107,11 +114,12 @@ def in_batches(
       recipe: what makes a picture of a photograph.
       batch_size: the most photographs in a batch.
       work: from pictures, uint8 RGB (n, size, size, 3), to n results.
+      others: photographs that are not read, but may be neighbouring slices of those that are.
 
     Yields:
       Each photograph, in order, not yet read, with its result; None if it was rejected.
     """
-    remaining = _with_neighbours(photographs, recipe)
+    remaining = _with_neighbours(photographs, others, recipe)
     while batch := list(itertools.islice(remaining, batch_size)):
         prepared = [prepare(photograph, recipe, beside) for photograph, beside in batch]
         usable = [one.picture.rgb for one in prepared if one.picture]
@@ -150,14 +158,15 @@ def prepare(
 
 
 def _with_neighbours(
-    photographs: Iterable[RawPhotograph], recipe: specs.Recipe
+    photographs: Iterable[RawPhotograph], others: Sequence[RawPhotograph], recipe: specs.Recipe
 ) -> Iterator[tuple[RawPhotograph, Sequence[RawPhotograph | None]]]:
     """Yield each photograph with its neighbours, if the recipe shows them."""
     if not recipes.takes_neighbours(recipe):
         yield from ((photograph, ()) for photograph in photographs)
         return
-    among = list(photographs)
-    found = series.neighbours([_place(one) for one in among])
+    read = list(photographs)
+    among = [*read, *others]
+    found = series.neighbours([_place(one) for one in among])[: len(read)]
     _LOG.info("%s", series.described(found))
     for i, beside in enumerate(found.tolist()):
         yield among[i], [None if at == i else among[at] for at in beside]

@@ -353,6 +353,11 @@ def test_head_ct_has_one_data_set_and_six_labels():
     binary, kinds = (tasks.from_config(load(name)) for name in ("ct_hemorrhage", "ct_kinds"))
     assert kinds.dataset.recipe == binary.dataset.recipe
     assert binary.dataset.recipe.windows == ((40, 80), (80, 200), (600, 2800))
+    for name in ("ct_hemorrhage", "ct_kinds"):
+        beside = tasks.from_config(load(name, "neighbours")).dataset.recipe
+        assert (beside.name, beside.windows[2]) == ("ct_neighbours", (40, 80))
+        with pytest.raises(ValueError, match=f"{name}.py has no variant 'neighbors'"):
+            load(name, "neighbors")
     data = tasks.of(kinds).data
     assert len(data.group_of) == 64 and sum(data.group_of) == 63
     assert tasks.of(kinds).weights * 7 == pytest.approx([2, 1, 1, 1, 1, 1])

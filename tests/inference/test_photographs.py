@@ -5,16 +5,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
 from dr_tfx.config import specs
+from dr_tfx.explanation import answering
 from dr_tfx.inference import photographs, scoring
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import recipes
+from dr_tfx.sources import given
 from tests.helpers import datasets
 from tests.helpers.bundled import evaluated_bundle, with_gate, write_photographs
 from tests.helpers.drawn import draw
+from tests.helpers.slices import series_of
 
 
 def reader_of(bundle):
@@ -104,6 +108,38 @@ def test_no_more_than_a_batch_is_taken_at_a_time(bundle, folder):
     next(reader)
     assert taken == [0, 1, 2]
     assert len(list(reader)) == 6
+
+
+def test_slices_have_their_neighbours_after_an_interruption_too(bundle, tmp_path):
+    pytest.importorskip("pydicom")
+    recipe = dataclasses.replace(
+        bundle.experiment.dataset.recipe, name="ct_neighbours", quality_gate="off"
+    )
+    dataset = dataclasses.replace(bundle.experiment.dataset, recipe=recipe)
+    experiment = dataclasses.replace(bundle.experiment, dataset=dataset)
+    reader = reader_of(dataclasses.replace(bundle, experiment=experiment))
+    for height, data in series_of("1.2", range(0, 20, 4)).items():
+        (tmp_path / f"{height:02}.dcm").write_bytes(data)
+    found = given.photographs([str(tmp_path)])
+    whole, parts = reader(found), [*reader(found[:2], found[2:]), *reader(found[2:], found[:2])]
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one.picture.rgb, other.picture.rgb)
+        assert one.picture.substituted == (one.name in (found[0].shown, found[-1].shown))
+
+    def answer() -> pd.DataFrame:
+        model = answering.AnsweringModel(tmp_path, "", experiment, (), lambda: reader, None)
+        out = tmp_path / "out"
+        answers = answering.Answering(
+            model, out, is_drawn=False, colormap="jet", masks=None, made={}
+        )
+        answers(found)
+        return pd.read_csv(out / "predictions.csv")
+
+    (tmp_path / "out").mkdir()
+    expected = answer()
+    lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "out" / "predictions.csv").write_text("".join(lines[:3]))  # As a kill leaves it.
+    pd.testing.assert_frame_equal(answer(), expected, atol=1e-6)
 
 
 def test_an_ungradable_photograph_is_read_where_the_recipe_only_counts(bundle, folder):
