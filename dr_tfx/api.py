@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from dr_tfx.explanation.photographs import PhotographExplainer
     from dr_tfx.inference import exported
-    from dr_tfx.inference.photographs import PhotographReader
+    from dr_tfx.inference.photographs import PhotographReader, RawPhotograph
     from dr_tfx.input_pipeline.examples import Examples
     from dr_tfx.models import bundles
 
@@ -416,7 +416,9 @@ class Explanation(NamedTuple):
 class PhotographModel(abc.ABC):
     """A model with everything needed to read a raw photograph."""
 
-    def predict(self, photograph: "str | Path | bytes | np.ndarray") -> dict[str, Any]:
+    def predict(
+        self, photograph: "RawPhotograph", others: "Sequence[RawPhotograph]" = ()
+    ) -> dict[str, Any]:
         """Return what the model says of a raw photograph, as plain JSON types.
 
         For a binary task: the calibrated `probability` (None until `evaluate` has fitted it), the
@@ -425,28 +427,33 @@ class PhotographModel(abc.ABC):
 
         Args:
           photograph: the path of a file, its bytes, or pixels, uint8 RGB (height, width, 3).
+          others: more slices of its series, for a model that sees the slices beside a slice.
 
         Raises:
           ValueError: the photograph cannot be read, or is refused by the quality gate.
         """
-        (found,) = self._reader([photograph])
+        (found,) = self._reader([photograph], others)
         if found.reading is None:
             raise ValueError(f"{found.name or 'the photograph'} is rejected: {found.rejected}")
         return found.reading.answer
 
     def explain(
-        self, photograph: "str | Path | bytes | np.ndarray", method: str = specs.METHODS[0]
+        self,
+        photograph: "RawPhotograph",
+        method: str = specs.METHODS[0],
+        others: "Sequence[RawPhotograph]" = (),
     ) -> Explanation:
         """Return what the model says of a raw photograph, with a heat map of where it looks.
 
         Args:
           photograph: as for `predict`.
           method: gradcam, gradcam++, hirescam or occlusion; an exported model has gradcam alone.
+          others: as for `predict`.
 
         Raises:
           ValueError: the photograph is rejected, or there is no such method.
         """
-        (found,) = self._explainer(method)([photograph])
+        (found,) = self._explainer(method)([photograph], others)
         if found.reading is None or found.picture is None or found.heatmap is None:
             raise ValueError(f"{found.name or 'the photograph'} is rejected: {found.rejected}")
         return Explanation(found.reading.answer, found.picture.rgb, found.heatmap)

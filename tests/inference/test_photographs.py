@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
+from dr_tfx import api
 from dr_tfx.config import specs
 from dr_tfx.explanation import answering
 from dr_tfx.inference import photographs, scoring
@@ -117,7 +118,8 @@ def test_slices_have_their_neighbours_after_an_interruption_too(bundle, tmp_path
     )
     dataset = dataclasses.replace(bundle.experiment.dataset, recipe=recipe)
     experiment = dataclasses.replace(bundle.experiment, dataset=dataset)
-    reader = reader_of(dataclasses.replace(bundle, experiment=experiment))
+    model = api.TrainedModel(dataclasses.replace(bundle, experiment=experiment))
+    reader = reader_of(model.bundle)
     for height, data in series_of("1.2", range(0, 20, 4)).items():
         (tmp_path / f"{height:02}.dcm").write_bytes(data)
     found = given.photographs([str(tmp_path)])
@@ -127,11 +129,9 @@ def test_slices_have_their_neighbours_after_an_interruption_too(bundle, tmp_path
         assert one.picture.substituted == (one.name in (found[0].shown, found[-1].shown))
 
     def answer() -> pd.DataFrame:
-        model = answering.AnsweringModel(tmp_path, "", experiment, (), lambda: reader, None)
-        out = tmp_path / "out"
-        answers = answering.Answering(
-            model, out, is_drawn=False, colormap="jet", masks=None, made={}
-        )
+        answered = answering.AnsweringModel(tmp_path, "", experiment, (), lambda: reader, None)
+        out, how = tmp_path / "out", {"is_drawn": False, "colormap": "jet", "masks": None}
+        answers = answering.Answering(answered, out, **how, made={})
         answers(found)
         return pd.read_csv(out / "predictions.csv")
 
@@ -140,6 +140,9 @@ def test_slices_have_their_neighbours_after_an_interruption_too(bundle, tmp_path
     lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines(keepends=True)
     (tmp_path / "out" / "predictions.csv").write_text("".join(lines[:3]))  # As a kill leaves it.
     pd.testing.assert_frame_equal(answer(), expected, atol=1e-6)
+    told = model.predict(found[2].shown, [one.shown for one in found])["score"]
+    alone = model.predict(found[2].shown)["score"]
+    assert told == pytest.approx(expected["score"][2], abs=1e-6) != alone
 
 
 def test_an_ungradable_photograph_is_read_where_the_recipe_only_counts(bundle, folder):
