@@ -67,8 +67,9 @@ def of(folder: Path, workdir: Path) -> str:
 
 def _figures(kind: tasks.Kind, found: Mapping[str, Any]) -> str:
     """Return the measures that decide, with their intervals."""
-    return ", ".join(
-        f"{measure.word} {number(found[measure.key])} ({interval(found[measure.key], 'number')})"
-        for measure in kind.judgement.comparison.MEASURES
-        if measure.decides
-    )
+    told = []
+    for measure in (m for m in kind.judgement.comparison.MEASURES if m.decides):
+        figure = found[measure.key]
+        value = f"{number(figure)} ({interval(figure, 'number')})"
+        told.append(f"{measure.word} {'not defined' if figure['value'] is None else value}")
+    return ", ".join(told)

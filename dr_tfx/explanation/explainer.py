@@ -63,13 +63,18 @@ class Explainer:
           `ScoreSide.columns`. A view that has a map takes no second pass for its score.
 
         Raises:
-          ValueError: a score is not finite.
+          ValueError: a score or a heat map is not finite.
         """
         explain = self._over_views if self._average_views else self._as_they_are
         pieces = [
             explain(images[i : i + self.at_once]) for i in range(0, len(images), self.at_once)
         ]
         maps, outputs = map(np.concatenate, zip(*pieces, strict=True))
+        if not np.isfinite(maps).all():  # A score may be finite where the features are not.
+            raise ValueError(
+                f"The model of {self.bundle.folder} gives heat maps that are not finite: its "
+                "training diverged. Lower config.training.learning_rate and train again."
+            )
         return maps, pd.DataFrame(self.bundle.columns(outputs.astype(np.float64)))
 
     def explain(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from dr_tfx.evaluation import evaluate
+from dr_tfx.evaluation import evaluate, headline
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.storage import locks
@@ -45,6 +45,8 @@ def test_one_class_has_predictions_its_rate_and_no_auc(line, tmp_path):
     assert not any("majority" in alarm or "guessing" in alarm for alarm in metrics["alarms"])
     text = page.read_text()
     assert "AUC: not defined, as all images are of one class." in text and "nan" not in text
+    said = headline.of(out, line / "run")
+    assert "AUC not defined, sensitivity not defined, specificity " in said
     assert not (out / "roc.png").exists() and (out / "confusion.png").exists()
     assert not (line / "run" / "evaluation").exists()
 

@@ -81,6 +81,17 @@ def test_maps_of_views_are_turned_back_and_averaged(bundle, images, plain):
     assert np.abs(maps - as_it_is).max() > 0.05
 
 
+def test_maps_that_are_not_finite_are_refused_where_the_score_is(bundle, images):
+    """Weights that overflow float32 for a bright picture leave a score of 1 and no map."""
+    before = bundle.model.get_weights()
+    bundle.model.set_weights([np.full_like(weight, 1e30) for weight in before])
+    try:
+        with pytest.raises(ValueError, match="heat maps that are not finite: its training diver"):
+            explainer.Explainer(bundle)(images[:1])
+    finally:
+        bundle.model.set_weights(before)
+
+
 def test_every_method_has_a_title(bundle):
     titles = [explainer.Explainer(bundle, method).title for method in gradcam.METHODS]
     averaged = explainer.Explainer(bundle, average_views=True).title
