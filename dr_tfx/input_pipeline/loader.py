@@ -22,6 +22,7 @@ from dr_tfx.dataset import manifest, patches, records
 from dr_tfx.input_pipeline import (
     augmentation,
     batch_readers,
+    kept_order,
     mixing,
     parsing,
     sampling,
@@ -52,6 +53,7 @@ def train_batches(
     first_step: int = 0,
     worker: int = 0,
     workers: int = 1,
+    kept_in: Path | None = None,
 ) -> tuple[Generator[dict[str, np.ndarray], None, None], int]:
     """Return endless training batches from `first_step` on, counted over all epochs.
 
@@ -71,6 +73,7 @@ def train_batches(
       first_step: step to begin at.
       worker: which of the workers this is, from 0 on.
       workers: how many there are; the batch size is a multiple of it.
+      kept_in: a folder of this worker alone for places in its order, which later calls take up.
 
     Returns:
       This worker's part of the batches, and the number of batches an epoch. A batch is a dict of
@@ -91,7 +94,7 @@ def train_batches(
     reader = shard_reader.ShardReader(data_dir, part.shards, schema)
     processes, ahead = _reading(experiment.training, schema, part.batch_size)
     readers = batch_readers.BatchReaders(reader, batch_size=part.batch_size, processes=processes)
-    plans = _plans(mixed, part, experiment, first_step)
+    plans = _plans(mixed, part, experiment, first_step, kept_in)
     batches = _read_ahead(readers, plans, ahead, experiment)
     next(batches)
     return batches, mixed.steps(experiment.training.batch_size)
@@ -144,7 +147,11 @@ def _read_ahead(
 
 
 def _plans(
-    mixed: strata.Strata, part: strata.WorkerPart, experiment: specs.Experiment, first_step: int
+    mixed: strata.Strata,
+    part: strata.WorkerPart,
+    experiment: specs.Experiment,
+    first_step: int,
+    kept_in: Path | None,
 ) -> Iterator[_Plan]:
     """Yield of every batch the numbers of its examples, which are mirrored, and their chance.
 
@@ -154,17 +161,18 @@ def _plans(
     training, views = experiment.training, tasks.of(experiment).data.views
     drawn_at_once, shape = part.batch_size // views, (_BLOCK, part.batch_size)
     first_block, inside = divmod(first_step, _BLOCK)
-    order = sampling.numbers(
+    order = kept_order.Order(
         part.counts,
         mixed.shares,
         examples=mixed.steps(training.batch_size) * drawn_at_once,
         seed=part.seed,
         mix=training.mix,
-        first=first_block * _BLOCK * drawn_at_once,
+        length=_BLOCK * drawn_at_once,
     )
+    kept = kept_order.kept_in(kept_in, math.ceil(training.checkpoint_steps / _BLOCK))
     ends = np.cumsum(part.counts)
     passed = np.array(part.firsts) - (ends - part.counts)  # Others' examples before one's own.
-    blocks = order.batch(_BLOCK * drawn_at_once).as_numpy_iterator()
+    blocks = kept_order.blocks(order, first=first_block, kept=kept)
     for block, drawn in enumerate(blocks, first_block):
         stratum = np.searchsorted(ends, drawn, side="right")
         numbers = np.repeat(drawn + passed[stratum], views).reshape(shape)

@@ -106,14 +106,16 @@ class Session:
           ValueError: the training diverged.
         """
         run, stage = self._run, self._stage
+        worker = distribution.worker(self._strategy)
         # The loader comes first: its processes start while the rest is made.
         batches, steps = loader.train_batches(
             data_dir,
             self._data,
             run.experiment,
             first_step=run.step,
-            worker=distribution.worker(self._strategy),
+            worker=worker,
             workers=distribution.workers(),
+            kept_in=run.workdir / "checkpoints" / f"order-{worker}",
         )
         profile_from = run.step if profile and run.chief else None
         folder = run.workdir / "tensorboard"

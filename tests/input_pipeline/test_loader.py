@@ -13,7 +13,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import records
-from dr_tfx.input_pipeline import augmentation, batch_readers, loader, mixing
+from dr_tfx.input_pipeline import augmentation, batch_readers, kept_order, loader, mixing
 from dr_tfx.machine import resources
 from dr_tfx.tasks import labels
 from tests.helpers import datasets
@@ -106,6 +106,25 @@ def test_the_stream_is_a_function_of_seed_and_step(folder):
         assert np.array_equal(whole.ravel()[step * 8 :], resumed)
     assert not np.array_equal(whole[0], whole[1])
     assert not np.array_equal(whole[0], other[0])
+
+
+def test_a_place_that_was_kept_gives_the_same_batches(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_order, "_EVERY", 1)
+    path, data = folder
+    experiment = datasets.experiment(checkpoint_steps=16)
+
+    def seen(first_step, kept_in):
+        batches, _ = loader.train_batches(
+            path, data, experiment, first_step=first_step, kept_in=kept_in
+        )
+        with contextlib.closing(batches):
+            found = list(itertools.islice(batches, 42 - first_step))
+        return [(b["image"][:, 0, 0, 0], b["draws"]) for b in found]
+
+    whole = seen(0, tmp_path)
+    assert len(list(tmp_path.glob("*.index"))) > 1
+    for (image, draws), (same, same_draws) in zip(seen(37, tmp_path), whole[37:], strict=True):
+        assert np.array_equal(image, same) and np.array_equal(draws, same_draws)
 
 
 def test_it_begins_anywhere_with_batches_that_no_block_is_a_multiple_of(folder):
