@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.input_pipeline import millions
 from benchmarks.input_pipeline.contenders import CONTENDERS
 from benchmarks.input_pipeline.contenders.contender import Job
 from benchmarks.training import accelerator
@@ -35,6 +36,7 @@ def run(script, *arguments):
         "dataset.copies",
         "input_pipeline.loader",
         "input_pipeline.memory",
+        "input_pipeline.millions",
         "input_pipeline.remote",
         "serving.load",
         "statistics.intervals",
@@ -149,3 +151,9 @@ def test_a_way_to_compute_gives_losses_and_rates(tmp_path):
     found = accelerator.measure(accelerator.EXACT, job)
     assert len(found["losses"]) == accelerator.COMPARED and np.isfinite(found["losses"]).all()
     assert min(found["piped"], found["resident"], found["first"]) > 0
+
+
+def test_a_run_of_many_examples_begins_at_a_step(tmp_path):
+    millions.write(str(tmp_path), 600)
+    found = millions.start(str(tmp_path), 40, 2, 1, str(tmp_path / "order"))
+    assert found["seconds"] > 0 and found["base"] > 0

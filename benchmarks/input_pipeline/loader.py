@@ -153,7 +153,7 @@ class Measured:
 
     def is_peer(self, kind: str) -> bool:
         """Return whether ratios may be to this contender."""
-        return self.contender.kind == kind and self.contender.name != "ours"
+        return self.contender.kind == kind and not self.contender.name.startswith("ours")
 
     def add(self, result: dict[str, Any], peak: processes.TreeMemory) -> None:
         """Add one round."""

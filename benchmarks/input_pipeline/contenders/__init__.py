@@ -15,6 +15,7 @@ from benchmarks.input_pipeline.contenders import (
     keras_image_folder,
     mosaicml_streaming,
     ours,
+    ours_by_tf_data,
     tf_data_by_hand,
     torch_batches,
     torch_examples,
@@ -35,6 +36,7 @@ CONTENDERS = {
         grain_array_record,
         mosaicml_streaming,
         tf_data_by_hand,
+        ours_by_tf_data,
         ours,
     )
 }
