@@ -1,11 +1,11 @@
 r"""Look at photographs and labels, and print what they are and how to build them.
 
     drtfx-inspect RAW
-    drtfx-inspect --labels=trainLabels.csv train.zip
+    drtfx-inspect --labels=trainLabels.csv --image_dir=train.zip
 
-The argument is what --image_dir of drtfx-build-examples takes: a folder, a quoted pattern, a .zip
-archive, or several of them with commas between. Without --labels the tables in and beside a folder
-are tried, and then the folders that the photographs lie in.
+The argument, or --image_dir, is what --image_dir of drtfx-build-examples takes: a folder, a quoted
+pattern, a .zip archive, or several of them with commas between. Without --labels the tables in and
+beside a folder are tried, and then the folders that the photographs lie in.
 
 The command prints formats and sizes, damaged and identical files, the columns and what they seem to
 mean, rows without a photograph and photographs without a row. These lines begin with `#`. Then it
@@ -30,6 +30,7 @@ from dr_tfx.sources import find_source, given
 from dr_tfx.storage import seen_text
 
 _LABELS = flags.DEFINE_string("labels", "", "The labels, as --labels of drtfx-build-examples.")
+_IMAGE_DIR = flags.DEFINE_string("image_dir", None, "The same as the argument.")
 _SAMPLE = flags.DEFINE_integer(
     "sample", 200, "Photographs to decode, spread over all; 0 for all.", lower_bound=0
 )
@@ -39,7 +40,8 @@ _SHOWN = 5  # Names in a list.
 
 def main(argv: Sequence[str]) -> None:
     """Print what the argument holds, and the lines that build it."""
-    place, others = given.unexpanded(argv[1] if len(argv) > 1 else None, argv[2:])
+    places = [*filter(None, [_IMAGE_DIR.value]), *argv[1:]]
+    place, others = given.unexpanded(places[0] if places else None, places[1:])
     if place is None or others:
         raise app.UsageError(
             "expected one folder, pattern or archive of photographs, or several with commas between"

@@ -246,7 +246,7 @@ def _setting_meant(error: flags.Error, argv: Sequence[str]) -> str:
     if isinstance(error, flags.UnrecognizedFlagError) and _takes_config():
         for place in _places_of_configs(argv):
             config = flags.FLAGS["config"].parser.parse(argv[place].rpartition("=")[2])
-            if meant := _like(error.flagname, config):
+            if meant := _like(error.flagname.rpartition(".")[2], config):
                 return f". Settings are given as --config.{meant}=VALUE."
     return ""
 

@@ -2,6 +2,7 @@
 
     drtfx-predict --workdir=RUN eye.jpeg other_eye.png
     drtfx-predict --workdir=RUN folder/of/photographs more.zip --output_dir=OUT
+    drtfx-predict --workdir=RUN --image_dir=folder/of/photographs --output_dir=OUT
     drtfx-predict --model=EXPORT eye.jpeg
 
 RUN is the folder that training wrote, and EXPORT one that drtfx-export made of it: that needs no
@@ -83,6 +84,11 @@ if TYPE_CHECKING:
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
 _MODEL = flags.DEFINE_string("model", None, "Folder of an exported model, in place of --workdir.")
+_IMAGE_DIR = flags.DEFINE_list(
+    "image_dir",
+    [],
+    "The same as words without a flag: photographs, folders, quoted patterns, .zip archives.",
+)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for the results; predictions/ in that of the model if not given."
 )
@@ -117,12 +123,13 @@ _DECISIONS_SAID = 6  # Most that are counted at the end.
 
 def main(argv: Sequence[str]) -> None:
     """Read the photographs that the arguments name; print the table, then the folder."""
-    if len(argv) < 2:
+    places = [*_IMAGE_DIR.value, *argv[1:]]
+    if not places:
         raise app.UsageError("no photographs given")
     folder = _model_folder()
     output_dir = Path(_OUTPUT_DIR.value or folder / "predictions")
     try:
-        found = [] if _WATCH.value else _given(argv[1:], output_dir)
+        found = [] if _WATCH.value else _given(places, output_dir)
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
     model = _exported(folder) if _MODEL.value else _bundle(folder)
@@ -144,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
             },
         )
         if _WATCH.value:
-            answers.watch(lambda: _there(argv[1:], output_dir))
+            answers.watch(lambda: _there(places, output_dir))
         else:
             answers(found)
             answers.files.finish()

@@ -41,6 +41,7 @@ CONFIG = "--config=configs/dr_binary.py"
             [CONFIG, "--epochs=3"],
             "flag 'epochs'. Settings are given as --config.training.epochs=VALUE.",
         ),
+        ("train", [CONFIG, "--training.lr=3"], "given as --config.training.learning_rate=VALUE."),
         ("train", [CONFIG, "--config.training.lr=3"], "did you mean 'training.learning_rate'?"),
         ("train", ["--nonsense=3"], "Unknown command line flag 'nonsense'."),
         ("train", [CONFIG, "--data_dir=d", "--workdir=w", "x"], "Unexpected arguments: x."),

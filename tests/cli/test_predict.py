@@ -37,7 +37,7 @@ def test_the_predict_command_prints_what_it_writes(tmp_path):
     masks = f"--masks_dir={tmp_path / 'masks'}"
     given_both = (str(folder), str(tmp_path / "pipe.png"))
     some = predict(*given_both, f"--output_dir={tmp_path / 'some'}", masks)
-    none = predict("nothing.png", f"--output_dir={tmp_path / 'none'}", "--nofigures")
+    none = predict("--image_dir=nothing.png", f"--output_dir={tmp_path / 'none'}", "--nofigures")
     over = predict(str(folder / "eye.jpeg"), f"--output_dir={folder}")
     lines = some.stdout.splitlines()
     assert some.returncode == 0 and lines[-1] == str(tmp_path / "some")

@@ -197,7 +197,7 @@ def test_the_photographs_of_a_row_are_known_to_be_one_patients(copy, monkeypatch
 def test_a_pattern_that_the_shell_has_replaced_is_understood(copy):
     photographs = sorted(map(str, copy.glob("*.jpeg")))
     line = [sys.executable, "-m", "beam_jobs.cli.inspect_input", "--sample=1"]
-    done = ready.run([*line, *photographs, f"--labels={copy / 'labels.csv'}"])
+    done = ready.run([*line, "--image_dir", *photographs, f"--labels={copy / 'labels.csv'}"])
     assert done.returncode == 0, done.stderr
     assert f"# {copy}/*.jpeg\n#   {len(photographs)} photographs" in done.stdout
     done = ready.run([*line, str(copy), "other"])
