@@ -138,11 +138,11 @@ def _roc(axis: Axes, predictions: pd.DataFrame, summary: Mapping[str, Any]) -> N
     axis.plot(false_alarms, found, color=_FIRST, label=f"AUC {auc:.3f}")
     tell(
         axis,
-        false_alarms,
-        found,
+        false_alarms[1:],  # The first point is that of no score.
+        found[1:],
         lambda i: (
-            f"sensitivity {found[i]:.3f}, specificity {1 - false_alarms[i]:.3f} from a score "
-            f"of {scores[i]:.3g} on"
+            f"sensitivity {found[i + 1]:.3f}, specificity {1 - false_alarms[i + 1]:.3f} from a "
+            f"score of {scores[i + 1]:.3g} on"
         ),
     )
     _mark(axis, summary, x="specificity", y="sensitivity", flip_x=True)

@@ -16,8 +16,11 @@ each is null where it is undefined. A cut calls a grade and all above it positiv
     counts                 per_class {name: {images, patients}}, majority_class, majority_rate
     cuts                   each cut of the scale: name, grade (the lowest positive), images
                            (positive), referred (whether it is that cut), auc, average_precision
-                           (intervals), points: what each threshold of P(grade or above) decides,
-                           with name, rule, bound, description, threshold, confusion, rates
+                           (intervals), band (of its ROC curve: `at`, shares of false alarms,
+                           `low` and `high`, between which the sensitivities of 95 % of the
+                           resamples lie), points: what each threshold of P(grade or above)
+                           decides, with name, rule, bound, description, threshold, confusion,
+                           rates
     eyes                   null unless some patients have several images: images, patients, rows
                            [{name, kappa, mae, accuracy, balanced_accuracy, and difference with the
                            same of this row minus the first}], all over those patients' images
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 """Version of metrics.json."""
+
+_AT = np.linspace(0, 1, 101)  # Places along the axis of a curve.
 
 RULES: tuple[str, ...] = get_args(get_type_hints(settings.GradesEvaluation)["decide"])
 
@@ -129,8 +134,10 @@ def _cuts(
                     "threshold": point.threshold,
                 }
             )
+        low, high = judge.bootstrap.bands(target, score, _AT)["roc"].tolist()
         rows.append(
             {
+                "band": {"at": _AT[: len(low)].tolist(), "low": low, "high": high},
                 "grade": k,
                 "images": int(target.sum()),
                 "name": name,

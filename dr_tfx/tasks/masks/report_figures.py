@@ -1,6 +1,6 @@
 """The figures of the report of a lesion model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dr_tfx.reports.pages import number
-from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, unit_square
+from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, tell, unit_square
 from dr_tfx.statistics import lesion_counts, pixel_counts
 from dr_tfx.tasks.masks.summary import LesionCounts, areas
 
@@ -71,12 +71,23 @@ def _precision_recall(
         recall, precision = pixel_counts.curve(of.lesion.sum(axis=0), of.other.sum(axis=0))
         label = f"{row['name']}, AUPR {number(row['aupr'])}"
         axis.plot(recall, precision, **series(i), drawstyle="steps-pre", label=label)
+        steps = np.arange(pixel_counts.BINS)[::-1]
+        words = "precision {:.3f}, recall {:.3f}"
+        tell(axis, recall, precision, _told(row["name"], words, steps, precision, recall))
         place = pixel_counts.BINS - 1 - round(row["threshold"] * pixel_counts.BINS)
         colour = series(i)["color"]
         axis.plot(recall[place], precision[place], color=colour, marker="o", ms=7, ls="none")
     unit_square(axis, "recall", "precision")
     if axis.lines:
         axis.figure.legend(loc="outside lower center")
+
+
+def _told(name: str, words: str, steps: np.ndarray, *columns: np.ndarray) -> Callable[[int], str]:
+    """Return what a page tells of the points of a curve, each that of a step."""
+    return lambda i: (
+        f"{name} from a probability of {steps[i] / pixel_counts.BINS:.2f} on: "
+        + words.format(*(column[i] for column in columns))
+    )
 
 
 def _froc(axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[LesionCounts]) -> None:
@@ -86,6 +97,9 @@ def _froc(axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[Lesion
         found, false = of.found.sum(axis=0), of.false.sum(axis=0)
         sensitivity, rate = lesion_counts.curve(found, false, np.array(float(row["images"])))
         axis.plot(rate, sensitivity, **series(i), label=f"{row['name']}, {row['parts']:,} lesions")
+        words = "share of lesions found {:.3f}, false marks an image {:.3g}"
+        steps = np.arange(1, pixel_counts.BINS)
+        tell(axis, rate, sensitivity, _told(row["name"], words, steps, sensitivity, rate))
         place = round(row["threshold"] * pixel_counts.BINS) - 1
         colour = series(i)["color"]
         axis.plot(rate[place], sensitivity[place], color=colour, marker="o", ms=7, ls="none")

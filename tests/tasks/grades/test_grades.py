@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score
+from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score, roc_curve
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
@@ -155,6 +155,21 @@ def test_the_report_says_all_of_it(run):
     assert "chosen on this split" in page and "moderate or above (referred)" in page
     assert "severe or above" not in page  # There is nothing above the last grade.
     assert re.search(r"--config=base:grades", page)
+
+
+def test_the_page_tells_the_values_of_the_curve_of_every_cut(run):
+    folder, told, table = run
+    page = (folder / "evaluation" / "validation" / "report.html").read_text()
+    for k, cut in enumerate(told["cuts"], start=1):
+        positive, score = table["target"] >= k, probabilities(table)[:, k:].sum(axis=1)
+        tips = re.findall(rf'data-tip="{cut["name"]}: (.*?) on"', page)
+        false_alarms, found, limits = roc_curve(positive, score)
+        points = zip(found, 1 - false_alarms, limits, strict=True)
+        said = "sensitivity {:.3f}, specificity {:.3f} from a probability of {:.3g}"
+        assert tips and {*tips} <= {said.format(*point) for point in [*points][1:]}
+        curve = np.interp(cut["band"]["at"], false_alarms, found)
+        inside = (curve >= cut["band"]["low"]) & (curve <= cut["band"]["high"])
+        assert inside.mean() > 0.9 and len(curve) == 101
 
 
 HEADS = ("cumulative", "softmax", "regression")

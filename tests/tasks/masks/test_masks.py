@@ -1,6 +1,7 @@
 """The kind `masks`: what is learned, counted and judged, against values computed otherwise."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,14 @@ def test_figures_are_those_of_scikit_learn():
     assert told["figures"]["aupr"]["value"] == pytest.approx(np.mean(values), abs=1e-4)
     assert len(told["most_wrong"]) == 8 and told["most_wrong"][0]["dice"] < 1
     assert told["alarms"] == ["Too few images to conclude: 12 'MA' images; 11 'EX' images."]
+    pixels, marks, _ = KIND.judgement.figures(predictions, told)
+    truth, probability = fine(features, maps, "EX", known["EX"])
+    tips = [t.text for t in pixels.tips if t.text.startswith("EX from a probability of 0.3")]
+    for tip in tips:
+        limit, precision, recall = map(float, re.findall(r"\d\.\d+", tip))
+        assert precision == pytest.approx((truth[probability >= limit]).mean(), abs=1e-3)
+        assert recall == pytest.approx((probability[truth] >= limit).mean(), abs=1e-3)
+    assert tips and any(": share of lesions found " in tip.text for tip in marks.tips)
 
 
 def test_single_lesions_are_those_of_scipy_at_the_threshold():
