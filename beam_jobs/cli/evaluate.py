@@ -120,7 +120,7 @@ def main(argv: Sequence[str]) -> None:
     print(headline.of(page.parent, workdir), file=sys.stderr)
     print(page)
     if not is_external and tasks.of(experiment).scores.explained:
-        console.tell_next(*reproduce.explain_command(workdir, _DATA_DIR.value, _SPLIT.value))
+        console.tell_next(*reproduce.explain_commands(workdir, _DATA_DIR.value, _SPLIT.value)[0])
 
 
 def _output_dir() -> Path | None:

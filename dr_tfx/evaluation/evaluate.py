@@ -125,9 +125,9 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")
-        explain = []
+        explain: list[list[str]] = []
         if bundle.kind.scores.explained:
-            explain = reproduce.explain_command(workdir, mirrors.address(data_dir), split)
+            explain = reproduce.explain_commands(workdir, mirrors.address(data_dir), split)
         scored = Scored(
             bundle,
             workdir,

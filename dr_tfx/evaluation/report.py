@@ -92,7 +92,7 @@ def render(
         ],
         training_facts=[*model_facts(scored.bundle), *_cost_facts(history)],
         commands=[reproduce.shell(words) for words in scored.commands],
-        explain=reproduce.shell(scored.explain) if scored.explain else "",
+        explain=[reproduce.shell(words) for words in scored.explain],
         selected_by=words_of(summary["selection"]["checkpoint_rule"], judgement.CURVES),
         not_known=PATIENTS_NOT_KNOWN,
         images={image.id: image for image in images},

@@ -109,16 +109,27 @@ def _until_trained(
     ]
 
 
-def explain_command(workdir: Path, data_dir: str, split: str) -> list[str]:
-    """Return the command that draws a split's heat maps, and a page to browse them.
+def explain_commands(workdir: Path, data_dir: str, split: str) -> list[list[str]]:
+    """Return the commands that draw heat maps, each with a page to browse them.
 
     Args:
       workdir: folder of the run.
       data_dir: where a person finds the data set.
       split: one of its splits.
+
+    Returns:
+      That of a split, whose pictures are as large as the model sees them, and that of the
+      photographs themselves.
     """
-    given = [f"--workdir={workdir}", f"--data_dir={data_dir}", f"--split={split}"]
-    return ["drtfx-explain", *given, f"--output_dir={workdir / 'explained' / split}"]
+    model, data = f"--workdir={workdir}", f"--data_dir={data_dir}"
+    given = {
+        split: [data, f"--split={split}"],
+        "photographs": ["--image_dir=IMAGES", "--labels=LABELS.csv", data],
+    }
+    return [
+        ["drtfx-explain", model, *words, f"--output_dir={workdir / 'explained' / name}"]
+        for name, words in given.items()
+    ]
 
 
 def evaluation_command(workdir: Path, split: str) -> str:

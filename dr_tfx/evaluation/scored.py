@@ -52,7 +52,8 @@ class Scored:
       images: what `gallery.reader` returned: numbers of rows -> what the model saw.
       elsewhere: what is to be said of photographs that are not of the model's own data set.
       output_dir: the folder of the report, if it is not the usual one.
-      explain: what to type to have heat maps of these photographs; empty where there are none.
+      explain: what to type to have heat maps of these photographs, as the model sees them and as
+        they are; empty where there are none.
       probe: what a linear probe says of them; None where there is none.
     """
 
@@ -66,7 +67,7 @@ class Scored:
     images: Callable[[np.ndarray], dict[str, np.ndarray]]
     elsewhere: Elsewhere = Elsewhere()
     output_dir: Path | None = None
-    explain: Sequence[str] = ()
+    explain: Sequence[Sequence[str]] = ()
     probe: "Probe | None" = None
 
     @property

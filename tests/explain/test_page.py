@@ -301,8 +301,10 @@ def test_three_unordered_groups_have_no_threshold_and_no_sides(browser, tmp_path
         decision=["cat", "owl", "owl", "dog", "dog", "cat"],
         severity_index=[3.0, -1.5, 12.0, 0.25, 7.0, 0.5],
         wrongness=[-1.0, 2.0, -3.0, 5.0, -1.0, 4.0],
+        training_split=["train", "test", "", "test", "train", "test"],
     )
     html = render(rows, kind=toy_kind(groups))
+    assert "as large as the model sees it." in html and "at full size" not in html
     assert 'href="gradcam_2.png">owl<' in html and "raised the model's" in html
     (tmp_path / "index.html").write_text(html, encoding="utf-8")
     browser.get((tmp_path / "index.html").as_uri())
@@ -314,7 +316,14 @@ def test_three_unordered_groups_have_no_threshold_and_no_sides(browser, tmp_path
     assert shown(browser) == ["eye 00005"]
     choose(browser, "result", "is 2")
     assert shown(browser) == ["eye 00001", "eye 00002"]
+    choose(browser, "result", "wrong")
+    choose(browser, "split", "test")
+    assert shown(browser) == ["eye 00001", "eye 00003", "eye 00005"]
+    assert "split=test" in browser.current_url
     choose(browser, "result", "all")
+    choose(browser, "split", "none")
+    assert shown(browser) == ["eye 00002"]
+    choose(browser, "split", "")
     choose(browser, "order", "wrong")
     assert shown(browser)[:3] == ["eye 00003", "eye 00005", "eye 00001"]
     choose(browser, "low", "1")
