@@ -17,6 +17,7 @@ from jinja2 import nodes
 from matplotlib import font_manager, ft2font
 
 import dr_tfx
+from dr_tfx import tasks
 from dr_tfx.evaluation import compare_figures, evaluate
 from dr_tfx.reports import style
 from dr_tfx.tasks.judging import Measure
@@ -203,6 +204,15 @@ def test_a_report_is_in_korean_but_for_names_and_files_for_machines(tmp_path):
     }
     named = re.compile(r"normal|none|mild|moderate|severe|proliferative|AUC|ECE|Youden")
     assert not [word for word in words if not named.search(word)]
+
+
+@pytest.mark.parametrize("name", sorted(tasks.KINDS))
+def test_the_number_of_a_heat_map_is_a_word_of_each_language(name):
+    explained = tasks.of(tasks.defaults(name)).scores.explained
+    if explained:
+        caption = f"eye   truth a   {explained} 0.500   decision b"
+        for language in map(languages.of, OTHERS):
+            assert explained not in language.said(caption) + language.said(explained)
 
 
 def test_measures_are_words_and_runs_are_names_in_a_figure():
