@@ -215,6 +215,13 @@ def test_the_number_of_a_heat_map_is_a_word_of_each_language(name):
             assert explained not in language.said(caption) + language.said(explained)
 
 
+def test_a_cut_of_a_scale_is_said_whole_where_it_stands_in_a_sentence():
+    said = languages.of("ko").said
+    assert said("mean probability of mild or above") == "mild 이상일 확률의 평균"
+    assert said("probability of mild or above") == "mild 이상일 확률"
+    assert said("mild or above, 0.965") == "mild 이상, 0.965"
+
+
 def test_measures_are_words_and_runs_are_names_in_a_figure():
     interval = {"value": 0.1, "low": 0.0, "high": 0.2}
     result = {
