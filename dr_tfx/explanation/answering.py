@@ -89,8 +89,9 @@ class Answering:
         self._marks, self._is_drawn = model.explain is None, is_drawn
         names: Sequence[str] = tasks.of(model.experiment).scores.answer_names
         counted = [f"count_{kind}" for kind in self._marker.kinds] if self._marker else []
-        self._printed = [*names, *([optic_disc.RATIO] if masks else []), *counted]
         marked = self._marker.names if self._marker else ()
+        has_ratio = masks is not None or optic_disc.RATIO in marked
+        self._printed = [*names, *([optic_disc.RATIO] if has_ratio else []), *counted]
         self.files = prediction_files.PredictionFiles(
             output_dir,
             list(dict.fromkeys([*self._printed, *marked])),

@@ -106,12 +106,19 @@ class LesionMarker:
         return _measured(dict(zip(self.kinds, one.marked, strict=True)))
 
     def outlined(self, one: MarkedPhotograph) -> figures.Outlined:
-        """Return a photograph that was not rejected, with the outlines of what is marked."""
+        """Return a photograph that was not rejected, with the outlines of what is marked.
+
+        The legend has the cup-to-disc ratio, too, where `measured` tells one.
+        """
         if one.picture is None or one.marked is None:
             raise ValueError(f"{one.name} was rejected: {one.rejected}")
         rgb = outlines.draw(one.picture.rgb, list(one.marked), side=_SIDE)
         seen = [kind for kind, mask in zip(self.kinds, one.marked, strict=True) if mask.any()]
-        return figures.Outlined(rgb, outlines.legend(self.kinds, shown=seen))
+        legend = outlines.legend(self.kinds, shown=seen)
+        ratio = self.measured(one).get(optic_disc.RATIO)
+        return figures.Outlined(
+            rgb, legend if ratio is None else f"{legend}   {optic_disc.RATIO} {ratio:.2f}"
+        )
 
     def figure(self, one: MarkedPhotograph) -> bytes:
         """Return a PNG of a photograph that was not rejected, beside what is marked in it."""

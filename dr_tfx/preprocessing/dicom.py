@@ -22,6 +22,9 @@ _SILENT = logging.CRITICAL + 1
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MAX_FRAME = 1 << 27  # Bytes of one frame's pixels, whose values may become float64: 1 GiB.
 _KINDS = ((1, 8), (1, 16), (3, 8), (3, 16))  # Samples of a pixel, and bits of a sample.
+# Where a file of several frames says what the values of all, or of each, mean (PS3.3 C.7.6.16).
+_OF_FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_MEANING = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 
 
 class MissingReader(ImportError):
@@ -143,6 +146,8 @@ def values(data: bytes, names: Sequence[str]) -> dict[str, Any]:
 def decode(data: bytes) -> np.ndarray | Scan:
     """Return the first frame: colours as uint8 BGR (height, width, 3), grey as a `Scan`.
 
+    Of several frames, the others are left out.
+
     Raises:
       MissingReader: pydicom is not installed.
       Exception: nearly any, where the file is damaged or of a kind that is not supported.
@@ -159,11 +164,21 @@ def decode(data: bytes) -> np.ndarray | Scan:
     elif values.ndim == 3:
         bits = dataset.BitsStored
     elif meaning.startswith("MONOCHROME"):
+        _add_meaning(dataset)
         return Scan(pixels.apply_modality_lut(values, dataset), dataset)
     else:
         raise ValueError(f"{meaning} is not supported")
     rgb = (values >> max(0, bits - 8)).astype(np.uint8)
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+
+def _add_meaning(dataset: Any) -> None:
+    """Add slope, intercept and window of the first frame, which enhanced CT and MR keep apart."""
+    for groups in _OF_FRAMES:
+        for group in (dataset.get(groups) or [])[:1]:
+            for name in _MEANING:
+                for meaning in (group.get(name) or [])[:1]:
+                    dataset.update({e.tag: e for e in meaning if e.tag not in dataset})
 
 
 def _read(data: bytes, *, pixels: bool) -> Any:

@@ -52,15 +52,18 @@ def cup_to_disc(disc: np.ndarray, cup: np.ndarray) -> float:
     """Return the vertical cup-to-disc ratio, the height of the cup over that of the disc.
 
     Args:
-      disc: bool (height, width), where the disc is, its cup included.
+      disc: bool (height, width), where the disc is; with its cup or without it, as in a mask that
+        has one number for the rim and another for the cup.
       cup: likewise, where the cup is.
 
     Returns:
       0 without a cup, and NaN without a disc.
     """
-    across = (np.flatnonzero(mask.any(axis=1)) for mask in (cup, disc))
+    if not disc.any():
+        return float("nan")
+    across = (np.flatnonzero(mask.any(axis=1)) for mask in (cup, disc | cup))
     cup_height, disc_height = (rows[-1] - rows[0] + 1 if len(rows) else 0 for rows in across)
-    return float(cup_height / disc_height) if disc_height else float("nan")
+    return float(cup_height / disc_height)
 
 
 def _bright_spots(bgr: np.ndarray, lit: np.ndarray) -> np.ndarray:

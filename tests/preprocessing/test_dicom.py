@@ -1,6 +1,7 @@
 """DICOM files: the values that they hold, and how they are displayed, by the standard's words."""
 
 import base64
+import importlib.util
 import io
 import sys
 from pathlib import Path
@@ -95,6 +96,32 @@ def test_dicom_grey_goes_through_slope_and_window():
     np.testing.assert_allclose(decoded[..., 1], expected, atol=0.51)
     inverted = shown(dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **window))
     np.testing.assert_array_equal(inverted, 255 - decoded)
+
+
+def test_the_first_of_several_frames_means_what_its_groups_say():
+    """PS3.3 C.7.6.16.2.9 and .10: enhanced CT has no slope and window but these."""
+    pydicom = pytest.importorskip("pydicom")
+
+    def item(**elements):
+        made = pydicom.Dataset()
+        for name, value in elements.items():
+            setattr(made, name, value)
+        return made
+
+    slope = item(RescaleSlope=2, RescaleIntercept=-1000, RescaleType="HU")
+    windows = [item(WindowCenter=center, WindowWidth=80) for center in (40, 400)]
+    data = dicom(
+        RAMP,
+        PixelData=np.stack([RAMP, RAMP + 1]).tobytes(),
+        NumberOfFrames=2,
+        SharedFunctionalGroupsSequence=[item(PixelValueTransformationSequence=[slope])],
+        PerFrameFunctionalGroupsSequence=[item(FrameVOILUTSequence=[each]) for each in windows],
+    )
+    scan = decoding.decode(data)
+    np.testing.assert_array_equal(scan.values, RAMP * 2.0 - 1000)
+    assert scan.unit == "HU"
+    one = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 40, "WindowWidth": 80}
+    np.testing.assert_array_equal(shown(data), shown(dicom(RAMP, **one)))
 
 
 def test_dicom_grey_without_a_window():
@@ -197,9 +224,15 @@ def test_no_codestream_of_a_frame_is_larger_than_the_file_says():
 
 
 def test_every_file_of_pydicom_is_decoded_or_rejected_with_a_reason():
-    """Its own test files: structures without pixels, damage, compression, segments, doses."""
+    """Its own test files: structures without pixels, damage, compression, segments, doses.
+
+    And those of the wheel pydicom-data, where it is installed.
+    """
     pydicom = pytest.importorskip("pydicom")
-    paths = sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*.dcm"))
+    folders = [Path(pydicom.__file__).parent / "data" / "test_files"]
+    if more := importlib.util.find_spec("data_store"):
+        folders += map(Path, more.submodule_search_locations or [])
+    paths = sorted(p for f in folders for p in f.rglob("*") if p.is_file() and p.suffix != ".pyc")
     rejected = {}
     for path in paths:
         try:

@@ -63,6 +63,9 @@ def test_the_cup_to_disc_ratio_is_that_of_the_heights():
     cup = abs(rows - 45) + abs(columns - 50) <= 13  # 27 rows.
     assert optic_disc.cup_to_disc(disc, cup) == pytest.approx(27 / 81)
     assert optic_disc.cup_to_disc(disc, cup & False) == 0
+    low = np.roll(cup, 32, axis=0)  # It ends at the lower edge of the disc.
+    for mask in (disc, disc & ~low):  # With the cup, and its rim alone.
+        assert optic_disc.cup_to_disc(mask, low) == pytest.approx(27 / 81)
     assert np.isnan(optic_disc.cup_to_disc(disc & False, cup))
 
 
