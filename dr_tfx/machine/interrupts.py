@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # From Linux' prctl.h.
@@ -35,6 +36,21 @@ def end_with_parent() -> None:
     """Let Linux kill this process when the thread that started it ends, killed or not."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def left_to_parent() -> Iterator[None]:
+    """Start processes in the body that a Ctrl-C does not reach: who started them ends them.
+
+    A terminal gives Ctrl-C to all processes, and each would print where it was. One that is pressed
+    during the body is there behind it.
+    """
+    resource_tracker.ensure_running()  # It lets signals through again when it starts.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Processes inherit it.
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

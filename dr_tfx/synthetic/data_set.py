@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dr_tfx.config import seeds
-from dr_tfx.machine import progress
+from dr_tfx.machine import interrupts, progress
 from dr_tfx.storage import locks
 from dr_tfx.synthetic import ct_series, fundus, head_ct, writing
 
@@ -145,7 +145,9 @@ def _write_all(drawings: Sequence[_Writable], processes: int) -> None:
                 drawing.write()
                 bar.update()
         else:
-            with context.Pool(processes, cv2.setNumThreads, (1,)) as pool:
+            with interrupts.left_to_parent():
+                started = context.Pool(processes, cv2.setNumThreads, (1,))
+            with started as pool:
                 for _ in pool.imap_unordered(_write_one, drawings, chunksize=8):
                     bar.update()
 

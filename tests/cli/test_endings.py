@@ -254,6 +254,27 @@ def test_a_signal_amid_predictions_leaves_whole_rows_and_their_figures(line, tmp
         assert cv2.imread(str(out / row["figure"])) is not None
 
 
+def test_ctrl_c_amid_drawing_is_one_line_of_all_processes(tmp_path):
+    given = ["--num_patients=99", "--processes=2", f"--output_dir={tmp_path / 'drawn'}"]
+    with subprocess.Popen(
+        commands.line("drtfx-synthesize", *given),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        until = time.monotonic() + 100
+        while not list(tmp_path.glob("drawn/*.jpeg")):
+            assert time.monotonic() < until and process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130 and len(children) >= 2
+    assert said.split() == endings.told_interrupt(KeyboardInterrupt()).split()
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
 def test_output_that_cannot_be_printed_is_a_sentence():
     """On a full device it stays in Python's buffer until the end."""
     for buffered in ("", "1"):
