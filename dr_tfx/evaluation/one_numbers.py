@@ -71,7 +71,7 @@ def of(
         )
     margins = [_margin(each.positive) for each in rankings]
     return {
-        "by_chance": 0.5 + float(np.mean(margins)),
+        "by_chance": min(0.5 + float(np.mean(margins)), 1.0),
         "model": _mean(rankings) if model is None else model,
         "numbers": numbers,
         "positive": rankings[0].name if len(rankings) == 1 else None,

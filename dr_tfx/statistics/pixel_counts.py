@@ -86,8 +86,8 @@ def best_step(lesion: FloatArray, other: FloatArray) -> int:
 
 
 def curve(lesion: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return recall and precision at each step from the highest on, (BINS,) each, NaN undefined."""
-    found = np.cumsum(lesion[::-1])
-    called = found + np.cumsum(other[::-1])
+    """Return recall and precision at each step from the highest on, (..., BINS) each, or NaN."""
+    found = np.cumsum(lesion[..., ::-1], axis=-1)
+    called = found + np.cumsum(other[..., ::-1], axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return found / found[-1], np.where(called > 0, found / called, np.nan)
+        return found / found[..., -1:], np.where(called > 0, found / called, np.nan)

@@ -4,14 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
 from dr_tfx.reports.pages import number
 from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, tell, unit_square
 from dr_tfx.statistics import lesion_counts, pixel_counts
+from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.masks.summary import LesionCounts, areas
 
+_RESAMPLES = 500  # Of patients, for the bands.
 _MORE = (16, 32, 64)  # False marks an image, beyond those of FROC, that the figure shows.
 
 
@@ -36,17 +39,19 @@ def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[
     )
     found = ", ".join(f"{row['name']} {number(row['froc'])}" for row in rows)
     below = LEGEND_LINE * len(rows)
+    bootstrap = PatientBootstrap(predictions["patient"], resamples=_RESAMPLES)
     return [
         draw(
             "precision_recall",
-            lambda axes: _precision_recall(axes[0], rows, counts),
+            lambda axes: _precision_recall(axes[0], rows, counts, bootstrap),
             title="Precision and recall of pixels",
-            alt=f"Curves of precision and recall of each lesion. Areas: {named}.",
+            alt="Curves of precision and recall of each lesion, with the bands of 95 % of the "
+            f"resamples. Areas: {named}.",
             height=4.0 + below,
         ),
         draw(
             "froc",
-            lambda axes: _froc(axes[0], rows, counts),
+            lambda axes: _froc(axes[0], rows, counts, bootstrap),
             title="Lesions found and false marks",
             alt="Curves of the share of single lesions that are found against false marks an "
             f"image. Means at 1/8 to 8 of them: {found}.",
@@ -63,12 +68,18 @@ def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[
 
 
 def _precision_recall(
-    axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[LesionCounts]
+    axis: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    counts: Sequence[LesionCounts],
+    bootstrap: PatientBootstrap,
 ) -> None:
     for i, (row, of) in enumerate(zip(rows, counts, strict=True)):
         if not row["images_with"]:
             continue
         recall, precision = pixel_counts.curve(of.lesion.sum(axis=0), of.other.sum(axis=0))
+        lesion, other = _resampled(bootstrap, of.lesion, of.other)
+        drawn = pixel_counts.curve(lesion, other)
+        _band(axis, np.linspace(0, 1, 101), drawn, colour=series(i)["color"])
         label = f"{row['name']}, AUPR {number(row['aupr'])}"
         axis.plot(recall, precision, **series(i), drawstyle="steps-pre", label=label)
         steps = np.arange(pixel_counts.BINS)[::-1]
@@ -90,13 +101,53 @@ def _told(name: str, words: str, steps: np.ndarray, *columns: np.ndarray) -> Cal
     )
 
 
-def _froc(axis: Axes, rows: Sequence[Mapping[str, Any]], counts: Sequence[LesionCounts]) -> None:
+def _resampled(
+    bootstrap: PatientBootstrap, *of_images: npt.NDArray[np.float64]
+) -> list[npt.NDArray[np.float64]]:
+    """Return the sums over the images of every resample, (resamples, k), of each (images, k)."""
+    return [bootstrap.sums(values).T for values in of_images]
+
+
+def _band(
+    axis: Axes,
+    at: npt.NDArray[np.float64],
+    drawn: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    *,
+    colour: str,
+) -> None:
+    """Draw between which ends 95 % of curves lie, (resamples, points) of x, rising, and of y.
+
+    Resamples without a lesion have no curve. Where nothing is marked, none of it is wrong.
+    """
+    lines = [
+        np.interp(at, x, np.nan_to_num(y, nan=1.0))
+        for x, y in zip(*drawn, strict=True)
+        if np.isfinite(x).all() and np.isfinite(y).any()
+    ]
+    if not lines:
+        return
+    low, high = np.quantile(lines, [0.025, 0.975], axis=0)
+    axis.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
+
+
+def _froc(
+    axis: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    counts: Sequence[LesionCounts],
+    bootstrap: PatientBootstrap,
+) -> None:
     for i, (row, of) in enumerate(zip(rows, counts, strict=True)):
         if not row["parts"]:
             continue
         found, false = of.found.sum(axis=0), of.false.sum(axis=0)
         sensitivity, rate = lesion_counts.curve(found, false, np.array(float(row["images"])))
         axis.plot(rate, sensitivity, **series(i), label=f"{row['name']}, {row['parts']:,} lesions")
+        images = _resampled(bootstrap, np.ones((len(of.found), 1)))[0][:, 0]
+        parts, marks = _resampled(bootstrap, of.found, of.false)
+        drawn = lesion_counts.curve(parts, marks, images)
+        rates = np.concatenate([[0], np.geomspace(lesion_counts.RATES[0], _MORE[-1], 60)])
+        turned = drawn[1][:, ::-1], drawn[0][:, ::-1]  # False marks rise as the step falls.
+        _band(axis, rates, turned, colour=series(i)["color"])
         words = "share of lesions found {:.3f}, false marks an image {:.3g}"
         steps = np.arange(1, pixel_counts.BINS)
         tell(axis, rate, sensitivity, _told(row["name"], words, steps, sensitivity, rate))

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -14,10 +15,12 @@ from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network
+from dr_tfx.statistics import pixel_counts
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.judging import ComparedRun
-from dr_tfx.tasks.masks import scores
+from dr_tfx.tasks.masks import report_figures, scores
 from dr_tfx.tasks.masks.fitting import MasksFitted
+from dr_tfx.tasks.masks.summary import LesionCounts
 from tests.statistics.test_lesion_counts import by_scipy
 
 SIZE, LESIONS = 32, ("MA", "EX")
@@ -371,3 +374,24 @@ def test_maps_are_moved_back_before_they_are_combined():
 def test_settings_that_cannot_be_meant_are_refused(change, told):
     with pytest.raises(typed.ConfigError, match=told):
         experiment(**change)
+
+
+def test_bands_of_curves_hold_the_curve_and_narrow_with_more_photographs():
+    """Four times the patients make a band half as wide; each curve is that of `curve`."""
+    widths = []
+    for count in (24, 96):
+        features, maps = photographs(count, unknown=())
+        predictions = table(features, maps)
+        counts = LesionCounts(predictions, "EX", 50)
+        row = {"name": "EX", "images_with": count, "threshold": 0.5, "aupr": {"value": 0.5}}
+        axis = Figure().add_subplot()
+        bootstrap = PatientBootstrap(predictions["patient"], resamples=200)
+        report_figures._precision_recall(axis, [row], [counts], bootstrap)
+        corners = pd.DataFrame(axis.collections[0].get_paths()[0].vertices, columns=["x", "y"])
+        ends = corners.round({"x": 4}).groupby("x")["y"].agg(["min", "max"])
+        low, high = ends.to_numpy().T
+        recall, precision = pixel_counts.curve(counts.lesion.sum(axis=0), counts.other.sum(axis=0))
+        here = np.interp(np.linspace(0, 1, 101), recall, np.nan_to_num(precision, nan=1.0))
+        assert ((low <= here + 1e-9) & (here <= high + 1e-9)).mean() > 0.95
+        widths.append((high - low)[20:80].mean())
+    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.25)
