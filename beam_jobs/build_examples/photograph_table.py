@@ -1,5 +1,7 @@
 """The photographs of a source as a table, and the photograph that belongs to each row of a CSV."""
 
+import dataclasses
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -17,6 +19,8 @@ from dr_tfx.sources import folders, refusals
 _MISSING, _AMBIGUOUS = -1, -2  # Places of photographs that are not one.
 _SHOWN = 3  # Photographs that a reason names.
 _NO_NAME = "no photograph of this name"
+
+_LOG = logging.getLogger(__name__)
 
 
 def read(source: folders.Source) -> pd.DataFrame:
@@ -55,6 +59,46 @@ class LocatedRows(NamedTuple):
     again: pd.Index  # Usable rows whose photograph another row has.
     rejects: pd.DataFrame  # Usable rows that are not found: label_table.REJECT_COLUMNS.
     unlabelled: pd.Series  # Names of the photographs without any row, sorted.
+
+
+def with_zeros(table: label_table.LabelTable, photographs: pd.DataFrame) -> label_table.LabelTable:
+    """Return rows that are called 5 as the photograph 005, whose zeros a spreadsheet has dropped.
+
+    That is done where no photograph is called as the row is, no row as the photograph, and the
+    number belongs to one of each.
+    """
+    numbers = _numbers(table.stems[table.stems == table.paths], photographs["stem"])
+    called = _numbers(photographs["stem"], table.stems)
+    of = {number: called[number] for number in numbers.keys() & called.keys()}
+    if not of:
+        return table
+    first = min(of)
+    _LOG.warning(
+        "%d rows are joined with photographs by their number, as the zeros before it are missing: "
+        "%r is %r, and so on",
+        len(of),
+        numbers[first],
+        of[first],
+    )
+    names = {numbers[number]: name for number, name in of.items()}
+    stems = table.stems.replace(names)
+    return dataclasses.replace(
+        table,
+        stems=stems,
+        paths=stems if table.paths is table.stems else table.paths.replace(names),
+        rows=table.rows.assign(id=table.rows["id"].replace(names)),
+    )
+
+
+def _numbers(stems: pd.Series, others: pd.Series) -> dict[int, str]:
+    """Return number -> stem of the stems that are numbers, one each, and that are not in others."""
+    numeric = stems[stems.str.fullmatch(r"[0-9]{1,15}")]
+    if not len(numeric):
+        return {}
+    numeric = pd.Series(numeric[~numeric.isin(others)].unique())
+    numbers = numeric.astype("int64")
+    is_one = ~numbers.duplicated(keep=False)
+    return dict(zip(numbers[is_one].tolist(), numeric[is_one].tolist(), strict=True))
 
 
 def locate(

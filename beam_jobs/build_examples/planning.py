@@ -156,6 +156,9 @@ def make_plan(
     """
     masks = lesion_masks.open_folder(masks_dir, spec, source)
     table = label_table.read(labels, spec, source, masks)
+    if source is not None:
+        photographs = photograph_table.read(source)
+        table = photograph_table.with_zeros(table, photographs)
     is_by_tags = spec.patient_column in specs.TAGS and "patient" not in table.rows
     table = dataclasses.replace(table, rows=patients.named(table, spec, source))
     rows, rejects = table.rows, table.rejects
@@ -163,7 +166,6 @@ def make_plan(
     found = rows.assign(name=pd.Series("", rows.index, splits.TEXT), size=0)
     unlabelled, inputs = found["name"].iloc[:0], {"labels": table.digest}
     if source is not None:
-        photographs = photograph_table.read(source)
         _log_where(photographs["name"], source)
         inputs["photographs"] = _digest(photographs[["name", "size"]])
         located = photograph_table.locate(table, photographs, source)

@@ -252,6 +252,28 @@ def test_what_the_csv_names_is_what_is_read(tmp_path, rows, names, expected):
     assert located(tmp_path, rows, names) == expected
 
 
+def test_numbers_that_have_lost_their_zeros_are_joined_where_nothing_else_is_meant(
+    tmp_path, caplog
+):
+    """Patients and the ids of the data set are by the photographs' names."""
+    rows = ["id,level", "0,0", "5,1", "7,0", "12,1", "123,0", "8,1", "08,1"]
+    names = ["000.png", "005.png", "7.png", "007.png", "012.png", "0012.png", "123.png", "008.png"]
+    spec = dataclasses.replace(ANYWHERE, image_column="id", patient_pattern=r"^(\d\d)")
+    made = plan_of(tmp_path, "\n".join(rows), names, spec=spec)
+    found = made.rows.set_index("id")
+    assert found["name"].to_dict() == {
+        "000": "000.png",
+        "005": "005.png",
+        "7": "7.png",  # Not 007: a photograph has the row's own name.
+        "123": "123.png",
+    }
+    assert found["patient"]["000"] == found["patient"]["005"] == "00"
+    # Two photographs are the twelfth, and two rows the eighth.
+    assert sorted(made.rejects["id"]) == ["08", "12", "8"]
+    assert "2 rows are joined with photographs by their number" in caplog.text
+    assert "'0' is '000'" in caplog.text
+
+
 def test_many_photographs_of_one_name_are_found_in_time(tmp_path):
     rows = [f"p{i}/view.jpg" for i in range(3000)]
     start = time.perf_counter()
