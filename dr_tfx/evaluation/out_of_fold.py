@@ -33,8 +33,10 @@ from dr_tfx.evaluation import compare, fold_figures, one_numbers, reproduce, sco
 from dr_tfx.models import bundle_file
 from dr_tfx.reports import pages
 from dr_tfx.statistics.intervals import PatientBootstrap
+from dr_tfx.statistics.metrics import Estimate
 from dr_tfx.storage import claims, files, locks, tables
-from dr_tfx.tasks.judging import ComparedRun
+from dr_tfx.tasks import alarms as task_alarms
+from dr_tfx.tasks.judging import ComparedRun, Measure
 
 FOLDER = "out_of_fold"
 SCHEMA = 2
@@ -168,10 +170,18 @@ def result_of(
     measured = judgement.comparison.measured(table, bootstrap)
     of_folds = [judgement.comparison.figures_of(run.summary) for run in runs]
     measures = judgement.comparison.MEASURES
+    told = {
+        measure.key: (
+            mean_of_folds([figures[measure.key] for figures in of_folds])
+            if measure.ranks
+            else measured[measure.key]
+        )
+        for measure in measures
+    }
     plain = one_numbers.of_folds(table, judgement.rankings(table), table["fold"].to_numpy())
     notices = [sentence.format(count=len(runs)) for sentence in _READ]
     return {
-        "alarms": [*alarms(runs), *one_numbers.alarms(plain)],
+        "alarms": [*_guessing(measures, told), *alarms(runs), *one_numbers.alarms(plain)],
         "counts": scored.counts(table, data),
         "folds": [
             {
@@ -189,11 +199,7 @@ def result_of(
             measure.key: {
                 "name": measure.name,
                 "unit": measure.unit,
-                "pooled": (
-                    mean_of_folds([figures[measure.key] for figures in of_folds])
-                    if measure.ranks
-                    else measured[measure.key]
-                ),
+                "pooled": told[measure.key],
                 **_spread([figures[measure.key]["value"] for figures in of_folds]),
             }
             for measure in measures
@@ -233,6 +239,20 @@ def _spread(values: Sequence[float | None]) -> Mapping[str, float | None]:
     if len(known) < len(values):
         return {"mean": None, "sd": None}
     return {"mean": float(np.mean(known)), "sd": float(np.std(known, ddof=1))}
+
+
+def _guessing(
+    measures: Sequence[Measure], told: Mapping[str, Mapping[str, float | None]]
+) -> list[str]:
+    """Return an alarm for each measure that is not clearly above guessing over all folds."""
+    found = []
+    for measure in measures:
+        ends = [told[measure.key][end] for end in ("value", "low", "high")]
+        known = [end for end in ends if end is not None]
+        if measure.guessing is not None and len(known) == len(ends):
+            name = f"The {measure.word} over all folds"
+            found += task_alarms.chance(name, Estimate(*known), measure.guessing)
+    return found
 
 
 def _mean_probe(folds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

@@ -122,7 +122,9 @@ class Answering:
         ):
             for one, figure, measured in self._readings(fresh, others):
                 if self._masks:
-                    measured |= _measured(one.name, self._masks)
+                    by_hand = _measured(one.name, self._masks)
+                    if by_hand is not None or optic_disc.RATIO not in measured:
+                        measured[optic_disc.RATIO] = by_hand
                 with interrupts.noted() as stopped:  # A figure and its row are there, or neither.
                     row = self.files.add(one, figure, measured)
                 texts = prediction_files.cells([row[name] for name in self._printed])
@@ -214,7 +216,7 @@ def _marks(
         yield marker.measured(marks), None if marks.rejected else marker.outlined(marks)
 
 
-def _measured(photograph: str, masks: mask_files.MaskFolder) -> dict[str, float | None]:
+def _measured(photograph: str, masks: mask_files.MaskFolder) -> float | None:
     """Return the cup-to-disc ratio by the masks of a photograph; None without both.
 
     Raises:
@@ -222,10 +224,10 @@ def _measured(photograph: str, masks: mask_files.MaskFolder) -> dict[str, float 
     """
     paths = masks.find(unicodedata.normalize("NFC", Path(photograph).stem))
     if set(paths) != set(optic_disc.MASKS):
-        return {optic_disc.RATIO: None}
+        return None
     outlined = mask_files.read(paths)
     disc, cup = (outlined[kind] for kind in optic_disc.MASKS)
-    return {optic_disc.RATIO: optic_disc.cup_to_disc(disc, cup)}
+    return optic_disc.cup_to_disc(disc, cup)
 
 
 def _warning(row: Mapping[str, Any]) -> str:

@@ -141,7 +141,8 @@ def _measured(marked: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, float | 
         for name, (count, area) in parts.items():
             found |= {f"count_{kind}_{name}": count, f"area_{kind}_{name}": area}
     if set(optic_disc.MASKS) <= marked.keys():
-        disc, cup = (marked[kind] for kind in optic_disc.MASKS)
+        # A photograph has one of each: what is marked besides is a mistake.
+        disc, cup = (lesion_counts.largest(marked[kind]) for kind in optic_disc.MASKS)
         ratio = optic_disc.cup_to_disc(disc, cup)
         found[optic_disc.RATIO] = None if np.isnan(ratio) else ratio
     return found

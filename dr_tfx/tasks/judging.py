@@ -162,6 +162,7 @@ class Measure:
       unit: 'percent' of a share, whose differences are percentage points; or 'number'.
       decides: whether it is drawn, and counts in what is clearly better or worse.
       ranks: whether it ranks scores, so that those of several models cannot be judged at once.
+      guessing: what guessing gives, where that is known for any data.
     """
 
     key: str
@@ -169,6 +170,7 @@ class Measure:
     unit: Literal["percent", "number"]
     decides: bool = False
     ranks: bool = False
+    guessing: float | None = None
 
     @property
     def word(self) -> str:

@@ -87,6 +87,26 @@ def test_alarms_name_their_folds_and_thresholds_stand_beside_each_other(runs, pa
     assert all(f'<td class="n">{threshold:.3f}</td>' in text for threshold in THRESHOLDS)
 
 
+def test_an_auc_that_is_no_better_than_guessing_over_all_folds_is_an_alarm(runs):
+    """Each fold alone may be too small to tell, and all of them together tell."""
+    given = []
+    for run, value in zip(runs, (0.45, 0.55, 0.62), strict=True):
+        other = dataclasses.replace(run, summary=copy.deepcopy(run.summary))
+        other.summary["scores"]["tta"]["auc"] |= {
+            "value": value,
+            "low": value - 0.12,
+            "high": value + 0.12,
+        }
+        given.append(other)
+    result = out_of_fold.result_of(given, out_of_fold.pooled(given, DATA), EXPERIMENT, DATA)
+    # Half of the interval of the mean of three: .12 times the root of 3, over 3.
+    assert result["alarms"][0] == (
+        "The AUC over all folds, 0.540 (0.471–0.609), is compatible with guessing, 0.5."
+    )
+    before = out_of_fold.result_of(runs, out_of_fold.pooled(runs, DATA), EXPERIMENT, DATA)
+    assert not any("over all folds" in alarm for alarm in before["alarms"])
+
+
 def test_files_that_no_cross_validation_made_are_left_as_they_are(runs, tmp_path):
     (tmp_path / "predictions.csv").write_text("mine")
     with pytest.raises(FileExistsError, match=r"holds predictions.csv, which this command did not"):

@@ -62,3 +62,12 @@ def test_the_mean_sensitivity_is_read_off_the_curve():
     # From step 91 on nothing is marked.
     assert got == pytest.approx(np.mean([0, 0, 0.2, 0.5, 0.5, 0.9, 0.9]))
     assert np.isnan(lesion_counts.sensitivity_at(found * 0, false, np.array(2.0)))
+
+
+def test_the_largest_mark_is_what_is_left_of_specks():
+    marked = np.zeros((20, 30), bool)
+    marked[2:4, 2:4] = marked[10:15, 8:20] = marked[15, 20] = marked[0, 29] = True
+    expected = np.zeros_like(marked)
+    expected[10:15, 8:20] = expected[15, 20] = True  # It touches by a corner.
+    assert np.array_equal(lesion_counts.largest(marked), expected)
+    assert not lesion_counts.largest(np.zeros((5, 5), bool)).any()

@@ -29,7 +29,7 @@ class BinaryComparison(judging.ComparisonSide):
     """AUC and average precision, and what each run's threshold decides."""
 
     MEASURES = (
-        Measure("auc", "AUC", "number", decides=True, ranks=True),
+        Measure("auc", "AUC", "number", decides=True, ranks=True, guessing=0.5),
         Measure("average_precision", "Average precision", "number", ranks=True),
         Measure("sensitivity", "Sensitivity", "percent", decides=True),
         Measure("specificity", "Specificity", "percent", decides=True),

@@ -20,7 +20,7 @@ class ClassesComparison(judging.ComparisonSide):
     """Macro AUC, and what each run decides."""
 
     MEASURES: tuple[Measure, ...] = (
-        Measure("auc", "AUC", "number", decides=True, ranks=True),
+        Measure("auc", "AUC", "number", decides=True, ranks=True, guessing=0.5),
         Measure("balanced_accuracy", "Balanced accuracy", "percent", decides=True),
         Measure("accuracy", "Accuracy", "percent", decides=True),
     )

@@ -21,8 +21,8 @@ class MultilabelComparison(judging.ComparisonSide):
     """The mean AUC of the labels, and the AUC of the group."""
 
     MEASURES: tuple[Measure, ...] = (
-        Measure("auc", "Mean AUC", "number", decides=True),
-        Measure("decision_auc", "AUC of the decision", "number", decides=True),
+        Measure("auc", "Mean AUC", "number", decides=True, guessing=0.5),
+        Measure("decision_auc", "AUC of the decision", "number", decides=True, guessing=0.5),
     )
     TRUTH: ClassVar = {"stratum": "set of labels"}
 
