@@ -25,6 +25,8 @@ def verdict(name: str, report: dict[str, Any]) -> tuple[str, bool]:
       report: what `pip-audit --format=json` prints.
     """
     packages = report["dependencies"]
+    if not packages:
+        return f"{name}: NOT CHECKED. pip-audit lists no package of it.", False
     unchecked = [one["name"] for one in packages if "skip_reason" in one]
     holes = [
         f"{one['name']} {one['version']}: {hole['id']}"
@@ -33,7 +35,7 @@ def verdict(name: str, report: dict[str, Any]) -> tuple[str, bool]:
         for hole in one.get("vulns", ())
     ]
     lines = [f"{name}: {len(packages) - len(unchecked)} of {len(packages)} packages were checked"]
-    if packages and len(unchecked) == len(packages):
+    if len(unchecked) == len(packages):
         lines = [f"{name}: NOT CHECKED. The database of holes cannot be reached from here."]
     elif unchecked:
         lines.append(f"{name}: NOT CHECKED: {', '.join(unchecked)}")

@@ -84,6 +84,7 @@ def test_a_lock_holds_what_setup_py_asks_for(installed, lock, extras):
     "found, said, is_well",
     [
         ([{"name": "a", "version": "1", "vulns": []}], "x: 1 of 1 packages were checked", True),
+        ([], "x: NOT CHECKED. pip-audit lists no package", False),
         ([{"name": "a", "skip_reason": "no answer"}], "x: NOT CHECKED. The database of", False),
         (
             [
