@@ -21,6 +21,12 @@ _CHROMIUM = (
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Long tests of the build job, which runs no TensorFlow: they run beside the current one alone.
+_OF_THE_BUILD = {
+    "test_killed_thrice_and_finished_to_the_same_bytes",
+    "test_processes_write_the_same_bytes",
+    "test_workers_with_nothing_but_what_is_stated_write_the_same_bytes",
+}
 _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
 
 
@@ -33,6 +39,10 @@ def pytest_collection_modifyitems(items):
         return _LONG.index(room) if room in _LONG else len(_LONG)
 
     items.sort(key=place)  # The order is otherwise kept.
+    if importlib.util.find_spec("tensorflow_addons") is not None:
+        for item in items:
+            if item.originalname in _OF_THE_BUILD:
+                item.add_marker(pytest.mark.skip(reason="it runs no TensorFlow of either stack"))
 
 
 def pytest_collection_finish():
