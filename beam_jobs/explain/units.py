@@ -202,6 +202,7 @@ def parts_of_source(
         plain = specs.Split(method="external")
         asked = dataclasses.replace(spec, patient_column="", split=plain)
         table = label_table.read(labels, asked, source)
+        table = photograph_table.with_zeros(table, found)
         located = photograph_table.locate(table, found, source)
         rows, rejects = located.found, located.rejects
         _check_names(rejects["id"][rejects["reason"] == "ambiguous_image"])

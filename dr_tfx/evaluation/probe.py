@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,16 +81,25 @@ def measure(
     if not count or joined or not network.weights_are_here(bundle.experiment.model):
         return None
     data = folds.load_trained_on(bundle.manifest, data_dir)
-    look = pooled(network.build(_averaged(bundle)))
-    features, _ = _seen(bundle, look, data_dir, data=data, split=split)
+    built = network.build(_averaged(bundle))
+    look, width = pooled(built), built.get_layer(network.POOLING).output.shape[-1]
     kept, key = workdir / "evaluation" / FILE, _key(bundle)
-    fitted = _kept(kept, key, (count, features.shape[1]))
+    fitted = _kept(kept, key, (count, width))
     if fitted is None:
-        fitted = _fit(*_seen(bundle, look, data_dir, data=data, split="train", most=_MOST))
+        parts = list(_seen(bundle, look, data_dir, data=data, split="train", most=_MOST))
+        rankings = bundle.kind.judgement.rankings(
+            pd.concat([truth for _, truth in parts], ignore_index=True)
+        )
+        positive = np.stack([each.positive for each in rankings], axis=1)
+        fitted = _fit(np.concatenate([features for features, _ in parts]), positive)
         content = safetensors.numpy.save(fitted._asdict(), metadata={"key": key})
         with contextlib.suppress(OSError):  # Of a folder that cannot be written.
             files.write(kept, content)
-    return Probe(features @ fitted.weights.T + fitted.biases, int(fitted.photographs))
+    scores = [
+        features @ fitted.weights.T + fitted.biases
+        for features, _ in _seen(bundle, look, data_dir, data=data, split=split)
+    ]
+    return Probe(np.concatenate(scores), int(fitted.photographs))
 
 
 def _averaged(bundle: bundles.Bundle) -> specs.Experiment:
@@ -107,11 +116,11 @@ def _seen(
     data: manifest.Manifest,
     split: str,
     most: int | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return features of photographs, (images, features), and what each of them is.
+) -> Iterator[tuple[npt.NDArray[np.float64], pd.DataFrame]]:
+    """Yield features of a batch of photographs, (images, features), and what each of them is.
 
-    The latter is bool (images, rankings). Images are in the order of `scoring.predict_split`; or
-    they are as many as are wanted, drawn by chance.
+    Images are in the order of `scoring.predict_split`; or they are as many as are wanted, drawn by
+    chance. The table can be given to `JudgementSide.rankings`.
     """
     kind, shards = bundle.kind, data.shards_of(split)
     schema = loader.schema_of(data, kind.data.features)
@@ -121,20 +130,16 @@ def _seen(
         numbers = np.sort(np.random.default_rng(0).permutation(numbers)[:most])
     size = bundle.experiment.evaluation.batch_size
     output = (len(bundle.experiment.evaluation.views), *bundle.model.output_shape[1:])
-    found: list[npt.NDArray[np.float64]] = []
-    truth: list[pd.DataFrame] = []
     with progress.bar(total=len(numbers), unit="image", title=f"probe {split}") as bar:
         for start in range(0, len(numbers), size):
             part = numbers[start : start + size]
             batch = {name: np.empty(*like) for name, like in schema.shapes(len(part)).items()}
             reader.read(part, np.zeros((len(part), 2), bool), batch)
-            found.append(look(tf.constant(batch.pop(records.IMAGE))).numpy().astype(np.float64))
+            features = look(tf.constant(batch.pop(records.IMAGE))).numpy().astype(np.float64)
             # What a model would say plays no part in what the photographs are.
             said = bundle.columns(np.full((len(part), *output), 0.5))
-            truth.append(pd.DataFrame(kind.data.truth(batch) | said))
+            yield features, pd.DataFrame(kind.data.truth(batch) | said)
             bar.update(len(part))
-    rankings = kind.judgement.rankings(pd.concat(truth, ignore_index=True))
-    return np.concatenate(found), np.stack([each.positive for each in rankings], axis=1)
 
 
 def _fit(features: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> _Fitted:
