@@ -1,5 +1,6 @@
 """The parts of the explain job joined: the index, the rejects, and the measures against masks."""
 
+import collections
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,11 @@ from beam_jobs.explain.plan import ExplainPlan
 from dr_tfx import tasks
 from dr_tfx.dataset import identities, leakage, splits
 from dr_tfx.explanation import explainer
-from dr_tfx.storage import files, json_files, seen_text, tables
+from dr_tfx.inference import prediction_files
+from dr_tfx.storage import files, json_files, tables
 
 INDEX_FILE, REJECTS_FILE = "index.csv", "rejects.csv"
 MEASURES_FILE = "localization.json"
-_DECISIONS_SAID = 6  # Most that are counted in the terminal.
 _NONE_IN_TRAINING = (
     "None of these photographs is in the data set that the model was trained on, nor is a copy of "
     "one there: resized, compressed anew or cropped along its dark border."
@@ -57,12 +58,8 @@ def headline(output_dir: Path) -> list[str]:
     decided = pd.read_csv(
         output_dir / INDEX_FILE, usecols=["decision"], dtype=str, keep_default_na=False
     )["decision"]
-    counts = decided.value_counts()
-    told = f"{len(decided):,} photographs"
-    if len(counts) <= _DECISIONS_SAID:  # Lists of lesions are hardly ever alike.
-        told += ": " + ", ".join(
-            f"{count:,} {seen_text.printable(str(name))}" for name, count in counts.items()
-        )
+    counts = prediction_files.in_short(collections.Counter(decided))
+    told = f"{len(decided):,} photographs" + f": {counts}" * bool(counts)
     measures = output_dir / MEASURES_FILE
     verdicts = json_files.read(measures)["verdicts"] if measures.is_file() else []
     return [told, *(verdict["text"] for verdict in verdicts)]

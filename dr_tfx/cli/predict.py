@@ -75,7 +75,7 @@ from dr_tfx.config import specs
 from dr_tfx.machine import tensorflow_start
 from dr_tfx.preprocessing import mask_files, optic_disc
 from dr_tfx.sources import given, refusals
-from dr_tfx.storage import locks, seen_text
+from dr_tfx.storage import locks
 
 if TYPE_CHECKING:
     from dr_tfx.explanation import answering, lesions
@@ -118,7 +118,6 @@ _COLORMAP = flags.DEFINE_enum(
 )
 
 _FLAGS = refusals.BUILD_FLAGS | {"image_dir": "PHOTOGRAPHS"}
-_DECISIONS_SAID = 6  # Most that are counted at the end.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -202,10 +201,10 @@ def _in_short(decided: Mapping[str, int], rows: int) -> str:
     """
     read = sum(decided.values())
     rejected = rows - read
-    told = f"{read:,} photograph{'s' * (read != 1)} read"
-    if 0 < len(decided) <= _DECISIONS_SAID:  # Lists of lesions are hardly ever alike.
-        by_number = sorted(decided.items(), key=lambda pair: -pair[1])
-        told += ": " + ", ".join(f"{n:,} {seen_text.printable(name)}" for name, n in by_number)
+    from dr_tfx.inference import prediction_files
+
+    counts = prediction_files.in_short(decided)
+    told = f"{read:,} photograph{'s' * (read != 1)} read" + f": {counts}" * bool(counts)
     return told + f"; {rejected:,} rejected" * bool(rejected)
 
 

@@ -53,7 +53,7 @@ def compare(
     with locks.held(output_dir):
         check_folder(output_dir)
         result = result_of(runs, split)
-        comparison = _kind(runs[0]).judgement.comparison
+        comparison = kind_of(runs[0]).judgement.comparison
         figures = [*comparison.draw(runs, result), drawn(result, comparison.MEASURES)]
         html = rendered(runs, result, command=command, figures=figures)
         return write(
@@ -117,7 +117,7 @@ def rendered(
     figures: Sequence[ReportFigure],
 ) -> str:
     """Return the page of a comparison, whose content is `result`."""
-    kind = _kind(runs[0])
+    kind = kind_of(runs[0])
     measures = kind.judgement.comparison.MEASURES
     return pages.render(
         "comparison.html.j2",
@@ -179,7 +179,8 @@ def load_run(folder: Path, name: str, split: str) -> ComparedRun:
     return ComparedRun(name, folder, settings, summary, predictions)
 
 
-def _kind(run: ComparedRun) -> tasks.Kind:
+def kind_of(run: ComparedRun) -> tasks.Kind:
+    """Return the kind of task of a run."""
     return tasks.of(tasks.from_config(run.bundle["experiment"]))
 
 
@@ -207,7 +208,7 @@ def check_comparable(runs: Sequence[ComparedRun], split: str) -> None:
     Raises:
       ValueError: names what differs: the setting, or how many images and which.
     """
-    first, comparison = runs[0], _kind(runs[0]).judgement.comparison
+    first, comparison = runs[0], kind_of(runs[0]).judgement.comparison
     for run in runs[1:]:
         ours, theirs = (r.bundle["experiment"]["task"] for r in (first, run))
         different = [
@@ -255,7 +256,7 @@ def result_of(runs: Sequence[ComparedRun], split: str) -> dict[str, Any]:
     differences (for each run but the first its name, and an interval of each measure), settings
     (those that differ: name and the values, run by run).
     """
-    first, comparison = runs[0], _kind(runs[0]).judgement.comparison
+    first, comparison = runs[0], kind_of(runs[0]).judgement.comparison
     differences = []
     with progress.bar(total=len(runs) - 1, unit="run", title="compare") as bar:
         for run in runs[1:]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dr_tfx import tasks
 from dr_tfx.dataset import splits
 from dr_tfx.evaluation import compare, out_of_fold, reproduce
 from dr_tfx.machine import progress
@@ -85,7 +84,7 @@ def compare_folds(
         compare.check_folder(output_dir)
         result = result_of(loaded, split)
         bundle = loaded[0].runs[0].bundle
-        measures = tasks.of(tasks.from_config(bundle["experiment"])).judgement.comparison.MEASURES
+        measures = compare.kind_of(loaded[0].runs[0]).judgement.comparison.MEASURES
         deciding = [measure for measure in measures if measure.decides]
         figures = [compare.drawn(result, measures)]
         html = pages.render(
@@ -180,7 +179,7 @@ def _counts(of_folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _figures_of(run: ComparedRun) -> dict[str, Any]:
     """Return {value, low, high} of every measure of a run."""
-    comparison = tasks.of(tasks.from_config(run.bundle["experiment"])).judgement.comparison
+    comparison = compare.kind_of(run).judgement.comparison
     figures = comparison.figures_of(run.summary)
     return {measure.key: figures[measure.key] for measure in comparison.MEASURES}
 
@@ -193,8 +192,8 @@ def _differences(loaded: Sequence[CrossValidation]) -> list[dict[str, Any]]:
         for other in loaded[1:]:
             folds = []
             for theirs, ours in zip(other.runs, first.runs, strict=True):
-                kind = tasks.of(tasks.from_config(ours.bundle["experiment"]))
-                folds.append(kind.judgement.comparison.differences(theirs, ours))
+                comparison = compare.kind_of(ours).judgement.comparison
+                folds.append(comparison.differences(theirs, ours))
                 bar.update()
             rows.append({"name": other.name, "folds": folds, **_means(folds, least=-1.0)})
     return rows

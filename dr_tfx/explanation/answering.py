@@ -84,7 +84,7 @@ class Answering:
         self._has_neighbours = recipes.takes_neighbours(model.experiment.dataset.recipe)
         self._marker = model.mark() if model.mark else None
         self._explain = model.explain() if model.explain and is_drawn else None
-        self._read = None if self._explain else model.read()
+        self._read = model.read() if model.explain and not is_drawn else None
         # The model itself marks lesions, and its figures are of them.
         self._marks, self._is_drawn = model.explain is None, is_drawn
         names: Sequence[str] = tasks.of(model.experiment).scores.answer_names

@@ -18,6 +18,7 @@ from dr_tfx.storage import claims, files, json_files, seen_text, tables
 
 MARK_FILE, TABLE_FILE, FIGURES = "predict.json", "predictions.csv", "figures"
 _DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
+_DECISIONS_SAID = 6  # Most that are counted in the terminal.
 _MARK = "predicted_by"  # The key that tells our predict.json from others.
 
 
@@ -141,6 +142,17 @@ class PredictionFiles:
             name = f"{stem}-{self._count[stem] + 1}"
         self._taken.add(name)
         return f"{FIGURES}/{name}.png"
+
+
+def in_short(decided: Mapping[str, int]) -> str:
+    """Return how often what was decided, the commonest first; "" if that would be a long list.
+
+    Lists of lesions are hardly ever alike.
+    """
+    if len(decided) > _DECISIONS_SAID:
+        return ""
+    by_number = sorted(decided.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{count:,} {seen_text.printable(name)}" for name, count in by_number)
 
 
 def cells(values: Sequence[object]) -> list[str]:
