@@ -213,6 +213,19 @@ def test_photographs_of_one_name_are_told_apart(workdir, raw, tmp_path):
         run(workdir, raw, tmp_path / "none", image_dir=str(tmp_path / "a" / "b*.png"), labels="")
 
 
+def test_numbers_that_lost_their_zeros_have_their_labels(workdir, raw, tmp_path):
+    """As a build joins them: a spreadsheet made 5 of 005."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in ("004", "005"):
+        shutil.copy(raw / "1_left.png", folder / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("image,level\n4,0\n5,2\n")
+    labels = str(tmp_path / "labels.csv")
+    out = run(workdir, raw, tmp_path / "out", image_dir=str(folder), labels=labels)
+    index = pd.read_csv(out / "index.csv", dtype={"id": str})
+    assert dict(zip(index["id"], index["label"], strict=True)) == {"004": 0, "005": 2}
+
+
 @pytest.fixture(scope="module")
 def measured(workdir, raw, tmp_path_factory):
     methods = ("gradcam", "hirescam")
