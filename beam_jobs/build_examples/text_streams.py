@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 import unicodedata
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ _MARKS = {  # The bytes that a file of each encoding begins with.
 _BLOCK = 1 << 20  # Bytes that are decoded at a time.
 _SAMPLE = 1000  # Lines beyond ASCII that tell the encoding.
 _SEEN_NUL = "␀"  # Unicode's picture of it.
+_NOTHING = re.compile(
+    r"^[ \t]*[,;\t|][,;\t| ]*(?=\r?$)", re.MULTILINE
+)  # A row of separators alone.
 _GZIPPED = b"\x1f\x8b"
 
 
@@ -76,21 +80,28 @@ def encoding_of(path: str) -> str:
 
 
 class SeenText(io.TextIOWrapper):
-    """The text of a CSV, in which NUL is a character that is seen.
+    """The text of a CSV, in which NUL is a character that is seen, and an empty row a blank line.
 
-    Some versions of pandas end a value at NUL, and take the name before it for another's.
+    Some versions of pandas end a value at NUL, and take the name before it for another's. A row of
+    separators alone says nothing, and pandas would refuse one that has more than the header.
     """
 
-    # The types of the two methods below differ from those that typeshed gives the class.
+    # The types of the two last methods differ from those that typeshed gives the class.
 
     def read(self, size: int | None = -1, /) -> str:
-        return super().read(size).replace("\0", _SEEN_NUL)
+        """Return as much as is asked for, and the rest of its last line."""
+        text = super().read(size)
+        return _seen(text if text.endswith("\n") or not text else text + super().readline())
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
-        return super().readline(size).replace("\0", _SEEN_NUL)
+        return _seen(super().readline(size))
 
     def __next__(self) -> str:  # type: ignore[override]
-        return super().__next__().replace("\0", _SEEN_NUL)
+        return _seen(super().__next__())
+
+
+def _seen(text: str) -> str:
+    return _NOTHING.sub("", text.replace("\0", _SEEN_NUL))
 
 
 def composed(text: str) -> str:

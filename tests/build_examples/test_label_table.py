@@ -179,7 +179,8 @@ def test_a_field_of_a_million_digits_is_a_reject_in_few_words(copy):
     "text, message",
     [
         ("image,level," + ",".join(f"c{i}" for i in range(100_000)) + "\n1,0\n", "than 4,096 col"),
-        ("," * 1_000_000 + "\n", "has more than 4,096 columns"),
+        ("a" + "," * 1_000_000 + "\n", "has more than 4,096 columns"),
+        ("," * 1_000_000 + "\n", "is empty"),  # A row of nothing is none.
         ("x" * 3_000_000, "cannot be read as a UTF-8 CSV: a line has more than 1,048,576 char"),
         ("image,level\n1," + "0" * 3_000_000, "a line has more than 1,048,576 characters"),
         ("x" * 1_500_000 + "\n1,0\n", "first line has more than 1,048,576 characters"),

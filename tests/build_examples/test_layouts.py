@@ -358,6 +358,14 @@ def test_empty_rows_are_no_rows(tmp_path):
     assert made.csv_rows == 3 and rejected(made) == {"": "missing_image"}
 
 
+def test_empty_rows_may_be_longer_than_the_header_and_lines_keep_their_numbers(tmp_path):
+    text = "image,level\r\n,,,\r\na,0\r\n;;;;\r\n" + "b,1\r\n,,,,\r\n" * 3
+    made = of_text(tmp_path, text, "a.png b.png")
+    assert set(labels(made)) == {"a.png", "b.png"} and made.csv_rows == 4
+    with pytest.raises(ValueError, match="line 4"):
+        of_text(tmp_path, "image,level\n,,,\na,0\nb,1,x,y\n", "a.png b.png")
+
+
 def test_names_of_columns_may_have_spaces_around_them(tmp_path):
     made = of_text(
         tmp_path,
