@@ -1,6 +1,7 @@
 """Raw photographs are found, prepared, scored and read, whether files, bytes or pixels."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import cv2
@@ -129,7 +130,8 @@ def test_slices_have_their_neighbours_after_an_interruption_too(bundle, tmp_path
         assert one.picture.substituted == (one.name in (found[0].shown, found[-1].shown))
 
     def answer() -> pd.DataFrame:
-        answered = answering.AnsweringModel(tmp_path, "", experiment, (), lambda: reader, None)
+        drawn = functools.partial(pytest.fail, "Nothing is drawn here.")
+        answered = answering.AnsweringModel(tmp_path, "", experiment, (), lambda: reader, drawn)
         out, how = tmp_path / "out", {"is_drawn": False, "colormap": "jet", "masks": None}
         answers = answering.Answering(answered, out, **how, made={})
         answers(found)
