@@ -70,6 +70,7 @@ _EXTRAS = {
         "tensorflow-addons==0.23.0; python_version<'3.12'",
         "onnx<1.19; python_version<'3.12'",  # Later ones want ml_dtypes that TensorFlow 2.15 lacks.
     ],
+    "azure": ["adlfs>=2024.2"],  # az://
     "bench": [  # What benchmarks/ measures itself against.
         *_TRAIN,
         "array_record>=0.8",
@@ -96,6 +97,7 @@ _EXTRAS = {
     "image": [*_SERVE, *_DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
     "onnx": _ONNX,
     "openvino": ["openvino>=2024.4", _SCIPY],  # Reads an export in this format, and writes one.
+    "s3": ["s3fs>=2024.2"],  # s3://
     "serve": _SERVE,
     "wandb": [_WANDB],  # drtfx-train --tracker=wandb
     "docs": [  # make docs
@@ -115,8 +117,11 @@ _EXTRAS = {
         _HEIC,
         _SETUPTOOLS,
         "axe-core-python>=0.1",  # axe-core as a file, without a browser of its own.
+        "flask>=3.0",  # moto's server needs these two.
+        "flask-cors>=4.0",
         "gcp-storage-emulator>=2024.8",
         "import-linter>=2.5",
+        "moto[s3]>=5.0",
         "mypy>=2.0,<3",
         "pandas-stubs>=2.2",
         "pytest>=8.0",

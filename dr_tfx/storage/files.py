@@ -3,13 +3,14 @@
 A file of a disk is written under a temporary name, flushed to the disk and then renamed, and an
 object of a store appears when its upload is completed, so that neither a kill nor a full disk
 leaves something that looks finished. Paths without a scheme go to the operating system. Paths with
-a scheme (`gs://bucket/x`) go through fsspec, which needs the package of that store: gcsfs for
-Google's, s3fs for Amazon's.
+a scheme (`gs://bucket/x`) go through fsspec, which needs the package of that store; the extras of
+setup.py bring them.
 """
 
 import concurrent.futures
 import contextlib
 import errno
+import logging
 import os
 import posixpath
 import re
@@ -26,6 +27,9 @@ _LIVE_SECONDS = 0.2
 _DELETERS = 16  # Threads that delete objects; they mostly wait.
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _RANGE_NOT_SATISFIABLE = 416  # HTTP's answer to a request for bytes behind the end of an object.
+_EXTRAS = {"gs": "dataflow", "s3": "s3", "az": "azure", "abfs": "azure", "hf": "hub"}
+for _client in ("aiobotocore", "botocore"):  # Amazon's tells of every process what it found where.
+    logging.getLogger(_client).setLevel(logging.WARNING)
 
 
 def is_remote(path: str) -> bool:
@@ -313,10 +317,10 @@ def _errors(path: str) -> Iterator[None]:
         raise FileNotFoundError(2, "No such object", path) from error
     except ImportError as error:
         scheme = path.partition("://")[0]
-        raise OSError(
-            f"{path}: {scheme}:// needs a package that is not installed: {error}. For gs:// type "
-            "pip install 'dr_tfx[dataflow]'"
-        ) from error
+        told = f"{path}: {scheme}:// needs a package that is not installed: {error}"
+        if scheme in _EXTRAS:
+            told = f"{told}. Type: pip install 'dr_tfx[{_EXTRAS[scheme]}]'"
+        raise OSError(told) from error
     except OSError:
         raise
     except Exception as error:

@@ -37,6 +37,30 @@ def test_the_commands_of_the_line_read_a_bucket(tmp_path):
         assert f"{store.url('none')}/dataset.json does not exist" in last_line(done.stderr)
 
 
+def test_a_build_and_a_training_use_amazons_store(raw, tmp_path):
+    with object_store.amazons() as (bucket, environment):
+        build = commands.line(
+            "drtfx-build-examples",
+            "--config=smoke",
+            f"--image_dir={raw}",
+            f"--labels={raw}/labels.csv",
+        )
+        here, there = f"--output_dir={tmp_path / 'data'}", f"--output_dir={bucket}/data"
+        for line in ([*build, here], [*build, there]):
+            done = ready.run(line, env=environment)
+            assert done.returncode == 0, done.stderr
+            assert "redentials" not in done.stderr
+        config = ["--config=smoke", "--config.training.epochs=1", "--config.model.weights=none"]
+        run = ["--data_dir=" + bucket + "/data", f"--workdir={tmp_path / 'run'}"]
+        line = commands.line("drtfx-train", *config, *run, f"--cache_dir={tmp_path / 'cache'}")
+        done = ready.run(line, env=environment)
+        assert done.returncode == 0, done.stderr
+    (mirror,) = (tmp_path / "cache").iterdir()
+    made = manifest.load(tmp_path / "data")
+    for shard in made.shards_of("validation"):  # It came as a whole.
+        assert (mirror / shard.name).read_bytes() == (tmp_path / "data" / shard.name).read_bytes()
+
+
 class At(keras.callbacks.Callback):
     """Calls a function after the first epoch."""
 

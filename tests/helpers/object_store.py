@@ -1,8 +1,8 @@
-"""An object store on this machine that commands in other processes reach as gs://.
+"""Object stores on this machine that commands in other processes reach as gs:// and s3://.
 
-Nothing is simulated in the commands: they go through Google's own client, which asks this machine
-for credentials as it would ask a virtual machine of Google's, and for objects as it would ask
-Google's servers.
+Nothing is simulated in the commands: they go through Google's and Amazon's own clients. Google's
+asks this machine for credentials as it would ask a virtual machine of Google's, and for objects as
+it would ask Google's servers.
 """
 
 import contextlib
@@ -101,3 +101,28 @@ def running(folder: Path) -> Iterator[Store]:
         yield Store(environment, client.bucket(BUCKET))
     credentials.shutdown()
     credentials.server_close()
+
+
+@contextlib.contextmanager
+def amazons() -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of an empty bucket, and the environment in which a command reaches it."""
+    reason = "needs pip install 'dr_tfx[s3,test]'"
+    s3fs = pytest.importorskip("s3fs", reason=reason)
+    server = pytest.importorskip("moto.server", reason=reason)
+    emulator = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    emulator.start()
+    host, port = emulator.get_host_and_port()
+    own = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "anybody",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    client = {"endpoint_url": own["AWS_ENDPOINT_URL"]}
+    store = s3fs.S3FileSystem(key="anybody", secret="any", client_kwargs=client)
+    store.mkdir(BUCKET)
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    try:
+        yield f"s3://{BUCKET}", {**others, **own}
+    finally:
+        emulator.stop()

@@ -127,7 +127,7 @@ def test_a_store_whose_package_is_missing_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "gs://b/x: gs:// needs a package" in done.stdout
-    assert done.stdout.endswith("type pip install 'dr_tfx[dataflow]'\n")
+    assert done.stdout.endswith(". Type: pip install 'dr_tfx[dataflow]'\n")
 
 
 def test_storage_needs_no_beam():
