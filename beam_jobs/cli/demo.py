@@ -92,7 +92,7 @@ _MODULES = {
     "drtfx-train": "dr_tfx.cli.train",
     "drtfx-evaluate": "beam_jobs.cli.evaluate",
     "drtfx-explain": "beam_jobs.cli.explain",
-    "drtfx-predict": "dr_tfx.cli.predict",
+    "drtfx-predict": "beam_jobs.cli.predict",
 }
 
 

@@ -25,7 +25,6 @@ finished. OUTPUT_DIR receives
 """
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.build_examples import progress
 from beam_jobs.explain import heatmap_shards, page, published_figures, results, worker
 from beam_jobs.explain import plan as planning
-from beam_jobs.runners import beam_flags
+from beam_jobs.runners import beam_flags, pipelines
 from dr_tfx.storage import claims, files, json_files, locks
 
 SOURCE_FILE = "explain.json"
-_OF_SYSTEM = re.compile(r"\[Errno (\d+)\] (.+?): '(.+?)'")  # The text of an OSError with a file.
-# What Beam writes around the sentence of an error: its class, and the step of the job.
-_BEAMS = re.compile(r"^[\w.]*(?:Error|Exception): | ?\[while running '[^']*'\]")
 _FILES = (
     *("heatmaps-*", "localization*", published_figures.PATTERN),
     *(results.INDEX_FILE, results.REJECTS_FILE, page.FILE_NAME),
@@ -124,13 +120,4 @@ def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:
         return total - sum(left.values()) + running, {}
 
     with progress.bar(count, total=total, seconds=0.5, title="explain"):
-        try:
-            pipeline.run().wait_until_finish()
-        # What a worker raised comes as text alone, what was raised here with words of Beam.
-        except (RuntimeError, ValueError) as error:
-            logging.debug("%s", error)
-            last = _BEAMS.sub("", str(error).strip().splitlines()[-1])
-            if of_system := _OF_SYSTEM.search(last):
-                number, words, file = of_system.groups()
-                raise OSError(int(number), words, file) from error
-            raise ValueError(f"{last} (--verbosity=1 shows where.)") from error
+        pipelines.run(pipeline)

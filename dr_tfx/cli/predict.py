@@ -46,6 +46,14 @@ A command that was interrupted goes on when it is given again: what has a row ke
 waits for photographs that come into the folders given, and answers each once, also after it was
 stopped and started again.
 
+Many photographs are read as an Apache Beam job, whose flags the command then takes: by all cores of
+this machine, by several processes, or by a Dask cluster that sees all folders as this machine does.
+Photographs are named by --image_dir, no figures are drawn (drtfx-explain draws heat maps of many),
+and the rows move into predictions.csv when all are there:
+
+    drtfx-predict --workdir=RUN --image_dir=FOLDER --output_dir=OUT --runner=DirectRunner
+    drtfx-predict ... --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
+
 A photograph that cannot be read is listed as rejected, with the reason, and the others are still
 read. Nothing is written over a photograph, or into a folder that holds somebody else's files of
 these names. The exit code is 1 if none could be read. The last line printed is OUT.
@@ -125,13 +133,13 @@ def main(argv: Sequence[str]) -> None:
     places = [*_IMAGE_DIR.value, *argv[1:]]
     if not places:
         raise app.UsageError("no photographs given")
-    folder = _model_folder()
+    folder = model_folder()
     output_dir = Path(_OUTPUT_DIR.value or folder / "predictions")
     try:
         found = [] if _WATCH.value else _given(places, output_dir)
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
-    model = _exported(folder) if _MODEL.value else _bundle(folder)
+    model = opened(folder)
     if _LESIONS.value:
         model = dataclasses.replace(model, mark=lambda: _beside(Path(_LESIONS.value)))
     from dr_tfx.explanation import answering  # Here, so that --help is quick.
@@ -143,11 +151,7 @@ def main(argv: Sequence[str]) -> None:
             is_drawn=_FIGURES.value,
             colormap=_COLORMAP.value,
             masks=_masks(),
-            made={
-                "workdir" if _WORKDIR.value else "model": str(folder),
-                "method": _METHOD.value if _FIGURES.value and model.explain else None,
-                "lesions": _LESIONS.value,
-            },
+            made=made(folder, model),
         )
         if _WATCH.value:
             answers.watch(lambda: _there(places, output_dir))
@@ -155,7 +159,7 @@ def main(argv: Sequence[str]) -> None:
             answers(found)
             answers.files.finish()
     decided = answers.files.decided()
-    print(_in_short(decided, answers.files.rows), file=sys.stderr)
+    print(in_short(decided, answers.files.rows), file=sys.stderr)
     print(output_dir)
     if not (decided or _WATCH.value):
         sys.exit(1)
@@ -192,7 +196,7 @@ def _masks() -> mask_files.MaskFolder | None:
     return mask_files.open_folder(given_folder, optic_disc.MASKS) if given_folder else None
 
 
-def _in_short(decided: Mapping[str, int], rows: int) -> str:
+def in_short(decided: Mapping[str, int], rows: int) -> str:
     """Return how many photographs were read, and what was decided how often.
 
     Args:
@@ -208,7 +212,7 @@ def _in_short(decided: Mapping[str, int], rows: int) -> str:
     return told + f"; {rejected:,} rejected" * bool(rejected)
 
 
-def _model_folder() -> Path:
+def model_folder() -> Path:
     """Return the folder of the model.
 
     Raises:
@@ -225,6 +229,24 @@ def _model_folder() -> Path:
             "--method and --average_views need --workdir"
         )
     return Path(_WORKDIR.value or _MODEL.value)
+
+
+def made(folder: Path, model: "answering.AnsweringModel") -> dict[str, str | None]:
+    """Return how the predictions are made, besides what the model says of that."""
+    return {
+        "workdir" if _WORKDIR.value else "model": str(folder),
+        "method": _METHOD.value if _FIGURES.value and model.explain else None,
+        "lesions": _LESIONS.value,
+    }
+
+
+def opened(folder: Path) -> "answering.AnsweringModel":
+    """Load the model of a folder; say what a reader of the table should know about it.
+
+    Raises:
+      FileNotFoundError, ValueError: there is none, or it is damaged.
+    """
+    return _exported(folder) if _MODEL.value else _bundle(folder)
 
 
 def _bundle(workdir: Path) -> "answering.AnsweringModel":

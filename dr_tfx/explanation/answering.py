@@ -53,6 +53,14 @@ class AnsweringModel:
     explain: "Callable[[], explained_photographs.PhotographExplainer] | None"
     mark: "Callable[[], lesions.LesionMarker] | None" = None
 
+    def facts(self) -> dict[str, Any]:
+        """Return what the mark of the predictions says of the model."""
+        return {
+            "model_digest": self.digest,
+            "views": list(self.experiment.evaluation.views),
+            "alarms": list(self.alarms),
+        }
+
 
 class Answering:
     """Reads photographs, prints and writes a row of each, and draws figures."""
@@ -87,21 +95,8 @@ class Answering:
         self._read = model.read() if model.explain and not is_drawn else None
         # The model itself marks lesions, and its figures are of them.
         self._marks, self._is_drawn = model.explain is None, is_drawn
-        names: Sequence[str] = tasks.of(model.experiment).scores.answer_names
-        counted = [f"count_{kind}" for kind in self._marker.kinds] if self._marker else []
-        marked = self._marker.names if self._marker else ()
-        has_ratio = masks is not None or optic_disc.RATIO in marked
-        self._printed = [*names, *([optic_disc.RATIO] if has_ratio else []), *counted]
-        self.files = prediction_files.PredictionFiles(
-            output_dir,
-            list(dict.fromkeys([*self._printed, *marked])),
-            {
-                **made,
-                "model_digest": model.digest,
-                "views": list(model.experiment.evaluation.views),
-                "alarms": list(model.alarms),
-            },
-        )
+        self._printed, names = names_of(model.experiment, self._marker, has_masks=masks is not None)
+        self.files = prediction_files.PredictionFiles(output_dir, names, {**made, **model.facts()})
 
     def __call__(self, found: Sequence[given.GivenPhotograph]) -> None:
         """Answer the photographs that have no row yet; the others may be neighbours of those."""
@@ -192,6 +187,23 @@ class Answering:
             if not one.rejected:
                 figure = self._explain.figure(one, colormap=self._colormap, outlined=outlined)
             yield one, figure, {**measured}
+
+
+def names_of(
+    experiment: specs.Experiment, marker: "lesions.LesionMarker | None", *, has_masks: bool
+) -> tuple[list[str], list[str]]:
+    """Return the columns of the answers that are printed, and all columns of the answers.
+
+    Args:
+      experiment: the settings of the model.
+      marker: what marks lesions, if anything does.
+      has_masks: whether somebody has outlined the optic disc and its cup.
+    """
+    printed = list(tasks.of(experiment).scores.answer_names)
+    marked = marker.names if marker else ()
+    printed += [optic_disc.RATIO] * (has_masks or optic_disc.RATIO in marked)
+    printed += [f"count_{kind}" for kind in marker.kinds] if marker else []
+    return printed, list(dict.fromkeys([*printed, *marked]))
 
 
 def _state(one: given.GivenPhotograph) -> tuple[int, int] | None:

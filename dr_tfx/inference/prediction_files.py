@@ -48,7 +48,7 @@ class PredictionFiles:
         self._folder, self._answer_names, self._made = output_dir, answer_names, made
         self.table = output_dir / TABLE_FILE
         self._count: collections.Counter[str] = collections.Counter()  # Of stems that repeat.
-        columns = ["photo", *answer_names, "figure", "rejected", "ungradable"]
+        columns = columns_of(answer_names)
         before = self._begun(columns)
         self._answered = set(before["photo"])
         self._taken = {Path(name).stem for name in before["figure"] if name}
@@ -95,24 +95,30 @@ class PredictionFiles:
           figure: a PNG, if there is one.
           measured: values of further `answer_names`, which no model gave.
         """
-        answer: dict[str, Any] = dict.fromkeys(self._answer_names)
-        answer |= {**(read.reading.answer if read.reading else {}), **(measured or {})}
         name = ""
         if figure is not None:
             name = self._figure_name(read.name)
             files.write(self._folder / name, figure)
-        row = {"photo": seen_text.printable(read.name), **answer, "figure": name}
-        row |= {"rejected": read.rejected, "ungradable": read.ungradable}
+        row = row_of(read, self._answer_names, figure=name, measured=measured)
+        self.extend([read.name], text_of([row]))
+        return row
+
+    def extend(self, names: Sequence[str], rows: bytes) -> None:
+        """Write the rows of photographs, which `text_of` made.
+
+        Args:
+          names: of the photographs, as a person gives them.
+          rows: one for each.
+        """
         size = self.table.stat().st_size
         try:
             with self._opened("ab") as stream:
-                stream.write(tables.csv_text(pd.DataFrame([row]), header=False).encode())
-        except OSError:  # A disk that becomes full takes the beginning of the row.
+                stream.write(rows)
+        except OSError:  # A disk that becomes full takes the beginning of a row.
             os.truncate(self.table, size)
             raise
-        self.rows += 1
-        self._answered.add(str(tables.harmless(read.name)))
-        return row
+        self.rows += len(names)
+        self._answered.update(str(tables.harmless(name)) for name in names)
 
     def finish(self) -> None:
         """Note that all photographs were read, and how many there were of each kind."""
@@ -142,6 +148,37 @@ class PredictionFiles:
             name = f"{stem}-{self._count[stem] + 1}"
         self._taken.add(name)
         return f"{FIGURES}/{name}.png"
+
+
+def columns_of(answer_names: Sequence[str]) -> list[str]:
+    """Return the columns of the table, of which `answer_names` are the model's."""
+    return ["photo", *answer_names, "figure", "rejected", "ungradable"]
+
+
+def row_of(
+    read: photographs.ReadPhotograph,
+    answer_names: Sequence[str],
+    *,
+    figure: str = "",
+    measured: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the row of a photograph.
+
+    Args:
+      read: the photograph, with the answer of the model if there is one.
+      answer_names: the columns of the answer.
+      figure: the path of its figure in the folder, if it has one.
+      measured: values of further `answer_names`, which no model gave.
+    """
+    answer: dict[str, Any] = dict.fromkeys(answer_names)
+    answer |= {**(read.reading.answer if read.reading else {}), **(measured or {})}
+    row = {"photo": seen_text.printable(read.name), **answer, "figure": figure}
+    return row | {"rejected": read.rejected, "ungradable": read.ungradable}
+
+
+def text_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return rows of `row_of`, one or more, as they stand in the table."""
+    return tables.csv_text(pd.DataFrame(rows), header=False).encode()
 
 
 def in_short(decided: Mapping[str, int]) -> str:

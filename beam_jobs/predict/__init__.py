@@ -1,0 +1,1 @@
+"""Predictions of many photographs as a Beam job."""
