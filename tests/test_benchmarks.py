@@ -39,6 +39,7 @@ def run(script, *arguments):
         "input_pipeline.millions",
         "input_pipeline.remote",
         "serving.load",
+        "serving.triton",
         "statistics.intervals",
         "training.accelerator",
         "training.faint_slices",

@@ -233,12 +233,12 @@ def _tell(
     print(f"        {found.refused} requests were asked to come again")
     print(f"        {later[0]:.0f} MiB at a quarter, {max(later):.0f} MiB at most from there on")
     ratio = of_bundle * count / seconds
-    _say(not lost, f"{lost} of {count} requests are lost, none")
+    say(not lost, f"{lost} of {count} requests are lost, none")
     spread = np.nanmax(expected) - np.nanmin(expected)
     what = f"answers, which span {spread:.1e}, differ by {furthest:.1e}, at most {TOLERANCE:.0e}"
-    _say(furthest <= TOLERANCE, what)
-    _say(growth <= 1.1, f"memory grows by {growth - 1:.1%}, at most 10 %")
-    _say(ratio >= 0.9, f"{ratio:.2f} of the bundle's photographs a second, at least .9")
+    say(furthest <= TOLERANCE, what)
+    say(growth <= 1.1, f"memory grows by {growth - 1:.1%}, at most 10 %")
+    say(ratio >= 0.9, f"{ratio:.2f} of the bundle's photographs a second, at least .9")
 
 
 def _number(answer: dict) -> float | None:
@@ -247,7 +247,8 @@ def _number(answer: dict) -> float | None:
     return (photographs[0].get("answer") or {}).get("score")
 
 
-def _say(kept: bool, what: str) -> None:
+def say(kept: bool, what: str) -> None:
+    """Print what is promised, and whether it was kept."""
     print(f"{'kept' if kept else 'NOT KEPT'}: {what}")
 
 
