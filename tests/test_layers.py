@@ -64,7 +64,7 @@ def test_workers_and_help_load_without_tensorflow():
         "    importlib.import_module(module)\n"
         "    for name in ('tensorflow', 'keras', 'torch', 'tensorflow_addons'):\n"
         "        assert name not in sys.modules, f'{module} loads {name}'\n"
-        "    for owner in (module, 'dr_tfx.cli.run_settings'):\n"
+        "    for owner in (module, 'dr_tfx.cli.run_settings', 'dr_tfx.cli.predict'):\n"
         "        for flag in flags.FLAGS.get_flags_for_module(owner):\n"
         "            delattr(flags.FLAGS, flag.name)\n"  # The next command may have the same flag.
     )

@@ -15,7 +15,7 @@ COMMANDS = {
     "drtfx-train": "dr_tfx.cli.train",
     "drtfx-evaluate": "beam_jobs.cli.evaluate",
     "drtfx-explain": "beam_jobs.cli.explain",
-    "drtfx-predict": "dr_tfx.cli.predict",
+    "drtfx-predict": "beam_jobs.cli.predict",
     "drtfx-compare": "dr_tfx.cli.compare",
     "drtfx-crossvalidate": "dr_tfx.cli.crossvalidate",
     "drtfx-ensemble": "dr_tfx.cli.ensemble",
