@@ -56,7 +56,11 @@ _SERVE = [
 ]
 _DASK = "apache-beam[dask]"  # --runner=DaskRunner
 _EXCEL = "openpyxl>=3.1"  # Labels in .xlsx files.
-_DICOM = ["pydicom>=3.0", "pyjpegls>=1.2"]  # The second decodes JPEG-LS.
+_DICOM = [
+    "highdicom>=0.28",  # Writes Segmentations and Structured Reports.
+    "pydicom>=3.0.1",
+    "pyjpegls>=1.2",  # Decodes JPEG-LS.
+]
 _HEIC = "pillow-heif>=1.0"
 # The client, with what its default store, a file of SQLite, needs.
 _MLFLOW = ["alembic>=1.10", "mlflow-skinny>=2.14", "sqlalchemy>=2.0"]

@@ -16,7 +16,13 @@ from dr_tfx.sources import given
 from dr_tfx.storage import locks
 
 _RUNNER = "--runner"
-_OTHERS = ("watch", "figures", "masks_dir", "lesions")  # Flags that go with no runner.
+_OTHERS = (
+    "watch",
+    "figures",
+    "masks_dir",
+    "lesions",
+    "dicom_results",
+)  # Flags that go with no runner.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -62,10 +68,9 @@ def main(argv: Sequence[str]) -> None:
         answers = prediction_files.PredictionFiles(output_dir.absolute(), names, made)
         job.predict(seen, model.experiment.dataset.recipe, found, answers, options)
         answers.finish()
-    decided = answers.decided()
-    print(predict.in_short(decided, answers.rows), file=sys.stderr)
+    print(answers.in_short(), file=sys.stderr)
     print(output_dir)
-    if not decided:
+    if not answers.decided():
         sys.exit(1)
 
 

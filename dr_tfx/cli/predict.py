@@ -54,6 +54,11 @@ and the rows move into predictions.csv when all are there:
     drtfx-predict --workdir=RUN --image_dir=FOLDER --output_dir=OUT --runner=DirectRunner
     drtfx-predict ... --runner=DaskRunner --dask_client_address=tcp://SCHEDULER:8786
 
+--dicom_results writes DICOM objects for an archive of images (PACS), of every photograph that is a
+DICOM file of one frame: OUT/dicom/NAME-sr.dcm, a Structured Report of the answer, counts and areas,
+and, where something marks lesions, OUT/dicom/NAME-seg.dcm, a Segmentation with a segment a kind.
+They name the patient, as the original does; nothing else in OUT does. It needs dr_tfx[dicom].
+
 A photograph that cannot be read is listed as rejected, with the reason, and the others are still
 read. Nothing is written over a photograph, or into a folder that holds somebody else's files of
 these names. The exit code is 1 if none could be read. The last line printed is OUT.
@@ -72,7 +77,7 @@ Research software, not a medical device: no result is a diagnosis.
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +123,11 @@ _MASKS_DIR = flags.DEFINE_string(
 _LESIONS = flags.DEFINE_string(
     "lesions", None, "Folder of a run that marks lesions, to tell and show those besides."
 )
+_DICOM_RESULTS = flags.DEFINE_bool(
+    "dicom_results",
+    False,
+    "Write a DICOM Segmentation and Structured Report of every photograph that is a DICOM file.",
+)
 _WATCH = flags.DEFINE_bool(
     "watch", False, "Wait for photographs in the folders given, until Ctrl-C or SIGTERM."
 )
@@ -151,6 +161,7 @@ def main(argv: Sequence[str]) -> None:
             is_drawn=_FIGURES.value,
             colormap=_COLORMAP.value,
             masks=_masks(),
+            has_objects=_DICOM_RESULTS.value,
             made=made(folder, model),
         )
         if _WATCH.value:
@@ -158,10 +169,9 @@ def main(argv: Sequence[str]) -> None:
         else:
             answers(found)
             answers.files.finish()
-    decided = answers.files.decided()
-    print(in_short(decided, answers.files.rows), file=sys.stderr)
+    print(answers.files.in_short(), file=sys.stderr)
     print(output_dir)
-    if not (decided or _WATCH.value):
+    if not (answers.files.decided() or _WATCH.value):
         sys.exit(1)
 
 
@@ -194,22 +204,6 @@ def _masks() -> mask_files.MaskFolder | None:
     """Return the masks of the optic disc and its cup, if there are any."""
     given_folder = _MASKS_DIR.value
     return mask_files.open_folder(given_folder, optic_disc.MASKS) if given_folder else None
-
-
-def in_short(decided: Mapping[str, int], rows: int) -> str:
-    """Return how many photographs were read, and what was decided how often.
-
-    Args:
-      decided: how many photographs were read, by what was decided.
-      rows: how many there are, with those that were rejected.
-    """
-    read = sum(decided.values())
-    rejected = rows - read
-    from dr_tfx.inference import prediction_files
-
-    counts = prediction_files.in_short(decided)
-    told = f"{read:,} photograph{'s' * (read != 1)} read" + f": {counts}" * bool(counts)
-    return told + f"; {rejected:,} rejected" * bool(rejected)
 
 
 def model_folder() -> Path:
@@ -297,8 +291,10 @@ def _marker(bundle: "bundles.Bundle") -> "lesions.LesionMarker":
     """
     from dr_tfx.explanation import lesions
     from dr_tfx.inference import scoring
+    from dr_tfx.models import bundle_file
 
-    return lesions.LesionMarker(scoring.BundleReader(bundle))
+    digest = bundle_file.digest((bundle.folder / bundle_file.BUNDLE_FILE).read_bytes())
+    return lesions.LesionMarker(scoring.BundleReader(bundle), digest)
 
 
 def _beside(workdir: Path) -> "lesions.LesionMarker":

@@ -13,22 +13,27 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
+from dr_tfx.explanation import dicom_names, dicom_objects
 from dr_tfx.inference import photographs, prediction_files
 from dr_tfx.machine import interrupts, progress
-from dr_tfx.preprocessing import mask_files, optic_disc, recipes
+from dr_tfx.preprocessing import dicom, mask_files, optic_disc, recipes
 from dr_tfx.sources import given
 from dr_tfx.storage import files, seen_text
 
 if TYPE_CHECKING:  # These load matplotlib.
-    from dr_tfx.explanation import figures, lesions
+    from dr_tfx.explanation import lesions
     from dr_tfx.explanation import photographs as explained_photographs
 
 _PAUSE = 1.0  # Seconds between two looks at a folder that is watched.
 _WIDTH = 11  # Characters of a column of the table.
+_NO_ORIGINAL = (
+    "note: {name} is no DICOM file. DICOM results need one as the original, of which they take "
+    "patient and study; the same holds for others that are none."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,22 @@ class AnsweringModel:
         }
 
 
+class _Answer(NamedTuple):
+    """What is said of one photograph.
+
+    Attributes:
+      read: the photograph, with the answer of the model.
+      figure: a PNG; None where there is none.
+      measured: what is marked, in numbers.
+      marks: what is marked; None where nothing was looked for.
+    """
+
+    read: photographs.ReadPhotograph
+    figure: bytes | None
+    measured: dict[str, Any]
+    marks: "lesions.MarkedPhotograph | None" = None
+
+
 class Answering:
     """Reads photographs, prints and writes a row of each, and draws figures."""
 
@@ -74,6 +95,7 @@ class Answering:
         colormap: str,
         masks: mask_files.MaskFolder | None,
         made: Mapping[str, Any],
+        has_objects: bool = False,
     ):
         """Begin the table, or go on with one that was made alike.
 
@@ -84,10 +106,14 @@ class Answering:
           colormap: of heat maps, a name in `specs.COLORMAPS`.
           masks: of the optic disc and its cup, if somebody has outlined them.
           made: how the predictions are made, besides what the model says of that.
+          has_objects: whether photographs that are DICOM files get DICOM objects.
 
         Raises:
           FileExistsError: the folder holds somebody else's files under the names of these.
+          ValueError: there are to be objects, and highdicom is not installed.
         """
+        if has_objects:
+            dicom_objects.check_installed()
         self._colormap, self._masks, self._width = colormap, masks, 0
         self._has_neighbours = recipes.takes_neighbours(model.experiment.dataset.recipe)
         self._marker = model.mark() if model.mark else None
@@ -95,8 +121,16 @@ class Answering:
         self._read = model.read() if model.explain and not is_drawn else None
         # The model itself marks lesions, and its figures are of them.
         self._marks, self._is_drawn = model.explain is None, is_drawn
+        name = model.experiment.task.name
+        self._algorithm = dicom_names.Algorithm(name, model.digest) if has_objects else None
+        self._others_told = False  # That they are no DICOM files.
         self._printed, names = names_of(model.experiment, self._marker, has_masks=masks is not None)
-        self.files = prediction_files.PredictionFiles(output_dir, names, {**made, **model.facts()})
+        made = {**made, **model.facts()}
+        if has_objects:
+            digest = self._marker.digest if self._marker else None
+            made |= {"dicom_results": True, "lesions_digest": digest}
+        objects = dicom_names.NAMES if has_objects else ()
+        self.files = prediction_files.PredictionFiles(output_dir, names, made, objects=objects)
 
     def __call__(self, found: Sequence[given.GivenPhotograph]) -> None:
         """Answer the photographs that have no row yet; the others may be neighbours of those."""
@@ -115,13 +149,17 @@ class Answering:
             self._told_how_far(len(found)),
             progress.bar(total=len(fresh), unit="photograph", title="predict") as bar,
         ):
-            for one, figure, measured in self._readings(fresh, others):
+            for raw, answer in zip(fresh, self._readings(fresh, others), strict=True):
+                objects, note = self._objects(raw, answer)
+                if note:
+                    bar.write(seen_text.printable(note), file=sys.stderr)
+                measured = answer.measured
                 if self._masks:
-                    by_hand = _measured(one.name, self._masks)
+                    by_hand = _measured(raw.shown, self._masks)
                     if by_hand is not None or optic_disc.RATIO not in measured:
                         measured[optic_disc.RATIO] = by_hand
                 with interrupts.noted() as stopped:  # A figure and its row are there, or neither.
-                    row = self.files.add(one, figure, measured)
+                    row = self.files.add(answer.read, answer.figure, measured, objects=objects)
                 texts = prediction_files.cells([row[name] for name in self._printed])
                 cells = (f"{cell:>{room}}" for cell, room in zip(texts, widths, strict=True))
                 line = f"{row['photo']:<{self._width}}  {'  '.join(cells)}{_warning(row)}"
@@ -165,28 +203,69 @@ class Answering:
 
     def _readings(
         self, found: Sequence[given.GivenPhotograph], others: Sequence[given.GivenPhotograph]
-    ) -> Iterator[tuple[photographs.ReadPhotograph, bytes | None, dict[str, Any]]]:
-        """Yield what the model says of each photograph, its figure, and what is marked in it.
-
-        The figure is a PNG; None where there is none.
-        """
+    ) -> Iterator[_Answer]:
+        """Yield what is said of each photograph."""
         marker = self._marker
         if marker and self._marks:
-            for marks in marker(found, others):
-                figure = marker.figure(marks) if self._is_drawn and not marks.rejected else None
-                yield marks, figure, marker.measured(marks)
+            for marked in marker(found, others):
+                figure = marker.figure(marked) if self._is_drawn and not marked.rejected else None
+                yield _Answer(marked, figure, marker.measured(marked), marked)
             return
-        beside = _marks(marker, found, others) if marker else itertools.repeat(({}, None))
+        beside: Iterator[lesions.MarkedPhotograph | None] = itertools.repeat(None)
+        if marker:
+            beside = marker(found, others)
         if self._read:
-            for read, (measured, _) in zip(self._read(found, others), beside, strict=False):
-                yield read, None, {**measured}
+            for read, marks in zip(self._read(found, others), beside, strict=False):
+                yield _Answer(read, None, self._measured_of(marks), marks)
             return
         assert self._explain
-        for one, (measured, outlined) in zip(self._explain(found, others), beside, strict=False):
+        for one, marks in zip(self._explain(found, others), beside, strict=False):
             figure = None
             if not one.rejected:
+                # What the one recipe takes, the other may reject.
+                seen = marks if marker and marks and not marks.rejected else None
+                outlined = marker.outlined(seen) if marker and seen else None
                 figure = self._explain.figure(one, colormap=self._colormap, outlined=outlined)
-            yield one, figure, {**measured}
+            yield _Answer(one, figure, self._measured_of(marks), marks)
+
+    def _measured_of(self, marks: "lesions.MarkedPhotograph | None") -> dict[str, Any]:
+        return self._marker.measured(marks) if self._marker and marks else {}
+
+    def _objects(self, raw: given.GivenPhotograph, answer: _Answer) -> tuple[dict[str, bytes], str]:
+        """Return the DICOM objects of a photograph, and a note on why there are none."""
+        read = answer.read
+        if self._algorithm is None or read.reading is None:
+            return {}, ""
+        with raw.source.reading(raw.name) as data:
+            if not dicom.is_dicom(data):
+                note = "" if self._others_told else _NO_ORIGINAL.format(name=raw.shown)
+                self._others_told = True
+                return {}, note
+            said = {"ungradable": read.ungradable}
+            if not self._marks:
+                said = {**read.reading.answer, **said}
+            if optic_disc.RATIO in answer.measured:
+                said[optic_disc.RATIO] = answer.measured[optic_disc.RATIO]
+            said = {name: value for name, value in said.items() if value not in (None, "")}
+            marks = self._marks_of(answer)
+            try:
+                return dicom_objects.of_photograph(
+                    data, self._algorithm, answer=said, marks=marks
+                ), ""
+            except dicom_objects.NoObjects as error:
+                return {}, f"note: no DICOM results of {raw.shown}: {error}"
+
+    def _marks_of(self, answer: _Answer) -> dicom_names.Marks | None:
+        """Return what is marked as DICOM objects take it."""
+        marker, one = self._marker, answer.marks
+        if marker is None or one is None or one.marked is None or one.picture is None:
+            return None
+        return dicom_names.Marks(
+            dicom_names.Algorithm(marker.task, marker.digest),
+            one.picture.box,
+            dict(zip(marker.kinds, one.marked, strict=True)),
+            {kind: int(answer.measured[f"count_{kind}"]) for kind in marker.kinds},
+        )
 
 
 def names_of(
@@ -216,16 +295,6 @@ def _state(one: given.GivenPhotograph) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_size, facts.st_mtime_ns
-
-
-def _marks(
-    marker: "lesions.LesionMarker",
-    found: Sequence[given.GivenPhotograph],
-    others: Sequence[given.GivenPhotograph],
-) -> Iterator[tuple[dict[str, Any], "figures.Outlined | None"]]:
-    """Yield what is marked in each photograph, in numbers and outlined."""
-    for marks in marker(found, others):  # What the one recipe takes, the other may reject.
-        yield marker.measured(marks), None if marks.rejected else marker.outlined(marks)
 
 
 def _measured(photograph: str, masks: mask_files.MaskFolder) -> float | None:

@@ -56,18 +56,21 @@ class LesionMarker:
     """Marks lesions in raw photographs with one model.
 
     Attributes:
+      task: the name of what the model was trained for.
+      digest: of the model's own file.
       kinds: the names of the lesions.
       names: of what `measured` returns.
     """
 
-    def __init__(self, model: PictureMarker):
-        """Take the model.
+    def __init__(self, model: PictureMarker, digest: str = ""):
+        """Take the model, and the digest of its own file.
 
         Raises:
           ValueError: its own pictures were prepared elsewhere, or it does not mark lesions.
         """
         manifest.check_reads_photographs(model.manifest)
         self._model, self.kinds = model, model.experiment.dataset.masks
+        self.task, self.digest = model.experiment.task.name, digest
         if tasks.of(model.experiment).scores.explained:
             raise ValueError(
                 f"the model {model.experiment.task.name} marks no lesions; expected one of the "

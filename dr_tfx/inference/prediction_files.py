@@ -16,14 +16,14 @@ import dr_tfx
 from dr_tfx.inference import photographs
 from dr_tfx.storage import claims, files, json_files, seen_text, tables
 
-MARK_FILE, TABLE_FILE, FIGURES = "predict.json", "predictions.csv", "figures"
+MARK_FILE, TABLE_FILE, FIGURES, DICOM = "predict.json", "predictions.csv", "figures", "dicom"
 _DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
 _DECISIONS_SAID = 6  # Most that are counted in the terminal.
 _MARK = "predicted_by"  # The key that tells our predict.json from others.
 
 
 class PredictionFiles:
-    """The files of a folder of predictions: the table, row by row, the figures, and the mark.
+    """The files of a folder of predictions: the table, row by row, figures, objects and the mark.
 
     The mark, `predict.json`, says how the predictions were made, and once all are there, how many.
     A folder whose predictions were made alike, and are not all there, goes on.
@@ -33,25 +33,39 @@ class PredictionFiles:
       rows: how many photographs it has.
     """
 
-    def __init__(self, output_dir: Path, answer_names: Sequence[str], made: Mapping[str, Any]):
+    def __init__(
+        self,
+        output_dir: Path,
+        answer_names: Sequence[str],
+        made: Mapping[str, Any],
+        *,
+        objects: Sequence[str] = (),
+    ):
         """Claim a folder, and begin its table anew or go on with it.
 
         Args:
           output_dir: a folder that the caller holds locked.
           answer_names: columns of the table: `ScoreSide.answer_names`, and what is measured.
           made: how the predictions are made, as plain JSON types.
+          objects: the kinds of DICOM objects that photographs may have; each is a column, too.
 
         Raises:
           FileExistsError: the folder holds somebody else's files under the names of these.
         """
-        claims.check(output_dir, mark=MARK_FILE, key=_MARK, results=[TABLE_FILE, FIGURES])
+        results = [TABLE_FILE, FIGURES, *([DICOM] if objects else [])]
+        claims.check(output_dir, mark=MARK_FILE, key=_MARK, results=results)
         self._folder, self._answer_names, self._made = output_dir, answer_names, made
+        self._objects = objects
         self.table = output_dir / TABLE_FILE
         self._count: collections.Counter[str] = collections.Counter()  # Of stems that repeat.
-        columns = columns_of(answer_names)
+        columns = columns_of(answer_names, objects)
         before = self._begun(columns)
         self._answered = set(before["photo"])
         self._taken = {Path(name).stem for name in before["figure"] if name}
+        for kind in objects:
+            self._taken |= {
+                Path(name).stem.removesuffix(f"-{kind}") for name in before[kind] if name
+            }
         self.rows = len(before)
         if not self.rows:
             self._note({})
@@ -87,6 +101,8 @@ class PredictionFiles:
         read: photographs.ReadPhotograph,
         figure: bytes | None = None,
         measured: Mapping[str, Any] | None = None,
+        *,
+        objects: Mapping[str, bytes] | None = None,
     ) -> dict[str, Any]:
         """Write the row of a photograph and return it.
 
@@ -94,12 +110,12 @@ class PredictionFiles:
           read: the photograph, with the answer of the model if there is one.
           figure: a PNG, if there is one.
           measured: values of further `answer_names`, which no model gave.
+          objects: DICOM files, by their kinds.
         """
-        name = ""
-        if figure is not None:
-            name = self._figure_name(read.name)
-            files.write(self._folder / name, figure)
-        row = row_of(read, self._answer_names, figure=name, measured=measured)
+        written = {"figure": "", **dict.fromkeys(self._objects, "")}
+        if figure is not None or objects:
+            written |= self._write(self._stem(read.name), figure, objects or {})
+        row = row_of(read, self._answer_names, written=written, measured=measured)
         self.extend([read.name], text_of([row]))
         return row
 
@@ -131,6 +147,14 @@ class PredictionFiles:
         table = pd.read_csv(self.table, usecols=usecols, dtype=str, keep_default_na=False)
         return collections.Counter(table["decision"][table["rejected"] == ""])
 
+    def in_short(self) -> str:
+        """Return how many photographs were read, and what was decided how often, as a line."""
+        decided = self.decided()
+        read, counts = sum(decided.values()), in_short(decided)
+        told = f"{read:,} photograph{'s' * (read != 1)} read" + f": {counts}" * bool(counts)
+        rejected = self.rows - read
+        return told + f"; {rejected:,} rejected" * bool(rejected)
+
     def _note(self, more: Mapping[str, Any]) -> None:
         text = json.dumps({_MARK: dr_tfx.__version__, **self._made, **more}, indent=2)
         files.write_text(self._folder / MARK_FILE, text + "\n")
@@ -140,26 +164,38 @@ class PredictionFiles:
         with files.named(self.table), self.table.open(mode) as stream:
             yield stream
 
-    def _figure_name(self, photograph: str) -> str:
-        """Return `figures/<stem>.png`, with -2, -3 ... where several photographs share a stem."""
+    def _write(
+        self, stem: str, figure: bytes | None, objects: Mapping[str, bytes]
+    ) -> dict[str, str]:
+        """Write the files of a photograph, and return their names by their columns."""
+        named = {kind: f"{DICOM}/{stem}-{kind}.dcm" for kind in objects}
+        for kind, name in named.items():
+            files.write(self._folder / name, objects[kind])
+        if figure is not None:
+            named["figure"] = f"{FIGURES}/{stem}.png"
+            files.write(self._folder / named["figure"], figure)
+        return named
+
+    def _stem(self, photograph: str) -> str:
+        """Return the stem of a name, with -2, -3 ... where several photographs share it."""
         name = stem = seen_text.file_stem(Path(photograph).stem)
         while name in self._taken:
             self._count[stem] += 1
             name = f"{stem}-{self._count[stem] + 1}"
         self._taken.add(name)
-        return f"{FIGURES}/{name}.png"
+        return name
 
 
-def columns_of(answer_names: Sequence[str]) -> list[str]:
-    """Return the columns of the table, of which `answer_names` are the model's."""
-    return ["photo", *answer_names, "figure", "rejected", "ungradable"]
+def columns_of(answer_names: Sequence[str], objects: Sequence[str] = ()) -> list[str]:
+    """Return the columns of the table; for the arguments, see `PredictionFiles`."""
+    return ["photo", *answer_names, "figure", *objects, "rejected", "ungradable"]
 
 
 def row_of(
     read: photographs.ReadPhotograph,
     answer_names: Sequence[str],
     *,
-    figure: str = "",
+    written: Mapping[str, str] | None = None,
     measured: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the row of a photograph.
@@ -167,12 +203,12 @@ def row_of(
     Args:
       read: the photograph, with the answer of the model if there is one.
       answer_names: the columns of the answer.
-      figure: the path of its figure in the folder, if it has one.
+      written: the paths of its files in the folder, by their columns.
       measured: values of further `answer_names`, which no model gave.
     """
     answer: dict[str, Any] = dict.fromkeys(answer_names)
     answer |= {**(read.reading.answer if read.reading else {}), **(measured or {})}
-    row = {"photo": seen_text.printable(read.name), **answer, "figure": figure}
+    row = {"photo": seen_text.printable(read.name), **answer, **(written or {"figure": ""})}
     return row | {"rejected": read.rejected, "ungradable": read.ungradable}
 
 

@@ -77,6 +77,24 @@ class Box(NamedTuple):
         columns = _weights(heatmap.shape[1], self.left, self.right, width)
         return np.asarray(rows @ heatmap.astype(np.float32) @ columns.T)
 
+    def marked(self, mask: np.ndarray, *, height: int, width: int) -> np.ndarray:
+        """Return what is marked on the recipe's square at its place on the photograph.
+
+        A pixel of the photograph is marked if the pixel of the square is in which its centre lies,
+        so that areas are kept, also those of marks of one pixel.
+
+        Args:
+          mask: bool (h, w), of any resolution.
+          height: of the photograph, in pixels.
+          width: of the photograph, in pixels.
+
+        Returns:
+          bool (height, width), False outside of the box.
+        """
+        rows, is_row = _cells(mask.shape[0], self.top, self.bottom, height)
+        columns, is_column = _cells(mask.shape[1], self.left, self.right, width)
+        return np.asarray(mask[np.ix_(rows, columns)] & np.logical_and.outer(is_row, is_column))
+
 
 class Rectangle(NamedTuple):
     """A rectangle of an image in whole pixels, which may reach beyond the image's edges."""
@@ -229,6 +247,17 @@ def _weights(cells: int, start: float, end: float, pixels: int) -> np.ndarray:
     weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells)))
     weights[(share < start) | (share > end)] = 0
     return weights.astype(np.float32)
+
+
+def _cells(cells: int, start: float, end: float, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell between two shares of a side in which each pixel's centre lies, if any.
+
+    int (pixels,), and bool (pixels,): whether there is one. A centre between two cells is in the
+    second, whatever the rounding.
+    """
+    share = (np.arange(pixels) + 0.5) / pixels
+    cell = np.floor((share - start) / (end - start) * cells + 1e-6).astype(int)
+    return np.clip(cell, 0, cells - 1), (cell >= 0) & (cell < cells)
 
 
 def _bilinear_sources(length: int, size: int) -> np.ndarray:

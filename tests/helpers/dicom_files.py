@@ -6,6 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+NAMED = {
+    "SOPInstanceUID": "1.2.3",
+    "SeriesInstanceUID": "1.2",
+    "StudyInstanceUID": "1.1",
+    "PatientID": "7",
+    "PatientName": "Kim^Min",
+}
+"""What a file has that others refer to."""
 HEAD_CT = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
 
 

@@ -73,6 +73,20 @@ def test_a_heat_map_is_resized_to_its_place(shape):
     np.testing.assert_allclose(placed, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [160, 40, 27])  # Twice the square's pixels, half of them, a third.
+def test_what_is_marked_has_the_pixels_of_the_photograph_whose_centres_lie_in_it(size):
+    mask = np.random.default_rng(1).random((size, size)) > 0.7
+    # A square of 80 pixels whose corner is 10 right of the photograph's and 10 above it.
+    box = geometry.Box(10 / 120, -10 / 60, 90 / 120, 70 / 60)
+    rows, columns = np.indices((60, 120)) + 0.5  # The middle of a pixel is half a pixel from both.
+    expected = np.zeros((60, 120), bool)
+    for y, x in np.argwhere(mask):
+        top, left = -10 + y * 80 / size, 10 + x * 80 / size
+        inside = (rows >= top) & (rows < top + 80 / size)
+        expected |= inside & (columns >= left) & (columns < left + 80 / size)
+    np.testing.assert_array_equal(box.marked(mask, height=60, width=120), expected)
+
+
 def test_a_mask_goes_through_the_steps_of_the_image():
     """A rectangle of whole pixels of the square covers them, and half of their neighbours."""
     mask = np.zeros((60, 120), bool)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ from dr_tfx.inference import photographs, scoring
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import recipes
 from dr_tfx.training.train import train
-from tests.helpers import bundled, masked, ready
+from tests.helpers import bundled, dicom_files, masked, ready
 from tests.tasks.masks.test_masks import experiment
 
 
@@ -92,11 +93,17 @@ def test_predictions_count_and_outline_lesions_beside_another_models_heat_map(ru
     grading = bundled.evaluated_bundle(tmp_path, backbone="UNetEncoder")
 
     def predict(output, *given):
-        line = [sys.executable, "-m", "dr_tfx.cli.predict", *map(str, given), *map(str, eyes)]
+        line = [sys.executable, "-m", "dr_tfx.cli.predict", *map(str, eyes), *map(str, given)]
         return ready.run([*line, f"--output_dir={tmp_path / output}"])
 
+    dicom = []
+    if find_spec("highdicom"):
+        (tmp_path / "eye.dcm").write_bytes(
+            dicom_files.dicom(cv2.imread(str(eyes[0]))[..., ::-1], **dicom_files.NAMED)
+        )
+        dicom = ["--dicom_results", tmp_path / "eye.dcm"]
     alone = predict("alone", f"--workdir={runs[0]}")
-    both = predict("both", f"--workdir={grading}", f"--lesions={runs[0]}")
+    both = predict("both", f"--workdir={grading}", f"--lesions={runs[0]}", *dicom)
     assert (alone.returncode, both.returncode) == (0, 0), both.stderr
     with pytest.raises(ValueError, match="marks no lesions; expected one of the kind masks"):
         lesions.LesionMarker(scoring.BundleReader(bundles.load(grading)))
@@ -117,6 +124,11 @@ def test_predictions_count_and_outline_lesions_beside_another_models_heat_map(ru
                 assert table.loc[i, f"area_{kind}"] == pytest.approx(marked.mean())
                 assert table.loc[i, f"count_{kind}_upper_left"] == upper
     assert {"decision", "probability", "count_MA_lower_right"} <= set(tables["both"])
+    if dicom:
+        assert both.stderr.count("eye0.png is no DICOM file") == 1
+        named = [f"dicom/eye-{kind}.dcm" for kind in ("seg", "sr")]
+        assert tables["both"].loc[2, ["seg", "sr"]].tolist() == named
+        assert all((tmp_path / "both" / name).is_file() for name in named)
     widths = [cv2.imread(str(tmp_path / name / "figures" / "eye0.png")).shape[1] for name in tables]
     assert widths[1] > 1.8 * widths[0]  # Four pictures, and two.
 
