@@ -1,4 +1,4 @@
-"""Join several trained runs to one model, the mean of their calibrated probabilities.
+"""Join several trained runs to one model: the mean of their calibrated probabilities, or maps.
 
     drtfx-ensemble --output_dir=ENSEMBLE RUN_A RUN_B RUN_C
     drtfx-ensemble --output_dir=ENSEMBLE CV/fold-*

@@ -175,7 +175,7 @@ def _model(
     precision: str | None,
 ) -> keras.Model:
     """Return the network of the settings, filled with the bytes of its weights."""
-    policy, size = precision or content.precision, experiment.dataset.recipe.size
+    policy = precision or content.precision
     members = [_member(workdir, experiment, member) for member in content.members]
     try:
         if members:
@@ -185,7 +185,7 @@ def _model(
                 )
                 for m, own, fitted in members
             )
-            model = ensembles.join(parts, size=size, policy=policy)
+            model = ensembles.join(parts, side=side(experiment), policy=policy)
         else:
             model = _built(experiment, policy)
     except ValueError as error:
@@ -197,10 +197,15 @@ def _model(
     return model
 
 
-def _built(experiment: specs.Experiment, policy: str) -> keras.Model:
+def side(experiment: specs.Experiment) -> int:
+    """Return the side of what the network of a bundle takes: a tile, or a whole picture."""
     patches = tasks.of(experiment).data.patches
+    return patches.tile if patches else experiment.dataset.recipe.size
+
+
+def _built(experiment: specs.Experiment, policy: str) -> keras.Model:
     with dtype_policy.within(policy):
-        return network.build(experiment, load_weights=False, side=patches.tile if patches else None)
+        return network.build(experiment, load_weights=False, side=side(experiment))
 
 
 def _member(

@@ -3,6 +3,8 @@
 The members look at the same pixels. Their last features, one behind the other along the channels,
 are the output of the layer `features`, which heat maps explain; each member's head reads its own
 channels of it. All layers are Keras' own, so that the model loads without dr_tfx.
+
+Of networks that give maps, the maps are averaged, and there are no such features.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,11 +20,19 @@ from dr_tfx.tasks.averaging import DenseLayer
 
 
 class Part(NamedTuple):
-    """A network, the layers that stand in place of its output layer, and its name in errors."""
+    """A network that is to be joined with others.
+
+    Attributes:
+      name: in errors.
+      model: the network.
+      outputs: the layers that stand in place of its output layer.
+      maps: the layer that gives its maps; "" if it gives none.
+    """
 
     name: str
     model: keras.Model
-    outputs: Sequence[DenseLayer]
+    outputs: Sequence[DenseLayer] = ()
+    maps: str = ""
 
     @classmethod
     def calibrated(
@@ -39,34 +49,44 @@ class Part(NamedTuple):
         Raises:
           ValueError: models of this kind of task have no mean.
         """
+        averaging = tasks.of(experiment).averaging
+        if averaging.maps:
+            return cls(name, model, maps=averaging.maps)
         kernel, bias = model.layers[-1].get_weights()
-        return cls(name, model, tasks.of(experiment).averaging.layers(kernel, bias, fitted))
+        return cls(name, model, averaging.layers(kernel, bias, fitted))
 
 
-def join(parts: Iterable[Part], *, size: int, policy: str) -> keras.Model:
+def join(parts: Iterable[Part], *, side: int, policy: str) -> keras.Model:
     """Return the mean of networks.
 
     Args:
       parts: two or more. Each is taken when its turn comes, and its weights are copied.
-      size: of the pictures, in pixels a side.
+      side: of what a network takes, in pixels.
       policy: the dtype policy of what the members have in common.
 
     Returns:
-      A model of float32 pixels 0..255 (n, size, size, 3) whose output is the mean, float32.
+      A model of float32 pixels 0..255 (n, side, side, 3) whose output is the mean, float32.
 
     Raises:
       ValueError: the last features of one network cannot be laid over those of another, or one has
         other outputs than another.
     """
-    pixels = keras.Input((size, size, 3), name="pixels")
-    names, features, heads = [], [], []
+    pixels = keras.Input((side, side, 3), name="pixels")
+    names, features, heads, maps = [], [], [], []
     for number, part in enumerate(parts):
+        if part.maps:
+            given = part.model.get_layer(part.maps).output
+            own = keras.Model(part.model.inputs[0], given)
+            maps.append(_copied(own, pixels, f"member_{number}_"))
+            continue
         layers = part.model.layers
         first = layers.index(part.model.get_layer(network.POOLING))  # From here on it is a chain.
         backbone = keras.Model(part.model.inputs[0], layers[first].input)
         names.append(part.name)
         features.append(_copied(backbone, pixels, f"member_{number}_"))
         heads.append((layers[first:-1], part.outputs))
+    if maps:
+        return keras.Model(pixels, _mean(maps), name="network")
     with dtype_policy.within(policy):
         joined = keras.layers.Concatenate(name="features")(_laid_over(features, names))
         places = tuple(joined.shape)[1:]
@@ -84,8 +104,11 @@ def join(parts: Iterable[Part], *, size: int, policy: str) -> keras.Model:
             copy.set_weights(layer.get_weights())
         means.append(_dense(x, outputs, prefix))
         before += width
-    mean = keras.layers.Average(name="score", dtype="float32")(means)
-    return keras.Model(pixels, mean, name="network")
+    return keras.Model(pixels, _mean(means), name="network")
+
+
+def _mean(outputs: Sequence[Any]) -> Any:
+    return keras.layers.Average(name="score", dtype="float32")(outputs)
 
 
 def _renamed(layer: keras.layers.Layer, prefix: str) -> keras.layers.Layer:

@@ -158,7 +158,7 @@ def test_members_compute_in_the_precision_that_they_were_trained_in(pictures):
         slope, intercept = datasets.SCALING
         logits = logit(model(pictures.astype(np.float32), training=False))
         means.append(logits * slope + intercept)
-    found = ensembles.join(parts, size=32, policy="float32")
+    found = ensembles.join(parts, side=32, policy="float32")
     output = found(pictures.astype(np.float32), training=False)
     assert output.dtype == tf.float32 and keras.mixed_precision.global_policy().name == "float32"
     assert found.get_layer("member_1_conv").compute_dtype == "float16"

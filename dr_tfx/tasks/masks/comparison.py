@@ -23,6 +23,11 @@ class MasksComparison(judging.ComparisonSide):
     """AUPR, Dice and FROC, the mean over the lesions and of each lesion."""
 
     TRUTH: ClassVar = {"stratum": "label", COVER: "lesions"}
+    # How the network is made, learns and looks: what it marks is `dataset.masks`.
+    MAY_DIFFER: ClassVar = (
+        *("width", "widest", "patch", "patches", "lesion_share", "tile", "missed"),
+        *("reconstruction", "deep_supervision", "lesion_weights"),
+    )
 
     def __init__(self, task: "Masks"):
         self._task = task

@@ -14,6 +14,7 @@ from dr_tfx.tasks import kind
 from dr_tfx.tasks.masks import settings
 
 if TYPE_CHECKING:
+    from dr_tfx.tasks.masks.averaging import MasksAveraging
     from dr_tfx.tasks.masks.judgement import MasksJudgement
     from dr_tfx.tasks.masks.model import MasksModel
     from dr_tfx.tasks.masks.scores import MasksScores
@@ -55,6 +56,12 @@ class Masks(kind.Kind):
         from dr_tfx.tasks.masks.judgement import MasksJudgement  # Loads SciPy.
 
         return MasksJudgement(self)
+
+    @functools.cached_property
+    def averaging(self) -> "MasksAveraging":
+        from dr_tfx.tasks.masks.averaging import MasksAveraging  # Kept alike with the other kinds.
+
+        return MasksAveraging(self.experiment)
 
     def check(self) -> None:
         experiment = self.experiment

@@ -19,10 +19,10 @@ from scipy import ndimage
 from beam_jobs.explain import plan
 from beam_jobs.external import evaluate_external
 from dr_tfx.config import specs
-from dr_tfx.evaluation import compare, evaluate
+from dr_tfx.evaluation import compare, ensemble, evaluate
 from dr_tfx.explanation import lesions
 from dr_tfx.inference import photographs, scoring
-from dr_tfx.models import bundles
+from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import recipes
 from dr_tfx.training.train import train
 from tests.helpers import bundled, dicom_files, masked, ready
@@ -68,6 +68,34 @@ def test_runs_are_compared_by_lesion(runs, tmp_path):
     assert {"aupr", "dice", "aupr_MA", "dice_EX"} <= set(difference)
     assert all(one["value"] in (0, None) for key, one in difference.items() if "_" in key)
     assert "AUPR, MA" in page.read_text()
+
+
+def test_runs_are_joined_to_the_mean_of_their_maps(runs, tmp_path):
+    """The second draws the photograph too, and has maps on its way, which the mean has not."""
+    one = bundles.load(runs[0])
+    task = dataclasses.replace(one.experiment.task, reconstruction=0.5, deep_supervision=0.4)
+    other = dataclasses.replace(one.experiment, task=task)
+    made = network.build(other)
+    data, policy = one.manifest, one.precision
+    how = {"data": data, "precision": policy, "best_epoch": 1, "fitted": one.fitted}
+    (tmp_path / "other").mkdir()
+    bundles.save(tmp_path / "other", made, experiment=other, **how)
+    joined = ensemble.ensemble([runs[0], tmp_path / "other"], output_dir=tmp_path / "joined")
+    data_dir = runs[0].parent / "data"
+    evaluate.evaluate(workdir=joined, data_dir=data_dir, split="validation")
+    both = bundles.load(joined)
+    size = both.experiment.dataset.recipe.size
+    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.float32)
+    maps = [m(pictures, training=False)[..., :2] for m in (one.model, made)]
+    np.testing.assert_allclose(
+        both.model(pictures, training=False), np.mean(maps, axis=0), atol=1e-5
+    )
+    how = {"output_dir": tmp_path / "compared", "command": ["drtfx-compare"]}
+    page = compare.compare([runs[0], joined], split="validation", **how)
+    assert page.is_file() and set(both.fitted.thresholds) == {"MA", "EX"}
+    marker = lesions.LesionMarker(scoring.BundleReader(both))
+    (marks,) = marker([runs[0].parent / "raw" / "eye0.png"])
+    assert marks.marked.shape == (2, size, size)
 
 
 def test_a_raw_photograph_is_read_as_its_record(runs):
