@@ -129,9 +129,9 @@ def test_grades_and_their_ensembles_are_exported(tmp_path):
     data = datasets.write(tmp_path / "data", experiment.dataset, features=graded_noise)
     runs = [tmp_path / "0", tmp_path / "1"]
     for seed, run in enumerate(runs):
-        bundled.make_bundle(run, experiment, data, seed=seed)
+        bundled.make_bundle(run, experiment, data, seed=seed, backbone="small")
         fit(run, tmp_path / "data")
-    exports(runs[0], tmp_path / "data", tmp_path / "onnx")
+    exports(runs[0], tmp_path / "data", tmp_path / "litert", form="litert")
     dr_tfx.ensemble(runs, output_dir=tmp_path / "both")
     fit(tmp_path / "both", tmp_path / "data")
     exports(tmp_path / "both", tmp_path / "data", tmp_path / "onnx_of_both")
@@ -143,9 +143,9 @@ def fit(run, data_dir):
     bundles.save_fitted(run, bundle.kind.judgement.fit(table, split="validation"))
 
 
-def exports(run, data_dir, folder):
+def exports(run, data_dir, folder, form="onnx"):
     """Export a bundle, which compares all, and compare a few outputs and maps once more."""
-    exporting.export(workdir=run, data_dir=data_dir, output_dir=folder)
+    exporting.export(workdir=run, data_dir=data_dir, output_dir=folder, form=form)
     bundle, model = bundles.load(run), exported.load(folder)
     size = bundle.experiment.dataset.recipe.size
     rgb = np.random.default_rng(5).integers(0, 256, (3, size, size, 3)).astype(np.uint8)

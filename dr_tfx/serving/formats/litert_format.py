@@ -1,5 +1,6 @@
 """LiteRT files (https://ai.google.dev/edge/litert), which phones run; they take one photograph."""
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -27,7 +28,16 @@ def _of_relu6(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.where((output > 0) & (output < 6), gradient, 0.0)
 
 
-_GRADIENTS = {"Relu": "DrTfxRelu", "Relu6": "DrTfxRelu6"}
+@tf.RegisterGradient("DrTfxCumprod")
+def _of_products(operation: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, None]:
+    """Return the gradient of products of the first columns, (n, columns), without a cumprod."""
+    given = operation.inputs[0]
+    products = tf.stack([*itertools.accumulate(tf.unstack(given, axis=1), tf.multiply)], axis=1)
+    behind = tf.cumsum(gradient * products, axis=1, reverse=True)
+    return tf.math.divide_no_nan(behind, given), None
+
+
+_GRADIENTS = {"Relu": "DrTfxRelu", "Relu6": "DrTfxRelu6", "Cumprod": "DrTfxCumprod"}
 
 
 def write(
