@@ -22,6 +22,8 @@ _OPSET = 17
 _FEW = 64  # Numbers of a constant that is not worth a conversion.
 _AT_ONCE = 8  # Photographs that calibrate at a time.
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
+_BOUNDS = ("Clip", "Relu")  # What follows a product is computed with it, within its own range.
+_FIRST = 1 / 16  # Of the products, which stay: what they lose is amplified by all others.
 
 
 def write(
@@ -103,16 +105,23 @@ def _in_integers(model: onnx.ModelProto, given: str, pictures: np.ndarray | None
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         quantization.shape_inference.quant_pre_process(path, path, skip_symbolic_shape=True)
+        graph = onnx.load(path).graph
         quantization.quantize_static(
             path,
             path,
             _Pictures(given, pictures),
-            op_types_to_quantize=list(_PRODUCTS),
+            op_types_to_quantize=[*_PRODUCTS, *_BOUNDS],
             per_channel=True,
             reduce_range=True,
-            nodes_to_exclude=_of_pooled(onnx.load(path).graph),
+            nodes_to_exclude=[*_first(graph), *_of_pooled(graph)],
         )
         return onnx.load(path)
+
+
+def _first(graph: onnx.GraphProto) -> list[str]:
+    """Return the first products, which read the picture and few features."""
+    products = [node.name for node in graph.node if node.op_type in _PRODUCTS]
+    return products[: int(_FIRST * len(products))]
 
 
 def _of_pooled(graph: onnx.GraphProto) -> list[str]:
