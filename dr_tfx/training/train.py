@@ -224,6 +224,13 @@ def _finish(
     """
     select_by = run.experiment.training.select_by
     if not run.best_epoch:
+        if not all(alarms.has_diverged(row) for row in run.history):
+            raise ValueError(
+                f"No epoch gave a finite {select_by}, though the validation loss is finite: the "
+                f"validation split shows nothing that {select_by} measures, such as a lesion. "
+                "There is no bundle. Put photographs that do into the validation split, or set "
+                "config.training.select_by=val_loss, and choose another --workdir."
+            )
         raise ValueError(
             f"No epoch gave a finite {select_by} and a validation loss below "
             f"{alarms.MEANINGLESS:,.0f}: the training diverged, and there is no bundle. Lower "

@@ -43,6 +43,18 @@ def runs(tmp_path_factory):
     return run, Path(shutil.copytree(run, folder / "copy"))
 
 
+def test_a_validation_split_without_lesions_is_not_called_a_diverged_training(tmp_path):
+    raw = masked.draw_masked(tmp_path / "raw")
+    for mask in (raw / "masks").glob("*/*"):
+        cv2.imwrite(str(mask), np.zeros((120, 160), np.uint8))
+    masked.build(raw, spec := dataclasses.replace(masked.MASKED, split=specs.Split(validation=0.3)))
+    made = experiment()
+    training = dataclasses.replace(made.training, epochs=1, batch_size=4, balance="none")
+    made = dataclasses.replace(made, dataset=spec, training=training)
+    with pytest.raises(ValueError, match=r"No epoch gave a finite val_aupr, though .* a lesion\."):
+        train(made, data_dir=tmp_path / "data", workdir=tmp_path / "run")
+
+
 def test_the_report_shows_lesions_and_their_outlines(runs):
     where = runs[0] / "evaluation" / "validation"
     told = json.loads((where / "metrics.json").read_text())
