@@ -81,6 +81,13 @@ def read(
     return LabelTable(paths, stems, rows, table, digest.hexdigest())
 
 
+def spell(paths: list[str]) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Return paths, stems and ids of rows, as a `LabelTable` has them, from their paths."""
+    names = _Names()
+    names.add(paths)
+    return names.table()
+
+
 def _nothing_usable(
     path: str, spec: specs.DatasetSpec, rejects: pd.DataFrame, unknown: Sequence[str]
 ) -> refusals.UnusableInput:

@@ -31,11 +31,11 @@ def named(
     """Return the rows with `patient`, and `is_told`: whether a column or the pattern tells it."""
     rows, pattern = table.rows, "" if isinstance(source, arrays.Arrays) else spec.patient_pattern
     patient = splits.patients(rows["id"], pattern)
-    is_told = patient != rows["id"]
+    is_told = patient != splits.patients(rows["id"], "")
     if pattern and table.paths is not table.stems:
         paths = table.paths[rows.index[~is_told]]
         by_path = splits.patients(paths, pattern)
-        by_path = by_path[by_path != paths]
+        by_path = by_path[by_path != splits.patients(paths, "")]
         patient.loc[by_path.index], is_told.loc[by_path.index] = by_path, True
     if pattern and not spec.patient_column and not is_told.any():
         _LOG.warning(

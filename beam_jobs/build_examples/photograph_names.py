@@ -2,7 +2,8 @@ r"""The names of photographs, as a CSV, a file system or an archive write them.
 
 A name is a path: folders, a stem and an extension, each of which may be missing but the stem. Two
 spellings of one path are equal here: `/` and Windows' `\`, composed Unicode and macOS' decomposed
-one. Where a CSV gives folders or an extension, they decide which photograph a row is about.
+one. Where a CSV gives folders or an extension, they decide which photograph a row is about. The
+stem of a frame is its file and its number: that of `a/b.dcm/frame_0002` is `b.dcm/frame_0002`.
 """
 
 import collections
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from dr_tfx.preprocessing import decoding
+from dr_tfx.sources import frames
 from dr_tfx.storage import seen_text
 
 _FROM_ROOT = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:/|/")  # A store, a drive or a disk.
@@ -54,8 +56,8 @@ def normalise(name: str) -> str:
 
 def parts(path: str) -> NameParts:
     """Return the parts of a path that `normalise` returned."""
-    *folders, base = path.removeprefix("/").split("/")
-    stem, extension = _split(base)
+    stem, extension = _split(base_of(path))
+    *folders, _ = frames.file_of(path).removeprefix("/").split("/")
     return NameParts(tuple(f.removesuffix(_PACKED) for f in folders), stem, extension)
 
 
@@ -71,7 +73,13 @@ def identify(name: str) -> str:
 
 def stem_of(path: str) -> str:
     """Return the stem of a path that `normalise` returned, as `identify` does."""
-    return seen_text.printable(_split(path.rpartition("/")[2])[0])
+    return seen_text.printable(_split(base_of(path))[0])
+
+
+def base_of(path: str) -> str:
+    """Return a path that `normalise` returned without its folders."""
+    above = frames.file_of(path).rpartition("/")[0]
+    return path.removeprefix(f"{above}/") if above else path.removeprefix("/")
 
 
 def _split(base: str) -> tuple[str, str]:

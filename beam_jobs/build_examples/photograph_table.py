@@ -125,6 +125,13 @@ def locate(
     )
 
 
+def places(
+    table: label_table.LabelTable, photographs: pd.DataFrame, source: folders.Source
+) -> np.ndarray:
+    """Return the place of each row's photograph, all rows included; negative where it has none."""
+    return _Places(table, photographs, source).of_row
+
+
 def nothing_found(
     table: label_table.LabelTable,
     located: LocatedRows,

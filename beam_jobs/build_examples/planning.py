@@ -22,6 +22,7 @@ import simplejpeg
 
 import dr_tfx
 from beam_jobs.build_examples import (
+    frame_rows,
     label_table,
     lesion_masks,
     patients,
@@ -158,6 +159,7 @@ def make_plan(
     table = label_table.read(labels, spec, source, masks)
     if source is not None:
         photographs = photograph_table.read(source)
+        table = frame_rows.expand(table, photographs, source)
         table = photograph_table.with_zeros(table, photographs)
     is_by_tags = spec.patient_column in specs.TAGS and "patient" not in table.rows
     table = dataclasses.replace(table, rows=patients.named(table, spec, source))

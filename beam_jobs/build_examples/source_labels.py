@@ -1,7 +1,6 @@
 """Labels without a file: folders, names or masks of the photographs tell them, or nothing does."""
 
 import functools
-import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -82,7 +81,7 @@ def _label_of_folder(name: str, texts: label_texts.LabelTexts) -> str:
 def _label_in_name(name: str, spec: specs.DatasetSpec) -> str:
     """Return what the pattern finds in the file's name, or else in the path."""
     path = photograph_names.normalise(name)
-    for text in (posixpath.basename(path), path):
+    for text in (photograph_names.base_of(path), path):
         if found := re.search(spec.label_pattern, text):
             return found[1] or ""
     return ""

@@ -26,7 +26,7 @@ from absl import app, flags
 
 from beam_jobs.inspection import look_at_labels, look_at_photographs, proposal
 from dr_tfx.cli import console
-from dr_tfx.sources import find_source, given
+from dr_tfx.sources import find_source, frames, given
 from dr_tfx.storage import seen_text
 
 _LABELS = flags.DEFINE_string("labels", "", "The labels, as --labels of drtfx-build-examples.")
@@ -49,11 +49,7 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     source = find_source.open_source(place)
     photographs = look_at_photographs.look(source, given=place, sample=_SAMPLE.value)
-    labels = (
-        look_at_labels.look(_LABELS.value, source.path(""), photographs.names)
-        if _LABELS.value
-        else look_at_labels.find(place, source.path(""), photographs.names)
-    )
+    labels = _labels(place, source.path(""), photographs)
     proposed = proposal.propose(photographs, labels)
     lines = [*_told(photographs), *_told_labels(labels)]
     for line in [*lines, *(proposed.look if proposed.command else [])]:
@@ -63,10 +59,31 @@ def main(argv: Sequence[str]) -> None:
     print(proposal.script(proposed), end="")
 
 
+def _labels(
+    given_place: str, path: str, photographs: look_at_photographs.PhotographFindings
+) -> look_at_labels.LabelFindings | None:
+    """Return the labels of the frames, or those of their files, whichever are more."""
+    names_of = [photographs.names, photographs.files]
+    found = [
+        look_at_labels.look(_LABELS.value, path, names)
+        if _LABELS.value
+        else look_at_labels.find(given_place, path, names)
+        for names in names_of[: 1 + (photographs.files != photographs.names)]
+    ]
+    usable = [labels for labels in found if labels and labels.values]
+    return max(usable, key=lambda labels: labels.matched, default=found[0])
+
+
 def _told(found: look_at_photographs.PhotographFindings) -> Iterator[str]:
     """Yield lines on the photographs."""
     yield found.place
     yield f"  {found.where}; {found.size / 1e6:,.1f} MB"
+    if cut := {name for name in map(frames.parts, found.names) if name}:
+        count = len({name.file for name in cut})
+        yield (
+            f"  {len(cut):,} of them are frames of {count:,} DICOM files. Labels name a file, for "
+            "all its frames, or a frame, such as " + str(min(cut))
+        )
     for why, count in found.left_out.items():
         yield f"  left out: {count:,} pictures {why}"
     yield f"  decoded {found.looked_at:,} of {len(found.names):,}: {_counted(found.formats)}"

@@ -13,7 +13,7 @@ from dr_tfx.config import specs
 from dr_tfx.dataset import folds, identities, manifest, splits
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import mask_files
-from dr_tfx.sources import find_source, given
+from dr_tfx.sources import find_source, frames, given
 
 _FORMAT = 4  # The format of the parts' files: a folder with another one is not continued.
 _TRAINED_ON = (
@@ -207,7 +207,8 @@ def _of_photographs(
 ) -> ExplainPlan:
     """Return the plan for raw photographs."""
     manifest.check_reads_photographs(bundle.manifest)
-    spec, photographs = bundle.experiment.dataset, find_source.open_source(request.image_dir)
+    spec = bundle.experiment.dataset
+    photographs = frames.split(find_source.open_source(request.image_dir), spec.recipe)
     parts, digests = units.parts_of_source(
         photographs, spec, labels=request.labels, by_name=request.masks_dir is not None
     )

@@ -18,7 +18,13 @@ import numpy as np
 import pandas as pd
 from apache_beam.metrics import Metrics
 
-from beam_jobs.build_examples import label_table, photograph_names, photograph_table, slice_tags
+from beam_jobs.build_examples import (
+    frame_rows,
+    label_table,
+    photograph_names,
+    photograph_table,
+    slice_tags,
+)
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest, mirrors, records, splits
 from dr_tfx.preprocessing import decoding, recipes
@@ -202,6 +208,7 @@ def parts_of_source(
         plain = specs.Split(method="external")
         asked = dataclasses.replace(spec, patient_column="", split=plain)
         table = label_table.read(labels, asked, source)
+        table = frame_rows.expand(table, found, source)
         table = photograph_table.with_zeros(table, found)
         located = photograph_table.locate(table, found, source)
         rows, rejects = located.found, located.rejects

@@ -14,6 +14,7 @@ import pandas as pd
 from beam_jobs.build_examples import photograph_names, source_labels, text_tables
 from beam_jobs.inspection import guess_columns
 from dr_tfx.dataset import splits
+from dr_tfx.sources import frames
 from dr_tfx.storage import files
 
 _TABLES = (".csv", ".tsv", ".csv.gz", ".xlsx", ".txt")
@@ -220,6 +221,7 @@ def _odd(labels: pd.Series) -> list[str]:
 
 def of_folders(names: Sequence[str]) -> LabelFindings | None:
     """Return the folders as labels if each photograph lies in one of some folders, else None."""
+    names = [frames.file_of(name) for name in names]
     found = [[part for part in name.split("/")[:-1] if not splits.named(part)] for name in names]
     if not all(found):
         return None

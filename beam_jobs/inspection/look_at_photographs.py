@@ -13,7 +13,7 @@ from PIL import Image
 from beam_jobs.build_examples import photograph_table, twin_files
 from dr_tfx.machine import progress, resources
 from dr_tfx.preprocessing import decoding, dicom
-from dr_tfx.sources import folders, trees
+from dr_tfx.sources import folders, frames, trees
 
 _PATIENT = "PatientID"
 _AHEAD = 64  # Photographs that are read at a time, for each thread.
@@ -24,7 +24,8 @@ class PhotographFindings:
     """What is known of the photographs of a source."""
 
     place: str
-    names: list[str]  # Sorted.
+    names: list[str]  # Sorted; frames, where all files are DICOM files.
+    files: list[str]  # Those that hold them.
     size: int  # Bytes of all.
     where: str  # A sentence on the folders in which they lie.
     left_out: dict[str, int]  # Pictures that are not taken, by the reason.
@@ -57,6 +58,9 @@ def look(source: folders.Source, *, given: str, sample: int) -> PhotographFindin
       ValueError: a name is not UTF-8.
     """
     found = photograph_table.read(source)
+    if found["name"].str.lower().str.endswith(".dcm").all():  # The proposal takes frames then.
+        source = frames.Frames(source)
+        found = photograph_table.read(source)
     names = found["name"].tolist()
     count = min(sample or len(names), len(names))
     chosen = [names[i * len(names) // count] for i in range(count)]
@@ -64,8 +68,9 @@ def look(source: folders.Source, *, given: str, sample: int) -> PhotographFindin
     return PhotographFindings(
         place=given,
         names=names,
+        files=list(dict.fromkeys(map(frames.file_of, names))),
         size=int(found["size"].sum()),
-        where=trees.describe(names),
+        where=trees.describe(map(frames.file_of, names)),
         left_out=dict(source.left_out()),
         looked_at=len(chosen),
         formats=collections.Counter(one.format for one in looks if one.format),

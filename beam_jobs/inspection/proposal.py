@@ -108,7 +108,7 @@ def _dataset(
     settings |= labels.settings
     settings["dataset.label_names"] = tuple(labels.values)
     look = []
-    stems = [posixpath.splitext(posixpath.basename(name))[0] for name in photographs.names]
+    stems = [posixpath.splitext(posixpath.basename(name))[0] for name in photographs.files]
     if "dataset.patient_column" not in settings:
         pattern = guess_columns.patient_pattern(stems)
         settings["dataset.patient_pattern"] = pattern

@@ -11,7 +11,8 @@ another format needs what runs it: dr_tfx[openvino], dr_tfx[litert] or, for a sa
 dr_tfx[train]; a saved_model is a program, and one of a stranger is not to be trusted. The
 photographs need no preparation: the command prepares them as the training photographs were
 prepared. A folder stands for all photographs in it, any number of folders down, a .zip archive for
-those in it, and a quoted pattern such as 'raw/*/*.jpeg' for those that match.
+those in it, and a quoted pattern such as 'raw/*/*.jpeg' for those that match. For a model of head
+CT, a DICOM file of several frames stands for its slices, called series.dcm/frame_0001 and so on.
 
 The command prints a table with one row a photograph: its name and what the model says of it. For a
 task of two classes that is
@@ -145,8 +146,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("no photographs given")
     folder = model_folder()
     output_dir = Path(_OUTPUT_DIR.value or folder / "predictions")
+    recipe = _recipe(folder)
     try:
-        found = [] if _WATCH.value else _given(places, output_dir)
+        found = [] if _WATCH.value else _given(places, output_dir, recipe)
     except refusals.UnusableInput as error:
         sys.exit(f"error: {error.told(_FLAGS)}")
     model = opened(folder)
@@ -165,7 +167,7 @@ def main(argv: Sequence[str]) -> None:
             made=made(folder, model),
         )
         if _WATCH.value:
-            answers.watch(lambda: _there(places, output_dir))
+            answers.watch(lambda: _there(places, output_dir, recipe))
         else:
             answers(found)
             answers.files.finish()
@@ -175,18 +177,35 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(1)
 
 
-def _given(arguments: Sequence[str], output_dir: Path) -> list[given.GivenPhotograph]:
-    """Return the photographs that arguments name.
+def _recipe(folder: Path) -> specs.Recipe:
+    """Return the recipe of the model, from its JSON file alone.
+
+    Raises:
+      FileNotFoundError, ValueError: the folder holds no model, or a damaged one.
+    """
+    from dr_tfx.models import bundle_file, export_file  # Here, so that --help is quick.
+
+    if _MODEL.value:
+        return export_file.read(folder).experiment.dataset.recipe
+    return bundle_file.experiment(bundle_file.read(folder), folder).dataset.recipe
+
+
+def _given(
+    arguments: Sequence[str], output_dir: Path, recipe: specs.Recipe
+) -> list[given.GivenPhotograph]:
+    """Return the photographs that arguments name, as the recipe takes them.
 
     Raises:
       UnusableInput: there are none, or one lies in the folder of the results.
     """
-    found = given.photographs(arguments)
+    found = given.photographs(arguments, recipe)
     given.check_apart(found, output_dir)
     return found
 
 
-def _there(arguments: Sequence[str], output_dir: Path) -> list[given.GivenPhotograph]:
+def _there(
+    arguments: Sequence[str], output_dir: Path, recipe: specs.Recipe
+) -> list[given.GivenPhotograph]:
     """Return the photographs that are in watched folders now.
 
     Raises:
@@ -195,7 +214,7 @@ def _there(arguments: Sequence[str], output_dir: Path) -> list[given.GivenPhotog
     found = []
     for folder in arguments:
         with contextlib.suppress(refusals.UnusableInput, FileNotFoundError):  # It is empty as yet.
-            found += given.photographs([folder])
+            found += given.photographs([folder], recipe)
     given.check_apart(found, output_dir)
     return found
 

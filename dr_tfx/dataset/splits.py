@@ -19,6 +19,7 @@ from dr_tfx.config import seeds, specs
 
 SPLITS = ("train", "validation", "test")
 TEXT = pd.StringDtype("pyarrow")  # A column is one buffer, without a Python object per row.
+_FRAME = r"(?i)\.dcm/frame_\d{4,}$"  # The end of the id of a frame.
 _BEGINNINGS = {"train": "train", "valid": "validation", "test": "test"}  # And of what is longer.
 _WORDS = {"val": "validation", "dev": "validation"}
 CHUNK = 1 << 16  # This many rows are Python objects at the same time.
@@ -63,9 +64,13 @@ def map_text(function: Callable[[str], str], values: pd.Series) -> pd.Series:
 
 
 def patients(ids: pd.Series, pattern: str) -> pd.Series:
-    """Return the patient of each photograph: the pattern's first group, else the id itself."""
+    """Return the patient of each photograph: the pattern's first group, else the id itself.
+
+    The id of a frame of a DICOM file counts as that of its file, which is of one patient.
+    """
+    ids = ids.str.replace(_FRAME, "", regex=True)
     if not pattern:
-        return ids.copy()
+        return ids
     search = re.compile(pattern).search
 
     def patient(photograph: str) -> str:

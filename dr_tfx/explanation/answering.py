@@ -21,7 +21,7 @@ from dr_tfx.explanation import dicom_names, dicom_objects
 from dr_tfx.inference import photographs, prediction_files
 from dr_tfx.machine import interrupts, progress
 from dr_tfx.preprocessing import dicom, mask_files, optic_disc, recipes
-from dr_tfx.sources import given
+from dr_tfx.sources import frames, given
 from dr_tfx.storage import files, seen_text
 
 if TYPE_CHECKING:  # These load matplotlib.
@@ -287,7 +287,7 @@ def names_of(
 
 def _state(one: given.GivenPhotograph) -> tuple[int, int] | None:
     """Return size and time of a file; None if it is not there any more."""
-    path = one.source.path(one.name)
+    path = frames.file_of(one.source.path(one.name))
     if files.is_remote(path):
         return 0, 0  # An object is there as a whole, or is not there.
     try:

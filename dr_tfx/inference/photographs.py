@@ -23,10 +23,14 @@ from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
 from dr_tfx.preprocessing import decoding, recipes, series
-from dr_tfx.sources import folders, given
+from dr_tfx.sources import folders, frames, given
 
 RawPhotograph = str | Path | given.GivenPhotograph | bytes | np.ndarray
-"""A file, or one in an archive; the bytes of one; or pixels, uint8 RGB (height, width, 3)."""
+"""A file, or one in an archive; the bytes of one; or pixels, uint8 RGB (height, width, 3).
+
+A DICOM file of several frames is as many photographs for a recipe that takes frames, but only the
+first of them if it is given by its bytes.
+"""
 
 _LOG = logging.getLogger(__name__)
 _ResultT = TypeVar("_ResultT")
@@ -119,7 +123,8 @@ def in_batches(
     Yields:
       Each photograph, in order, not yet read, with its result; None if it was rejected.
     """
-    remaining = _with_neighbours(photographs, others, recipe)
+    taken = _frames(photographs, recipe)
+    remaining = _with_neighbours(taken, [*_frames(others, recipe)], recipe)
     while batch := list(itertools.islice(remaining, batch_size)):
         prepared = [prepare(photograph, recipe, beside) for photograph, beside in batch]
         usable = [one.picture.rgb for one in prepared if one.picture]
@@ -155,6 +160,16 @@ def prepare(
     except decoding.RejectedImage as error:
         reason = str(error)
     return ReadPhotograph(name, rejected=reason)
+
+
+def _frames(photographs: Iterable[RawPhotograph], recipe: specs.Recipe) -> Iterator[RawPhotograph]:
+    """Yield photographs, and for the path of a file all that the recipe takes in it."""
+    for photograph in photographs:
+        if not isinstance(photograph, str | Path):
+            yield photograph
+            continue
+        source = frames.split(folders.SingleFiles((str(photograph),)), recipe)
+        yield from (given.GivenPhotograph(name, source, name) for name, _ in source.names())
 
 
 def _with_neighbours(

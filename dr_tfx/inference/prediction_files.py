@@ -14,6 +14,7 @@ import pandas as pd
 
 import dr_tfx
 from dr_tfx.inference import photographs
+from dr_tfx.sources import frames
 from dr_tfx.storage import claims, files, json_files, seen_text, tables
 
 MARK_FILE, TABLE_FILE, FIGURES, DICOM = "predict.json", "predictions.csv", "figures", "dicom"
@@ -178,7 +179,10 @@ class PredictionFiles:
 
     def _stem(self, photograph: str) -> str:
         """Return the stem of a name, with -2, -3 ... where several photographs share it."""
-        name = stem = seen_text.file_stem(Path(photograph).stem)
+        found, own = frames.parts(photograph), Path(photograph).stem
+        if found:  # The file and the number; a stem would be the number alone.
+            own = str(found._replace(file=Path(found.file).name))
+        name = stem = seen_text.file_stem(own)
         while name in self._taken:
             self._count[stem] += 1
             name = f"{stem}-{self._count[stem] + 1}"

@@ -25,6 +25,7 @@ _KINDS = ((1, 8), (1, 16), (3, 8), (3, 16))  # Samples of a pixel, and bits of a
 # Where a file of several frames says what the values of all, or of each, mean (PS3.3 C.7.6.16).
 _OF_FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MEANING = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+_PLACE = ("PlanePositionSequence", "PlaneOrientationSequence", "FrameContentSequence")
 
 
 class MissingReader(ImportError):
@@ -129,6 +130,8 @@ def tag(data: bytes, name: str) -> str:
 def values(data: bytes, names: Sequence[str]) -> dict[str, Any]:
     """Return the values of tags as pydicom has them; None where the file has none, or is damaged.
 
+    Where a file keeps a value for each frame, or for all, that of the first frame is returned.
+
     Raises:
       MissingReader: pydicom is not installed.
     """
@@ -136,8 +139,9 @@ def values(data: bytes, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(names)
     with contextlib.suppress(Exception):  # Damage raises nearly anything; `decode` says so.
         header = pydicom.dcmread(
-            io.BytesIO(data), stop_before_pixels=True, specific_tags=list(names)
+            io.BytesIO(data), stop_before_pixels=True, specific_tags=[*names, *_OF_FRAMES]
         )
+        _add_groups(header, _PLACE)
         for name in names:
             found[name] = header.get(name)
     return found
@@ -164,7 +168,7 @@ def decode(data: bytes) -> np.ndarray | Scan:
     elif values.ndim == 3:
         bits = dataset.BitsStored
     elif meaning.startswith("MONOCHROME"):
-        _add_meaning(dataset)
+        _add_groups(dataset, _MEANING)
         return Scan(pixels.apply_modality_lut(values, dataset), dataset)
     else:
         raise ValueError(f"{meaning} is not supported")
@@ -172,13 +176,16 @@ def decode(data: bytes) -> np.ndarray | Scan:
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
 
-def _add_meaning(dataset: Any) -> None:
-    """Add slope, intercept and window of the first frame, which enhanced CT and MR keep apart."""
+def _add_groups(dataset: Any, names: Sequence[str]) -> None:
+    """Add what functional groups of these names say of the first frame, and of all frames.
+
+    Enhanced CT and MR keep there what the file of one slice says by itself.
+    """
     for groups in _OF_FRAMES:
         for group in (dataset.get(groups) or [])[:1]:
-            for name in _MEANING:
-                for meaning in (group.get(name) or [])[:1]:
-                    dataset.update({e.tag: e for e in meaning if e.tag not in dataset})
+            for name in names:
+                for found in (group.get(name) or [])[:1]:
+                    dataset.update(found)
 
 
 def _read(data: bytes, *, pixels: bool) -> Any:

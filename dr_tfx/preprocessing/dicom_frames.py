@@ -26,11 +26,17 @@ _OURS = {
     **dict.fromkeys(_LOSSLESS, "decode_lossless"),
     **dict.fromkeys(_HIGH_THROUGHPUT, "decode_high_throughput"),
 }
+_STORED = tuple(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2"))  # Not compressed.
 _SIZ = b"\xff\x4f\xff\x51"  # The beginning of a JPEG 2000 codestream.
 _JP2 = b"\x00\x00\x00\x0cjP"  # That of a JP2 file around one, which does not belong here.
 # Markers of a frame's header: all SOFn but the tables and extensions among them; JPEG-LS's.
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
+
+
+def is_supported(syntax: str) -> bool:
+    """Tell whether frames of a transfer syntax are decoded."""
+    return syntax in _STORED or syntax in _PLUGINS
 
 
 def checked(dataset: Any, *, frames: int) -> str:

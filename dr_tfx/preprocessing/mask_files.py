@@ -57,8 +57,11 @@ class MaskFolder:
         return tuple(self.files)
 
     def find(self, name: str) -> dict[str, MaskFile]:
-        """Return kind -> file of the masks of a photograph, of which `name` is the stem."""
-        found = {}
+        """Return kind -> file of the masks of a photograph, of which `name` is the stem.
+
+        A mask of the frame `series.dcm/frame_0001` is called `series.dcm_frame_0001.png`.
+        """
+        found, name = {}, name.replace("/", "_")
         for number, (kind, by_stem) in enumerate(self._by_stem.items(), start=1):
             if self.is_coded:
                 if name in by_stem:

@@ -55,6 +55,8 @@ class Steps:
       kept: JPEG files are decoded at the smallest fraction that keeps so many times the size of
         the shorter side; None for the full resolution.
       neighbours: blue is not the slice itself but the mean of the slices before and after it.
+      frames: each frame of a DICOM file is a picture of its own, as the slices of a series are;
+        else the first one is the picture of the file.
     """
 
     geometry: geometry.Geometry
@@ -62,6 +64,7 @@ class Steps:
     gate: Callable[[np.ndarray], quality.Assessment] | None = None
     kept: float | None = None
     neighbours: bool = False
+    frames: bool = False
 
 
 RECIPES = {
@@ -75,17 +78,22 @@ RECIPES = {
     # A photograph as it is, resized to a square.
     "plain": Steps(geometry.STRETCHED, photometry.PLAIN, gate=quality.assess),
     # A head CT: windows of its Hounsfield units as the three channels.
-    "ct": Steps(geometry.WHOLE, photometry.CT),
+    "ct": Steps(geometry.WHOLE, photometry.CT, frames=True),
     # The head alone, and pictures of a CT besides, whose grey stands for every window.
-    "ct_windows": Steps(geometry.HEAD, photometry.CT_OR_PICTURE),
+    "ct_windows": Steps(geometry.HEAD, photometry.CT_OR_PICTURE, frames=True),
     # The same, but the third window shows the mean of the slices before and after it.
-    "ct_neighbours": Steps(geometry.HEAD, photometry.CT_OR_PICTURE, neighbours=True),
+    "ct_neighbours": Steps(geometry.HEAD, photometry.CT_OR_PICTURE, neighbours=True, frames=True),
 }
 
 
 def takes_neighbours(recipe: specs.Recipe) -> bool:
     """Return whether a recipe shows the slices beside a slice, so that it has to be given them."""
     return RECIPES[recipe.name].neighbours
+
+
+def takes_frames(recipe: specs.Recipe) -> bool:
+    """Return whether each frame of a DICOM file is a picture of its own."""
+    return RECIPES[recipe.name].frames
 
 
 def neighbour(

@@ -4,6 +4,10 @@ Slices of one SeriesInstanceUID and one orientation are a series. They are order
 these that all of them have: where ImagePositionPatient lies along the normal of the slices (PS3.3
 C.7.6.2.1.1), SliceLocation, InstanceNumber.
 
+Frames of a file that has several are slices too. They are in a series with those of their own file,
+or of the files in which one was told (a concatenation), and of their own stack and point in time;
+what stands for InstanceNumber is their place in the file.
+
 Every command that prepares slices calls `neighbours`, with the slices that it was given.
 """
 
@@ -18,7 +22,8 @@ from dr_tfx.preprocessing import dicom
 
 _TAGS = (
     *("SeriesInstanceUID", "SOPInstanceUID", "ImageOrientationPatient", "ImagePositionPatient"),
-    *("SliceLocation", "InstanceNumber"),
+    *("SliceLocation", "InstanceNumber", "ConcatenationUID", "ConcatenationFrameOffsetNumber"),
+    *("StackID", "TemporalPositionIndex"),
 )
 _ORDERED_BY = ("position", "location", "number")
 _GAP = 3.0  # Times the usual distance in a series, beyond which a slice is no neighbour.
@@ -53,11 +58,17 @@ def place(data: bytes) -> SlicePlace:
     orientation = _numbers(found["ImageOrientationPatient"], 6)
     position = _numbers(found["ImagePositionPatient"], 3)
     turned = np.round(orientation, 2) + 0.0  # No -0.
+    in_series, instance = f"{found['SeriesInstanceUID']} {turned.tolist()}", found["SOPInstanceUID"]
+    number, frame = found["InstanceNumber"], found["ConcatenationFrameOffsetNumber"]
+    if frame is not None:
+        of_file = found["ConcatenationUID"] or instance
+        in_series += f" {of_file} {found['StackID']} {found['TemporalPositionIndex']}"
+        number, instance = frame, f"{instance} {frame}"
     return SlicePlace(
-        _hash(f"{found['SeriesInstanceUID']} {turned.tolist()}"),
-        _hash(str(found["SOPInstanceUID"])),
+        _hash(in_series),
+        _hash(str(instance)),
         float(np.cross(orientation[:3], orientation[3:]) @ position),
-        *(_numbers(found[name], 1)[0] for name in ("SliceLocation", "InstanceNumber")),
+        *(_numbers(value, 1)[0] for value in (found["SliceLocation"], number)),
     )
 
 

@@ -54,6 +54,11 @@ class PhotographAnswer(pydantic.BaseModel):
     """What the model says of one photograph; `answer` or `rejected` is null."""
 
     name: str
+    file: int = pydantic.Field(
+        default=0,
+        description="In which file of the request it is, from 0 on. Each frame of a DICOM file of "
+        "several is a photograph, such as series.dcm/frame_0001, of a model that takes frames.",
+    )
     patient: str | None = pydantic.Field(
         default=None, description="Whose it is, where the names of photographs tell patients."
     )
@@ -76,7 +81,7 @@ class PhotographAnswer(pydantic.BaseModel):
 
 
 class RequestAnswer(pydantic.BaseModel):
-    """The photographs of a request, in its order."""
+    """The photographs of a request, in its order, and the frames of a file in theirs."""
 
     model: dict[str, Any] = pydantic.Field(description="name, version and recipe of the model")
     photographs: list[PhotographAnswer]
@@ -108,6 +113,7 @@ EXAMPLE = RequestAnswer(
         ),
         PhotographAnswer(
             name="letter.png",
+            file=1,
             quality=ToldQuality(gradable=False, verdict="no_retina"),
             rejected=ToldRejection(reason="ungradable:no_retina", detail="brightness 250"),
         ),

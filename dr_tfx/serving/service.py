@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,17 @@ from dr_tfx.machine import resources
 from dr_tfx.preprocessing import decoding, recipes, series
 from dr_tfx.serving import answers, batching, limits, uploads
 from dr_tfx.serving.served_model import ServedModel
+from dr_tfx.sources import frames
 
 _LOG = logging.getLogger(__name__)
+
+
+class _Photograph(NamedTuple):
+    """A photograph of a request."""
+
+    name: str
+    file: int  # The place in the request of the file in which it is.
+    data: Callable[[], bytes]  # Its bytes.
 
 
 class Service:
@@ -79,35 +89,60 @@ class Service:
         The status is 200 if one was read; or else 413, 415 or 422, as the first one deserves.
 
         Args:
-          given: the photographs.
+          given: the files. Of a model that takes frames, each frame of a DICOM file is a
+            photograph.
           heatmaps: whether heat maps are asked for.
 
         Raises:
-          Refused: too many are in work; or the model has no heat maps.
+          Refused: there are too many frames, or too many photographs are in work; or the model has
+            no heat maps.
         """
         model = self._model
         if heatmaps and model.explain is None:
             raise limits.Refused(422, "this model draws no heat maps; ask without heatmap=true")
-        with self.admission.taken(len(given), seconds_each=self.batcher.seconds_each):
-            beside = await self._beside(given, model)
+        taken = await self._photographs(given, model)
+        with self.admission.taken(len(taken), seconds_each=self.batcher.seconds_each):
+            beside = await self._beside(taken, model)
             work = (
                 self._read(model, one, neighbours, heatmaps=heatmaps)
-                for one, neighbours in zip(given, beside, strict=True)
+                for one, neighbours in zip(taken, beside, strict=True)
             )
             found = await asyncio.gather(*work)
         statuses = [status for _, status in found]
-        for one, (answer, _) in zip(given, found, strict=True):
-            answer.patient = model.patient_of(one.name)
+        for one, (answer, _) in zip(taken, found, strict=True):
+            answer.file, answer.patient = one.file, model.patient_of(given[one.file].name)
         return model, [answer for answer, _ in found], 200 if 200 in statuses else statuses[0]
 
-    async def _beside(
+    async def _photographs(
         self, given: Sequence[uploads.Upload], model: ServedModel
-    ) -> list[list[bytes | None]]:
-        """Return the files before and after each of a request, for a model that sees neighbours."""
+    ) -> list[_Photograph]:
+        """Return the photographs in files.
+
+        Raises:
+          Refused: there are more than a request may have.
+        """
+
+        def within(file: int) -> list[_Photograph]:
+            name, data = given[file]
+            read = frames.in_bytes(name, data, model.recipe)
+            return [_Photograph(name, file, data) for name, data in read]
+
+        loop = asyncio.get_running_loop()
+        of_files = [loop.run_in_executor(self._pool, within, i) for i in range(len(given))]
+        found = [photograph for some in await asyncio.gather(*of_files) for photograph in some]
+        if len(found) > self.limits.photographs:
+            why = f"the request has {len(found)} photographs, as each frame of a DICOM file is one"
+            raise limits.Refused(413, f"{why}; at most {self.limits.photographs} are taken")
+        return found
+
+    async def _beside(
+        self, given: Sequence[_Photograph], model: ServedModel
+    ) -> list[list[Callable[[], bytes] | None]]:
+        """Return what reads the slices beside each of a request, if the model sees neighbours."""
         if not recipes.takes_neighbours(model.recipe):
             return [[] for _ in given]
         loop = asyncio.get_running_loop()
-        places = [loop.run_in_executor(self._pool, series.place, one.data) for one in given]
+        places = [loop.run_in_executor(self._pool, _place, one) for one in given]
         found = series.neighbours(await asyncio.gather(*places)).tolist()
         return [
             [None if at == i else given[at].data for at in beside] for i, beside in enumerate(found)
@@ -116,8 +151,8 @@ class Service:
     async def _read(
         self,
         model: ServedModel,
-        one: uploads.Upload,
-        neighbours: Sequence[bytes | None],
+        one: _Photograph,
+        neighbours: Sequence[Callable[[], bytes] | None],
         *,
         heatmaps: bool,
     ) -> tuple[answers.PhotographAnswer, int]:
@@ -138,8 +173,12 @@ class Service:
         return await loop.run_in_executor(self._pool, told, one.name, picture, result), 200
 
     def _prepared(
-        self, data: bytes, neighbours: Sequence[bytes | None], model: ServedModel
+        self,
+        read: Callable[[], bytes],
+        neighbours: Sequence[Callable[[], bytes] | None],
+        model: ServedModel,
     ) -> recipes.Picture:
+        data = read()
         self._check(data)
         beside = [None if one is None else self._neighbour(one, model.recipe) for one in neighbours]
         try:
@@ -147,9 +186,10 @@ class Service:
         except decoding.RejectedImage as error:
             raise (error if isinstance(error, decoding.UnknownFormat) else error.alone()) from None
 
-    def _neighbour(self, data: bytes, recipe: specs.Recipe) -> np.ndarray | None:
+    def _neighbour(self, read: Callable[[], bytes], recipe: specs.Recipe) -> np.ndarray | None:
         """Return a neighbouring slice as the recipe takes it; None if it is not taken."""
         try:
+            data = read()
             self._check(data)
         except decoding.RejectedImage:
             return None
@@ -171,6 +211,13 @@ class Service:
         """Finish what was begun."""
         self._pool.shutdown()
         self.batcher.close()
+
+
+def _place(one: _Photograph) -> series.SlicePlace:
+    """Return the place of a slice in its series; that of none if it cannot be read."""
+    with contextlib.suppress(decoding.RejectedImage):
+        return series.place(one.data())
+    return series.SlicePlace()
 
 
 def _status(error: decoding.RejectedImage) -> int:

@@ -41,6 +41,7 @@ _DAMAGED = (
     struct.error,
 )
 _OPENING = threading.Lock()
+_INFLATING = threading.Lock()
 
 
 class _Bounded:
@@ -100,6 +101,13 @@ class Archive(folders.Tree):
             while size > 0 and (block := stream.read(min(_BLOCK, size))):
                 size -= len(block)
                 yield block
+
+    def part(self, name: str, offset: int, length: int) -> bytes:
+        if offset == 0:
+            with self._open_photograph(name) as (stream, size):
+                return stream.read(min(length, size))
+        with _INFLATING:
+            return _inflated(self, name)[offset : offset + length]
 
     def size(self, name: str) -> int:
         member = self._open().members.get(self._inside(name))
@@ -275,6 +283,15 @@ def _nothing_in(archive: Archive, opened: _OpenArchive, given: str) -> refusals.
         known=", ".join(decoding.EXTENSIONS),
         members=", ".join(inside[:_SHOWN]) or "nothing at all",
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _inflated(archive: Archive, name: str) -> bytes:
+    """Return the bytes of the photograph of which parts are read, of which a process keeps one.
+
+    What lies in the middle of a compressed member is reached through all that lies before it.
+    """
+    return archive.read(name)
 
 
 @functools.lru_cache(maxsize=_OPEN)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding
-from dr_tfx.sources import archives, arrays, folders, refusals, several, trees
+from dr_tfx.sources import archives, arrays, folders, frames, refusals, several, trees
 from dr_tfx.storage import files
 
 _PART = re.compile(r"(.+\.zip)\.\d{2,}", re.IGNORECASE)  # Made by 7-zip and `split`.
@@ -22,14 +22,14 @@ _LOOKED_AT = 100_000  # Files in which what may have been meant is looked for.
 
 
 def open_photographs(place: str, recipe: specs.Recipe) -> folders.Source:
-    """Return the source that `--image_dir` or `--npy_images` means.
+    """Return the source that `--image_dir` or `--npy_images` means, as a recipe takes it.
 
     Raises:
       FileNotFoundError, ValueError: as `open_source` and `arrays.open_arrays`.
     """
     if place.lower().endswith((".npy", ".npz")):
         return arrays.open_arrays(place, recipe)
-    return open_source(place)
+    return frames.split(open_source(place), recipe)
 
 
 def open_source(image_dir: str) -> folders.Source:

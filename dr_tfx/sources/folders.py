@@ -71,6 +71,14 @@ class Source(abc.ABC):
         """
         yield self.read(name)
 
+    def part(self, name: str, offset: int, length: int) -> bytes:
+        """Return at most so many bytes of one photograph, from an offset on.
+
+        Raises:
+          RejectedImage, OSError: as `read`.
+        """
+        return self.read(name)[offset : offset + length]
+
     def size(self, name: str) -> int:
         """Return the number of bytes that `read` is going to return; 0 if it is not known."""
         del name
@@ -139,6 +147,13 @@ class Files(Source):
 
     def blocks(self, name: str) -> Iterator[bytes]:
         return file_blocks(self.path(name))
+
+    def part(self, name: str, offset: int, length: int) -> bytes:
+        path = self.path(name)
+        with _file_is_rejected():
+            if not files.is_remote(path):
+                _check_regular(os.stat(path))
+            return files.read(path, offset=offset, length=length)
 
     def size(self, name: str) -> int:
         return files.size_on_disk(self.path(name))
@@ -243,8 +258,7 @@ def file_blocks(path: str, *, size: int = _BLOCK) -> Iterator[bytes]:
         return
     with _file_is_rejected():
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise decoding.RejectedImage("unreadable", f"it is {_kind(status.st_mode)}")
+        _check_regular(status)
         check_bytes(status.st_size)
         stream = files.open_file(path)
     left = status.st_size + 1  # A read reserves memory for its whole length.
@@ -269,8 +283,17 @@ def _file_is_rejected() -> Iterator[None]:
         raise decoding.RejectedImage("unreadable", error.strerror or str(error)) from error
 
 
+def _check_regular(status: os.stat_result) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+      RejectedImage: `unreadable`; says what it is.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise decoding.RejectedImage("unreadable", f"it is {_kind(status.st_mode)}")
+
+
 def _kind(mode: int) -> str:
-    """Return what something is that is no regular file."""
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a pipe or socket" if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else "a device"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dr_tfx.sources import find_source, folders, refusals, trees
+from dr_tfx.config import specs
+from dr_tfx.sources import find_source, folders, frames, refusals, trees
 from dr_tfx.storage import files
 
 
@@ -19,12 +20,15 @@ class GivenPhotograph(NamedTuple):
     name: str  # In the source.
 
 
-def photographs(arguments: Sequence[str]) -> list[GivenPhotograph]:
+def photographs(
+    arguments: Sequence[str], recipe: specs.Recipe | None = None
+) -> list[GivenPhotograph]:
     """Return the photographs that arguments mean, each once, those of one argument sorted.
 
     Args:
       arguments: photographs, which need not exist; and folders, patterns and archives, as
         `open_source` takes them, without commas.
+      recipe: says whether frames of DICOM files are photographs; None: files are.
 
     Raises:
       FileNotFoundError, ValueError: as `open_source`.
@@ -32,9 +36,10 @@ def photographs(arguments: Sequence[str]) -> list[GivenPhotograph]:
     found: dict[str, GivenPhotograph] = {}
     for given in arguments:
         source = folders.SingleFiles((given,)) if _is_one(given) else find_source.open_place(given)
-        for name in sorted(name for name, _ in source.names()):
+        taken = source if recipe is None else frames.split(source, recipe)
+        for name in sorted(name for name, _ in taken.names()):
             place = files.absolute(source.path(name))
-            found.setdefault(place, GivenPhotograph(_shown(given, source, name), source, name))
+            found.setdefault(place, GivenPhotograph(_shown(given, source, name), taken, name))
     return list(found.values())
 
 

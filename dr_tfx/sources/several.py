@@ -63,6 +63,10 @@ class Several(folders.Source):
         source, inside = self._find(name)
         return source.blocks(inside)
 
+    def part(self, name: str, offset: int, length: int) -> bytes:
+        source, inside = self._find(name)
+        return source.part(inside, offset, length)
+
     def size(self, name: str) -> int:
         source, inside = self._find(name)
         return source.size(inside)

@@ -13,18 +13,34 @@
 
   function add(list) {
     const all = list.map((file) => {
-      const item = get("reading").content.firstElementChild.cloneNode(true);
-      const find = (selector) => item.querySelector(selector);
-      find(".name").textContent = file.name;
-      find(".word").textContent = words.reading;
-      find(".icon").textContent = "…";
-      item.setAttribute("aria-busy", "true");
-      readings.append(item);
-      return { file, item, find };
+      const one = begin(file, file.name);
+      one.find(".word").textContent = words.reading;
+      one.find(".icon").textContent = "…";
+      one.item.setAttribute("aria-busy", "true");
+      readings.append(one.item);
+      return one;
     });
     while (all.length) waiting.push(all.splice(0, together));
     tell();
     while (running < AT_ONCE && waiting.length) work();
+  }
+
+  function begin(file, name) {
+    const item = get("reading").content.firstElementChild.cloneNode(true);
+    const find = (selector) => item.querySelector(selector);
+    find(".name").textContent = name;
+    return { file, item, find };
+  }
+
+  // The first frame of a file takes its place in the list, and the others follow.
+  function place(answers, group) {
+    return group.flatMap((one, i) => {
+      const frames = answers.filter(({ file }) => file === i);
+      if (frames.length > 1) one.find(".name").textContent = frames[0].name;
+      const others = frames.slice(1).map(({ name }) => begin(one.file, name));
+      one.item.after(...others.map(({ item }) => item));
+      return [one, ...others];
+    });
   }
 
   async function work() {
@@ -33,8 +49,9 @@
       const group = waiting.shift();
       try {
         const told = await ask(group);
-        group.forEach((one, i) => show(one, told[i]));
-        group.forEach(({ item }, i) => gather(item, told[i].patient));
+        const placed = place(told, group);
+        placed.forEach((one, i) => show(one, told[i]));
+        placed.forEach(({ item }, i) => gather(item, told[i].patient));
       } catch (error) {
         group.forEach((one) => fail(one, error.message));
       }
