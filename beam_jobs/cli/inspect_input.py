@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     source = find_source.open_source(place)
     photographs = look_at_photographs.look(source, given=place, sample=_SAMPLE.value)
-    labels = _labels(place, source.path(""), photographs)
+    labels = look_at_labels.of_photographs(_LABELS.value, source.path(""), photographs)
     proposed = proposal.propose(photographs, labels)
     lines = [*_told(photographs), *_told_labels(labels)]
     for line in [*lines, *(proposed.look if proposed.command else [])]:
@@ -57,21 +57,6 @@ def main(argv: Sequence[str]) -> None:
     if not proposed.command:
         sys.exit(f"error: {proposed.look[0]}")
     print(proposal.script(proposed), end="")
-
-
-def _labels(
-    given_place: str, path: str, photographs: look_at_photographs.PhotographFindings
-) -> look_at_labels.LabelFindings | None:
-    """Return the labels of the frames, or those of their files, whichever are more."""
-    names_of = [photographs.names, photographs.files]
-    found = [
-        look_at_labels.look(_LABELS.value, path, names)
-        if _LABELS.value
-        else look_at_labels.find(given_place, path, names)
-        for names in names_of[: 1 + (photographs.files != photographs.names)]
-    ]
-    usable = [labels for labels in found if labels and labels.values]
-    return max(usable, key=lambda labels: labels.matched, default=found[0])
 
 
 def _told(found: look_at_photographs.PhotographFindings) -> Iterator[str]:

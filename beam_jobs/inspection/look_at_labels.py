@@ -13,6 +13,7 @@ import pandas as pd
 
 from beam_jobs.build_examples import photograph_names, source_labels, text_tables
 from beam_jobs.inspection import guess_columns
+from beam_jobs.inspection.look_at_photographs import PhotographFindings
 from dr_tfx.dataset import splits
 from dr_tfx.sources import frames
 from dr_tfx.storage import files
@@ -38,6 +39,26 @@ class LabelFindings:
     matched: int = 0  # Photographs that have a label.
     lost: float = 0.0  # Share of the rows without photograph or label, or of one that was there.
     missing: str = ""  # The reason why there are no values.
+
+
+def of_photographs(given: str, place: str, photographs: PhotographFindings) -> LabelFindings | None:
+    """Return the labels of photographs: of frames, or of their files if those have more.
+
+    Args:
+      given: a table, as `look` takes it; "" to `find` one.
+      place: the path of the source.
+      photographs: what was found in it.
+
+    Raises:
+      ValueError: as `look`.
+    """
+    both = [photographs.names, photographs.files]
+    found = [
+        look(given, place, names) if given else find(photographs.place, place, names)
+        for names in both[: 1 + (both[0] != both[1])]
+    ]
+    usable = [labels for labels in found if labels and labels.values]
+    return max(usable, key=lambda labels: labels.matched, default=found[0])
 
 
 def find(given: str, place: str, names: Sequence[str]) -> LabelFindings | None:

@@ -18,6 +18,8 @@ from dr_tfx.dataset import manifest
 from dr_tfx.sources import find_source
 from tests.helpers import ready
 from tests.helpers.dicom_files import HEAD_CT, dicom
+from tests.helpers.enhanced import Frame, enhanced_ct
+from tests.helpers.slices import units
 
 ROOT = Path(__file__).parents[2]
 PHOTOGRAPHS = [f"{patient}_{eye}" for patient in range(10, 30) for eye in ("left", "right")]
@@ -26,11 +28,7 @@ PHOTOGRAPHS = [f"{patient}_{eye}" for patient in range(10, 30) for eye in ("left
 def proposed(place: str, labels: str = "") -> proposal.Proposal:
     source = find_source.open_source(place)
     photographs = look_at_photographs.look(source, given=place, sample=10)
-    found = (
-        look_at_labels.look(labels, source.path(""), photographs.names)
-        if labels
-        else look_at_labels.find(place, source.path(""), photographs.names)
-    )
+    found = look_at_labels.of_photographs(labels, source.path(""), photographs)
     return proposal.propose(photographs, found)
 
 
@@ -79,6 +77,25 @@ def test_slices_of_head_ct_and_their_patients(tmp_path, monkeypatch):
     made = built(proposed("raw"), tmp_path)
     assert made.written == 12 and sum(made.patients.values()) == 6
     assert made.dataset.recipe.name == "ct_windows" and made.dataset.patient_tags == "hashed"
+
+
+@pytest.mark.parametrize("is_by_frame", [False, True])
+def test_series_in_one_file_and_labels_of_files_or_frames(tmp_path, monkeypatch, is_by_frame):
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    lines = ["image,bleeds"]
+    for number in range(6):
+        slices = [Frame((units(9 * number + i) + 1024).astype(np.uint16), i) for i in range(3)]
+        Path("raw", f"{number}.dcm").write_bytes(enhanced_ct(slices, PatientID=f"{number}"))
+        names = [f"{number}.dcm/frame_000{i}" for i in range(1, 4)] if is_by_frame else [number]
+        lines += [f"{name},{number % 2}" for name in names]
+    table(lines, Path("raw/labels.csv"))
+    made = built(proposed("raw"), tmp_path)
+    assert made.written == 18 and sum(made.patients.values()) == 6
+    assert {label: sum(c[label] for c in made.counts.values()) for label in "01"} == {
+        "0": 9,
+        "1": 9,
+    }
 
 
 def test_a_folder_for_each_class(copy, tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ pytest.importorskip("fastapi")
 from dr_tfx.inference import photographs
 from dr_tfx.serving import limits, served_model, server, service, uploads
 from tests.helpers.drawn import draw, encode
-from tests.helpers.slices import series_of
+from tests.helpers.enhanced import Frame, enhanced_ct
+from tests.helpers.slices import dicom_slice, series_of, units
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,51 @@ def test_neighbours_are_looked_for_among_the_slices_of_one_request(export):
             one.picture.rgb for one, _ in photographs.in_batches(some, recipe, 9, work=list)
         ]
         assert sorted(one.tobytes() for one in seen) == sorted(one.tobytes() for one in expected)
+    served.close()
+
+
+def test_each_frame_of_a_file_is_answered(export, eye):
+    """As a photograph of its own, between its neighbours; a damaged one costs no other."""
+    pytest.importorskip("pydicom")
+    watched = Watched(export)
+    watched.open.set()
+    model, seen = watched.model, []
+    beside = {"name": "ct_neighbours", "windows": ((50, 100),), "quality_gate": "off"}
+    recipe = dataclasses.replace(model.recipe, **beside)
+    dataset = dataclasses.replace(
+        model.experiment.dataset, recipe=recipe, patient_pattern=r"^(\d+)_"
+    )
+    experiment = dataclasses.replace(model.experiment, dataset=dataset)
+
+    def read(rgb):
+        seen.extend(rgb)
+        return model.read(rgb)
+
+    watched.model = dataclasses.replace(model, experiment=experiment, read=read)
+    served = watched.service(photographs=5)
+    slices = [
+        Frame((units(i) + 1024).astype(np.uint16), height) for i, height in enumerate((5, 0, 9))
+    ]
+    whole = enhanced_ct(slices)
+    files = [eye, uploads.Upload("7_head", whole[: -slices[0].stored.nbytes // 2])]
+    _, told, status = asyncio.run(served.read(files, heatmaps=False))
+    names = ["eye", *(f"7_head/frame_000{i}" for i in (1, 2, 3))]
+    assert status == 200 and [one.name for one in told] == names
+    assert [(one.file, one.patient) for one in told] == [(0, None)] + 3 * [(1, "7")]
+    assert [one.rejected.reason for one in told if one.rejected] == ["unreadable"]
+    assert told[3].rejected is not None
+    alone = [dicom_slice(units(i), "1.2", height=height) for i, height in enumerate((5, 0))]
+    expected = [one.picture.rgb for one, _ in photographs.in_batches(alone, recipe, 9, work=list)]
+    found = {one.tobytes() for one in seen}
+    assert len(seen) == 3 and found > {one.tobytes() for one in expected}
+    with pytest.raises(limits.Refused, match="has 6 photographs, as each frame") as refused:
+        asyncio.run(served.read([uploads.Upload("", whole)] * 2, heatmaps=False))
+    assert refused.value.status == 413
+    # Of another recipe, a file is one photograph.
+    watched.model = model
+    served.reload()
+    _, told, _ = asyncio.run(served.read([uploads.Upload("a.dcm", whole)], heatmaps=False))
+    assert [one.name for one in told] == ["a.dcm"]
     served.close()
 
 
