@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     folder = predict.model_folder()
     output_dir = Path(values.output_dir or folder / "predictions")
     beam_flags.check_folders(options, workdir=str(folder), output_dir=str(output_dir))
-    found = given.photographs(values.image_dir)
+    found = given.photographs(values.image_dir, predict.recipe_of(folder))
     given.check_apart(found, output_dir)
     model = predict.opened(folder)
     marker = model.mark() if model.mark else None

@@ -27,7 +27,7 @@ from dr_tfx.explanation import lesions
 from dr_tfx.inference import exported, photographs, prediction_files
 from dr_tfx.machine import resources
 from dr_tfx.preprocessing import recipes
-from dr_tfx.sources import folders, given
+from dr_tfx.sources import folders, frames, given
 from dr_tfx.storage import files
 
 _PART = 64  # Photographs of a part, or as many as a folder has whose slices are neighbours.
@@ -120,11 +120,16 @@ def _groups(
         fresh = [place for place in places if not answers.has(place[2])]
         yield from ((fresh[i : i + _PART], []) for i in range(0, len(fresh), _PART))
         return
-    for _, group in itertools.groupby(places, lambda one: (one[0], posixpath.dirname(one[1]))):
+    for _, group in itertools.groupby(places, lambda one: (one[0], _folder(one[1]))):
         of_folder = list(group)
         fresh = [place for place in of_folder if not answers.has(place[2])]
         if fresh:
             yield fresh, [place for place in of_folder if answers.has(place[2])]
+
+
+def _folder(name: str) -> str:
+    """Return the folder of a photograph; of a frame, that of its file."""
+    return posixpath.dirname(frames.file_of(name))
 
 
 def _name(model: Model, fresh: Sequence[_Place], others: Sequence[_Place]) -> str:

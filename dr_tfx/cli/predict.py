@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("no photographs given")
     folder = model_folder()
     output_dir = Path(_OUTPUT_DIR.value or folder / "predictions")
-    recipe = _recipe(folder)
+    recipe = recipe_of(folder)
     try:
         found = [] if _WATCH.value else _given(places, output_dir, recipe)
     except refusals.UnusableInput as error:
@@ -177,7 +177,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(1)
 
 
-def _recipe(folder: Path) -> specs.Recipe:
+def recipe_of(folder: Path) -> specs.Recipe:
     """Return the recipe of the model, from its JSON file alone.
 
     Raises:

@@ -105,6 +105,8 @@ def _source(data: bytes) -> Any:
         raise ValueError(
             f"it has {frames} frames, of which the model saw one; expected a file of one frame"
         )
+    if "ConcatenationFrameOffsetNumber" in header:  # `dicom_split` has cut it out of its file.
+        raise ValueError("it is a frame of a file of several; expected a file of one frame")
     if missing := [name for name in _MUST_HAVE if not header.get(name)]:
         raise ValueError(f"it has no {', '.join(missing)}, by which objects refer to it")
     header.decode()  # Class names may be in a script that the file's character set lacks.
