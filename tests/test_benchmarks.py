@@ -31,6 +31,7 @@ def run(script, *arguments):
     "script",
     [
         "build_examples.job",
+        "evaluation.drift",
         "explanation.gradcam",
         "inference.tta",
         "dataset.copies",

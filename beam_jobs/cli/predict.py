@@ -66,8 +66,12 @@ def main(argv: Sequence[str]) -> None:
     with locks.held(output_dir):
         made = {**predict.made(folder, model), **model.facts()}
         answers = prediction_files.PredictionFiles(output_dir.absolute(), names, made)
-        job.predict(seen, model.experiment.dataset.recipe, found, answers, options)
+        kept = model.kept(answers)
+        recipe = model.experiment.dataset.recipe
+        job.predict(seen, recipe, found, answers, options, kept=kept)
         answers.finish()
+        told = model.drifted(answers, kept)
+    print(told, file=sys.stderr)
     print(answers.in_short(), file=sys.stderr)
     print(output_dir)
     if not answers.decided():

@@ -24,8 +24,9 @@ from beam_jobs.build_examples import progress
 from beam_jobs.runners import beam_flags, pipelines
 from dr_tfx.config import specs
 from dr_tfx.explanation import lesions
-from dr_tfx.inference import exported, photographs, prediction_files
+from dr_tfx.inference import drift, drift_rows, exported, photographs, prediction_files
 from dr_tfx.machine import resources
+from dr_tfx.models import drift_file, export_file
 from dr_tfx.preprocessing import recipes
 from dr_tfx.sources import folders, frames, given
 from dr_tfx.storage import files
@@ -69,6 +70,8 @@ def predict(
     found: Sequence[given.GivenPhotograph],
     answers: prediction_files.PredictionFiles,
     options: PipelineOptions,
+    *,
+    kept: drift_rows.KeptRows | None = None,
 ) -> None:
     """Write the rows of the photographs that have none.
 
@@ -78,6 +81,7 @@ def predict(
       found: the photographs.
       answers: their table, in a folder that all workers see.
       options: Beam's.
+      kept: receives the numbers by which photographs are compared with validation, if they are.
 
     Raises:
       OSError: a folder cannot be read or written.
@@ -88,7 +92,8 @@ def predict(
     groups = _groups(found, sources, answers, whole_folders=recipes.takes_neighbours(recipe))
     parts = [_Part(_name(model, *group), *map(tuple, group)) for group in groups]
     paths = {part.name: _path(folder, part) for part in parts}
-    for old in set(folder.glob("predictions-*.rows")) - set(paths.values()):
+    known = {*paths.values(), *map(_beside, paths.values())}
+    for old in {*folder.glob("predictions-*.rows"), *folder.glob("predictions-*.drift")} - known:
         old.unlink()  # Of other photographs, or moved into the table before a kill.
 
     def done() -> int:
@@ -102,8 +107,12 @@ def predict(
         with progress.bar(lambda: (done(), {}), total=total, seconds=0.5, title="predict"):
             pipelines.run(pipeline)
     for part in parts:
+        numbers = _beside(paths[part.name])
+        if kept and numbers.is_file():
+            kept.extend(numbers.read_text(encoding="utf-8"))
         answers.extend([shown for *_, shown in part.photographs], paths[part.name].read_bytes())
         paths[part.name].unlink()
+        numbers.unlink(missing_ok=True)
 
 
 def _groups(
@@ -143,6 +152,11 @@ def _path(folder: Path, part: _Part) -> Path:
     return folder / f"predictions-{part.name}.rows"
 
 
+def _beside(path: Path) -> Path:
+    """Return the path of the numbers of a part's photographs, which is there before its rows."""
+    return path.with_suffix(".drift")
+
+
 class _PredictPart(beam.DoFn):
     """Writes the rows of a part."""
 
@@ -157,7 +171,12 @@ class _PredictPart(beam.DoFn):
         if not path.is_file():  # Dask repeats the finished work of a worker that was lost.
             names = self._model.answer_names
             found = _readings(self._model, self._given(part.photographs), self._given(part.others))
-            rows = [prediction_files.row_of(one, names, measured=more) for one, more in found]
+            watch, rows, lines = _watch(self._model), [], []
+            for one, more in found:
+                rows.append(prediction_files.row_of(one, names, measured=more))
+                lines.append(drift_rows.line_of(one, watch) if watch else "")
+            if watch:
+                files.write_text(_beside(path), "".join(lines))
             files.write(path, prediction_files.text_of(rows))
         yield part.name
 
@@ -180,6 +199,16 @@ def _readings(
     else:
         for read in reader(raw, others):
             yield read, {}
+
+
+@functools.lru_cache(maxsize=1)
+def _watch(model: Model) -> drift.Watch | None:
+    """Return what makes numbers of photographs, if the model tells drift."""
+    if model.is_export:
+        reference = export_file.read(model.folder).reference
+    else:
+        reference = drift_file.of_run(model.folder)
+    return drift.Watch(reference) if reference else None
 
 
 @functools.lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.dataset import manifest
 from dr_tfx.explanation import explainer, gradcam
-from dr_tfx.models import bundles, network
+from dr_tfx.models import bundles, last_features, network
 
 OURS = "gradcam"
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down")
@@ -76,7 +76,7 @@ def bundle(backbone: str, size: int, views: tuple[str, ...]) -> bundles.Bundle:
 
 def published(model: keras.Model, images: np.ndarray) -> Once:
     """Return the published function: one image at a time, eager, the gradient on a tape."""
-    last = gradcam.last_features(model)
+    last = last_features.layer(model)
     both = keras.Model(model.inputs, [last.output, model.output])
 
     def one(image: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def published(model: keras.Model, images: np.ndarray) -> Once:
 
 def passes(model: keras.Model, images: np.ndarray) -> dict[str, Once]:
     """Return the passes of the backbone forward and back, and of the model forward."""
-    backbone = keras.Model(model.inputs, gradcam.last_features(model).output)
+    backbone = keras.Model(model.inputs, last_features.layer(model).output)
     batch = tf.constant(images)
 
     @tf.function

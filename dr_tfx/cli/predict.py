@@ -41,6 +41,8 @@ OUT (RUN/predictions or EXPORT/predictions if not given) receives
     figures/         of every photograph what the model sees, the heat map of the places that raised
                      the score, the two overlaid, and what is marked; --nofigures leaves them out,
                      which saves most of the time and 250 kB a photograph
+    drift.html       whether the photographs are like those of validation, or camera or population
+                     seem to be others; the sentence is printed, too
     predict.json     how the predictions were made
 
 A command that was interrupted goes on when it is given again: what has a row keeps it. --watch
@@ -171,6 +173,8 @@ def main(argv: Sequence[str]) -> None:
         else:
             answers(found)
             answers.files.finish()
+        told = model.drifted(answers.files, answers.kept)
+    print(told, file=sys.stderr)
     print(answers.files.in_short(), file=sys.stderr)
     print(output_dir)
     if not (answers.files.decided() or _WATCH.value):
@@ -273,7 +277,7 @@ def _bundle(workdir: Path) -> "answering.AnsweringModel":
     from dr_tfx.explanation import answering, explainer
     from dr_tfx.explanation import photographs as explained_photographs
     from dr_tfx.inference import photographs, scoring
-    from dr_tfx.models import bundles
+    from dr_tfx.models import bundles, drift_file
 
     bundle = bundles.load(workdir)
     if bundle.fitted is None:
@@ -299,6 +303,8 @@ def _bundle(workdir: Path) -> "answering.AnsweringModel":
         lambda: photographs.PhotographReader(scoring.BundleReader(bundle)),
         explain if bundle.kind.scores.explained else None,
         None if bundle.kind.scores.explained else lambda: _marker(bundle),
+        drift_file.of_run(workdir),
+        drift_file.untold(bundle.manifest, workdir, export=False),
     )
 
 
@@ -335,7 +341,7 @@ def _exported(folder: Path) -> "answering.AnsweringModel":
     """Load an export; say the alarms of the run that it was made of."""
     from dr_tfx.explanation import answering
     from dr_tfx.inference import exported, photographs
-    from dr_tfx.models import bundle_file, export_file
+    from dr_tfx.models import bundle_file, drift_file, export_file
 
     model = exported.load(folder)
     if model.alarms:
@@ -353,6 +359,8 @@ def _exported(folder: Path) -> "answering.AnsweringModel":
         model.alarms,
         lambda: photographs.PhotographReader(model),
         explain,
+        reference=model.reference,
+        untold=drift_file.untold(model.manifest, folder, export=True),
     )
 
 

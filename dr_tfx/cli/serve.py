@@ -7,7 +7,8 @@
 RUN is a finished run, and EXPORT what drtfx-export made of one, which needs no TensorFlow. The
 photographs are prepared and read as drtfx-predict does it, and the answers are the same. When
 requests are taken, the command prints its address, where a browser finds the page; /openapi.json
-describes the routes for programs.
+describes the routes for programs, and /drift is a page that says whether the photographs of a day
+are like those of validation, or camera or population seem to be others.
 
 Nobody but this machine reaches the server, unless --host says otherwise. That needs a key, of which
 the command reads the environment variable DRTFX_API_KEY:

@@ -52,7 +52,7 @@ from typing import Any
 import pandas as pd
 
 from dr_tfx.dataset import leakage, mirrors
-from dr_tfx.evaluation import gallery, model_card, one_numbers, probe, report, reproduce
+from dr_tfx.evaluation import drift, gallery, model_card, one_numbers, probe, report, reproduce
 from dr_tfx.evaluation.scored import (
     SELECTION_SPLIT,
     Elsewhere,
@@ -143,6 +143,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
                 bundle, predictions, workdir=workdir, data_dir=data_dir, split=split
             ),
         )
+        drift.keep(scored)
         return judge(scored)
 
 

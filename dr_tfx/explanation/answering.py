@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.explanation import dicom_names, dicom_objects
-from dr_tfx.inference import photographs, prediction_files
+from dr_tfx.inference import drift_rows, photographs, prediction_files
 from dr_tfx.machine import interrupts, progress
 from dr_tfx.preprocessing import dicom, mask_files, optic_disc, recipes
 from dr_tfx.sources import frames, given
+from dr_tfx.statistics import drift
 from dr_tfx.storage import files, seen_text
+from dr_tfx.words import languages
 
 if TYPE_CHECKING:  # These load matplotlib.
     from dr_tfx.explanation import lesions
@@ -48,6 +50,8 @@ class AnsweringModel:
       read: returns a reader of photographs.
       explain: returns a reader that draws heat maps besides; None of a model that gives maps.
       mark: returns a reader that outlines lesions; None where nothing marks them.
+      reference: what validation looked like; None where that is not known.
+      untold: a sentence that says why drift cannot be told then.
     """
 
     folder: Path
@@ -57,6 +61,8 @@ class AnsweringModel:
     read: Callable[[], photographs.PhotographReader]
     explain: "Callable[[], explained_photographs.PhotographExplainer] | None"
     mark: "Callable[[], lesions.LesionMarker] | None" = None
+    reference: drift.Reference | None = None
+    untold: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what the mark of the predictions says of the model."""
@@ -65,6 +71,30 @@ class AnsweringModel:
             "views": list(self.experiment.evaluation.views),
             "alarms": list(self.alarms),
         }
+
+    def kept(self, answers: prediction_files.PredictionFiles) -> drift_rows.KeptRows | None:
+        """Return what keeps the numbers of the photographs that are answered, if drift is told."""
+        path, anew = answers.table.parent / drift_rows.FILE, not answers.rows
+        return drift_rows.KeptRows(path, self.reference, anew=anew) if self.reference else None
+
+    def drifted(
+        self, answers: prediction_files.PredictionFiles, kept: drift_rows.KeptRows | None
+    ) -> str:
+        """Write the page that compares all photographs with validation; return what it says."""
+        page = answers.table.parent / prediction_files.DRIFT_PAGE
+        page.unlink(missing_ok=True)  # One of earlier predictions.
+        if not kept or not self.reference:
+            return self.untold
+        from dr_tfx.inference import drift_page  # It loads matplotlib.
+
+        table = answers.written("photo", "rejected", "ungradable")
+        window = drift_page.Window(
+            "these photographs", drift.judge(self.reference, kept.counted(table))
+        )
+        name, language = self.experiment.task.name, languages.current().code
+        html = drift_page.html([window], self.reference, model=name, language=language)
+        files.write_text(page, html)
+        return f"drift: {window.sentence} See {page}"
 
 
 class _Answer(NamedTuple):
@@ -132,6 +162,8 @@ class Answering:
         objects = dicom_names.NAMES if has_objects else ()
         self.files = prediction_files.PredictionFiles(output_dir, names, made, objects=objects)
 
+        self.kept = model.kept(self.files)
+
     def __call__(self, found: Sequence[given.GivenPhotograph]) -> None:
         """Answer the photographs that have no row yet; the others may be neighbours of those."""
         fresh = [one for one in found if not self.files.has(one.shown)]
@@ -159,6 +191,8 @@ class Answering:
                     if by_hand is not None or optic_disc.RATIO not in measured:
                         measured[optic_disc.RATIO] = by_hand
                 with interrupts.noted() as stopped:  # A figure and its row are there, or neither.
+                    if self.kept:
+                        self.kept.add(answer.read)
                     row = self.files.add(answer.read, answer.figure, measured, objects=objects)
                 texts = prediction_files.cells([row[name] for name in self._printed])
                 cells = (f"{cell:>{room}}" for cell, room in zip(texts, widths, strict=True))

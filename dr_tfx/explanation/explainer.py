@@ -65,47 +65,57 @@ class Explainer:
         Raises:
           ValueError: a score or a heat map is not finite.
         """
+        maps, table, _ = self._explained(images)
+        return maps, table
+
+    def _explained(self, images: np.ndarray) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+        """Return what a call returns, and the features of the images as they are, (n, channels)."""
         explain = self._over_views if self._average_views else self._as_they_are
         pieces = [
             explain(images[i : i + self.at_once]) for i in range(0, len(images), self.at_once)
         ]
-        maps, outputs = map(np.concatenate, zip(*pieces, strict=True))
+        maps, outputs, seen = map(np.concatenate, zip(*pieces, strict=True))
         if not np.isfinite(maps).all():  # A score may be finite where the features are not.
             raise ValueError(
                 f"The model of {self.bundle.folder} gives heat maps that are not finite: its "
                 "training diverged. Lower config.training.learning_rate and train again."
             )
-        return maps, pd.DataFrame(self.bundle.columns(outputs.astype(np.float64)))
+        return maps, pd.DataFrame(self.bundle.columns(outputs.astype(np.float64))), seen
 
     def explain(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
         """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and their maps."""
-        maps, table = self(rgb)
-        return list(zip(self.read(table), maps, strict=True))
+        maps, table, seen = self._explained(rgb)
+        return list(zip(tasks.with_features(self.read(table), seen), maps, strict=True))
 
     def read(self, table: pd.DataFrame) -> list[tasks.Reading]:
         """Return what the model says of each row of a table of scores."""
         return self._kind.scores.read(table, self.bundle.fitted)
 
-    def _as_they_are(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return maps of the first view, the identity, and outputs (n, views, ...)."""
-        maps, output = self._heatmaps(images)
+    def _as_they_are(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return maps of the first view, the identity, outputs (n, views, ...), and features."""
+        maps, output, seen = self._heatmaps.seen(images)
         outputs = output[:, np.newaxis]
         if self._other_outputs:
             others = self._other_outputs(tf.convert_to_tensor(images)).numpy()
             outputs = np.concatenate([outputs, others], axis=1)
-        return maps, outputs
+        return maps, outputs, seen
 
-    def _over_views(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean of all views' maps, turned back, and outputs (n, views, ...)."""
+    def _over_views(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the mean of all views' maps, turned back, outputs (n, views, ...), and features.
+
+        The features are those of the first view.
+        """
         pixels = tf.cast(images, tf.float32)
-        total, outputs = 0.0, []
+        total, outputs, features = 0.0, [], []
         for name in self.bundle.experiment.evaluation.views:
             view = views.VIEWS[name]
-            maps, output = self._heatmaps(view.apply({"image": pixels})["image"])
+            maps, output, seen = self._heatmaps.seen(view.apply({"image": pixels})["image"])
+            features.append(seen)
             total = total + view.undo(maps)
             outputs.append(output)
         highest = tf.reduce_max(total, axis=(1, 2), keepdims=True)
-        return tf.math.divide_no_nan(total, highest).numpy(), np.stack(outputs, axis=1)
+        averaged = tf.math.divide_no_nan(total, highest).numpy()
+        return averaged, np.stack(outputs, axis=1), features[0]
 
 
 def _scorer_of_other_views(

@@ -26,6 +26,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dr_tfx.models import last_features
+
 _GRID = 16  # Occlusion hides a square around the middle of each of 16 by 16 places in turn.
 
 
@@ -72,9 +74,10 @@ class HeatMaps:
         shape = (None, *tuple(image.shape)[1:])
 
         @tf.function(input_signature=[tf.TensorSpec(shape, self._dtype)])
-        def heatmaps(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def heatmaps(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             features, output = network.forward(images)
-            return _from_0_to_1(maps(network, images, features)), output
+            seen = tf.reduce_mean(features, axis=(1, 2))
+            return _from_0_to_1(maps(network, images, features)), output, seen
 
         self._heatmaps = heatmaps
         self.features = network.forward
@@ -91,8 +94,12 @@ class HeatMaps:
           grid, each from 0 to 1; a map is 0 everywhere if nothing raises the score. And the model's
           output for the images, float32 (n, ...).
         """
-        maps, output = self._heatmaps(tf.cast(images, self._dtype))
-        return maps.numpy(), output.numpy()
+        return self.seen(images)[:2]
+
+    def seen(self, images: np.ndarray | tf.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what a call returns, and the mean of the features, float32 (n, channels)."""
+        maps, output, seen = self._heatmaps(tf.cast(images, self._dtype))
+        return maps.numpy(), output.numpy(), seen.numpy()
 
 
 def _from_0_to_1(maps: tf.Tensor) -> tf.Tensor:
@@ -106,7 +113,7 @@ class _SplitNetwork:
     """A model in two parts: images to the last features, and features to the explained score."""
 
     def __init__(self, model: keras.Model, explained: Callable[[tf.Tensor], tf.Tensor]):
-        layer, head = _split(model)
+        layer, head = last_features.split(model)
         self._both = keras.Model(model.inputs, [layer.output, model.output])
         self._head, self._explained = _in_float32(head), explained
         output = self._head.output
@@ -129,36 +136,6 @@ class _SplitNetwork:
     def gradient(self, features: tf.Tensor) -> tf.Tensor:
         """Return the gradient of each image's score by its features: float32 of their shape."""
         return tf.gradients(self.score(features), features)[0]
-
-
-def last_features(model: keras.Model) -> keras.layers.Layer:
-    """Return the layer whose output is explained: the last Conv2D before the output layer.
-
-    If a shortcut leads around that convolution, as in residual networks, its output is only a part
-    of what the head sees. The layer is then the first one behind it that everything passes through.
-    Depthwise and other kinds of convolution, which mix no channels, do not count.
-
-    Raises:
-      ValueError: there is none among the model's own layers; a nested model's are not reachable.
-    """
-    return _split(model)[0]
-
-
-def _split(model: keras.Model) -> tuple[keras.layers.Layer, keras.Model]:
-    """Return the layer of `last_features`, and the model from its output on."""
-    kinds = [type(layer) is keras.layers.Conv2D for layer in model.layers[:-1]]
-    if True not in kinds:
-        raise ValueError(
-            f"The model {model.name!r} has no Conv2D layer of its own before its output. Build the "
-            "backbone flat, with input_tensor=, rather than as one nested layer."
-        )
-    last = len(kinds) - 1 - kinds[::-1].index(True)
-    for layer in model.layers[last:-1]:
-        try:
-            return layer, keras.Model(layer.output, model.output)
-        except ValueError:  # The output needs more than this layer: a shortcut leads around it.
-            continue
-    raise ValueError(f"All layers of the model {model.name!r} have shortcuts around them.")
 
 
 def _in_float32(head: keras.Model) -> keras.Model:

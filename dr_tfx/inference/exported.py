@@ -9,7 +9,7 @@ that pictures go in as the recipe makes them. What runs them (`runtimes`) is giv
 their digests were compared. Only that of a SavedModel needs TensorFlow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class ExportedModel:
       manifest: the manifest of the data set that the model was trained on.
       fitted: what was fitted on validation.
       alarms: the alarms of the run's evaluations.
+      reference: what validation looked like; None where the export does not tell.
       title: the name of the heat maps in a figure.
       at_once: the most pictures that pass the network at a time.
     """
@@ -57,7 +58,7 @@ class ExportedModel:
             network than the settings say; names it.
         """
         self.folder, self.experiment, self.manifest = found.folder, found.experiment, found.manifest
-        self.fitted, self.alarms = found.fitted, found.alarms
+        self.fitted, self.alarms, self.reference = found.fitted, found.alarms, found.reference
         evaluation, size = self.experiment.evaluation, self.experiment.dataset.recipe.size
         self.at_once = min(evaluation.batch_size, most_at_once(size, len(evaluation.views)))
         self._model = network or runtimes.load(
@@ -78,24 +79,37 @@ class ExportedModel:
 
     def read(self, rgb: np.ndarray) -> list[tasks.Reading]:
         """Return what the model says of pictures, uint8 RGB (n, size, size, 3)."""
-        return self._readings(self.outputs(rgb))
+        if self.reference is None:  # Nobody needs the features.
+            return self._readings(self.outputs(rgb))
+        outputs, features, _ = self._seen(rgb)
+        return tasks.with_features(self._readings(outputs), features)
 
     def explain(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
         """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and their maps.
 
         A map is float32 (h, w), 0 to 1.
         """
-        outputs, maps = self.outputs_and_maps(rgb)
-        return list(zip(self._readings(outputs), maps, strict=True))
+        outputs, features, maps = self._seen(rgb, self._map)
+        readings = tasks.with_features(self._readings(outputs), features)
+        return list(zip(readings, maps, strict=True))
 
     def outputs_and_maps(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what `outputs` gives, and the heat maps, float32 (n, h, w), 0 to 1."""
-        found, maps = [], []
+        outputs, _, maps = self._seen(rgb, self._map)
+        return outputs, np.stack(maps)
+
+    def _seen(
+        self, rgb: np.ndarray, work: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Return what `outputs` gives, the mean of the features, (n, channels), and some work."""
+        outputs, means = [], []
+        results: list[np.ndarray] = []
         for part in self._parts(rgb):
-            outputs, features = self._run(part, export_file.OUTPUTS, export_file.FEATURES)
-            found.append(outputs)
-            maps += [self._map(one) for one in features]
-        return np.concatenate(found).astype(np.float64), np.stack(maps)
+            found, features = self._run(part, export_file.OUTPUTS, export_file.FEATURES)
+            outputs.append(found)
+            means.append(features.mean(axis=(1, 2)))
+            results += map(work, features) if work else ()
+        return np.concatenate(outputs).astype(np.float64), np.concatenate(means), results
 
     def _parts(self, rgb: np.ndarray) -> Iterator[np.ndarray]:
         for i in range(0, len(rgb), self.at_once):

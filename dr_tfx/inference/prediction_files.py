@@ -13,11 +13,12 @@ from typing import IO, Any
 import pandas as pd
 
 import dr_tfx
-from dr_tfx.inference import photographs
+from dr_tfx.inference import drift_rows, photographs
 from dr_tfx.sources import frames
 from dr_tfx.storage import claims, files, json_files, seen_text, tables
 
 MARK_FILE, TABLE_FILE, FIGURES, DICOM = "predict.json", "predictions.csv", "figures", "dicom"
+DRIFT_PAGE = "drift.html"
 _DIGITS, _MOST_DIGITS = 3, 17  # After the point; a float64 has no more.
 _DECISIONS_SAID = 6  # Most that are counted in the terminal.
 _MARK = "predicted_by"  # The key that tells our predict.json from others.
@@ -53,7 +54,8 @@ class PredictionFiles:
         Raises:
           FileExistsError: the folder holds somebody else's files under the names of these.
         """
-        results = [TABLE_FILE, FIGURES, *([DICOM] if objects else [])]
+        results = [TABLE_FILE, FIGURES, drift_rows.FILE, DRIFT_PAGE]
+        results += [DICOM] if objects else []
         claims.check(output_dir, mark=MARK_FILE, key=_MARK, results=results)
         self._folder, self._answer_names, self._made = output_dir, answer_names, made
         self._objects = objects
@@ -144,8 +146,7 @@ class PredictionFiles:
 
     def decided(self) -> collections.Counter[str]:
         """Return how many photographs were read, by what was decided of them."""
-        usecols = ["decision", "rejected"]
-        table = pd.read_csv(self.table, usecols=usecols, dtype=str, keep_default_na=False)
+        table = self.written("decision", "rejected")
         return collections.Counter(table["decision"][table["rejected"] == ""])
 
     def in_short(self) -> str:
@@ -155,6 +156,10 @@ class PredictionFiles:
         told = f"{read:,} photograph{'s' * (read != 1)} read" + f": {counts}" * bool(counts)
         rejected = self.rows - read
         return told + f"; {rejected:,} rejected" * bool(rejected)
+
+    def written(self, *columns: str) -> pd.DataFrame:
+        """Return columns of the rows that are there, as text."""
+        return pd.read_csv(self.table, usecols=list(columns), dtype=str, keep_default_na=False)
 
     def _note(self, more: Mapping[str, Any]) -> None:
         text = json.dumps({_MARK: dr_tfx.__version__, **self._made, **more}, indent=2)

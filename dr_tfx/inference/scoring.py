@@ -13,7 +13,7 @@ from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.inference import plain_numbers, tiles, views
 from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import progress
-from dr_tfx.models import bundles
+from dr_tfx.models import bundles, last_features
 
 
 def predict_split(
@@ -135,6 +135,34 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     return score
 
 
+def seeing_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return what `view_scorer` returns, for a function that gives features, too.
+
+    They are the mean of the last features of the photograph as it is over their places, float32
+    (n, channels); a model that gives maps has none.
+    """
+    first, *others = bundle.experiment.evaluation.views
+    size, model = bundle.experiment.dataset.recipe.size, last_features.seeing(bundle.model)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        output, seen = model(pixels, training=False)
+        return output, seen
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    def score(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = tf.cast(images, tf.float32)
+        output, seen = forward(views.VIEWS[first].apply({records.IMAGE: pixels})[records.IMAGE])
+        outputs = [output]
+        for name in others:
+            with tf.control_dependencies(outputs[-1:]):
+                shown = views.VIEWS[name].apply({records.IMAGE: tf.identity(pixels)})
+                outputs.append(forward(shown[records.IMAGE])[0])
+        return tf.cast(tf.stack(outputs, axis=1), tf.float64), seen
+
+    return score
+
+
 def _map_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function: uint8 images (n, size, size, 3) -> float32 (n, size, size, k)."""
     first, *others = (views.VIEWS[name] for name in bundle.experiment.evaluation.views)
@@ -177,11 +205,17 @@ class BundleReader:
 
     def __init__(self, bundle: bundles.Bundle):
         self.experiment, self.manifest = bundle.experiment, bundle.manifest
-        self._bundle, self._score = bundle, view_scorer(bundle)
+        self._bundle, gives_maps = bundle, bundle.kind.model.reads == "pyramid"
+        self._see = None if gives_maps else seeing_scorer(bundle)
+        self._score = view_scorer(bundle) if gives_maps else None
 
     def read(self, rgb: np.ndarray) -> list[tasks.Reading]:
         """Return what the model says of pictures, uint8 RGB (n, size, size, 3)."""
-        return self._readings(self._score(tf.convert_to_tensor(rgb)).numpy())
+        if self._score:
+            return self._readings(self._score(tf.convert_to_tensor(rgb)).numpy())
+        assert self._see
+        outputs, seen = self._see(tf.convert_to_tensor(rgb))
+        return tasks.with_features(self._readings(outputs.numpy()), seen.numpy())
 
     def mark(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
         """Return what a model that gives maps says of pictures, and what it marks in each.
@@ -192,6 +226,7 @@ class BundleReader:
         Returns:
           For each picture its reading, and bool (kinds, size, size).
         """
+        assert self._score
         outputs = self._score(tf.convert_to_tensor(rgb)).numpy()
         marked = self._bundle.kind.scores.marked(outputs, self._bundle.fitted)
         return list(zip(self._readings(outputs), marked, strict=True))

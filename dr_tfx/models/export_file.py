@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
-from dr_tfx.models import bundle_file
+from dr_tfx.models import bundle_file, drift_file
+from dr_tfx.statistics import drift
 from dr_tfx.storage import files
 
 EXPORT_FILE = "export.json"
@@ -72,7 +73,8 @@ class ExportFile:
         the largest difference, `outputs` and `heatmaps`, and what else it tells.
       bundle: the SHA-256 digest of the run's weights.
       libraries: the versions that exported the model, by name.
-      files: the SHA-256 digests of the other files, by name.
+      files: the SHA-256 digests of the other files, by name; `drift_file.FILE` is among them where
+        the run says what validation looked like.
       runtime: the format of the networks, which says what runs them.
       quantized: how their numbers are stored, if not in float32.
       format: version of this format.
@@ -104,6 +106,7 @@ class Exported:
       runtime: the format of its networks, a name in `ENDINGS`.
       model: the files of the network that makes outputs.
       heatmap: the files of the network that makes heat maps.
+      reference: what validation looked like; None where the export does not tell.
     """
 
     folder: Path
@@ -114,6 +117,7 @@ class Exported:
     runtime: str
     model: Files
     heatmap: Files
+    reference: drift.Reference | None = None
 
 
 def write(folder: Path, content: ExportFile) -> None:
@@ -145,8 +149,17 @@ def read(folder: Path) -> Exported:
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     of_run = folder, experiment, trained_on, fitted, content.alarms
-    networks = (_checked(folder, content, network) for network in (MODEL, HEATMAP_MAKER))
-    return Exported(*of_run, content.runtime, *networks)
+    model, heatmap = (_checked(folder, content, network) for network in (MODEL, HEATMAP_MAKER))
+    return Exported(*of_run, content.runtime, model, heatmap, _reference(folder, content))
+
+
+def _reference(folder: Path, content: ExportFile) -> drift.Reference | None:
+    """Return what validation looked like to the model, if the export tells it."""
+    if drift_file.FILE not in content.files:
+        return None
+    path = folder / drift_file.FILE
+    bundle_file.checked_bytes(path, content.files, EXPORT_FILE, _MEND)
+    return drift_file.read(path, key=drift_file.key(content.bundle, content.fitted))
 
 
 def _checked(folder: Path, content: ExportFile, network: str) -> Files:

@@ -5,6 +5,7 @@
     GET   /v1/models       the model
     GET   /healthz         whether the process is alive
     GET   /readyz          whether it reads photographs
+    GET   /drift           a page: whether photographs are still like those of validation
     GET   /metrics         figures for Prometheus
     GET   /openapi.json    all of this for programs
 
@@ -13,6 +14,7 @@ load scripts from elsewhere.
 """
 
 import asyncio
+import base64
 import hmac
 import logging
 import time
@@ -30,6 +32,7 @@ import dr_tfx
 from dr_tfx.serving import answers, limits, metrics, page, service, uploads
 
 SHORTEST_KEY = 16
+_DRIFT = "/drift"
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -40,6 +43,11 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+# A page that holds its style and its drawings, as it also stands in a file.
+_OF_WHOLE_PAGE = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
 _FILES = {
     "type": "object",
     "properties": {
@@ -105,8 +113,10 @@ def create(
     async def allowed(request: fastapi.Request) -> None:
         """Refuse whoever has no key, or asks too often."""
         rate.check(request.client.host if request.client else "")
-        told = request.headers.get("authorization", "").encode("latin-1")
-        if key and not hmac.compare_digest(told, b"Bearer " + key.encode()):
+        told = request.headers.get("authorization", "")
+        if request.url.path == _DRIFT:
+            told = _as_bearer(told)
+        if key and not hmac.compare_digest(told.encode("latin-1"), b"Bearer " + key.encode()):
             raise limits.Refused(401, "the header 'Authorization: Bearer KEY' is missing or wrong")
 
     guarded = fastapi.APIRouter(dependencies=[fastapi.Depends(allowed)], responses=_REFUSALS)
@@ -127,7 +137,8 @@ def create(
     @guarded.get("/metrics", response_class=PlainTextResponse)
     async def of_prometheus() -> Response:
         """Tell figures."""
-        return Response(figures.text(served), media_type=metrics.CONTENT_TYPE)
+        text = await asyncio.to_thread(figures.text, served)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     @app.get("/healthz")
     async def alive() -> dict[str, str]:
@@ -142,9 +153,22 @@ def create(
         return {"status": "ready"}
 
     _add_refusals(app)
+    _add_drift(guarded, served)
     _add_page(app, served, asks_key=bool(key))
     app.include_router(guarded)
     return _Shell(app, figures, names=names)
+
+
+def _as_bearer(authorization: str) -> str:
+    """Return what a browser sends that has asked for a password as a client sends the key."""
+    scheme, _, content = authorization.partition(" ")
+    if scheme != "Basic":
+        return authorization
+    try:
+        told = base64.b64decode(content, validate=True).decode("latin-1")
+    except ValueError:
+        return ""
+    return f"Bearer {told.partition(':')[2]}"
 
 
 def _add_refusals(app: fastapi.FastAPI) -> None:
@@ -153,6 +177,8 @@ def _add_refusals(app: fastapi.FastAPI) -> None:
     @app.exception_handler(limits.Refused)
     async def refused(request: fastapi.Request, error: limits.Refused) -> JSONResponse:
         headers = {} if error.after is None else {"retry-after": str(error.after)}
+        if error.status == 401 and request.url.path == _DRIFT:
+            headers["www-authenticate"] = 'Basic realm="dr_tfx: the key is the password"'
         return JSONResponse({"detail": error.why}, error.status, headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -181,6 +207,18 @@ def _add_page(app: fastapi.FastAPI, served: service.Service, *, asks_key: bool) 
         if ending not in page.FILES:
             raise limits.Refused(404, "there is no such file")
         return Response(page.text_of(ending), media_type=page.FILES[ending])
+
+
+def _add_drift(guarded: fastapi.APIRouter, served: service.Service) -> None:
+    """Add the page of what was read, beside validation."""
+
+    @guarded.get(_DRIFT, include_in_schema=False)
+    async def drifted(request: fastapi.Request, lang: str = "") -> Response:
+        language = page.language_of(lang, request.headers.get("accept-language", ""))
+        told = served.model, served.days
+        text = await asyncio.to_thread(page.drift_html, *told, language=language)
+        headers = {"vary": "accept-language", "content-security-policy": _OF_WHOLE_PAGE}
+        return Response(text, media_type="text/html", headers=headers)
 
 
 async def _predict(
@@ -221,8 +259,9 @@ class _Shell:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                extra = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                message["headers"] = [*message.get("headers", []), *extra]
+                given = dict(message.get("headers", []))
+                extra = {name.encode(): value.encode() for name, value in _HEADERS.items()} | given
+                message["headers"] = list(extra.items())
             await send(message)
 
         try:

@@ -17,7 +17,7 @@ from dr_tfx.evaluation import evaluate, known_alarms, model_card
 from dr_tfx.explanation import gradcam
 from dr_tfx.inference import exported, views
 from dr_tfx.input_pipeline import tf_dataset
-from dr_tfx.models import bundle_file, bundles, export_file
+from dr_tfx.models import bundle_file, bundles, drift_file, export_file, last_features
 from dr_tfx.serving import export_check, formats
 from dr_tfx.serving.formats import TracedNetwork
 from dr_tfx.storage import claims, files, locks
@@ -70,6 +70,9 @@ def export(
         named = {n + end: data for n, parts in networks.items() for end, data in parts.items()}
         size, weights = sum(map(len, named.values())), workdir / bundles.WEIGHTS_FILE
         compared = compared._replace(bytes=size, of_bundle=size / weights.stat().st_size)
+        # In integers, features are others: each photograph would look as if it had drifted.
+        if quantize != "int8" and drift_file.of_run(workdir):
+            named[drift_file.FILE] = drift_file.usual_path(workdir).read_bytes()
         content = export_file.ExportFile(
             experiment=typed.to_dict(bundle.experiment),
             manifest=bundle.manifest.to_dict(),
@@ -114,7 +117,8 @@ def _names() -> list[str]:
     networks = export_file.MODEL, export_file.HEATMAP_MAKER
     endings = [ending for some in export_file.ENDINGS.values() for ending in some]
     return [network + ending for network in networks for ending in endings] + [
-        *export_file.OF_TRITON
+        *export_file.OF_TRITON,
+        drift_file.FILE,
     ]
 
 
@@ -177,7 +181,7 @@ def _heatmap(bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps) -> TracedNetwor
 
     It is of one photograph: tf2onnx cannot say gradients whose shapes depend on the input.
     """
-    shape = tuple(gradcam.last_features(bundle.model).output.shape)[1:]
+    shape = tuple(last_features.layer(bundle.model).output.shape)[1:]
     spec = tf.TensorSpec((1, *shape), tf.float32, name=export_file.FEATURES)
     return TracedNetwork(
         lambda features: {export_file.HEATMAP: heatmaps.of_features(features)}, spec

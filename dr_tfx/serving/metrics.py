@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import prometheus_client as prometheus
 
-from dr_tfx.serving import answers, service
+from dr_tfx.serving import answers, days, service
 
 CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
 _TIMED = "/v1/predict"
@@ -67,4 +67,9 @@ class Metrics:
         model = served.model
         task = model.experiment.task
         self._model.info({"name": task.name, "kind": task.kind, "version": model.version})
-        return prometheus.generate_latest(self._registry)
+        counted = prometheus.generate_latest(self._registry)
+        if not served.days:
+            return counted
+        registry = prometheus.CollectorRegistry()
+        registry.register(days.DriftCollector(served.days))
+        return counted + prometheus.generate_latest(registry)

@@ -6,15 +6,19 @@ The script asks `/v1/predict` as any other client does.
 
 import functools
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from dr_tfx.preprocessing import recipes
 from dr_tfx.reports import pages
+from dr_tfx.serving.days import TOGETHER, Days
 from dr_tfx.serving.page_words import LANGUAGES
 from dr_tfx.serving.served_model import ServedModel
+from dr_tfx.statistics import drift
 from dr_tfx.words import languages
 
+_DRAWING = threading.Lock()
 _FOLDER = Path(__file__).parent / "templates"
 FILES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 """The MIME types of the other files of the page, by their endings."""
@@ -43,6 +47,38 @@ def html(model: ServedModel, *, photographs: int, language: str, asks_key: bool)
             asks_key=asks_key,
             # Within an element <script>, a text must not end it.
             settings=json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c"),
+        )
+
+
+def drift_html(model: ServedModel, days: Days | None, *, language: str) -> str:
+    """Return the page of the days: photographs beside those of validation.
+
+    Args:
+      model: what reads the photographs.
+      days: what it has read; None where drift cannot be told.
+      language: a key of `LANGUAGES`.
+    """
+    links = {name: of["language"] for name, of in LANGUAGES.items()}
+    if days is None:
+        with languages.speaking(language):
+            return pages.render(
+                "no_drift.html.j2", name=model.experiment.task.name, why=model.untold, links=links
+            )
+    from dr_tfx.inference import drift_page  # It loads matplotlib, which a start need not wait for.
+
+    reference = days.watch.reference
+    windows = [
+        drift_page.Window(TOGETHER if day is None else str(day), drift.judge(reference, counted))
+        for day, counted in days.counted().items()
+    ]
+    with _DRAWING:  # The style of figures is the process's.
+        return drift_page.html(
+            windows,
+            reference,
+            model=model.experiment.task.name,
+            language=language,
+            about=f"Counted since {days.since:%Y-%m-%d %H:%M %Z}, in memory alone.",
+            links=links,
         )
 
 

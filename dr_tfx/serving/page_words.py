@@ -23,6 +23,7 @@ _WORDS = {
     "key": "Key of the server",
     "model": "Model",
     "version": "version",
+    "drift": "Drift",
     "rule": "Rule",
     "clear_all": "Remove all",
     "answers": "Answers",

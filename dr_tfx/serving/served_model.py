@@ -15,7 +15,8 @@ import numpy as np
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import manifest
-from dr_tfx.models import bundle_file, export_file
+from dr_tfx.models import bundle_file, drift_file, export_file
+from dr_tfx.statistics import drift
 
 _DIGITS = 12  # Of the version of a model.
 
@@ -41,6 +42,8 @@ class ServedModel:
       read: reads pictures.
       explain: reads pictures and draws their heat maps, or marks their lesions; None for a model
         that does neither.
+      reference: what validation looked like to it; None where that is not known.
+      untold: a sentence that says why drift cannot be told then.
     """
 
     folder: Path
@@ -50,6 +53,8 @@ class ServedModel:
     alarms: Sequence[str]
     read: Work
     explain: Work | None
+    reference: drift.Reference | None = None
+    untold: str = ""
 
     @property
     def recipe(self) -> specs.Recipe:
@@ -102,6 +107,7 @@ def load_run(workdir: Path) -> ServedModel:
         fitted=bundle.fitted,
         alarms=alarms,
         explain=explainer.Explainer(bundle).explain if explained else reader.mark,
+        reference=drift_file.of_run(workdir),
     )
 
 
@@ -121,6 +127,7 @@ def load_export(folder: Path) -> ServedModel:
         fitted=model.fitted,
         alarms=model.alarms,
         explain=model.explain,
+        reference=model.reference,
     )
 
 
@@ -132,6 +139,7 @@ def _served(
     fitted: Any,
     alarms: Sequence[str],
     explain: Work | None,
+    reference: drift.Reference | None,
 ) -> ServedModel:
     """Return a model that has read one grey picture, so that no client waits for a compilation."""
     manifest.check_reads_photographs(reader.manifest)
@@ -146,4 +154,9 @@ def _served(
     for work in filter(None, (read, explain)):
         work(grey)
     version = bundle_file.digest(described_by.read_bytes())[:_DIGITS]
-    return ServedModel(folder, version, experiment, scores.rule(fitted), alarms, read, explain)
+    return ServedModel(
+        *(folder, version, experiment, scores.rule(fitted), alarms, read, explain, reference),
+        untold=drift_file.untold(
+            reader.manifest, folder, export=described_by.name == export_file.EXPORT_FILE
+        ),
+    )

@@ -6,6 +6,7 @@ drtfx-predict makes and reads them.
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import threading
@@ -19,6 +20,7 @@ from dr_tfx.config import specs
 from dr_tfx.machine import resources
 from dr_tfx.preprocessing import decoding, recipes, series
 from dr_tfx.serving import answers, batching, limits, uploads
+from dr_tfx.serving.days import Days
 from dr_tfx.serving.served_model import ServedModel
 from dr_tfx.sources import frames
 
@@ -40,6 +42,7 @@ class Service:
       limits: what a request may ask for.
       admission: what is in work.
       batcher: what the model reads together.
+      days: counts what the model reads, beside validation; None where drift cannot be told.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Service:
         """
         self._load, self.limits = load, bounds
         self._model = load()
+        self.days = _days_of(self._model)
         self.admission = limits.Admission(bounds)
         self.batcher = batching.Batcher(observe)
         self._pool = futures.ThreadPoolExecutor(resources.cores(), "photograph")
@@ -75,10 +79,15 @@ class Service:
         """Load the model anew; requests in work end with the old one, which stays if that fails."""
         with self._loading:
             try:
-                self._model = self._load()
+                model = self._load()
             except (OSError, ValueError) as error:
                 _LOG.error("the model stays as it was, because: %s", error)
             else:
+                if model.version != self._model.version:  # What another sees is counted anew.
+                    self.days = _days_of(model)
+                else:
+                    model = dataclasses.replace(model, reference=self._model.reference)
+                self._model = model
                 _LOG.warning("serving version %s of the model", self._model.version)
 
     async def read(
@@ -156,17 +165,21 @@ class Service:
         *,
         heatmaps: bool,
     ) -> tuple[answers.PhotographAnswer, int]:
-        loop = asyncio.get_running_loop()
+        loop, days = asyncio.get_running_loop(), self.days
         try:
             picture = await loop.run_in_executor(
                 self._pool, self._prepared, one.data, neighbours, model
             )
         except decoding.RejectedImage as error:
+            if days:
+                days.refused(error.reason)
             return answers.rejected(one.name, error), _status(error)
         evaluation = model.experiment.evaluation
         work = model.explain if heatmaps and model.explain else model.read
         submitted = self.batcher.submit(work, picture.rgb, most=evaluation.batch_size)
         result = await asyncio.wrap_future(submitted)
+        if days and days.watch.reference is model.reference:
+            await loop.run_in_executor(self._pool, days.read, picture, result[0])
         if not heatmaps:
             return answers.read(one.name, picture, result), 200
         told = functools.partial(answers.read, kinds=model.experiment.dataset.masks)
@@ -218,6 +231,10 @@ def _place(one: _Photograph) -> series.SlicePlace:
     with contextlib.suppress(decoding.RejectedImage):
         return series.place(one.data())
     return series.SlicePlace()
+
+
+def _days_of(model: ServedModel) -> Days | None:
+    return Days(model.reference) if model.reference else None
 
 
 def _status(error: decoding.RejectedImage) -> int:

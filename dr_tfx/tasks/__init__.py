@@ -11,7 +11,7 @@ from dr_tfx.tasks.classes.kind import Classes
 from dr_tfx.tasks.contrastive.kind import Contrastive
 from dr_tfx.tasks.grades.kind import Grades
 from dr_tfx.tasks.judging import FittedSettings
-from dr_tfx.tasks.kind import Kind, Reading
+from dr_tfx.tasks.kind import Kind, Reading, with_features
 from dr_tfx.tasks.masks.kind import Masks
 from dr_tfx.tasks.multilabel.kind import Multilabel
 
@@ -25,6 +25,7 @@ __all__ = [
     "lacking",
     "of",
     "on_data",
+    "with_features",
 ]
 
 _LOG = logging.getLogger(__name__)

@@ -275,6 +275,8 @@ class Reading:
       answer: everything that a caller is told, in order, as plain JSON types.
       probabilities: of what the photograph may show, by name; none for a kind without them.
       is_suspected: whether somebody should look at it; None for a kind that does not say so.
+      features: the mean of the network's last features over their places, float32 (channels,),
+        where a reader gives them; None of a model that gives maps.
     """
 
     number: float
@@ -283,6 +285,15 @@ class Reading:
     answer: dict[str, Any]
     probabilities: Mapping[str, float] = dataclasses.field(default_factory=dict)
     is_suspected: bool | None = None
+    features: npt.NDArray[np.float32] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+
+
+def with_features(readings: Sequence[Reading], features: npt.NDArray[np.float32]) -> list[Reading]:
+    """Return readings with the features, (n, channels), that they were made of."""
+    both = zip(readings, features, strict=True)
+    return [dataclasses.replace(reading, features=seen) for reading, seen in both]
 
 
 class ScoreSide(abc.ABC):
@@ -313,6 +324,14 @@ class ScoreSide(abc.ABC):
     @abc.abstractmethod
     def answer_names(self) -> tuple[str, ...]:
         """The names in `Reading.answer`, in order."""
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names in `Reading.answer` of the numbers whose distribution says what is read.
+
+        Where they lie otherwise than on validation, the photographs are others.
+        """
+        return (self.explained,)
 
     @abc.abstractmethod
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:

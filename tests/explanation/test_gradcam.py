@@ -8,7 +8,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.explanation import gradcam
-from dr_tfx.models import network
+from dr_tfx.models import last_features, network
 
 SIZE = 12
 
@@ -290,7 +290,7 @@ def test_every_backbone_is_explained_after_reload(backbone, finer, tmp_path, rng
     experiment = tasks.from_config(config)
     network.build(experiment).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    assert gradcam.last_features(loaded).name == ("all_features" if finer else LAYERS[backbone])
+    assert last_features.layer(loaded).name == ("all_features" if finer else LAYERS[backbone])
     explained = tasks.of(experiment).model.explained
     images = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     maps, output = gradcam.HeatMaps(loaded, explained=explained)(images)

@@ -5,14 +5,19 @@ features are the picture in squares of 8, and the heat map is the mean of their 
 """
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from dr_tfx import tasks
 from dr_tfx.config import typed
-from dr_tfx.models import bundle_file, export_file
+from dr_tfx.inference import drift as watching
+from dr_tfx.models import bundle_file, drift_file, export_file
+from dr_tfx.statistics import drift
 from tests.helpers import datasets
 
 SIZE = 32
@@ -103,3 +108,61 @@ def _network(nodes, given, made, constants: dict[str, np.ndarray]) -> bytes:
     model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def picture(number: int) -> np.ndarray:
+    """Return a picture, uint8 RGB (32, 32, 3), of some colour and noise."""
+    rng = np.random.default_rng(number)
+    noise = rng.normal(rng.uniform(90, 160, 3), 20, (SIZE, SIZE, 3))
+    return noise.clip(0, 255).astype(np.uint8)
+
+
+def reading(rgb: np.ndarray) -> tasks.Reading:
+    """Return what the export says of a picture, with its features: the means of the colours."""
+    features = rgb.reshape(-1, 3).mean(axis=0).astype(np.float32)
+    return tasks.Reading(0.0, "", "", {"score": score(rgb)}, features=features)
+
+
+def reference(numbers: Sequence[int]) -> drift.Reference:
+    """Return what some pictures look like to the export, each of a patient."""
+    pictures = [picture(number) for number in numbers]
+    return reference_of(pictures, [reading(rgb) for rgb in pictures])
+
+
+def reference_of(
+    pictures: Sequence[np.ndarray], readings: Sequence[tasks.Reading]
+) -> drift.Reference:
+    """Return what pictures look like to what has read them, each of a patient."""
+    told = np.stack([watching.numbers_of(rgb) for rgb in pictures])
+    return drift.reference(
+        {"score": np.array([one.answer["score"] for one in readings])},
+        dict(zip(watching.PICTURES, told.T, strict=True)),
+        np.stack([one.features for one in readings]),
+        np.arange(len(pictures)),
+        verdicts={"black": 1},
+        judged=len(pictures) + 1,
+    )
+
+
+def know_run(workdir: Path) -> None:
+    """Let a run say what validation looked like: pictures as `picture` returns them."""
+    from dr_tfx.inference import scoring  # They load TensorFlow.
+    from dr_tfx.models import bundles
+
+    pictures = [picture(number) for number in range(40)]
+    readings = scoring.BundleReader(bundles.load(workdir)).read(np.stack(pictures))
+    content, path = bundle_file.read(workdir), drift_file.usual_path(workdir)
+    key = drift_file.key(content.files[bundle_file.WEIGHTS_FILE], content.fitted)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(drift_file.to_bytes(reference_of(pictures, readings), key=key))
+
+
+def know(folder: Path, known: drift.Reference) -> Path:
+    """Let an export say what validation looked like."""
+    path = folder / export_file.EXPORT_FILE
+    content = json.loads(path.read_text())
+    data = drift_file.to_bytes(known, key=drift_file.key(content["bundle"], content["fitted"]))
+    (folder / drift_file.FILE).write_bytes(data)
+    content["files"][drift_file.FILE] = bundle_file.digest(data)
+    path.write_text(json.dumps(content))
+    return folder

@@ -7,7 +7,7 @@ import numpy as np
 
 from dr_tfx import tasks
 from dr_tfx.explanation import gradcam
-from dr_tfx.models import network, published
+from dr_tfx.models import last_features, network, published
 
 CONVNEXT = importlib.import_module("keras.src.applications.convnext")
 DEPTHS, WIDTHS = (1, 2, 1, 1), (8, 16, 24, 32)
@@ -48,7 +48,7 @@ def test_a_small_convnext_is_that_of_keras_and_is_explained_after_reload(monkeyp
 
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    assert gradcam.last_features(loaded).name == "stage_3_block_0_sum"
+    assert last_features.layer(loaded).name == "stage_3_block_0_sum"
     np.testing.assert_allclose(loaded(images), model(images), atol=1e-6)
     explained = tasks.of(experiment).model.explained
     maps, _ = gradcam.HeatMaps(loaded, explained=explained)(images)

@@ -13,10 +13,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.predict import job
 from dr_tfx import tasks
-from dr_tfx.inference import photographs, prediction_files, scoring
+from dr_tfx.inference import drift_rows, photographs, prediction_files, scoring
 from dr_tfx.models import bundles
 from dr_tfx.sources import given
-from tests.helpers import bundled, datasets, ready
+from tests.helpers import bundled, datasets, exports, ready
 from tests.helpers.slices import series_of
 
 MANY = 300
@@ -24,7 +24,10 @@ MANY = 300
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    return bundled.evaluated_bundle(tmp_path_factory.mktemp("bundle"), backbone="UNetEncoder")
+    """A run that says what validation looked like."""
+    run = bundled.evaluated_bundle(tmp_path_factory.mktemp("bundle"), backbone="UNetEncoder")
+    exports.know_run(run)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,11 @@ def raw(tmp_path_factory):
         cv2.circle(picture, (20, 20), 6 + i % 11, (i % 7 * 30, 60, i % 256), -1)
         cv2.imwrite(str(folder / f"{i:03}.png"), picture)
     return folder
+
+
+def numbers_of(folder):
+    lines = (folder / drift_rows.FILE).read_text().splitlines()
+    return {name: np.array(told, float) for name, *told in map(str.split, lines)}
 
 
 def line(workdir, raw, out, *flags):
@@ -69,7 +77,16 @@ def test_a_killed_job_goes_on_to_the_rows_of_the_command(workdir, raw, tmp_path)
     table["ungradable"] = table["ungradable"].str.removesuffix("kept")
     expected = pd.read_csv(tmp_path / "alone" / "predictions.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(table, expected, atol=1e-6)
-    assert sorted(path.name for path in out.iterdir()) == ["predict.json", "predictions.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("drift.html", drift_rows.FILE, "predict.json", "predictions.csv")
+    ]
+    kept, alone = (numbers_of(folder) for folder in (out, tmp_path / "alone"))
+    assert set(kept) == set(alone) and len(kept) == MANY - 1
+    for photo, numbers in kept.items():
+        np.testing.assert_allclose(numbers, alone[photo], atol=1e-4)
+    told = [line for line in done.stderr.splitlines() if line.startswith("drift: ")]
+    assert told[0].startswith("drift: The pictures themselves are others") and len(told) == 1
+    assert told[0].endswith(f"See {out / 'drift.html'}")
 
 
 def test_what_goes_with_no_runner_is_refused(workdir, raw, tmp_path):

@@ -52,6 +52,8 @@ SPEAKING = [
             "evaluation/report.py",
             "evaluation/scored.py",
             "explanation/figures.py",
+            "inference/drift.py",
+            "inference/drift_page.py",
             "reports/confusion.py",
             "reports/learning_curves.py",
             "reports/reliability.py",

@@ -29,6 +29,10 @@ class ClassesScores(kind.ScoreSide):
     def answer_names(self) -> tuple[str, ...]:
         return ("decision", SURENESS, *self._columns)
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return tuple(self._columns)
+
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return each class's probability, the mean over the views, and the highest: (images,).
 

@@ -17,7 +17,7 @@ class ContrastiveScores(kind.ScoreSide):
     """A model that tells photographs apart, and says nothing of any."""
 
     explained = ""
-    answer_names = ("length",)
+    answer_names = watched = ("length",)
 
     def __init__(self, experiment: specs.Experiment):
         self._dimensions = experiment.task.dimensions

@@ -33,6 +33,10 @@ class GradesScores(classes_scores.ClassesScores):
     def answer_names(self) -> tuple[str, ...]:
         return ("decision", GRADE, REFERRED, *self._columns)
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return (GRADE,)
+
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the expected grade and each grade's probability, means over the views.
 

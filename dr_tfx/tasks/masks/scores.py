@@ -40,6 +40,10 @@ class MasksScores(kind.ScoreSide):
     def answer_names(self) -> tuple[str, ...]:
         return ("decision", *(f"area_{lesion}" for lesion in self._lesions))
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return self.answer_names[1:]
+
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the column `all/<lesion>` of each lesion.
 

@@ -32,6 +32,10 @@ class MultilabelScores(kind.ScoreSide):
     def answer_names(self) -> tuple[str, ...]:
         return ("decision", "labels", HIGHEST, *self._columns)
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return tuple(self._columns)
+
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return each label's probability, the mean over the views, and the highest: (images,).
 
