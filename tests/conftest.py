@@ -21,10 +21,16 @@ _CHROMIUM = (
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Long tests of the build job, which runs no TensorFlow: they run beside the current one alone.
-_OF_THE_BUILD = {
+# Tests that take long and meet neither TensorFlow: they run beside the current one alone.
+_OF_ONE_STACK = {
+    "test_a_build_and_a_training_use_amazons_store",
+    "test_a_dask_cluster_writes_the_same_bytes",
+    "test_damaged_and_hostile_evaluations_are_compared_or_refused",
+    "test_damaged_labels_are_planned_or_refused",
     "test_killed_thrice_and_finished_to_the_same_bytes",
+    "test_plan_of_eyepacs_has_the_published_numbers",
     "test_processes_write_the_same_bytes",
+    "test_the_bytes_are_those_of_a_local_build",
     "test_workers_with_nothing_but_what_is_stated_write_the_same_bytes",
 }
 _LONG = ("training", "cli", "test_benchmarks.py", "models", "explanation")
@@ -41,8 +47,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)  # The order is otherwise kept.
     if importlib.util.find_spec("tensorflow_addons") is not None:
         for item in items:
-            if item.originalname in _OF_THE_BUILD:
-                item.add_marker(pytest.mark.skip(reason="it runs no TensorFlow of either stack"))
+            measures = item.path.name == "test_benchmarks.py" and "help" not in item.name
+            if item.originalname in _OF_ONE_STACK or measures or "browser" in item.fixturenames:
+                reason = "it takes long, and is the same beside both stacks"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_collection_finish():

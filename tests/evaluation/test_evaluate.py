@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dr_tfx.evaluation import evaluate, gallery, scored
+from dr_tfx.evaluation import drift, evaluate, gallery, scored
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.statistics import operating_points
@@ -68,6 +68,7 @@ def stand_in(monkeypatch):
         monkeypatch.setattr(bundles, "load", lambda workdir: bundle)
         monkeypatch.setattr(bundles, "save_fitted", lambda workdir, fitted: stored.append(fitted))
         monkeypatch.setattr(gallery, "gallery_images", lambda *_: [])
+        monkeypatch.setattr(drift, "keep", lambda _: None)
         monkeypatch.setattr(scoring, "predict_split", lambda *_, **__: table())
         return stored
 

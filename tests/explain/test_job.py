@@ -13,7 +13,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.explain import heatmap_shards, job, plan, published_figures, results
-from beam_jobs.runners import beam_flags
+from beam_jobs.runners import beam_flags, pipelines
 from dr_tfx.dataset import manifest, records
 from dr_tfx.explanation import explainer
 from dr_tfx.inference import scoring
@@ -310,4 +310,4 @@ def test_the_explain_command(elsewhere, explained_here, tmp_path):
     "before, behind", [("", ""), ("ValueError: ", " [while running 'ParDo(ExplainPart)']")]
 )
 def test_the_last_line_of_a_job_is_the_sentence_without_beams_words(before, behind):
-    assert job._BEAMS.sub("", f"{before}It is damaged.{behind}") == "It is damaged."
+    assert pipelines._BEAMS.sub("", f"{before}It is damaged.{behind}") == "It is damaged."
