@@ -72,8 +72,13 @@ def test_workers_and_help_load_without_tensorflow():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("started_by", ["module", "console script"])
+@pytest.mark.parametrize(
+    "command, started_by",
+    [
+        *((command, "module") for command in COMMANDS),
+        *((command, "console script") for command in ("drtfx-build-examples", "drtfx-predict")),
+    ],
+)
 def test_help_teaches_the_command(command, started_by, tmp_path):
     module = COMMANDS[command]
     if started_by == "module":
