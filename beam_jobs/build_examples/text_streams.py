@@ -86,13 +86,12 @@ class SeenText(io.TextIOWrapper):
     separators alone says nothing, and pandas would refuse one that has more than the header.
     """
 
-    # The types of the two last methods differ from those that typeshed gives the class.
-
     def read(self, size: int | None = -1, /) -> str:
         """Return as much as is asked for, and the rest of its last line."""
         text = super().read(size)
         return _seen(text if text.endswith("\n") or not text else text + super().readline())
 
+    # The types of the two last methods differ from those that typeshed gives the class.
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
         return _seen(super().readline(size))
 

@@ -16,13 +16,8 @@ from dr_tfx.sources import given
 from dr_tfx.storage import locks
 
 _RUNNER = "--runner"
-_OTHERS = (
-    "watch",
-    "figures",
-    "masks_dir",
-    "lesions",
-    "dicom_results",
-)  # Flags that go with no runner.
+# Flags that go with no runner.
+_OTHERS = ("watch", "figures", "masks_dir", "lesions", "dicom_results")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -40,6 +40,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import processes, synthetic_examples
+from dr_tfx import tasks
+from dr_tfx.inference import photographs
 from dr_tfx.machine import resources
 
 VIEWS = ("identity", "left_right", "up_down", "left_right_up_down", "brighter")
@@ -76,29 +78,26 @@ def make(folder: Path, side: int) -> tuple[Path, list[Path]]:
     return folder / "run", photographs
 
 
-class Bundle:
-    """The model in this process.
+class InProcess:
+    """A model in this process.
 
     Attributes:
-      numbers: what it tells of each photograph that it has read.
+      readings: what it tells of each photograph that it was given; None if it was rejected.
       read: how many photographs it was given.
       seconds: that they took.
     """
 
-    def __init__(self, workdir: Path, path: Path):
-        from dr_tfx.inference import photographs, scoring
-        from dr_tfx.models import bundles
-
-        self._reader = photographs.PhotographReader(scoring.BundleReader(bundles.load(workdir)))
+    def __init__(self, model: photographs.PictureReader, path: Path):
+        self._reader = photographs.PhotographReader(model)
         list(self._reader([path]))  # Compiles it.
-        self.numbers: dict[Path, float] = {}
+        self.readings: dict[Path, tasks.Reading | None] = {}
         self.read, self.seconds = 0, 0.0
 
     def take(self, paths: Sequence[Path]) -> None:
         """Read photographs."""
         start = time.perf_counter()
         for path, one in zip(paths, self._reader(paths), strict=True):
-            self.numbers[path] = one.reading.number if one.reading else np.nan
+            self.readings[path] = one.reading
         self.seconds += time.perf_counter() - start
         self.read += len(paths)
 
@@ -189,6 +188,9 @@ def load(
 
 def main(arguments: argparse.Namespace) -> None:
     """Print the table and what was kept."""
+    from dr_tfx.inference import scoring
+    from dr_tfx.models import bundles
+
     with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
         if arguments.workdir:
             workdir = Path(arguments.workdir)
@@ -197,7 +199,7 @@ def main(arguments: argparse.Namespace) -> None:
         else:
             workdir, paths = make(Path(folder), arguments.side)
         paths = list(itertools.islice(itertools.cycle(paths), arguments.count))
-        bundle, found = Bundle(workdir, paths[0]), Load()
+        bundle, found = InProcess(scoring.BundleReader(bundles.load(workdir)), paths[0]), Load()
         bodies = [path.read_bytes() for path in paths]
         what = f"--model={arguments.model}" if arguments.model else f"--workdir={workdir}"
         with served(what, f"--queue={max(32, arguments.clients)}") as (at, pid):
@@ -206,7 +208,8 @@ def main(arguments: argparse.Namespace) -> None:
             for turn in range(TURNS):
                 bundle.take(paths[:OF_BUNDLE][turn::TURNS])
                 load(found, range(len(paths))[turn::TURNS], bodies, **settings)
-    expected = [bundle.numbers[path] for path in paths]
+    readings = [bundle.readings[path] for path in paths]
+    expected = [np.nan if reading is None else reading.number for reading in readings]
     of_bundle = bundle.seconds / bundle.read
     _tell(arguments, found, found.taken, expected=expected, of_bundle=of_bundle)
 

@@ -31,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,38 +39,13 @@ import numpy as np
 
 from benchmarks import processes
 from benchmarks.serving import load
+from dr_tfx.inference import exported
 from dr_tfx.machine import resources
 
 TOLERANCE = 1e-5
 LEAST = 0.5
 STARTING = 120  # Seconds.
 _PATH = "/v2/models/photographs"
-
-
-class InProcess:
-    """The export in this process.
-
-    Attributes:
-      answers: what it tells of each photograph that it has read.
-      read: how many photographs it was given.
-      seconds: that they took.
-    """
-
-    def __init__(self, model: Path, path: Path):
-        from dr_tfx.inference import exported, photographs
-
-        self._reader = photographs.PhotographReader(exported.load(model))
-        list(self._reader([path]))
-        self.answers: dict[Path, Mapping[str, object]] = {}
-        self.read, self.seconds = 0, 0.0
-
-    def take(self, paths: Sequence[Path]) -> None:
-        """Read photographs."""
-        start = time.perf_counter()
-        for path, one in zip(paths, self._reader(paths), strict=True):
-            self.answers[path] = one.reading.answer if one.reading else {}
-        self.seconds += time.perf_counter() - start
-        self.read += len(paths)
 
 
 @contextmanager
@@ -184,7 +159,7 @@ def main(arguments: argparse.Namespace) -> None:
         files = sorted(path for path in Path(arguments.photographs).rglob("*") if path.is_file())
         paths = list(itertools.islice(itertools.cycle(files[: load.OF_BUNDLE]), arguments.count))
         bodies = [path.read_bytes() for path in paths]
-        here = InProcess(model, paths[0])
+        here = load.InProcess(exported.load(model), paths[0])
         with served(model, folder / "log") as port:
             Clients(port, arguments.clients).send(range(min(64, len(paths))), bodies)
             found = Clients(port, arguments.clients)
@@ -195,15 +170,16 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _tell(
-    arguments: argparse.Namespace, found: Clients, here: InProcess, paths: Sequence[Path]
+    arguments: argparse.Namespace, found: Clients, here: load.InProcess, paths: Sequence[Path]
 ) -> None:
     count = arguments.count
     lost = sum(not found.answers.get(number) for number in range(count))
     apart = [
         abs(value - found.answers[number][key])
         for number, path in enumerate(paths)
-        for key, value in here.answers[path].items()
-        if isinstance(value, float) and found.answers.get(number)
+        if (reading := here.readings[path]) and found.answers.get(number)
+        for key, value in reading.answer.items()
+        if isinstance(value, float)
     ]
     of_triton, in_process = count / found.taken, here.read / here.seconds
     p50, p95 = (float(np.percentile(found.seconds, q)) for q in (50, 95))

@@ -39,7 +39,7 @@ def check_installed() -> None:
       ValueError: it is not installed.
     """
     try:
-        import highdicom  # noqa: F401
+        import highdicom  # noqa: F401 - Whether it is there is all that is asked.
     except ImportError as error:
         raise ValueError(
             "DICOM results need highdicom, which is not installed. Type: "

@@ -293,12 +293,11 @@ def _shares(known: Reference, sums: FloatArray) -> dict[str, tuple[FloatArray, F
 def _means(known: Reference, sums: FloatArray) -> dict[str, tuple[float, float, float]]:
     part = known.parts[PICTURES]
     of_patients = known.patients[:, part] / known.patients[:, :1]
-    columns = (
-        sums[part] / max(1, sums[0]), known.sums[part] / known.sums[0], of_patients.std(axis=0)
-    )  # fmt: skip
+    here, before = sums[part] / max(1, sums[0]), known.sums[part] / known.sums[0]
+    deviation = of_patients.std(axis=0)
     return {
-        name: (float(here), float(before), float(deviation))
-        for name, here, before, deviation in zip(known.pictures, *columns, strict=True)
+        name: (float(here[i]), float(before[i]), float(deviation[i]))
+        for i, name in enumerate(known.pictures)
     }
 
 

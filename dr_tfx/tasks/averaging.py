@@ -55,6 +55,9 @@ class Averaging(abc.ABC):
         Returns:
           One layer or more. The activation of the last one gives outputs that may be averaged, and
           what it is given may be averaged for heat maps.
+
+        Raises:
+          NotImplementedError: the kind averages `maps`, and has no such layers.
         """
         raise NotImplementedError
 
