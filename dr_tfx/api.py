@@ -501,7 +501,7 @@ class LoadedExport(PhotographModel):
       export: the model's settings, network, and what was fitted on validation.
     """
 
-    def __init__(self, export: "exported.ExportedModel"):
+    def __init__(self, export: "exported.ExportedModel | exported.ExportedMarker"):
         self.export = export
 
     @property
@@ -512,9 +512,16 @@ class LoadedExport(PhotographModel):
 
     def _explainer(self, method: str) -> "PhotographExplainer":
         from dr_tfx.explanation.photographs import PhotographExplainer
+        from dr_tfx.inference.exported import ExportedModel
 
+        model = self.export
+        if not isinstance(model, ExportedModel):
+            raise ValueError(
+                f"the export {model.folder} marks lesions, and draws no heat maps. drtfx-predict "
+                "outlines what it marks"
+            )
         if method != specs.METHODS[0]:
             raise ValueError(
                 f"the method is {method!r}; an exported model has {specs.METHODS[0]} alone"
             )
-        return PhotographExplainer(self.export)
+        return PhotographExplainer(model)

@@ -214,10 +214,12 @@ def _watch(model: Model) -> drift.Watch | None:
 @functools.lru_cache(maxsize=1)
 def _reader(model: Model) -> photographs.PhotographReader | lesions.LesionMarker:
     """Return what reads photographs, loaded once for all threads of a process."""
+    reader: Any
     if model.is_export:
-        return photographs.PhotographReader(exported.load(model.folder))
-    from dr_tfx.inference import scoring  # Here, as an export needs no TensorFlow.
-    from dr_tfx.models import bundles
+        reader = exported.load(model.folder)
+    else:
+        from dr_tfx.inference import scoring  # Here, as an export needs no TensorFlow.
+        from dr_tfx.models import bundles
 
-    reader = scoring.BundleReader(bundles.load(model.folder))
+        reader = scoring.BundleReader(bundles.load(model.folder))
     return lesions.LesionMarker(reader) if model.marks else photographs.PhotographReader(reader)

@@ -8,7 +8,8 @@ known, and DATA is the data set that it was trained on. EXPORT (RUN/export/onnx 
 likewise by the format) receives
 
     model.*       the network, with all views of test-time augmentation
-    heatmap.*     what makes the heat map of one photograph of its last features
+    heatmap.*     what makes the heat map of one photograph of its last features; a model that marks
+                  lesions has none
     export.json   the recipe that makes its pictures, labels, thresholds, calibration and alarms
     model_card.md what the run is, was trained on and is worth, as its evaluation has written it
 
@@ -28,8 +29,9 @@ photographs of the training.
 Both the run and the export score the validation pictures. An export whose outputs differ by more
 than 0.0001, or whose heat maps by more than 0.001, is refused. A quantised one is refused if its
 AUC falls by more than 0.005, or if more than 1 % of the decisions change, at the threshold as it
-is. The command prints these differences, the size and the speed of the export, and EXPORT as the
-last line.
+is; of a model that marks lesions, if the AUPR of one falls by as much, or if more than 1 % of the
+pixels that either of the two marks are marked by one alone. The command prints these differences,
+the size and the speed of the export, and EXPORT as the last line.
 
 It is used by
 
@@ -38,7 +40,9 @@ It is used by
 
 with `pip install 'dr_tfx[onnx]'`, or [openvino] or [litert], and without TensorFlow, or by any
 program that runs the format: the input `photographs` is uint8 RGB (n, size, size, 3) as the recipe
-makes it, and `outputs` is float32 (n, views, ...).
+makes it, and `outputs` is float32 (n, views, ...). A model that marks lesions takes whole pictures
+or tiles of them, uint8 (n, side, side, 3), and gives the mean map of all views, float32
+(n, side, side, kinds).
 
 The command itself needs the extra dr_tfx[export], and for openvino dr_tfx[openvino] besides.
 
@@ -89,11 +93,14 @@ def main(argv: Sequence[str]) -> None:
         form=_FORMAT.value,
         quantize=quantize,
     )
-    auc = "no AUC is defined" if found.auc is None else f"the AUC changes by {-found.auc:+.4f}"
+    area = "AUPR" if found.heatmaps is None else "AUC"
+    auc = (
+        f"no {area} is defined" if found.auc is None else f"the {area} changes by {-found.auc:+.4f}"
+    )
+    maps = "" if found.heatmaps is None else f", heat maps by {found.heatmaps:.1e}"
     print(
-        f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}, "
-        f"heat maps by {found.heatmaps:.1e}; {auc}, and {100 * found.changed:.2f} % of the "
-        "decisions change"
+        f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}"
+        f"{maps}; {auc}, and {100 * found.changed:.2f} % of the decisions change"
     )
     print(
         f"{found.bytes / 1e6:.1f} MB, {found.of_bundle:.2f} times the run's weights; a batch takes "

@@ -29,10 +29,10 @@ task of two classes that is
 whose optic disc and cup were outlined: MASKS/OD/NAME.png is not 0 on the disc of the photograph
 NAME, and MASKS/OC/NAME.png on its cup, as drtfx-synthesize --condition=glaucoma writes them.
 
---lesions=LESIONS is a run that marks lesions, such as one of --config=lesions: its outlines stand
-beside the heat map, and the table has for each kind how many marks there are and their share of the
-picture, together and in each quadrant. The same is told of a RUN that marks lesions itself, whose
-figures show its outlines.
+--lesions=LESIONS is a run that marks lesions, such as one of --config=lesions, or an export of one:
+its outlines stand beside the heat map, and the table has for each kind how many marks there are and
+their share of the picture, together and in each quadrant. The same is told of a RUN or EXPORT that
+marks lesions itself, whose figures show its outlines.
 
 OUT (RUN/predictions or EXPORT/predictions if not given) receives
 
@@ -79,10 +79,11 @@ Research software, not a medical device: no result is a diagnosis.
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
@@ -96,6 +97,7 @@ from dr_tfx.storage import locks
 if TYPE_CHECKING:
     from dr_tfx.explanation import answering, lesions
     from dr_tfx.explanation import photographs as explained_photographs
+    from dr_tfx.inference import exported
     from dr_tfx.models import bundles
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.")
@@ -124,7 +126,7 @@ _MASKS_DIR = flags.DEFINE_string(
     "masks_dir", None, "Folder of masks of the optic disc, OD, and of its cup, OC."
 )
 _LESIONS = flags.DEFINE_string(
-    "lesions", None, "Folder of a run that marks lesions, to tell and show those besides."
+    "lesions", None, "Folder of a run, or of an export, that marks lesions, to show those besides."
 )
 _DICOM_RESULTS = flags.DEFINE_bool(
     "dicom_results",
@@ -302,39 +304,50 @@ def _bundle(workdir: Path) -> "answering.AnsweringModel":
         [alarm for alarms in found.values() for alarm in alarms],
         lambda: photographs.PhotographReader(scoring.BundleReader(bundle)),
         explain if bundle.kind.scores.explained else None,
-        None if bundle.kind.scores.explained else lambda: _marker(bundle),
+        None if bundle.kind.scores.explained else lambda: _run_marker(bundle),
         drift_file.of_run(workdir),
         drift_file.untold(bundle.manifest, workdir, export=False),
     )
 
 
-def _marker(bundle: "bundles.Bundle") -> "lesions.LesionMarker":
-    """Return what marks lesions.
+def _run_marker(bundle: "bundles.Bundle") -> "lesions.LesionMarker":
+    """Return a run as what marks lesions; errors as those of `_marker`."""
+    from dr_tfx.inference import scoring
+    from dr_tfx.models import bundle_file
+
+    return _marker(scoring.BundleReader(bundle), bundle.folder / bundle_file.BUNDLE_FILE)
+
+
+def _marker(model: Any, described_by: Path) -> "lesions.LesionMarker":
+    """Return a model as what marks lesions.
 
     Raises:
       ValueError: the model marks no lesions.
     """
     from dr_tfx.explanation import lesions
-    from dr_tfx.inference import scoring
     from dr_tfx.models import bundle_file
 
-    digest = bundle_file.digest((bundle.folder / bundle_file.BUNDLE_FILE).read_bytes())
-    return lesions.LesionMarker(scoring.BundleReader(bundle), digest)
+    return lesions.LesionMarker(model, bundle_file.digest(described_by.read_bytes()))
 
 
-def _beside(workdir: Path) -> "lesions.LesionMarker":
+def _beside(folder: Path) -> "lesions.LesionMarker":
     """Return what marks lesions beside the model.
 
     Raises:
-      FileNotFoundError, ValueError: the folder holds no run, or one that marks no lesions.
+      FileNotFoundError, ValueError: the folder holds no run or export, or one that marks no
+        lesions.
     """
-    from dr_tfx.models import bundle_file
+    from dr_tfx.models import bundle_file, export_file
 
-    bundle_file.read(workdir)
+    if (folder / export_file.EXPORT_FILE).is_file():
+        from dr_tfx.inference import exported
+
+        return _marker(exported.load(folder), folder / export_file.EXPORT_FILE)
+    bundle_file.read(folder)
     tensorflow_start.load()
     from dr_tfx.models import bundles
 
-    return _marker(bundles.load(workdir))
+    return _run_marker(bundles.load(folder))
 
 
 def _exported(folder: Path) -> "answering.AnsweringModel":
@@ -343,25 +356,32 @@ def _exported(folder: Path) -> "answering.AnsweringModel":
     from dr_tfx.inference import exported, photographs
     from dr_tfx.models import bundle_file, drift_file, export_file
 
-    model = exported.load(folder)
+    model, described_by = exported.load(folder), folder / export_file.EXPORT_FILE
     if model.alarms:
         _say(model.alarms, "the run's evaluation", "See its report before")
-
-    def explain() -> "explained_photographs.PhotographExplainer":
-        from dr_tfx.explanation import photographs as explained_photographs
-
-        return explained_photographs.PhotographExplainer(model)
-
+    explain, mark = None, None
+    if isinstance(model, exported.ExportedMarker):
+        mark = functools.partial(_marker, model, described_by)
+    else:
+        explain = functools.partial(_explainer, model)
     return answering.AnsweringModel(
         folder,
-        bundle_file.digest((folder / export_file.EXPORT_FILE).read_bytes()),
+        bundle_file.digest(described_by.read_bytes()),
         model.experiment,
         model.alarms,
         lambda: photographs.PhotographReader(model),
         explain,
+        mark,
         reference=model.reference,
         untold=drift_file.untold(model.manifest, folder, export=True),
     )
+
+
+def _explainer(model: "exported.ExportedModel") -> "explained_photographs.PhotographExplainer":
+    """Return what draws the heat maps of an export; loads matplotlib."""
+    from dr_tfx.explanation import photographs as explained_photographs
+
+    return explained_photographs.PhotographExplainer(model)
 
 
 def _say(alarms: Sequence[str], whose: str, see: str) -> None:

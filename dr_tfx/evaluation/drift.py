@@ -60,8 +60,7 @@ def _seen(
     A model that gives maps has none.
     """
     bundle, pictures, features = scored.bundle, [], []
-    gives_maps = bundle.kind.model.reads == "pyramid"
-    look = None if gives_maps else last_features.seeing(bundle.model)
+    look = None if bundle.kind.scores.gives_maps else last_features.seeing(bundle.model)
     size = bundle.experiment.evaluation.batch_size
     for start in range(0, len(numbers), size):
         rgb = scored.images(numbers[start : start + size])[records.IMAGE]

@@ -105,7 +105,7 @@ def ensemble(folders: Sequence[Path], *, output_dir: Path) -> Path:
         with files.named(output_dir / bundles.MODEL_FILE):
             bundles.save(
                 output_dir,
-                ensembles.join(_parts(runs), side=bundles.side(experiment), policy=policy),
+                ensembles.join(_parts(runs), side=tasks.of(experiment).side, policy=policy),
                 experiment=experiment,
                 data=data,
                 precision=policy,

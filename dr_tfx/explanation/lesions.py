@@ -35,7 +35,7 @@ class MarkedPhotograph(photographs.ReadPhotograph):
 
 
 class PictureMarker(Protocol):
-    """A model that marks lesions in pictures: `scoring.BundleReader`."""
+    """A model that marks lesions in pictures: `scoring.BundleReader`, or one that was exported."""
 
     @property
     def experiment(self) -> specs.Experiment:
@@ -71,7 +71,7 @@ class LesionMarker:
         manifest.check_reads_photographs(model.manifest)
         self._model, self.kinds = model, model.experiment.dataset.masks
         self.task, self.digest = model.experiment.task.name, digest
-        if tasks.of(model.experiment).scores.explained:
+        if not tasks.of(model.experiment).scores.gives_maps:
             raise ValueError(
                 f"the model {model.experiment.task.name} marks no lesions; expected one of the "
                 "kind masks, such as --config=lesions trains"

@@ -1,9 +1,10 @@
 """Scores of a split or of arrays, with test-time augmentation, in one streaming pass."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -71,28 +72,42 @@ def stream(
     Raises:
       ValueError: the data set has no such split, a shard is damaged, or a score is not finite.
     """
+    (table,) = side_by_side(bundle, [score], data_dir, data=data, split=split)
+    return table
+
+
+def side_by_side(
+    bundle: bundles.Bundle,
+    scorers: Sequence[Callable[[tf.Tensor], tf.Tensor]],
+    data_dir: Path,
+    *,
+    data: manifest.Manifest,
+    split: str,
+) -> list[pd.DataFrame]:
+    """Do as `stream` does with several scorers, each of which is given each batch in turn."""
     batch_size, kind = bundle.experiment.evaluation.batch_size, bundle.kind
     features = {**kind.data.features, **plain_numbers.OF_RECORDS}
     dataset = loader.evaluation_dataset(
         data_dir, data, split, batch_size=batch_size, features=features
     )
     total = sum(shard.records for shard in data.shards_of(split))
-    parts = []
+    tables: list[list[pd.DataFrame]] = [[] for _ in scorers]
     external = data.dataset.split.method == "external"  # The name of its split says nothing.
     title = f"score {data.dataset.name if external else split}"
     bar = progress.bar(total=total, unit="image", title=title)
     with bar, loader.damage_named(data_dir, data, split, features):
         for batch in dataset:
             arrays = {name: batch[name].numpy() for name in (*_TEXTS, *features)}
-            outputs = score(batch["image"]).numpy()
             known = {short: _texts(arrays.pop(short), key) for short, key in _TEXTS.items()}
             plain = {name: arrays.pop(name) for name in plain_numbers.OF_RECORDS}
             plain |= plain_numbers.of_pixels(batch["image"].numpy())
-            told = kind.data.truth(arrays) | bundle.columns(outputs)
-            told |= kind.scores.compared(arrays, outputs)
-            parts.append(pd.DataFrame({**known, **told, **plain}))
-            bar.update(len(outputs))
-    return pd.concat(parts, ignore_index=True)
+            truth = kind.data.truth(arrays)
+            for score, parts in zip(scorers, tables, strict=True):
+                outputs = score(batch["image"]).numpy()
+                told = truth | bundle.columns(outputs) | kind.scores.compared(arrays, outputs)
+                parts.append(pd.DataFrame({**known, **told, **plain}))
+            bar.update(len(batch["image"]))
+    return [pd.concat(parts, ignore_index=True) for parts in tables]
 
 
 _TEXTS = {"id": records.IMAGE_ID, "patient": records.IMAGE_PATIENT}
@@ -113,7 +128,7 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     the first view's map stands in. A model that was trained on patches looks at each view tile by
     tile (`tiles`), and its function is not compiled as a whole.
     """
-    if bundle.kind.model.reads == "pyramid":
+    if bundle.kind.scores.gives_maps:
         return _map_scorer(bundle)
     names = bundle.experiment.evaluation.views
     size = bundle.experiment.dataset.recipe.size
@@ -165,34 +180,59 @@ def seeing_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tuple[tf.Tens
 
 def _map_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function: uint8 images (n, size, size, 3) -> float32 (n, size, size, k)."""
-    first, *others = (views.VIEWS[name] for name in bundle.experiment.evaluation.views)
-    size, patches = bundle.experiment.dataset.recipe.size, bundle.kind.data.patches
-    side = patches.tile if patches else size
+    shown = [views.VIEWS[name] for name in bundle.experiment.evaluation.views]
+    size, side, model = bundle.experiment.dataset.recipe.size, bundle.kind.side, map_maker(bundle)
 
     @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
     def whole(pixels: tf.Tensor) -> tf.Tensor:
-        return bundle.model(pixels, training=False)
+        return model(pixels, training=False)
 
-    forward = tiles.tiled(whole, tile=side, size=size) if patches else whole
+    def in_tiles(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.convert_to_tensor(tiled(pixels.numpy()))
 
-    def undone(view: views.View, maps: tf.Tensor) -> tf.Tensor:
-        return tf.stack([view.undo(m) for m in tf.unstack(maps, axis=-1)], axis=-1)
+    tiled = tiles.tiled(lambda part: whole(part).numpy(), tile=side, size=size)
+    forward = whole if side == size else in_tiles
+
+    def found(images: tf.Tensor) -> Iterator[tf.Tensor]:
+        pixels = tf.cast(images, tf.float32)
+        before: list[tf.Tensor] = []
+        for view in shown:
+            with tf.control_dependencies(before):
+                pixels_of_view = view.apply({records.IMAGE: tf.identity(pixels)})[records.IMAGE]
+                before = [forward(pixels_of_view)]
+            yield before[0]
 
     def score(images: tf.Tensor) -> tf.Tensor:
-        pixels = tf.cast(images, tf.float32)
-        plain = forward(first.apply({records.IMAGE: pixels})[records.IMAGE])
-        total = plain
-        for view in others:
-            with tf.control_dependencies([total]):
-                shown = view.apply({records.IMAGE: tf.identity(pixels)})
-                maps = forward(shown[records.IMAGE])
-                seen = view.undo(tf.ones_like(maps[..., 0]))[..., tf.newaxis]
-                total += undone(view, maps) + (1 - seen) * plain
-        return total / (1 + len(others))
+        return mean_map(shown, found(images))
 
-    if patches:
+    if side < size:
         return score
-    return tf.function(score, input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    spec = tf.TensorSpec((None, size, size, 3), tf.uint8)
+    return tf.function(score, input_signature=[spec], autograph=False)
+
+
+def map_maker(bundle: bundles.Bundle) -> keras.Model:
+    """Return what of a network makes its maps, without what it learned from besides."""
+    maps = bundle.model.get_layer(bundle.kind.averaging.maps).output
+    return keras.Model(bundle.model.inputs, maps)
+
+
+def mean_map(shown: Sequence[views.View], maps: Iterable[tf.Tensor]) -> tf.Tensor:
+    """Return the mean of the maps of several views, each moved back to the photograph.
+
+    Where a view does not show the photograph, the first view's map stands in.
+
+    Args:
+      shown: the views.
+      maps: float32 (n, h, w, k) of each, which are taken one after the other.
+    """
+    each = iter(maps)
+    plain = total = next(each)
+    for view, found in zip(shown[1:], each, strict=True):
+        moved = tf.stack([view.undo(one) for one in tf.unstack(found, axis=-1)], axis=-1)
+        seen = view.undo(tf.ones_like(found[..., 0]))[..., tf.newaxis]
+        total += moved + (1 - seen) * plain
+    return total / len(shown)
 
 
 class BundleReader:
@@ -205,7 +245,7 @@ class BundleReader:
 
     def __init__(self, bundle: bundles.Bundle):
         self.experiment, self.manifest = bundle.experiment, bundle.manifest
-        self._bundle, gives_maps = bundle, bundle.kind.model.reads == "pyramid"
+        self._bundle, gives_maps = bundle, bundle.kind.scores.gives_maps
         self._see = None if gives_maps else seeing_scorer(bundle)
         self._score = view_scorer(bundle) if gives_maps else None
 

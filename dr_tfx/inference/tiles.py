@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 OVERLAP = 0.25  # The share of its side that a tile has in common with the next, at least.
 _MARGIN = 3 / 32  # The share of its side that weighs nothing, at each end.
@@ -19,41 +18,49 @@ _STEP = 32  # Tiles begin at multiples of it, so that the places of features sta
 
 
 def tiled(
-    forward: Callable[[tf.Tensor], tf.Tensor], *, tile: int, size: int
-) -> Callable[[tf.Tensor], tf.Tensor]:
+    forward: Callable[[np.ndarray], np.ndarray], *, tile: int, size: int
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that gives maps of whole pictures by a function that gives those of tiles.
 
     Args:
-      forward: float32 pixels (n, tile, tile, 3) -> float32 maps (n, tile, tile, k).
+      forward: pixels (n, tile, tile, 3) -> float32 maps (n, tile, tile, k).
       tile: height and width of a tile, a multiple of 32 from 64 to `size`.
       size: height and width of a picture, a multiple of 32.
 
     Returns:
-      A function: float32 pixels (n, size, size, 3) -> float32 maps (n, size, size, k).
+      A function: pixels (n, size, size, 3) -> float32 maps (n, size, size, k).
     """
+    if tile == size:
+        return forward
     starts = _starts(tile, size)
     weights = _weights(starts, tile, size)
 
-    def maps(pixels: tf.Tensor) -> tf.Tensor:
+    def maps(pixels: np.ndarray) -> np.ndarray:
         total: npt.NDArray[np.float32] | None = None
         for top, rows in zip(starts, weights, strict=True):
             for left, columns in zip(starts, weights, strict=True):
                 part = pixels[:, top : top + tile, left : left + tile]
                 weight = (rows[:, np.newaxis] * columns)[..., np.newaxis]
-                found = forward(part).numpy() * weight
+                found = forward(part) * weight
                 if total is None:
                     total = np.zeros((len(found), size, size, found.shape[-1]), np.float32)
                 total[:, top : top + tile, left : left + tile] += found
-        return tf.convert_to_tensor(total)
+        assert total is not None
+        return total
 
     return maps
 
 
 def _starts(tile: int, size: int) -> list[int]:
-    """Return where tiles begin along a side, in pixels, as evenly as multiples of _STEP allow."""
+    """Return where tiles begin along a side, in pixels, as evenly as multiples of _STEP allow.
+
+    A mirrored picture has the mirrored tiles.
+    """
     most, last = int(tile * (1 - OVERLAP)) // _STEP, (size - tile) // _STEP  # In steps.
-    places = np.linspace(0, last, 1 + -(-last // most))
-    return (_STEP * np.rint(places).astype(int)).tolist()
+    count = 1 + -(-last // most)
+    count += count % 2 * last % 2  # The middle one of an odd number begins in the middle.
+    first = np.rint(np.linspace(0, last, count)).astype(int)[: -(-count // 2)]
+    return (_STEP * np.append(first, last - first[: count // 2][::-1])).tolist()
 
 
 def _weights(starts: list[int], tile: int, size: int) -> list[npt.NDArray[np.float32]]:

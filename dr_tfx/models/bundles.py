@@ -185,7 +185,7 @@ def _model(
                 )
                 for m, own, fitted in members
             )
-            model = ensembles.join(parts, side=side(experiment), policy=policy)
+            model = ensembles.join(parts, side=tasks.of(experiment).side, policy=policy)
         else:
             model = _built(experiment, policy)
     except ValueError as error:
@@ -197,15 +197,9 @@ def _model(
     return model
 
 
-def side(experiment: specs.Experiment) -> int:
-    """Return the side of what the network of a bundle takes: a tile, or a whole picture."""
-    patches = tasks.of(experiment).data.patches
-    return patches.tile if patches else experiment.dataset.recipe.size
-
-
 def _built(experiment: specs.Experiment, policy: str) -> keras.Model:
     with dtype_policy.within(policy):
-        return network.build(experiment, load_weights=False, side=side(experiment))
+        return network.build(experiment, load_weights=False, side=tasks.of(experiment).side)
 
 
 def _member(

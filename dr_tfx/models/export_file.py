@@ -47,7 +47,9 @@ PHOTOGRAPHS, OUTPUTS, FEATURES, HEATMAP = "photographs", "outputs", "features", 
 """Names in the files. The model makes of photographs, uint8 RGB (n, size, size, 3) as the recipe
 gives them, outputs, float32 (n, views, ...), and the last features of the photographs as they are,
 float32 (n, h, w, channels). The other makes of the features of one photograph its heat map,
-(1, h, w), from 0 to 1."""
+(1, h, w), from 0 to 1. A model that gives maps makes of tiles, or of whole photographs, uint8 RGB
+(n, side, side, 3), nothing but these outputs, float32 (n, side, side, maps), the mean of all
+views."""
 
 Files = Mapping[str, bytes]
 """The files of a network: their bytes by the ending of their name."""
@@ -105,7 +107,7 @@ class Exported:
       alarms: the alarms of the run's evaluations.
       runtime: the format of its networks, a name in `ENDINGS`.
       model: the files of the network that makes outputs.
-      heatmap: the files of the network that makes heat maps.
+      heatmap: the files of the network that makes heat maps; None where there are maps.
       reference: what validation looked like; None where the export does not tell.
     """
 
@@ -116,7 +118,7 @@ class Exported:
     alarms: tuple[str, ...]
     runtime: str
     model: Files
-    heatmap: Files
+    heatmap: Files | None
     reference: drift.Reference | None = None
 
 
@@ -149,8 +151,14 @@ def read(folder: Path) -> Exported:
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     of_run = folder, experiment, trained_on, fitted, content.alarms
-    model, heatmap = (_checked(folder, content, network) for network in (MODEL, HEATMAP_MAKER))
+    model, *others = (_checked(folder, content, name) for name in networks(experiment))
+    heatmap = others[0] if others else None
     return Exported(*of_run, content.runtime, model, heatmap, _reference(folder, content))
+
+
+def networks(experiment: specs.Experiment) -> tuple[str, ...]:
+    """Return the names of the networks of an export; where there are maps, no heat map is made."""
+    return (MODEL,) if tasks.of(experiment).scores.gives_maps else (MODEL, HEATMAP_MAKER)
 
 
 def _reference(folder: Path, content: ExportFile) -> drift.Reference | None:

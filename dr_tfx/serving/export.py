@@ -1,8 +1,8 @@
 """A bundle as files that read pictures without it, compared with it before they are written.
 
 The files hold what `inference.scoring` and `explanation.gradcam` compute: the network, once for all
-views of test-time augmentation, and the Grad-CAM of the photograph as it is. `formats` says them in
-the words of each runtime.
+views of test-time augmentation, and the Grad-CAM of the photograph as it is, or the mean map of all
+views. `formats` says them in the words of each runtime.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from dr_tfx.config import typed
-from dr_tfx.dataset import folds, records
+from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.evaluation import evaluate, known_alarms, model_card
 from dr_tfx.explanation import gradcam
-from dr_tfx.inference import exported, views
-from dr_tfx.input_pipeline import tf_dataset
+from dr_tfx.inference import exported, scoring, views
+from dr_tfx.input_pipeline import loader, tf_dataset
 from dr_tfx.models import bundle_file, bundles, drift_file, export_file, last_features
 from dr_tfx.serving import export_check, formats
 from dr_tfx.serving.formats import TracedNetwork
@@ -43,29 +43,31 @@ def export(
 
     Raises:
       FileNotFoundError: there is no bundle or no data set.
-      ValueError: nothing is fitted yet, the model gives maps, the format cannot say a view, be
-        quantised or be written here, or the export differs from the bundle.
+      ValueError: nothing is fitted yet, the model says nothing of a photograph, the format cannot
+        say a view, be quantised or be written here, or the export differs from the bundle.
       OSError: the folder cannot be written, or holds somebody else's files of these names.
     """
     module = formats.of(form, quantize)
     bundle = bundles.load(workdir, precision="float32")
     fitted = evaluate.require_fitted(bundle, workdir, "an export")
-    bundle.kind.scores.check_explained(where=workdir)  # An export has a heat map.
-    if not module.RESAMPLES:
-        _check_views(bundle, form)
+    _check_views(bundle, form, resamples=module.RESAMPLES)
+    heatmaps = None
+    if not bundle.kind.scores.gives_maps:
+        bundle.kind.scores.check_explained(where=workdir)
+        heatmaps = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)
     with locks.held(output_dir):
         _claim(output_dir)
-        heatmaps = gradcam.HeatMaps(bundle.model, explained=bundle.kind.model.explained)
         pictures = _training_pictures(bundle, data_dir) if quantize == "int8" else None
-        networks = {
-            export_file.MODEL: module.write(_model(bundle, heatmaps), quantize, pictures),
-            export_file.HEATMAP_MAKER: module.write(_heatmap(bundle, heatmaps)),
-        }
+        model = _model(bundle, heatmaps) if heatmaps else _maps(bundle)
+        networks = {export_file.MODEL: module.write(model, quantize, pictures)}
+        if heatmaps:
+            networks[export_file.HEATMAP_MAKER] = module.write(_heatmap(bundle, heatmaps))
         alarms = tuple(alarm for found in known_alarms.of_run(workdir).values() for alarm in found)
         of_run = output_dir, bundle.experiment, bundle.manifest, fitted, alarms
-        model = exported.ExportedModel(export_file.Exported(*of_run, form, *networks.values()))
+        parts = networks[export_file.MODEL], networks.get(export_file.HEATMAP_MAKER)
+        reader = exported.of(export_file.Exported(*of_run, form, *parts))
         compared = export_check.compare(
-            model, bundle, heatmaps, data_dir=data_dir, quantize=quantize
+            reader, bundle, heatmaps, data_dir=data_dir, quantize=quantize
         )
         named = {n + end: data for n, parts in networks.items() for end, data in parts.items()}
         size, weights = sum(map(len, named.values())), workdir / bundles.WEIGHTS_FILE
@@ -128,23 +130,33 @@ def _claim(folder: Path) -> None:
     claims.check(folder, mark=export_file.EXPORT_FILE, key="compared", results=results)
 
 
-def _check_views(bundle: bundles.Bundle, form: str) -> None:
-    """Refuse views that resample the photograph, in a format without an operation that does so."""
-    if found := sorted(_RESAMPLED & set(bundle.experiment.evaluation.views)):
-        raise ValueError(
-            f"{bundle.folder} averages over the views {', '.join(found)}, which the format {form} "
-            "cannot make as TensorFlow does. Export with --format=saved_model, or train with views "
-            "that only mirror, turn or brighten, such as "
-            "--config.evaluation.views=identity,left_right"
-        )
+def _check_views(bundle: bundles.Bundle, form: str, *, resamples: bool) -> None:
+    """Refuse views that resample the photograph where nothing can do so.
+
+    That is in a format without such an operation, and in tiles, which lack what is around them.
+    """
+    found = sorted(_RESAMPLED & set(bundle.experiment.evaluation.views))
+    in_tiles = bundle.kind.side < bundle.experiment.dataset.recipe.size
+    if not found or (resamples and not in_tiles):
+        return
+    why = f"the format {form} cannot make as TensorFlow does. Export with --format=saved_model, or"
+    if in_tiles:
+        why = "cannot be made of the tiles that an export reads. Set others and"
+    raise ValueError(
+        f"{bundle.folder} averages over the views {', '.join(found)}, which {why} train with views "
+        "that only mirror, turn or brighten, such as --config.evaluation.views=identity,left_right"
+    )
 
 
 def _training_pictures(bundle: bundles.Bundle, data_dir: Path) -> np.ndarray:
     """Return photographs of the training, uint8 RGB (n, size, size, 3), mixed as the training was.
 
-    They are the same every time.
+    They are the same every time. Of a model that reads tiles, they are tiles of whole pictures.
     """
     data = folds.load_trained_on(bundle.manifest, data_dir)
+    side = bundle.kind.side
+    if side < bundle.experiment.dataset.recipe.size:
+        return _training_tiles(data_dir, data, side)
     batches = tf_dataset.as_tf_dataset(
         *(data_dir, data, "train"),
         experiment=bundle.experiment,
@@ -154,6 +166,38 @@ def _training_pictures(bundle: bundles.Bundle, data_dir: Path) -> np.ndarray:
     found = [images.numpy() for images, _, _ in batches.take(_CALIBRATING // _AT_ONCE)]
     pictures: np.ndarray = np.concatenate(found).astype(np.uint8)
     return pictures
+
+
+def _training_tiles(data_dir: Path, data: manifest.Manifest, side: int) -> np.ndarray:
+    """Return tiles of the photographs of the training, drawn alike every time."""
+    rng, found = np.random.default_rng(0), []
+    photographs = sum(shard.records for shard in data.shards_of("train"))
+    each, every = -(-_CALIBRATING // photographs), -(-photographs // _CALIBRATING)
+    batches = loader.evaluation_dataset(data_dir, data, "train", batch_size=1, features={})
+    for batch in batches.shard(every, 0):
+        (rgb,) = batch[records.IMAGE].numpy()
+        for top, left in rng.integers(0, len(rgb) - side + 1, (each, 2)):
+            found.append(rgb[top : top + side, left : left + side])
+    return np.stack(found)
+
+
+def _maps(bundle: bundles.Bundle) -> TracedNetwork:
+    """Return what makes the mean map of all views of a tile, or of a whole photograph.
+
+    Mirrored and turned tiles give what those of a mirrored and turned photograph give: see `tiles`.
+    """
+    shown = [views.VIEWS[name] for name in bundle.experiment.evaluation.views]
+    side, model = bundle.kind.side, scoring.map_maker(bundle)
+
+    def maps(photographs: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels = {records.IMAGE: tf.cast(photographs, tf.float32)}
+        # All views pass the network as one batch, so that the file holds the network once.
+        given = tf.concat([view.apply(pixels)[records.IMAGE] for view in shown], axis=0)
+        found = tf.split(model(given, training=False), len(shown))
+        return {export_file.OUTPUTS: scoring.mean_map(shown, found)}
+
+    spec = tf.TensorSpec((None, side, side, 3), tf.uint8, name=export_file.PHOTOGRAPHS)
+    return TracedNetwork(maps, spec)
 
 
 def _model(bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps) -> TracedNetwork:

@@ -4,12 +4,10 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
 
 from dr_tfx.dataset import folds, manifest
 from dr_tfx.evaluation import evaluate
@@ -31,9 +29,11 @@ class Compared(NamedTuple):
       split: its name.
       images: how many there were.
       outputs: the largest difference of an output.
-      heatmaps: the largest difference of a heat map.
-      auc: by how much the AUC falls; of several distinctions, the most. None where none is defined.
-      changed: the share of the images that are decided otherwise.
+      heatmaps: the largest difference of a heat map; None of a model that gives maps.
+      auc: by how much the AUC falls, or the AUPR of a lesion; of several the most, and None where
+        none is defined.
+      changed: the share of the images that are decided otherwise, or of the pixels that either of
+        the two marks and the other does not.
       times: seconds a batch of the export, divided by those of the bundle.
       bytes: the size of the export's files,
       of_bundle: divided by that of the bundle's weights.
@@ -42,7 +42,7 @@ class Compared(NamedTuple):
     split: str
     images: int
     outputs: float
-    heatmaps: float
+    heatmaps: float | None
     auc: float | None
     changed: float
     times: float
@@ -51,9 +51,9 @@ class Compared(NamedTuple):
 
 
 def compare(
-    model: exported.ExportedModel,
+    model: exported.ExportedModel | exported.ExportedMarker,
     bundle: bundles.Bundle,
-    heatmaps: gradcam.HeatMaps,
+    heatmaps: gradcam.HeatMaps | None,
     *,
     data_dir: Path,
     quantize: str,
@@ -66,7 +66,7 @@ def compare(
     Args:
       model: the export.
       bundle: what it was made of.
-      heatmaps: those of the bundle.
+      heatmaps: those of the bundle; None of a model that gives maps.
       data_dir: folder of the data set.
       quantize: how the numbers of the export are stored, "" for float32.
 
@@ -79,59 +79,74 @@ def compare(
     split = "train" if bundle.manifest.fold == manifest.EVERY_FOLD else evaluate.SELECTION_SPLIT
     both = _Both(model, bundle, heatmaps)
     data = folds.load_trained_on(bundle.manifest, data_dir)
-    table = scoring.stream(bundle, both.score, data_dir, data=data, split=split)
-    columns = bundle.columns(np.concatenate(both.given))
-    tables = [bundle.kind.judgement.checked(one) for one in (table, table.assign(**columns))]
+    scorers = both.of_bundle, both.of_export
+    tables = scoring.side_by_side(bundle, scorers, data_dir, data=data, split=split)
+    judgement = bundle.kind.judgement
+    before, after = (judgement.areas_under_curves(judgement.checked(one)) for one in tables)
     found = Compared(
         split,
-        len(table),
+        len(tables[0]),
         both.outputs,
-        both.maps,
-        _auc_fallen(bundle.kind.judgement, *tables),
-        _changed(bundle, *tables),
+        both.maps if heatmaps else None,
+        max((area - after[name] for name, area in before.items()), default=None),
+        both.changed / max(1, both.decisions),
         both.times,
     )
     if quantize:
         _check_quantized(found, quantize, bundle.folder)
-    elif not (found.outputs <= MOST and found.heatmaps <= _MOST_OF_MAPS):
+    elif not (found.outputs <= MOST and both.maps <= _MOST_OF_MAPS):
         raise ValueError(
             f"the export differs from {bundle.folder}: by {found.outputs:.2g} in an output and "
-            f"{found.heatmaps:.2g} in a heat map of {found.images} pictures of '{split}'; expected "
+            f"{both.maps:.2g} in a heat map of {found.images} pictures of '{split}'; expected "
             f"at most {MOST:g} and {_MOST_OF_MAPS:g}. Nothing was written"
         )
     return found
 
 
 class _Both:
-    """The scorer of a bundle, which gives every batch to the export, too.
+    """The scorers of a bundle and of its export, of which the second is given what the first was.
 
     Attributes:
-      given: the outputs of the export, an array a batch.
       outputs: the largest difference of an output so far.
       maps: the largest difference of a heat map so far.
+      changed: the decisions so far that differ,
+      decisions: of how many.
       times: seconds of the export for the first batch, divided by those of the bundle.
     """
 
     def __init__(
-        self, model: exported.ExportedModel, bundle: bundles.Bundle, heatmaps: gradcam.HeatMaps
+        self,
+        model: exported.ExportedModel | exported.ExportedMarker,
+        bundle: bundles.Bundle,
+        heatmaps: gradcam.HeatMaps | None,
     ):
-        self._model, self._heatmaps = model, heatmaps
-        self._of_bundle = scoring.view_scorer(bundle)
-        self.given: list[np.ndarray] = []
+        self._model, self._bundle, self._heatmaps = model, bundle, heatmaps
+        self._score = scoring.view_scorer(bundle)
+        self._wanted = np.empty(0)
         self.outputs = self.maps = self.times = 0.0
+        self.changed = self.decisions = 0
 
-    def score(self, images: tf.Tensor) -> tf.Tensor:
+    def of_bundle(self, images: tf.Tensor) -> tf.Tensor:
         """Return the outputs of the bundle."""
-        wanted, rgb = self._of_bundle(images), images.numpy()
-        outputs, maps = self._model.outputs_and_maps(rgb)
-        # The first of each compile.
-        if not self.given:
-            of_bundle = _time(lambda: self._of_bundle(images).numpy())
+        outputs = self._score(images)
+        self._wanted = outputs.numpy()
+        return outputs
+
+    def of_export(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the outputs of the export, of the images that the bundle was given last."""
+        wanted, rgb = self._wanted, images.numpy()
+        if self._heatmaps and isinstance(self._model, exported.ExportedModel):
+            outputs, maps = self._model.outputs_and_maps(rgb)
+            self.maps = max(self.maps, float(np.abs(maps - self._heatmaps(rgb)[0]).max()))
+        else:
+            outputs = self._model.outputs(rgb)
+        if not self.times:  # Both have compiled by now.
+            of_bundle = _time(lambda: self._score(images).numpy())
             self.times = _time(lambda: self._model.outputs(rgb)) / of_bundle
-        self.given.append(outputs)
-        self.outputs = max(self.outputs, float(np.abs(outputs - wanted.numpy()).max()))
-        self.maps = max(self.maps, float(np.abs(maps - self._heatmaps(rgb)[0]).max()))
-        return wanted
+        self.outputs = max(self.outputs, float(np.abs(outputs - wanted).max()))
+        changed, decisions = self._bundle.kind.scores.changed(wanted, outputs, self._bundle.fitted)
+        self.changed, self.decisions = self.changed + changed, self.decisions + decisions
+        return tf.convert_to_tensor(outputs)
 
 
 def _check_quantized(found: Compared, quantize: str, folder: Path) -> None:
@@ -146,23 +161,6 @@ def _check_quantized(found: Compared, quantize: str, folder: Path) -> None:
         f"'{found.split}'; expected at most {_MOST_AUC:g} and {100 * _MOST_CHANGED:g} %. Nothing "
         f"was written. Export without --quantize{smaller}"
     )
-
-
-def _auc_fallen(judgement: Any, before: pd.DataFrame, after: pd.DataFrame) -> float | None:
-    """Return by how much the AUC of a distinction falls at most; None if none has one."""
-    falls = [
-        roc_auc_score(old.positive, old.score) - roc_auc_score(old.positive, new.score)
-        for old, new in zip(judgement.rankings(before), judgement.rankings(after), strict=True)
-        if 0 < old.positive.sum() < len(old.positive)
-    ]
-    return float(max(falls)) if falls else None
-
-
-def _changed(bundle: bundles.Bundle, before: pd.DataFrame, after: pd.DataFrame) -> float:
-    """Return the share of the images that are decided otherwise, by what was fitted."""
-    read = bundle.kind.scores.read
-    old, new = (read(table, bundle.fitted) for table in (before, after))
-    return float(np.mean([a.decision != b.decision for a, b in zip(old, new, strict=True)]))
 
 
 def _time(work: Callable[[], np.ndarray]) -> float:

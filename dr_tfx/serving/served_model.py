@@ -97,8 +97,8 @@ def load_run(workdir: Path) -> ServedModel:
     from dr_tfx.models import bundles
 
     bundle = bundles.load(workdir)
-    reader = scoring.BundleReader(bundle)
-    explained = bundle.kind.scores.explained
+    reader, scores = scoring.BundleReader(bundle), bundle.kind.scores
+    explain = explainer.Explainer(bundle).explain if scores.explained else None
     alarms = [alarm for some in known_alarms.of_run(workdir).values() for alarm in some]
     return _served(
         workdir,
@@ -106,7 +106,7 @@ def load_run(workdir: Path) -> ServedModel:
         described_by=workdir / bundle_file.BUNDLE_FILE,
         fitted=bundle.fitted,
         alarms=alarms,
-        explain=explainer.Explainer(bundle).explain if explained else reader.mark,
+        explain=reader.mark if scores.gives_maps else explain,
         reference=drift_file.of_run(workdir),
     )
 
@@ -126,7 +126,7 @@ def load_export(folder: Path) -> ServedModel:
         described_by=folder / export_file.EXPORT_FILE,
         fitted=model.fitted,
         alarms=model.alarms,
-        explain=model.explain,
+        explain=model.mark if isinstance(model, exported.ExportedMarker) else model.explain,
         reference=model.reference,
     )
 

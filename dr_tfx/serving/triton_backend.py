@@ -33,7 +33,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         name = parameters.get(_NETWORK, {}).get("string_value", "")
         network = self._of_triton(name) if name else None
-        self._read = photographs.PhotographReader(exported.ExportedModel(found, network=network))
+        self._read = photographs.PhotographReader(exported.of(found, network=network))
         # Neighbouring slices are looked for in one request, and not in those of others.
         self._is_alone = recipes.takes_neighbours(found.experiment.dataset.recipe)
 

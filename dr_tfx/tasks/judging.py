@@ -123,6 +123,16 @@ class JudgementSide(abc.ABC):
         """
         return ()
 
+    def areas_under_curves(self, predictions: pd.DataFrame) -> dict[str, float]:
+        """Return the areas that tell how well the model ranks, by name: the AUC of `rankings`."""
+        from sklearn.metrics import roc_auc_score  # Nobody else here needs it.
+
+        return {
+            each.name: float(roc_auc_score(each.positive, each.score))
+            for each in self.rankings(predictions)
+            if 0 < each.positive.sum() < len(each.positive)
+        }
+
     @abc.abstractmethod
     def gallery(self, summary: Mapping[str, Any]) -> Sequence[str]:
         """Return the ids of the images that the report shows with their heat maps."""

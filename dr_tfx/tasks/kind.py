@@ -83,6 +83,12 @@ class Kind(abc.ABC):
     def judgement(self) -> "JudgementSide": ...
 
     @property
+    def side(self) -> int:
+        """The height and width of what the network takes: a tile, or a whole picture."""
+        patches = self.data.patches
+        return patches.tile if patches else self.experiment.dataset.recipe.size
+
+    @property
     def averaging(self) -> "Averaging":
         """How several models become one, for a kind whose models have a mean.
 
@@ -304,6 +310,11 @@ class ScoreSide(abc.ABC):
     def explained(self) -> str:
         """Name of the column that holds the number which heat maps explain; "" if there is none."""
 
+    @property
+    def gives_maps(self) -> bool:
+        """Whether the model marks what it finds in a picture: then there is `marked`."""
+        return False
+
     def check_explained(self, *, where: Path) -> None:
         """Refuse a model that has no number which heat maps explain.
 
@@ -380,6 +391,19 @@ class ScoreSide(abc.ABC):
           table: with the columns of `columns`.
           fitted: what `JudgementSide.fit` gave, or None before that.
         """
+
+    def changed(self, before: np.ndarray, after: np.ndarray, fitted: Any) -> tuple[int, int]:
+        """Return how many decisions other outputs of the same pictures change, and of how many.
+
+        Args:
+          before: as `columns` takes them.
+          after: the other outputs.
+          fitted: what `JudgementSide.fit` gave.
+        """
+        tables = [pd.DataFrame(self.columns(outputs)) for outputs in (before, after)]
+        old, new = (self.read(table, fitted) for table in tables)
+        different = [a.decision != b.decision for a, b in zip(old, new, strict=True)]
+        return sum(different), len(different)
 
     @abc.abstractmethod
     def rule(self, fitted: Any) -> str:

@@ -12,10 +12,13 @@ from dr_tfx.models import bundles, network, weights
 from tests.tasks.masks.test_masks import experiment
 
 
-@pytest.mark.parametrize(("tile", "size"), [(64, 128), (96, 224), (128, 128), (160, 1792)])
+@pytest.mark.parametrize(
+    ("tile", "size"), [(64, 128), (96, 192), (96, 224), (128, 128), (160, 1792)]
+)
 def test_each_pixel_is_a_mean_of_all_tiles_that_show_it(tile, size):
     starts = tiles._starts(tile, size)
     assert starts[0] == 0 and starts[-1] == size - tile
+    assert [size - tile - start for start in starts[::-1]] == starts  # Those of its mirror image.
     steps = np.diff(starts)
     assert (steps > 0).all() and (steps <= 0.75 * tile).all() and not (steps % 32).any()
     total = np.zeros(size)
@@ -65,7 +68,7 @@ def test_memory_is_that_of_the_maps_and_of_a_tile():
         seen.append(part.shape)
         return part[..., :1] / 255
 
-    pixels = tf.zeros((1, size, size, 3))
+    pixels = np.zeros((1, size, size, 3), np.float32)
     tracemalloc.start()
     maps = tiles.tiled(forward, tile=512, size=size)(pixels)
     peak = tracemalloc.get_traced_memory()[1]

@@ -63,9 +63,13 @@ def write(
 
 def beside(networks: Mapping[str, export_file.Files]) -> Mapping[str, bytes]:
     """Return the settings of all models, and the one that takes photographs, by file names."""
-    graphs = (onnx.load_from_string(files[_NETWORK]).graph for files in networks.values())
-    texts = *map(_config, graphs), _PHOTOGRAPHS, _CODE
-    return {n: text.encode() for n, text in zip(export_file.OF_TRITON, texts, strict=True)}
+    texts = {
+        f"{name}/config.pbtxt": _config(onnx.load_from_string(files[_NETWORK]).graph)
+        for name, files in networks.items()
+    }
+    *_, config, code = export_file.OF_TRITON
+    texts |= {config: _PHOTOGRAPHS, code: _CODE}
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _config(graph: onnx.GraphProto) -> str:
@@ -76,8 +80,9 @@ def _config(graph: onnx.GraphProto) -> str:
     (given,) = graph.input
     name, batch, at_once = export_file.HEATMAP_MAKER, "", 0
     if not _sides(given)[0]:
-        name, views = export_file.MODEL, {one.name: _sides(one) for one in graph.output}
-        at_once = exported.most_at_once(_sides(given)[1], views[export_file.OUTPUTS][1])
+        name, made = export_file.MODEL, {one.name: _sides(one) for one in graph.output}
+        views = made[export_file.OUTPUTS][1] if export_file.FEATURES in made else 1
+        at_once = exported.most_at_once(_sides(given)[1], views)
         batch = _BATCHES.format(delay=_DELAY, name=given.name, tensor=_tensor(given, batched=True))
     outputs = ", ".join(_named(one, batched=bool(at_once)) for one in graph.output)
     return (

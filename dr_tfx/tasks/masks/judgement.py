@@ -1,6 +1,7 @@
 """The worth of a lesion model: the side of the kind that fits, judges and reports."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +11,7 @@ import pandas as pd
 from dr_tfx.config import typed
 from dr_tfx.preprocessing import outlines
 from dr_tfx.tasks import judging
-from dr_tfx.tasks.masks import fitting, summary
+from dr_tfx.tasks.masks import fitting, scores, summary
 
 if TYPE_CHECKING:
     from dr_tfx.reports.style import ReportFigure
@@ -64,6 +65,15 @@ class MasksJudgement(judging.JudgementSide):
         self, predictions: pd.DataFrame, fitted: fitting.MasksFitted, *, patients_known: bool
     ) -> dict[str, Any]:
         return summary.summarise(predictions, fitted, self._task, patients_known=patients_known)
+
+    def areas_under_curves(self, predictions: pd.DataFrame) -> dict[str, float]:
+        """Return the AUPR of each lesion over the pixels of all photographs."""
+        step = scores.DEFAULT_STEP  # It changes no area.
+        found = {
+            name: float(summary.LesionCounts(predictions, name, step).figures()["aupr"])
+            for name in self._task.lesions
+        }
+        return {name: area for name, area in found.items() if not math.isnan(area)}
 
     def gallery(self, summary: Mapping[str, Any]) -> list[str]:
         """Return the ids of the images of the lowest Dice."""

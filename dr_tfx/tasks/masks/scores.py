@@ -32,6 +32,7 @@ class MasksScores(kind.ScoreSide):
     """A map of each lesion, of which the counts are kept."""
 
     explained = ""
+    gives_maps = True
 
     def __init__(self, task: "Masks"):
         self._lesions = task.lesions
@@ -109,6 +110,13 @@ class MasksScores(kind.ScoreSide):
         steps = np.array([step_of(fitted, lesion) for lesion in self._lesions])
         marked = pixel_counts.bins_of(outputs[..., : len(steps)]) >= steps
         return np.moveaxis(marked, -1, 1)
+
+    def changed(
+        self, before: np.ndarray, after: np.ndarray, fitted: "MasksFitted | None"
+    ) -> tuple[int, int]:
+        """Return how many pixels only one of two outputs marks, and how many either does."""
+        old, new = (self.marked(outputs, fitted) for outputs in (before, after))
+        return int((old ^ new).sum()), int((old | new).sum())
 
     def rule(self, fitted: "MasksFitted | None") -> str:
         """Return the sentence that names the thresholds."""

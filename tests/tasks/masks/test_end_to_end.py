@@ -16,17 +16,21 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
+import dr_tfx
 from beam_jobs.explain import plan
 from beam_jobs.external import evaluate_external
 from dr_tfx.config import specs
 from dr_tfx.evaluation import compare, ensemble, evaluate
 from dr_tfx.explanation import lesions
-from dr_tfx.inference import photographs, scoring
+from dr_tfx.inference import exported, photographs, scoring
 from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import recipes
+from dr_tfx.serving import served_model
 from dr_tfx.training.train import train
 from tests.helpers import bundled, dicom_files, masked, ready
 from tests.tasks.masks.test_masks import experiment
+
+EXPORT = [sys.executable, "-m", "dr_tfx.cli.export"]
 
 
 @pytest.fixture(scope="module")
@@ -188,30 +192,107 @@ def test_masks_from_elsewhere_are_judged_with_the_models_thresholds(runs, tmp_pa
     assert f"--masks_dir={raw / 'masks'}" in page.read_text().replace("\n", "")
 
 
-def test_a_model_of_patches_marks_whole_photographs(tmp_path):
-    """From patches of half a side to the figures and the areas of photographs as they lie there.
+@pytest.fixture(scope="module")
+def patched(tmp_path_factory):
+    """A run that was trained on patches and evaluated on validation, beside its `raw` and `data`.
 
-    A second decoder draws the photograph.
+    It reads tiles of 96 pixels, in four views, and a second decoder draws the photograph.
     """
+    folder = tmp_path_factory.mktemp("patched")
     recipe = dataclasses.replace(masked.PLAIN, size=128)
     spec = dataclasses.replace(masked.MASKED, recipe=recipe, split=specs.Split(validation=0.34))
-    masked.build(masked.draw_masked(tmp_path / "raw"), spec)
+    masked.build(masked.draw_masked(folder / "raw"), spec)
     task = {"patch": 64, "patches": 3, "tile": 96, "reconstruction": 0.5}
-    made = experiment(task=task, recipe={"size": 128})
+    views = ("identity", "left_right", "rotate_90", "brighter")
+    made = experiment(task=task, recipe={"size": 128}, views=views)
     training = dataclasses.replace(made.training, epochs=1, batch_size=8, balance="none")
     made = dataclasses.replace(made, dataset=spec, training=training)
-    run = train(made, data_dir=tmp_path / "data", workdir=tmp_path / "run")
-    evaluate.evaluate(workdir=run, data_dir=tmp_path / "data", split="validation")
-    table = pd.read_csv(run / "evaluation" / "validation" / "predictions.csv")
-    reader = photographs.PhotographReader(scoring.BundleReader(bundles.load(run)))
-    raw = [tmp_path / "raw" / f"{name}.png" for name in table["id"]]
+    run = train(made, data_dir=folder / "data", workdir=folder / "run")
+    sharpen(run)
+    evaluate.evaluate(workdir=run, data_dir=folder / "data", split="validation")
+    return run
+
+
+def sharpen(run):
+    """Give a run that has hardly learned anything maps that are far from the same everywhere."""
+    bundle = bundles.load(run)
+    head = bundle.model.get_layer("score")
+    kernel, bias = head.get_weights()
+    head.set_weights([60 * kernel, 0 * bias])
+    how = {"data": bundle.manifest, "precision": bundle.precision, "best_epoch": 1}
+    bundles.save(run, bundle.model, experiment=bundle.experiment, fitted=bundle.fitted, **how)
+
+
+def test_a_model_of_patches_marks_whole_photographs(patched):
+    """From patches of half a side to the figures and the areas of photographs as they lie there."""
+    table = pd.read_csv(patched / "evaluation" / "validation" / "predictions.csv")
+    reader = photographs.PhotographReader(scoring.BundleReader(bundles.load(patched)))
+    raw = [patched.parent / "raw" / f"{name}.png" for name in table["id"]]
     assert [one.reading.decision for one in reader(raw)] == table["decision"].tolist()
     assert all(sum(map(float, text.split())) == 128**2 for text in table["all/EX"])
 
 
+@pytest.mark.parametrize("form", ["triton", "litert"])
+def test_an_export_marks_what_the_run_marks(runs, patched, tmp_path, form):
+    """One reads tiles, the other whole photographs; the second decoder is in neither file."""
+    export = pytest.importorskip("dr_tfx.serving.export")
+    run = patched
+    if form == "litert":
+        sharpen(run := Path(shutil.copytree(runs[0], runs[0].parent / "sharp")))
+    found = export.export(workdir=run, data_dir=run.parent / "data", output_dir=tmp_path, form=form)
+    assert found.heatmaps is None and found.outputs <= 1e-4 and found.changed <= 0.01
+    bundle, model = bundles.load(run, precision="float32"), exported.load(tmp_path)
+    size = bundle.experiment.dataset.recipe.size
+    rgb = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+    expected = scoring.view_scorer(bundle)(tf.constant(rgb)).numpy()
+    assert np.ptp(expected) > 0.1 and expected.shape == (2, size, size, 2)
+    np.testing.assert_allclose(model.outputs(rgb), expected, atol=1e-4)
+    of_run = lesions.LesionMarker(scoring.BundleReader(bundle))
+    of_export = lesions.LesionMarker(model)
+    raw = [run.parent / "raw" / "eye0.png"]
+    (one,), (other,) = of_run(raw), of_export(raw)
+    assert one.marked.any() and (one.marked ^ other.marked).sum() <= 0.01 * one.marked.sum()
+    assert not list(tmp_path.glob("heatmap*"))
+    if form == "triton":
+        assert "dims: [ 96, 96, 2 ]" in (tmp_path / "model" / "config.pbtxt").read_text()
+        tiles = export._training_pictures(bundle, run.parent / "data")
+        assert (
+            tiles.shape[1:] == (96, 96, 3) and 256 <= len(tiles) < 300 and tiles.dtype == np.uint8
+        )
+
+
+def test_an_export_that_marks_lesions_is_read_and_served_without_tensorflow(patched, tmp_path):
+    pytest.importorskip("dr_tfx.serving.export")
+    line = [f"--workdir={patched}", f"--data_dir={patched.parent / 'data'}"]
+    done = ready.run([*EXPORT, *line, f"--output_dir={tmp_path / 'onnx'}"])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"differ by at most \S+; the AUPR changes by [+-]0\.\d+, and", done.stdout)
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'tf2onnx'): sys.modules[name] = None\n"
+        "from dr_tfx.cli.predict import run; run()"
+    )
+    raw = patched.parent / "raw"
+    eye, model = str(raw / "eye0.png"), tmp_path / "onnx"
+    given = [f"--model={model}", f"--lesions={model}", f"--output_dir={tmp_path / 'out'}", eye]
+    done = ready.run([sys.executable, "-c", code, *given])
+    assert done.returncode == 0, done.stderr
+    (row,) = pd.read_csv(tmp_path / "out" / "predictions.csv").to_dict("records")
+    marker = lesions.LesionMarker(exported.load(model))
+    (marks,) = marker([eye])
+    expected = marker.measured(marks)
+    assert expected and {name: row[name] for name in expected} == pytest.approx(expected)
+    assert cv2.imread(str(tmp_path / "out" / row["figure"])) is not None
+    served = served_model.load_export(model)
+    picture = recipes.apply_recipe(Path(eye).read_bytes(), served.recipe).rgb
+    ((_, shown),) = served.explain(picture[None])
+    assert (shown == marks.marked).all()
+    with pytest.raises(ValueError, match="marks lesions, and draws no heat maps"):
+        dr_tfx.load_export(model).explain(eye)
+
+
 def test_the_server_outlines_lesions_and_its_page_counts_them(runs, browser):
     pytest.importorskip("fastapi")
-    from dr_tfx.serving import served_model
     from tests.helpers import served
     from tests.serving.test_page import answered, drop
 

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -344,9 +345,13 @@ def test_maps_are_moved_back_before_they_are_combined():
     images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     ramp = np.linspace(0, 200, SIZE)
     images[..., 0], images[..., 1] = ramp, (ramp[:, None] + ramp) / 2
+    pixels = keras.Input((SIZE, SIZE, 3))
+    colours = keras.layers.Conv2D(2, 1, use_bias=False, name="score")
+    model = keras.Model(pixels, colours(pixels))
+    colours.set_weights([np.eye(3)[np.newaxis, np.newaxis, :, :2] / 255])
     bundle = bundles.Bundle(
         folder=None,
-        model=lambda pixels, training: pixels[..., :2] / 255,
+        model=model,
         experiment=made,
         manifest=None,
         fitted=None,
