@@ -21,12 +21,13 @@ from beam_jobs.build_examples import (
     source_labels,
     text_streams,
     text_tables,
+    tfds_labels,
 )
 from beam_jobs.build_examples.label_arrays import LabelRows
 from dr_tfx.config import label_sets, specs
 from dr_tfx.dataset import splits
 from dr_tfx.preprocessing import mask_files
-from dr_tfx.sources import arrays, folders, refusals
+from dr_tfx.sources import arrays, folders, refusals, tfds
 from dr_tfx.storage import files
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ def chunks(
 
     Args:
       path: a table; several, with commas between them; an .npy file of labels that has the order of
-        an array of photographs; or one of source_labels.WORDS.
+        an array of photographs; one of source_labels.WORDS; or the folder of the photographs, if it
+        is a data set that TensorFlow Datasets has prepared.
       spec: the names of the columns, and the labels.
       source: the photographs.
       masks: their masks.
@@ -55,6 +57,8 @@ def chunks(
     if path in source_labels.WORDS:
         found = source_labels.rows(path, spec, source, masks)
         return (LabelRows(names, labels, splits=official) for names, labels, official in found)
+    if isinstance(source, tfds.TfdsFolder) and files.absolute(path) == source.folder:
+        return tfds_labels.rows(spec, source)
     if not label_arrays.is_array(path):
         return _table_rows(path, spec)
     if not isinstance(source, arrays.Arrays):

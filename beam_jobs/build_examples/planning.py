@@ -375,7 +375,7 @@ def _warn(plan: Plan) -> None:
     slice_tags.warn(plan.rows)
     if len(plan.unlabelled):
         _LOG.warning(
-            "%d photographs have no row in the CSV: not used; the first are %s",
+            "%d photographs have no label: not used; the first are %s",
             len(plan.unlabelled),
             ", ".join(map(seen_text.printable, plan.unlabelled.head(3))),
         )

@@ -35,6 +35,13 @@ from several of these, or from arrays prepared before:
     drtfx-build-examples --config=reference --npy_images=X_train.npy \
         --npy_labels=y_train.npy --output_dir=DATA
 
+Take a data set that TensorFlow Datasets has prepared in TFDS_DATA_DIR or ~/tensorflow_datasets,
+with its labels and its splits train, validation and test. If --labels is given too, those labels
+and the config's split count instead:
+
+    drtfx-build-examples --config=dr_binary --output_dir=DATA \
+        --from_tfds=diabetic_retinopathy_detection/btgraham-300
+
 The job uses all cores of this machine. Every flag that is not listed below is one of Apache Beam's.
 With these, the job uses four processes instead of threads:
 
@@ -68,7 +75,7 @@ from beam_jobs.build_examples import job, planning, source_labels
 from beam_jobs.runners import beam_flags
 from dr_tfx import tasks
 from dr_tfx.cli import console, run_settings
-from dr_tfx.sources import find_source, given
+from dr_tfx.sources import find_source, given, tfds
 
 _CONFIG = run_settings.define()
 flags.declare_key_flag("config")
@@ -92,6 +99,12 @@ _NPY_IMAGES = flags.DEFINE_string(
 _NPY_LABELS = flags.DEFINE_string(
     "npy_labels", None, "An .npy array of labels, in place of --labels."
 )
+_FROM_TFDS = flags.DEFINE_string(
+    "from_tfds",
+    None,
+    "A prepared data set of TensorFlow Datasets, NAME[/CONFIG][:VERSION] or its folder, with its "
+    "labels and splits: neither --image_dir nor --labels is needed.",
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The folder for the data set.")
 _LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _PLAN = flags.DEFINE_bool("plan", False, "Print what would be made, as JSON, and make nothing.")
@@ -99,32 +112,23 @@ _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Delete an earlier build in --output_dir, finished or not."
 )
 
+_EITHER = (
+    ("image_dir", "npy_images"),
+    ("image_dir", "from_tfds"),
+    ("npy_images", "from_tfds"),
+    ("labels", "npy_labels"),
+)  # Flags of which one excludes the other.
+
 
 def main(argv: Sequence[str]) -> None:
     """Make the call that the flags describe; print a summary, and the folder as the last line."""
     flags.FLAGS.image_dir, words = given.unexpanded(_IMAGE_DIR.value, argv[1:])
-    place = _IMAGE_DIR.value or _NPY_IMAGES.value
-    labels = _LABELS.value or _NPY_LABELS.value
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     options = beam_flags.options(words)
-    needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
-    needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
-    needed = ["config", "npy_labels" if needs_npy_labels else "labels"]
-    if not _PLAN.value:
-        needed += ["npy_images" if needs_npy_images else "image_dir", "output_dir"]
-    console.require(*needed, others=words)
-    for one, other in (("image_dir", "npy_images"), ("labels", "npy_labels")):
-        if flags.FLAGS[one].value and flags.FLAGS[other].value:
-            raise ValueError(f"--{one} and --{other} are both given; expected one of them")
-    if os.path.isdir(labels) and labels not in source_labels.WORDS:
-        raise ValueError(
-            f"--labels={labels} is a folder; expected the CSV of the labels, or "
-            f"--labels={source_labels.FOLDERS} where the photographs of each label are in a "
-            "folder of their own"
-        )
+    place, labels = _input(words)
     experiment = tasks.from_config(_CONFIG.value)
     spec = experiment.dataset
     if _PLAN.value:
@@ -153,6 +157,42 @@ def main(argv: Sequence[str]) -> None:
     config = f"--config={run_settings.typed_name(_CONFIG)}"
     train = "drtfx-crossvalidate" if spec.split.folds else "drtfx-train"
     console.tell_next(train, config, f"--data_dir={_OUTPUT_DIR.value}", "--workdir=run")
+
+
+def _input(words: Sequence[str]) -> tuple[str, str]:
+    """Return the photographs, "" if they are not needed, and the labels that the flags name.
+
+    Args:
+      words: what is left of the command line.
+
+    Raises:
+      UsageError, ValueError: too few flags are given, or some that exclude each other.
+      FileNotFoundError: there is no such prepared data set.
+    """
+    for one, other in _EITHER:
+        if flags.FLAGS[one].value and flags.FLAGS[other].value:
+            raise ValueError(f"--{one} and --{other} are both given; expected one of them")
+    place = _IMAGE_DIR.value or _NPY_IMAGES.value or ""
+    labels = _LABELS.value or _NPY_LABELS.value
+    needs_npy_labels = _NPY_LABELS.value or (_NPY_IMAGES.value and not _LABELS.value)
+    needs_npy_images = _NPY_IMAGES.value or (_NPY_LABELS.value and not _IMAGE_DIR.value)
+    needed = ["config"]
+    if not _FROM_TFDS.value:
+        needed.append("npy_labels" if needs_npy_labels else "labels")
+    if not (_PLAN.value or _FROM_TFDS.value):
+        needed.append("npy_images" if needs_npy_images else "image_dir")
+    if not _PLAN.value:
+        needed.append("output_dir")
+    console.require(*needed, others=words)
+    if labels and os.path.isdir(labels) and labels not in source_labels.WORDS:
+        raise ValueError(
+            f"--labels={labels} is a folder; expected the CSV of the labels, or "
+            f"--labels={source_labels.FOLDERS} where the photographs of each label are in a "
+            "folder of their own"
+        )
+    if _FROM_TFDS.value:
+        place = tfds.find(_FROM_TFDS.value)
+    return place, labels or place
 
 
 def _warn(images: Mapping[str, Mapping[str, int]]) -> None:

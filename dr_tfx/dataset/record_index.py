@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dr_tfx.dataset import records
+from dr_tfx.storage import checksums
 
 if TYPE_CHECKING:  # It loads pandas, which the processes that read do not need.
     from dr_tfx.dataset import manifest
@@ -85,7 +85,7 @@ def is_frame(data: bytes, start: int, row: np.void) -> bool:
     begin, end = start + BEFORE, start + BEFORE + size
     crc = int(row["crc"]).to_bytes(4, "little")
     return (
-        data[start:begin] == length + records.masked_crc(length)
+        data[start:begin] == length + checksums.masked_crc(length)
         and data[end : end + 4] == crc
-        and records.masked_crc(data[begin:end]) == crc
+        and checksums.masked_crc(data[begin:end]) == crc
     )

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Literal
 
 import cv2
-import google_crc32c
 import numpy as np
 from google.protobuf import message
 
 from dr_tfx.dataset import example_message, naming
 from dr_tfx.dataset.patches import Patches
 from dr_tfx.preprocessing import png
-from dr_tfx.storage import seen_text
+from dr_tfx.storage import checksums, seen_text
 
 IMAGE_ENCODED = "image/encoded"  # bytes: raw RGB uint8 in C order, or a PNG file
 IMAGE_FORMAT = "image/format"  # bytes: "raw" | "png"
@@ -268,8 +267,8 @@ class RecordWriter:
     def write(self, record: bytes) -> None:
         """Append one record: length, masked CRC32C of it, the data, masked CRC32C of the data."""
         length = struct.pack("<Q", len(record))
-        checksum = masked_crc(record)
-        frame = b"".join((length, masked_crc(length), record, checksum))
+        checksum = checksums.masked_crc(record)
+        frame = b"".join((length, checksums.masked_crc(length), record, checksum))
         self._stream.write(frame)
         self._digest.update(frame)
         self.records += 1
@@ -290,12 +289,12 @@ def read(stream: BinaryIO) -> Iterator[bytes]:
     """
     while header := stream.read(12):
         length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
-        if length < 0 or masked_crc(header[:8]) != header[8:]:
+        if length < 0 or checksums.masked_crc(header[:8]) != header[8:]:
             raise ValueError("A TFRecord header is damaged: the file is truncated or no TFRecord.")
         if length > MOST_BYTES:
             raise ValueError(f"A TFRecord says that it has {length:,} bytes, which none has.")
         record, crc = stream.read(length), stream.read(4)
-        if len(record) < length or masked_crc(record) != crc:
+        if len(record) < length or checksums.masked_crc(record) != crc:
             raise ValueError("A TFRecord is damaged: the file is truncated or was changed.")
         yield record
 
@@ -337,9 +336,3 @@ def read_pictures(
         except DamagedRecord as error:
             raise ValueError(f"record {number} {error}") from error
         yield text_of(example, IMAGE_ID), found
-
-
-def masked_crc(data: bytes) -> bytes:
-    """Return the checksum that a TFRecord's frame holds of the data: 4 bytes."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dr_tfx.dataset import mirrors, records
+from dr_tfx.storage import checksums
 
 if TYPE_CHECKING:
     from dr_tfx.dataset import manifest
@@ -65,7 +66,7 @@ def offsets(path: Path, file: int, shard: "manifest.Shard") -> np.ndarray:
 def _length(file: int, position: int) -> int:
     """Return the bytes of the record whose frame begins here; a negative number if none does."""
     header = os.pread(file, 12, position)
-    if len(header) < 12 or records.masked_crc(header[:8]) != header[8:]:
+    if len(header) < 12 or checksums.masked_crc(header[:8]) != header[8:]:
         return -_FRAME
     return int.from_bytes(header[:8], "little")
 
@@ -91,7 +92,7 @@ def read_record(
     length = _length(file, position)
     known = 0 <= length <= records.MOST_BYTES
     data = os.pread(file, length + 4, position + 12) if known else b""
-    if not known or len(data) < length + 4 or records.masked_crc(data[:-4]) != data[-4:]:
+    if not known or len(data) < length + 4 or checksums.masked_crc(data[:-4]) != data[-4:]:
         raise ValueError(damaged(path, f"the record at byte {position}"))
     try:
         example = records.parse(data[:-4])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dr_tfx.config import specs
 from dr_tfx.preprocessing import decoding
-from dr_tfx.sources import archives, arrays, folders, frames, refusals, several, trees
+from dr_tfx.sources import archives, arrays, folders, frames, refusals, several, tfds, trees
 from dr_tfx.storage import files
 
 _PART = re.compile(r"(.+\.zip)\.\d{2,}", re.IGNORECASE)  # Made by 7-zip and `split`.
@@ -24,9 +24,13 @@ _LOOKED_AT = 100_000  # Files in which what may have been meant is looked for.
 def open_photographs(place: str, recipe: specs.Recipe) -> folders.Source:
     """Return the source that `--image_dir` or `--npy_images` means, as a recipe takes it.
 
+    It may be the folder of a data set that TensorFlow Datasets has prepared, too.
+
     Raises:
-      FileNotFoundError, ValueError: as `open_source` and `arrays.open_arrays`.
+      FileNotFoundError, ValueError: as `open_source`, `arrays.open_arrays` and `tfds.open_folder`.
     """
+    if tfds.is_folder(place):
+        return tfds.open_folder(place)
     if place.lower().endswith((".npy", ".npz")):
         return arrays.open_arrays(place, recipe)
     return frames.split(open_source(place), recipe)
@@ -51,8 +55,11 @@ def open_source(image_dir: str) -> folders.Source:
 def name_of(image_dir: str) -> str:
     """Return what the photographs of `--image_dir` may be called: as their folders or archives are.
 
-    A folder called `images` has the name of the folder that holds it.
+    A folder called `images` has the name of the folder that holds it, and a data set of TensorFlow
+    Datasets its own.
     """
+    if tfds.is_folder(image_dir):
+        return tfds.full_name(image_dir)
     names = []
     for place in places(image_dir):
         parts = [part for part in place.removesuffix(".zip").split("/") if part not in ("", ".")]

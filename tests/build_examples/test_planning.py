@@ -322,7 +322,7 @@ def test_photographs_without_a_label_are_told(copy, caplog):
         (copy / name).write_bytes(encode(draw(99)))
     made = plan(copy)
     assert made.unlabelled.tolist() == ["94_left.jpeg", "95_left.jpeg"]
-    assert "2 photographs have no row in the CSV: not used; the first are 94_left" in caplog.text
+    assert "2 photographs have no label: not used; the first are 94_left" in caplog.text
 
 
 def test_a_missing_photograph_is_no_stray_one(copy):

@@ -30,7 +30,7 @@ from dr_tfx.dataset import identities, leakage, manifest, records
 from dr_tfx.evaluation import scored
 from dr_tfx.input_pipeline import loader, shard_check, shard_reader
 from dr_tfx.preprocessing import fingerprint
-from dr_tfx.storage import files
+from dr_tfx.storage import checksums, files
 from tests.fuzz.fuzz_bundles import mutated
 from tests.helpers import datasets
 from tests.helpers.damage import damage
@@ -160,7 +160,7 @@ def of_a_shard(case: Case, rng: np.random.Generator) -> str:
     if rng.random() < 0.25:
         length = struct.pack("<Q", _LENGTHS[rng.integers(0, len(_LENGTHS))])
         at = int(rng.integers(0, len(frames))) * (len(whole) // len(frames))
-        header = length + records.masked_crc(length)
+        header = length + checksums.masked_crc(length)
         path.write_bytes(whole[:at] + header + whole[at + len(header) :])
         return "shard of another length"
     at = int(rng.integers(0, len(frames)))

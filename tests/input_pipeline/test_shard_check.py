@@ -10,7 +10,7 @@ from dr_tfx.dataset import manifest, records
 from dr_tfx.evaluation import evaluate
 from dr_tfx.input_pipeline import loader, shard_check, shard_reader, tf_dataset
 from dr_tfx.models import bundle_file
-from dr_tfx.storage import files
+from dr_tfx.storage import checksums, files
 from tests.helpers import bundled, datasets
 
 LABEL = "label/level"
@@ -113,7 +113,7 @@ def test_a_length_that_no_record_has_is_refused_before_anything_is_read(tmp_path
     path = tmp_path / shard.name
     header = struct.pack("<Q", length)
     with path.open("r+b") as stream:
-        stream.write(header + records.masked_crc(header))
+        stream.write(header + checksums.masked_crc(header))
     schema = loader.schema_of(data, FEATURES)
     named = f"{shard.name} is damaged .* record 0 of 5 at byte 0 is cut short"
     with pytest.raises(ValueError, match=named):
