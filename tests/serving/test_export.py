@@ -111,6 +111,26 @@ def test_layers_of_convnext_and_their_gradients_can_be_said_in_onnx():
         np.testing.assert_allclose(of_onnx, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["onnx", "litert"])
+def test_the_gradient_of_a_pooling_can_be_said(form):
+    """It is TensorFlow's own; the squares do not cover the last row and column."""
+    rng = np.random.default_rng(0)
+    weights = tf.constant(rng.normal(size=(1, 3, 2, 4)).astype(np.float32))
+
+    def both(x):
+        found = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        return {"found": found, "slope": tf.gradients(found * weights, x)[0]}
+
+    spec = tf.TensorSpec((1, 7, 5, 4), tf.float32, name="x")
+    x = rng.normal(size=(1, 7, 5, 4)).astype(np.float32)
+    files = formats.of(form).write(TracedNetwork(both, spec))
+    given, made = ("x", "float32", [1, 7, 5, 4]), ["found", "slope"]
+    found = runtimes.load(form, Path("network"), files, given=given, made=made).run(x, made)
+    for of_form, expected in zip(found, tf.function(both)(tf.constant(x)).values(), strict=True):
+        assert np.ptp(expected) > 1
+        np.testing.assert_allclose(of_form, expected, atol=1e-6)
+
+
 def test_an_ensemble_is_exported_like_a_run(line, tmp_path):
     """Its members read parts of the features, whose gradient tf2onnx does not know by itself."""
     first = bundles.load(line / "run")

@@ -13,7 +13,7 @@ import tf2onnx
 from onnxruntime import quantization
 
 from dr_tfx.models import export_file
-from dr_tfx.serving.formats import TracedNetwork, onnx_gradients
+from dr_tfx.serving.formats import TracedNetwork, onnx_gradients, said_gradients
 
 RESAMPLES = False
 QUANTIZES = export_file.QUANTIZED
@@ -41,7 +41,8 @@ def write(
 def _converted(network: TracedNetwork) -> onnx.ModelProto:
     """Return a function of one input as ONNX."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    traced = tf.function(network.function, input_signature=[network.spec])
+    function = said_gradients.said(network, said_gradients.POOLED)
+    traced = tf.function(function, input_signature=[network.spec])
     model, _ = tf2onnx.convert.from_function(
         traced,
         input_signature=[network.spec],
