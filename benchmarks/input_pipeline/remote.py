@@ -2,6 +2,7 @@
 
     python -m benchmarks.input_pipeline.remote                   # 5, 20 and 50 ms, 100 MB/s
     python -m benchmarks.input_pipeline.remote --latencies=20 --bandwidths=100,1000 --rate=100
+    python -m benchmarks.input_pipeline.remote --latencies=1 --reads=100     # a disk that seeks
 
 Synthetic examples lie in an object store on this machine that takes its time (`slow_store`). Every
 contender reads endless shuffled batches of 64 from it, both classes equally often, in a process of
@@ -16,8 +17,10 @@ its own and in turn:
 Columns: seconds to the first batch, samples a second after it, requests and kB a sample, the share
 of the time that a training of --rate samples a second waits for its input, and the most memory
 above that of the imports. Ratios are to tf.data by hand on the same store. --rate=60 is dr_binary
-on two cores. Grain reads ArrayRecord files of a disk only, and mosaicml-streaming needs a store of
-another protocol: neither is here. The benchmark needs `pip install 'dr_tfx[dataflow,bench]'`.
+on two cores. With --reads it is another table: the seconds of a whole first epoch, as fast as it
+comes, against those of reading all shards in order. Grain reads ArrayRecord files of a disk only,
+and mosaicml-streaming needs a store of another protocol: neither is here. The benchmark needs `pip
+install 'dr_tfx[dataflow,bench]'`.
 """
 
 import argparse
@@ -119,6 +122,34 @@ def by_webdataset(job: dict[str, Any]) -> Iterator[np.ndarray]:
             del job["made"][:BATCH]
 
 
+def in_order(job: dict[str, Any]) -> Iterator[np.ndarray]:
+    """Yield batches of the shards one after the other, each once."""
+    yield np.empty(0)
+    host, size, made = os.environ["STORAGE_EMULATOR_HOST"], job["size"], []
+    for path in sorted(Path(job["folder"], "records").glob("train-*.tfrecord-*")):
+        key = urllib.parse.quote(f"records/{path.name}", safe="")
+        with urllib.request.urlopen(f"{host}/download/storage/v1/b/far/o/{key}") as answer:
+            content = io.BytesIO(answer.read())
+        for _, pixels in records.read_images(content, size):
+            made.append(pixels)
+            if len(made) == BATCH:
+                yield np.stack(made)
+                made = []
+
+
+def whole(name: str, job: dict[str, Any]) -> dict[str, float]:
+    """Return the seconds of an epoch from the start, and what was asked for."""
+    batches = ours(job) if name == "ours" else in_order(job)
+    next(batches)
+    base, start = processes.of_tree(os.getpid()).total, time.perf_counter()
+    asked = _counts()
+    taken = sum(1 for _ in itertools.islice(batches, job["epoch"] // BATCH))
+    seconds = time.perf_counter() - start
+    requests, size = (b - a for a, b in zip(asked, _counts(), strict=True))
+    told = {"batches": float(taken), "seconds": seconds, "requests": float(requests)}
+    return {**told, "MB": size / 1e6, "base": base}
+
+
 READ = {"ours, cold": ours, "ours, warm": ours, "tf.data": by_hand, "webdataset": by_webdataset}
 
 
@@ -186,10 +217,10 @@ def write(folder: Path, count: int, size: int) -> tuple[float, int]:
 
 
 @contextlib.contextmanager
-def far(folder: Path, latency: str, bandwidth: str) -> Iterator[None]:
+def far(folder: Path, latency: str, bandwidth: str, reads: float) -> Iterator[None]:
     """Run a store, and let the processes that are started use it."""
     line = [sys.executable, slow_store.__file__, str(folder)]
-    line += [f"--latency_ms={latency}", f"--bandwidth_mb={bandwidth}"]
+    line += [f"--latency_ms={latency}", f"--bandwidth_mb={bandwidth}", f"--reads={reads}"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         os.environ |= {
@@ -205,7 +236,7 @@ def far(folder: Path, latency: str, bandwidth: str) -> Iterator[None]:
 
 def main() -> None:
     """Print a table for every latency and bandwidth."""
-    if processes.serve(measure):
+    if processes.serve(measure, whole):
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -214,6 +245,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="Pixels a side.")
     parser.add_argument("--latencies", default="5,20,50", help="Milliseconds of an answer.")
     parser.add_argument("--bandwidths", default="100", help="MB a second of all answers.")
+    parser.add_argument("--reads", type=float, default=0, help="Seeks a second; 0: no limit.")
     parser.add_argument("--seconds", type=float, default=10, help="Length of a measurement.")
     parser.add_argument("--rate", type=float, default=60, help="Samples a second of a training.")
     parser.add_argument("--cache_gb", type=float, default=100, help="Of ours.")
@@ -231,9 +263,23 @@ def main() -> None:
             job |= {
                 name: getattr(arguments, name) for name in ("size", "seconds", "rate", "cache_gb")
             }
-            with far(folder, latency, bandwidth):
-                table = pd.DataFrame(_rows(job, arguments.contenders.split(";"))).T
+            with far(folder, latency, bandwidth, arguments.reads):
+                if arguments.reads:
+                    table = pd.DataFrame(_of_whole_epochs(job)).T
+                else:
+                    table = pd.DataFrame(_rows(job, arguments.contenders.split(";"))).T
             print(f"\n{latency} ms, {bandwidth} MB/s\n{table.to_string(na_rep='')}", flush=True)
+
+
+def _of_whole_epochs(job: dict[str, Any]) -> dict[str, dict[str, str]]:
+    rows, first = {}, 0.0
+    for name in ("in order", "ours"):
+        found, peak = processes.run(__file__, "whole", name, job)
+        found["peak MiB"] = peak.total - found.pop("base")
+        first = first or found["seconds"]
+        rows[name] = {key: f"{value:.4g}" for key, value in found.items()}
+        rows[name]["x in order"] = f"{found['seconds'] / first:.2f}"
+    return rows
 
 
 def _rows(job: dict[str, Any], names: list[str]) -> dict[str, dict[str, str]]:

@@ -2,9 +2,11 @@
 
     python -m benchmarks.input_pipeline.slow_store FOLDER --latency_ms=20 --bandwidth_mb=100
 
-Every answer comes after the latency, and all answers together are no faster than the bandwidth. The
-first line printed is the address for STORAGE_EMULATOR_HOST; `/counts` tells the requests and the
-bytes so far. It serves the files of FOLDER as objects of the bucket `far`, whole or in ranges.
+Every answer comes after the latency, and all answers together are no faster than the bandwidth.
+With --reads=100 it is a disk that seeks a hundred times a second: an answer that does not begin
+where the one before it has ended holds up all others for so long. The first line printed is the
+address for STORAGE_EMULATOR_HOST; `/counts` tells the requests and the bytes so far. It serves the
+files of FOLDER as objects of the bucket `far`, whole or in ranges.
 """
 
 import argparse
@@ -18,8 +20,9 @@ BUCKET = "far"
 
 
 class _Store:
-    def __init__(self, folder: Path, latency: float, bandwidth: float):
+    def __init__(self, folder: Path, latency: float, bandwidth: float, seek: float):
         self._folder, self._latency, self._bandwidth = folder, latency, bandwidth
+        self._seek, self._head = seek, ("", 0)  # Seconds, and where the head is.
         self._free = 0.0  # When the line has sent all that it was given so far.
         self._requests = self._bytes = 0
 
@@ -32,7 +35,7 @@ class _Store:
                 headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
                 status, content, more = self._answer(url, headers.get("range", ""))
                 if url.path != "/counts":
-                    await self._wait(len(content))
+                    await self._wait(url.path, headers.get("range", ""), len(content))
                 writer.write(
                     f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n{more}\r\n".encode()
                 )
@@ -43,10 +46,12 @@ class _Store:
         finally:
             writer.close()
 
-    async def _wait(self, size: int) -> None:
+    async def _wait(self, path: str, part: str, size: int) -> None:
         self._requests, self._bytes = self._requests + 1, self._bytes + size
+        start = int(part.removeprefix("bytes=").partition("-")[0] or 0)
+        sought, self._head = (path, start) != self._head, (path, start + size)
         now = time.monotonic()
-        self._free = max(self._free, now) + size / self._bandwidth
+        self._free = max(self._free, now) + sought * self._seek + size / self._bandwidth
         await asyncio.sleep(self._latency + self._free - now)
 
     def _answer(self, url: urllib.parse.SplitResult, part: str) -> tuple[str, bytes, str]:
@@ -94,7 +99,8 @@ def _facts(file: Path, name: str) -> dict[str, str]:
 
 async def _run(arguments: argparse.Namespace) -> None:
     latency, bandwidth = arguments.latency_ms / 1e3, arguments.bandwidth_mb * 1e6
-    store = _Store(Path(arguments.folder), latency, bandwidth)
+    seek = 1 / arguments.reads if arguments.reads else 0.0
+    store = _Store(Path(arguments.folder), latency, bandwidth, seek)
     server = await asyncio.start_server(store.serve, "127.0.0.1", 0, limit=1 << 16)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     async with server:
@@ -109,6 +115,7 @@ def main() -> None:
     parser.add_argument("folder", help="Folder of the objects.")
     parser.add_argument("--latency_ms", type=float, default=20, help="Of every answer.")
     parser.add_argument("--bandwidth_mb", type=float, default=100, help="MB a second, of all.")
+    parser.add_argument("--reads", type=float, default=0, help="Seeks a second; 0: no limit.")
     asyncio.run(_run(parser.parse_args()))
 
 

@@ -2,7 +2,8 @@
 
     shards            of their final size, with holes where a record is not there
     dataset.json, index.npy, and photographs.arrow once it was asked for
-    .mirror.json      the address of the data set; its time is when the mirror was last opened
+    .mirror.json      the address of the data set, and how many bytes of one place of a shard come
+                      together; its time is when the mirror was last opened
     .state            HEADER: the bytes of the records that are there, and how many may be kept;
                       then a byte a record, odd while it is there
     .in-use           locked by whoever has the mirror open; and .held-<split> by whoever reads the
@@ -45,6 +46,7 @@ class MirrorFiles:
 
     Attributes:
       address: of the data set.
+      group: how many bytes of one place of a shard come together; 0 of an earlier version.
       names: of the shards.
       ends: the row behind the last of each shard, int64 (shards,).
       index: see `record_index`.
@@ -54,7 +56,8 @@ class MirrorFiles:
         self.folder = folder
         # Whoever wants to remove the folder waits for this lock, which ends with the process.
         self._in_use = locked(folder / IN_USE, fcntl.LOCK_SH)
-        self.address = str(json_files.read(folder / MARK)["address"])
+        mark = json_files.read(folder / MARK)
+        self.address, self.group = str(mark["address"]), int(mark.get("group", 0))
         shards = json_files.read(folder / DATA_SET)["shards"]
         self.names = [str(shard["name"]) for shard in shards]
         self.ends = np.cumsum([shard["records"] for shard in shards])

@@ -13,6 +13,7 @@ The module loads no pandas: the processes that read batches are many.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -28,20 +29,29 @@ from absl import logging
 from dr_tfx.dataset import mirror_files, record_index
 from dr_tfx.storage import files, store_reads
 
-_REQUESTS = 32  # At a time, of one process.
-_GROUP = 1 << 18  # Small records of one place of a shard, of so many bytes, come together,
-_RUN = 1 << 22  # and of a whole shard so many bytes, or one record.
+REQUESTS = 32  # At a time, of one process.
+GROUP = 1 << 18  # Small records of one place of a shard, of so many bytes, come together,
+MANY = 500.0  # unless a store answers fewer requests in a second: then of more bytes,
+MOST = 1 << 23  # so many at most,
+_FACTOR = 5.0  # and so many that to send them takes so many times as long as to begin.
+_RUN = 1 << 22  # Of a whole shard so many bytes come together, or one record.
 _TRIES = 3  # Of a record whose bytes are not the build's,
 _PAUSE = 0.5  # with so many seconds between, and more each time.
 
 
 class _Run(NamedTuple):
-    """Records that follow one another in a shard, rows `first` to `end` - 1, and their bytes."""
+    """Records that follow one another in a shard, rows `first` to `end` - 1.
+
+    Attributes:
+      data: their bytes, until they are written down.
+      passing: those of the rows that are written down, and cannot be kept.
+    """
 
     shard: int
     first: int
     end: int
     data: bytes = b""
+    passing: Sequence[int] = ()
 
 
 class Coming(NamedTuple):
@@ -68,7 +78,13 @@ class Mirror:
         """Make the threads and the client of this process; a fork has none of its parent's."""
         self._process = os.getpid()
         self._reader = store_reads.StoreReader(self._files.address)
-        self._pool = concurrent.futures.ThreadPoolExecutor(_REQUESTS, "mirror")
+        self._pool = concurrent.futures.ThreadPoolExecutor(REQUESTS, "mirror")
+        self._asked: list[tuple[_Run, concurrent.futures.Future[_Run]]] = []
+
+    @property
+    def group(self) -> int:
+        """How many bytes of one place of a shard come together where there is room."""
+        return max(GROUP, self._files.group)
 
     @property
     def address(self) -> str:
@@ -97,9 +113,13 @@ class Mirror:
         if self._process != os.getpid():
             self._begin()
         missing = np.unique(self._files.missing(rows))
-        if len(missing) and self._files.has_room(len(missing) * _GROUP):
-            missing = self._with_neighbours(missing)
-        return Coming(rows, [self._pool.submit(self._read, run) for run in self._runs(missing)])
+        size = self.group
+        while len(missing) and size >= GROUP:
+            if self._files.has_room(len(missing) * size):
+                return Coming(rows, self._ask_with_neighbours(missing, size))
+            size //= 2
+        runs = self._runs(missing, _RUN)
+        return Coming(rows, [self._pool.submit(self._read, run) for run in runs])
 
     def fetch(self, coming: Coming) -> np.ndarray:
         """Wait until records are there, and return their `states`.
@@ -111,9 +131,9 @@ class Mirror:
         while True:
             try:
                 for request in coming.requests:
-                    run = request.result()
-                    passing = self._files.write(run.first, run.end, run.data)
-                    self._passing = np.concatenate([self._passing, passing])
+                    with contextlib.suppress(concurrent.futures.CancelledError):  # Asked anew.
+                        run = self._written(request.result())
+                        self._passing = np.append(self._passing, np.array(run.passing, np.int64))
             except BaseException:  # Ctrl-C, too: nobody waits for the others.
                 for request in coming.requests:
                     request.cancel()
@@ -148,9 +168,9 @@ class Mirror:
         if len(missing):
             size = self._files.sizes(missing) / 1e9
             logging.info("fetching %.3g GB of %d shards of %s", size, len(shards), self.address)
-        runs = self._runs(missing)
+        runs = self._runs(missing, _RUN)
         # Two requests are ready for each thread: more would only wait in memory.
-        asked = iter(lambda: list(itertools.islice(runs, 2 * _REQUESTS)), [])
+        asked = iter(lambda: list(itertools.islice(runs, 2 * REQUESTS)), [])
         for some in asked:
             requested = np.concatenate([np.arange(run.first, run.end) for run in some])
             self.fetch(Coming(requested, [self._pool.submit(self._read, run) for run in some]))
@@ -171,24 +191,43 @@ class Mirror:
             raise store_reads.StoreError(changed(f"{self.address}/{name}"))
         files.write(path, content)
 
-    def _with_neighbours(self, missing: np.ndarray) -> np.ndarray:
-        """Return missing records with those that are missing from the same places of shards."""
-        places = self._files.index["offset"] // _GROUP
-        found = [missing]
-        for row, shard in zip(missing, self._files.shards_of(missing).tolist(), strict=True):
-            first = self._files.first(shard)
-            near = places[first : self._files.ends[shard]] == places[row]
-            found.append(self._files.missing(np.flatnonzero(near) + first))
-        return np.unique(np.concatenate(found))
+    def _ask_with_neighbours(
+        self, missing: np.ndarray, group: int
+    ) -> list["concurrent.futures.Future[_Run]"]:
+        """Ask for missing records with those that are missing from the same places of shards.
 
-    def _runs(self, missing: np.ndarray) -> Iterator[_Run]:
-        """Yield what to ask for: records that follow one another, up to _RUN bytes of them."""
+        What comes is written down at once, so that it does not wait in memory, and what was asked
+        for already is not asked for again.
+        """
+        places = (self._files.index["offset"][missing] // group).tolist()
+        near = {*zip(self._files.shards_of(missing).tolist(), places, strict=True)}
+        beside = (self._rows_within(shard, place * group, group) for shard, place in near)
+        wanted = np.union1d(missing, self._files.missing(np.concatenate([*beside])))
+        self._asked = [(run, request) for run, request in self._asked if not request.done()]
+        for run, _ in self._asked:
+            wanted = wanted[(wanted < run.first) | (wanted >= run.end)]
+        for run in self._runs(wanted, max(_RUN, group)):
+            self._asked.append((run, self._pool.submit(self._keep, run)))
+        return [
+            request
+            for run, request in self._asked
+            if np.any((missing >= run.first) & (missing < run.end))
+        ]
+
+    def _rows_within(self, shard: int, start: int, size: int) -> np.ndarray:
+        """Return the rows of the records that begin within a part of a shard."""
+        first = self._files.first(shard)
+        offsets = self._files.index["offset"][first : self._files.ends[shard]]
+        return first + np.arange(*np.searchsorted(offsets, [start, start + size]))
+
+    def _runs(self, missing: np.ndarray, most: int) -> Iterator[_Run]:
+        """Yield what to ask for: records that follow one another, up to so many bytes of them."""
         run: _Run | None = None
         size = 0
         shards = self._files.shards_of(missing).tolist()
         for row, shard in zip(missing.tolist(), shards, strict=True):
             more = int(self._files.index["bytes"][row]) + record_index.FRAME
-            if run and (run.end, run.shard) == (row, shard) and size + more <= _RUN:
+            if run and (run.end, run.shard) == (row, shard) and size + more <= most:
                 run, size = run._replace(end=row + 1), size + more
                 continue
             if run:
@@ -208,6 +247,27 @@ class Mirror:
             if all(record_index.is_frame(data, int(row["offset"]) - start, row) for row in rows):
                 return run._replace(data=data)
         raise store_reads.StoreError(changed(f"{self.address}/{name}"))
+
+    def _keep(self, run: _Run) -> _Run:
+        return self._written(self._read(run))
+
+    def _written(self, run: _Run) -> _Run:
+        """Write down the bytes of a run, if it has them."""
+        if not run.data:
+            return run
+        passing = self._files.write(run.first, run.end, run.data)
+        return run._replace(data=b"", passing=tuple(passing.tolist()))
+
+
+def group(requests: float, bandwidth: float) -> int:
+    """Return how many bytes of one place of a shard are to come together from a slow store.
+
+    Args:
+      requests: that it answers in a second.
+      bandwidth: bytes that it sends in a second.
+    """
+    wanted = int(_FACTOR * bandwidth / requests)
+    return min(MOST, max(GROUP, 1 << wanted.bit_length()))
 
 
 def of(data_dir: Path) -> Mirror | None:

@@ -5,6 +5,7 @@ in a folder that is named after the address and the content of dataset.json, so 
 set never meets the records of an earlier one.
 """
 
+import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
@@ -63,6 +64,9 @@ def folder(
     opened.limit(limit)
     told = (address, mirror, limit / 1e9, needed / 1e9)
     logging.info("%s is read through the cache %s: up to %.3g GB of its %.3g GB", *told)
+    if opened.group > mirrors.GROUP:
+        what = "%s answers few requests: %.3g MB of a place of a shard come together"
+        logging.info(what, address, opened.group / 1e6)
     return mirror
 
 
@@ -114,12 +118,39 @@ def _make(
         state = np.zeros(mirror_files.HEADER.itemsize + len(rows), np.uint8)
         (unfinished / mirror_files.STATE).write_bytes(state.tobytes())
         (unfinished / manifest.FILE_NAME).write_bytes(content)
-        mark = json.dumps({"address": address}) + "\n"
+        group = _group(reader, data)
+        mark = json.dumps({"address": address, "group": group}) + "\n"
         (unfinished / mirror_files.MARK).write_text(mark)
         with contextlib.suppress(OSError):  # Another process has made it meanwhile.
             unfinished.rename(mirror)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _group(reader: store_reads.StoreReader, data: manifest.Manifest) -> int:
+    """Return how many bytes of one place of a shard are to come together; 0: as few as usual.
+
+    A store is asked for single bytes of all places at once. One that answers few in a second, as a
+    disk does that has to seek, is given larger requests.
+    """
+    ends = np.cumsum([shard.bytes for shard in data.shards])
+
+    def ask(place: int) -> None:
+        shard = data.shards[int(np.searchsorted(ends, place, side="right"))]
+        start = place % shard.bytes
+        reader.read(shard.name, start, start + 1)
+
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(mirrors.REQUESTS) as pool:
+        list(pool.map(ask, np.linspace(0, ends[-1] - 1, mirrors.REQUESTS).astype(int).tolist()))
+    requests = mirrors.REQUESTS / (time.perf_counter() - began)
+    if requests >= mirrors.MANY:
+        return 0
+    largest = max(data.shards, key=lambda shard: shard.bytes)
+    size, began = min(largest.bytes, mirrors.MOST), time.perf_counter()
+    reader.read(largest.name, 0, size)
+    bandwidth = size / max(1e-6, time.perf_counter() - began - 1 / requests)
+    return mirrors.group(requests, bandwidth)
 
 
 def _limit(cache: Path, mirror: Path, needed: int, cache_gb: float | None) -> int:

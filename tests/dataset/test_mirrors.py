@@ -67,7 +67,8 @@ class Training:
 
 
 def shards_read(store) -> list[tuple[str, int, int]]:
-    return [read for read in store.read if ".tfrecord-" in read[0]]
+    """Return the requests for examples: one for a single byte only asks how fast the store is."""
+    return [(n, a, b) for n, a, b in store.read if ".tfrecord-" in n and b > a + 1]
 
 
 def on_disk(folder: Path) -> int:
@@ -75,7 +76,7 @@ def on_disk(folder: Path) -> int:
 
 
 def test_an_example_is_one_request_and_comes_once(opened, store, monkeypatch):
-    monkeypatch.setattr(mirrors, "_GROUP", 1)  # No neighbours.
+    monkeypatch.setattr(mirrors, "GROUP", 1)  # No neighbours.
     folder = opened()
     training = Training(folder)
     assert not shards_read(store) and on_disk(folder) == 0
@@ -97,6 +98,31 @@ def test_small_neighbours_come_along(opened, store):
     assert len(shards_read(store)) == 2
 
 
+def test_of_a_store_that_answers_few_requests_more_comes_together(opened, store, monkeypatch):
+    # 5 MB of 100 MB a second are sent in five times the time of one of 100 requests: 2^23 bytes.
+    assert mirrors.group(100, 100e6) == 1 << 23
+    assert mirrors.group(400, 10e6) == mirrors.GROUP
+    monkeypatch.setattr(mirrors, "GROUP", 1)
+    store.pause = 0.004
+    folder = opened()
+    mirror = mirrors.of(folder)
+    assert mirror.group > 100 * RECORD
+    first, other = (mirror.ask(np.array([row])) for row in (0, 1))  # While the first is coming.
+    mirror.fetch(first)
+    mirror.fetch(other)
+    assert len(shards_read(store)) == 1 + 1  # The first only asked how fast the store is.
+    training = Training(folder)
+    assert training.read([30, 2, 17, 5]).tolist() == [30, 2, 17, 5]
+    shards = len(manifest.load(folder).shards_of("train"))
+    assert len(shards_read(store)) <= 1 + shards
+
+
+def test_a_slow_disk_has_a_mirror_like_a_store(built, tmp_path):
+    folder = places.folder(built.as_uri(), cache_dir=tmp_path / "cache")
+    assert folder != built and Training(folder).read([30, 2]).tolist() == [30, 2]
+    mirrors._opened.cache_clear()
+
+
 def test_another_run_finds_what_was_fetched(opened, store):
     assert Training(opened()).read([9]).tolist() == [9]
     mirrors._opened.cache_clear()
@@ -110,7 +136,7 @@ def test_another_run_finds_what_was_fetched(opened, store):
 
 
 def test_the_cache_keeps_to_its_bound(opened, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(mirrors, "_GROUP", 1)
+    monkeypatch.setattr(mirrors, "GROUP", 1)
     limit = 12 * (RECORD + 300)
     folder = opened(limit)
     training, rng = Training(folder), np.random.default_rng(0)
@@ -150,7 +176,7 @@ def test_the_oldest_mirror_makes_room(opened, store, tmp_path):
 
 def test_faults_by_the_thousand_and_never_a_wrong_example(opened, store, monkeypatch):
     monkeypatch.setattr(mirrors, "_TRIES", 100)
-    monkeypatch.setattr(mirrors, "_GROUP", 1)
+    monkeypatch.setattr(mirrors, "GROUP", 1)
     training, rng = Training(opened()), np.random.default_rng(1)
     store.chance = 0.6
     while len(store.met) < 1000:
@@ -203,7 +229,7 @@ def test_processes_fill_and_empty_one_mirror_together(built, tmp_path):
 import sys, numpy as np
 from dr_tfx.dataset import manifest, mirrors, places, records
 from dr_tfx.input_pipeline import shard_reader
-mirrors._GROUP = 1
+mirrors.GROUP = 1
 folder = places.folder(sys.argv[1], cache_dir=sys.argv[2], cache_gb=float(sys.argv[3]))
 rng, none = np.random.default_rng(int(sys.argv[4])), np.zeros((11, 2), bool)
 shards, schema = manifest.load(folder).shards_of("train"), records.Schema(32, "raw")

@@ -6,6 +6,7 @@ come short or damaged, a server that is busy and says for how long, credentials 
 
 import random
 import threading
+import time
 from typing import ClassVar
 
 import fsspec
@@ -39,13 +40,14 @@ class Shaky(AbstractFileSystem):
     drawn: ClassVar[random.Random] = random.Random(0)
     read: ClassVar[list[tuple[str, int, int]]] = []  # What was asked for.
     met: ClassVar[list[str]] = []  # The faults so far.
+    pause: ClassVar[float] = 0.0  # Seconds of each read, one after the other, as a disk seeks.
     _lock: ClassVar = threading.Lock()
 
     @classmethod
     def begin(cls, objects: dict[str, bytes]) -> None:
         """Begin anew, without faults."""
         cls.objects, cls.chance, cls.faults = objects, 0.0, FAULTS
-        cls.drawn, cls.read, cls.met = random.Random(0), [], []
+        cls.drawn, cls.read, cls.met, cls.pause = random.Random(0), [], [], 0.0
 
     def ls(self, path, detail=True, **_):
         folder = f"{self._strip_protocol(path)}/"
@@ -62,6 +64,7 @@ class Shaky(AbstractFileSystem):
             fault = self.drawn.choice(self.faults) if self.drawn.random() < self.chance else ""
             self.met += [fault] * bool(fault)
             at = self.drawn.random()
+            time.sleep(self.pause)
         if path not in self.objects:
             raise FileNotFoundError(path)
         data = self.objects[path][start:end]
