@@ -324,7 +324,10 @@ def _log_where(names: pd.Series, source: folders.Source) -> None:
     chunks = splits.chunks(names)
     _LOG.info("%s: %s", source.path(""), trees.describe(name for piece in chunks for name in piece))
     for why, count in source.left_out().items():
-        _LOG.warning(
+        # Masks lie beside their photographs, as they should; results of ours hardly ever do.
+        level = logging.INFO if why == trees.IN_MASKS else logging.WARNING
+        _LOG.log(
+            level,
             "%d pictures %s are not taken for photographs. If they are, name their folder in "
             "--image_dir",
             count,

@@ -163,10 +163,7 @@ def main(argv: Sequence[str]) -> None:
     with locks.held(output_dir):
         finished = _finished(output_dir)
         if not config.is_file():
-            sys.exit(
-                f"error: --config={_CONFIG.value}: there is no such file, and no config of this "
-                f"name; there are {', '.join(config_files.names())}."
-            )
+            sys.exit(f"error: {config_files.unknown(_CONFIG.value)}")
         _run_all(output_dir, finished=finished)
 
 

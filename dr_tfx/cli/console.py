@@ -287,9 +287,6 @@ def _with_config_files(argv: Sequence[str]) -> list[str]:
         file = config_files.find(given)
         path = Path(file.partition(":")[0])
         if not path.expanduser().is_file():
-            _refuse(
-                f"--config={given}: there is no such file, and no config of this name; there are "
-                f"{', '.join(config_files.names())}"
-            )
+            _refuse(config_files.unknown(given))
         words[place] = f"{flag}{equals}{file}"
     return words

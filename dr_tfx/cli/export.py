@@ -49,6 +49,7 @@ The command itself needs the extra dr_tfx[export], and for openvino dr_tfx[openv
 Research software, not a medical device: no result is a diagnosis.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ from absl import app, flags
 
 from dr_tfx.cli import console, data_folder
 from dr_tfx.machine import tensorflow_start
-from dr_tfx.models import bundle_file, export_file
+from dr_tfx.models import bundle_file, drift_file, export_file
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained bundle.", required=True)
 _DATA_DIR = flags.DEFINE_string(
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     """Make the call that the flags describe; print what was compared, then the folder."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    bundle_file.read(Path(_WORKDIR.value))  # What is none is told before TensorFlow is loaded.
+    content = bundle_file.read(Path(_WORKDIR.value))  # Before TensorFlow is loaded.
     tensorflow_start.load()
     from dr_tfx.serving import export  # Not above: --help need not wait for TensorFlow.
 
@@ -93,20 +94,24 @@ def main(argv: Sequence[str]) -> None:
         form=_FORMAT.value,
         quantize=quantize,
     )
-    area = "AUPR" if found.heatmaps is None else "AUC"
+    area, what = ("AUPR", "marked pixels") if found.heatmaps is None else ("AUC", "decisions")
     auc = (
         f"no {area} is defined" if found.auc is None else f"the {area} changes by {-found.auc:+.4f}"
     )
     maps = "" if found.heatmaps is None else f", heat maps by {found.heatmaps:.1e}"
     print(
         f"{found.images} pictures of {found.split}: outputs differ by at most {found.outputs:.1e}"
-        f"{maps}; {auc}, and {100 * found.changed:.2f} % of the decisions change"
+        f"{maps}; {auc}, and {100 * found.changed:.2f} % of the {what} change"
     )
     print(
         f"{found.bytes / 1e6:.1f} MB, {found.of_bundle:.2f} times the run's weights; a batch takes "
         f"{found.times:.2f} times as long as with the run"
     )
+    if quantize != "int8" and not (output_dir / drift_file.FILE).is_file():
+        data = bundle_file.trained_on(content, workdir)
+        print(f"note: {drift_file.untold(data, workdir, export=False)}", file=sys.stderr)
     print(output_dir)
+    console.tell_next("drtfx-predict", f"--model={output_dir}", "PHOTOGRAPH")
 
 
 def run() -> None:

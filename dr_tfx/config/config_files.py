@@ -6,6 +6,7 @@ Those that come with dr_tfx lie in a clone's folder `configs`, and an installati
 data of programs are, `share/`, out of the way of packages. They are given by their name as well.
 """
 
+import difflib
 import importlib.metadata
 import importlib.util
 from pathlib import Path
@@ -45,6 +46,14 @@ def find(given: str) -> str:
     """
     name, colon, argument = given.partition(":")
     return f"{shipped() / name}.py{colon}{argument}" if name in names() else given
+
+
+def unknown(given: str) -> str:
+    """Return a sentence, without its full stop, about a config that is neither a file nor ours."""
+    name = Path(given.partition(":")[0]).stem
+    like = difflib.get_close_matches(name, names(), n=1)
+    meant = f"; did you mean {like[0]}?" if like else "; there are " + ", ".join(names())
+    return f"--config={given}: there is no such file, and no config of this name{meant}"
 
 
 def load(path: Path, *arguments: str) -> ml_collections.ConfigDict:

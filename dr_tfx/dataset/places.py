@@ -81,7 +81,8 @@ def _manifest(address: str) -> tuple[bytes, manifest.Manifest, dict[str, int]]:
     if manifest.FILE_NAME not in sizes:
         raise FileNotFoundError(
             f"{address}/{manifest.FILE_NAME} does not exist: {address} is not a data set, or its "
-            "build did not finish. Run drtfx-build-examples (the same command again resumes it)."
+            "build did not finish. Check the address that was given as --data_dir, or run "
+            "drtfx-build-examples (the same command again resumes it)."
         )
     reader = store_reads.StoreReader(address)
     content = reader.read(manifest.FILE_NAME, 0, sizes[manifest.FILE_NAME])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
+from absl import logging
 
 import dr_tfx
 from dr_tfx.inference import drift_rows, photographs
@@ -71,6 +72,7 @@ class PredictionFiles:
             }
         self.rows = len(before)
         if not self.rows:
+            self._tell_of_earlier()
             self._note({})
             with self._opened("wb") as stream:
                 stream.write(tables.csv_text(pd.DataFrame(columns=columns)).encode())
@@ -94,6 +96,16 @@ class PredictionFiles:
             return none
         os.truncate(self.table, whole)
         return found
+
+    def _tell_of_earlier(self) -> None:
+        """Say that the table of an earlier call, which is finished or was made otherwise, goes."""
+        rows = self.table.read_bytes().count(b"\n") - 1 if self.table.is_file() else 0
+        if rows > 0:
+            logging.warning(
+                "%s, with %d rows of an earlier call, is replaced; another --output_dir keeps both",
+                self.table,
+                rows,
+            )
 
     def has(self, photograph: str) -> bool:
         """Tell whether a photograph, by the name that a person gives it, has its row."""

@@ -62,8 +62,13 @@ CONFIG = "--config=configs/dr_binary.py"
         (
             "build-examples",
             ["--config=configs/binary.py", "--labels=x", "--plan"],
-            "--config=configs/binary.py: there is no such file, and no config of this name; there "
-            "are base, ct_hemorrhage, ",
+            "--config=configs/binary.py: there is no such file, and no config of this name; did "
+            "you mean dr_binary?",
+        ),
+        (
+            "build-examples",
+            ["--config=xyz", "--labels=x", "--plan"],
+            "--config=xyz: there is no such file, and no config of this name; there are base, ",
         ),
         ("train", ["--config", "/nowhere/c.py"], "--config=/nowhere/c.py: there is no such file"),
         ("build-examples", [CONFIG, "--labels=tests", "--plan"], "--labels=tests is a folder;"),

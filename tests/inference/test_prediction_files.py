@@ -22,7 +22,7 @@ def begin(folder):
     return prediction_files.PredictionFiles(folder, NAMES, {"method": None})
 
 
-def test_what_was_read_is_there_when_the_work_is_stopped(tmp_path):
+def test_what_was_read_is_there_when_the_work_is_stopped(tmp_path, caplog):
     begun = begin(tmp_path)
     figures = [begun.add(read(name), b"png")["figure"] for name in ("a/eye.png", "b/eye.jpeg")]
     assert begun.add(photographs.ReadPhotograph("c.png", rejected="gone"))["figure"] == ""
@@ -39,6 +39,8 @@ def test_what_was_read_is_there_when_the_work_is_stopped(tmp_path):
     mark = json.loads((tmp_path / "predict.json").read_text())
     assert mark["photographs"] == {"read": 3, "rejected": 1}
     begin(tmp_path)  # The folder is ours: its table begins anew.
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{begun.table}, with 4 rows of an earlier call, is replaced")
     assert len(pd.read_csv(tmp_path / "predictions.csv")) == 0
 
 
