@@ -136,9 +136,9 @@ def find(name: str) -> str:
         raise FileNotFoundError(
             f"--from_tfds={name}: there is no prepared data set in {' or '.join(places)}, which "
             f"would have a folder of a version with {INFO_FILE} and {FEATURES_FILE}. Prepare it "
-            f"with: pip install tensorflow-datasets && tfds build {name}. Some, such as "
-            "diabetic_retinopathy_detection, want a download by hand before, and say which. Is it "
-            "elsewhere? Set TFDS_DATA_DIR, or give the path of that folder"
+            f"with: pip install tensorflow-datasets && tfds build {name}. Some want a download by "
+            "hand before, and say which. Is it elsewhere? Set TFDS_DATA_DIR, or give the path of "
+            "that folder"
         )
     configs = sorted({os.path.dirname(folder) for folder in found})
     if len(configs) > 1:
