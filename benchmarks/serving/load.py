@@ -208,8 +208,7 @@ def main(arguments: argparse.Namespace) -> None:
             for turn in range(TURNS):
                 bundle.take(paths[:OF_BUNDLE][turn::TURNS])
                 load(found, range(len(paths))[turn::TURNS], bodies, **settings)
-    readings = [bundle.readings[path] for path in paths]
-    expected = [np.nan if reading is None else reading.number for reading in readings]
+    expected = [bundle.readings[path] for path in paths]
     of_bundle = bundle.seconds / bundle.read
     _tell(arguments, found, found.taken, expected=expected, of_bundle=of_bundle)
 
@@ -219,13 +218,18 @@ def _tell(
     found: Load,
     seconds: float,
     *,
-    expected: Sequence[float],
+    expected: Sequence[tasks.Reading | None],
     of_bundle: float,
 ) -> None:
     count = arguments.count
-    told = [_number(found.answers.get(number, {})) for number in range(count)]
-    lost = sum(number is None for number in told)
-    apart = [abs(a - b) for a, b in zip(told, expected, strict=True) if a is not None]
+    told = [_answer(found.answers.get(number, {})) for number in range(count)]
+    lost = sum(answer is None for answer in told)
+    apart = [
+        abs(answer[key] - value)
+        for answer, reading in zip(told, expected, strict=True)
+        for key, value in (reading.answer if reading and answer else {}).items()
+        if answer and isinstance(value, float)
+    ]
     furthest = max(apart, default=np.nan)
     later = [memory for answers, memory in found.memory if answers >= count / 4]
     growth = max(later) / later[0] if later else np.nan
@@ -237,17 +241,16 @@ def _tell(
     print(f"        {later[0]:.0f} MiB at a quarter, {max(later):.0f} MiB at most from there on")
     ratio = of_bundle * count / seconds
     say(not lost, f"{lost} of {count} requests are lost, none")
-    spread = np.nanmax(expected) - np.nanmin(expected)
+    spread = np.ptp([reading.number for reading in expected if reading])
     what = f"answers, which span {spread:.1e}, differ by {furthest:.1e}, at most {TOLERANCE:.0e}"
     say(furthest <= TOLERANCE, what)
     say(growth <= 1.1, f"memory grows by {growth - 1:.1%}, at most 10 %")
     say(ratio >= 0.9, f"{ratio:.2f} of the bundle's photographs a second, at least .9")
 
 
-def _number(answer: dict) -> float | None:
-    """Return the number that a heat map would explain, of an answer of the kind `binary`."""
-    photographs = answer.get("photographs", [{}])
-    return (photographs[0].get("answer") or {}).get("score")
+def _answer(answer: dict) -> dict | None:
+    """Return what the server tells of its one photograph."""
+    return answer.get("photographs", [{}])[0].get("answer")
 
 
 def say(kept: bool, what: str) -> None:
@@ -262,7 +265,7 @@ if __name__ == "__main__":
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--side", type=int, default=1000, help="of the drawn photographs")
-    parser.add_argument("--workdir", help="a run of the kind binary; needs --photographs")
+    parser.add_argument("--workdir", help="a run; needs --photographs")
     parser.add_argument("--model", help="its export, served in its place")
     parser.add_argument("--photographs", help="a folder of photographs, used in turn")
     parser.add_argument("--work_dir", help="a folder for what is written meanwhile")
