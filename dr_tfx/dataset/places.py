@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from dr_tfx.dataset import manifest, mirror_files, mirrors, record_index
-from dr_tfx.storage import files, store_reads
+from dr_tfx.storage import files, store_errors, store_reads
 
 _DIGITS = 32
 _UNFINISHED, _OLD = ".tmp", 86_400.0  # A mirror that is being made; seconds until it never will be.
@@ -83,6 +83,7 @@ def _manifest(address: str) -> tuple[bytes, manifest.Manifest, dict[str, int]]:
             f"{address}/{manifest.FILE_NAME} does not exist: {address} is not a data set, or its "
             "build did not finish. Check the address that was given as --data_dir, or run "
             "drtfx-build-examples (the same command again resumes it)."
+            f"{store_errors.unseen(address)}"
         )
     reader = store_reads.StoreReader(address)
     content = reader.read(manifest.FILE_NAME, 0, sizes[manifest.FILE_NAME])

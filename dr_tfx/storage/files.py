@@ -3,14 +3,12 @@
 A file of a disk is written under a temporary name, flushed to the disk and then renamed, and an
 object of a store appears when its upload is completed, so that neither a kill nor a full disk
 leaves something that looks finished. Paths without a scheme go to the operating system. Paths with
-a scheme (`gs://bucket/x`) go through fsspec, which needs the package of that store; the extras of
-setup.py bring them.
+a scheme (`gs://bucket/x`) go through the store's client (`store_clients`).
 """
 
 import concurrent.futures
 import contextlib
 import errno
-import logging
 import os
 import posixpath
 import re
@@ -18,18 +16,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import fsspec
+from dr_tfx.storage import store_clients, store_errors
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _LIVE_SECONDS = 0.2
 _DELETERS = 16  # Threads that delete objects; they mostly wait.
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _RANGE_NOT_SATISFIABLE = 416  # HTTP's answer to a request for bytes behind the end of an object.
-_EXTRAS = {"gs": "dataflow", "s3": "s3", "az": "azure", "abfs": "azure", "hf": "hub"}
-for _client in ("aiobotocore", "botocore"):  # Amazon's tells of every process what it found where.
-    logging.getLogger(_client).setLevel(logging.WARNING)
 
 
 def is_remote(path: str) -> bool:
@@ -75,13 +70,13 @@ def read(path: str, *, offset: int = 0, length: int = -1) -> bytes:
             stream.seek(offset)
             return stream.read(length)
     with _errors(path):
-        store, key = _store(path)
+        store, key = store_clients.client(path)
         try:
-            return store.cat_file(
-                key, start=offset or None, end=offset + length if length >= 0 else None
-            )
+            if length >= 0:
+                return store_clients.part(store, key, offset, offset + length)
+            return store.cat_file(key, start=offset or None)
         except Exception as error:
-            if getattr(error, "code", None) == _RANGE_NOT_SATISFIABLE:
+            if store_errors.status(error) == _RANGE_NOT_SATISFIABLE:
                 return b""
             raise
 
@@ -95,7 +90,7 @@ def open_file(path: str) -> BinaryIO:
     if not is_remote(path):
         return Path(path).open("rb")
     with _errors(path):
-        store, key = _store(path)
+        store, key = store_clients.client(path)
         return store.open(key, "rb")
 
 
@@ -105,7 +100,7 @@ def exists(path: str) -> bool:
         return Path(path).exists()
     try:
         with _errors(path):
-            store, key = _store(path)
+            store, key = store_clients.fresh(path)
             return store.info(key)["type"] == "file"
     except FileNotFoundError:
         return False
@@ -132,7 +127,7 @@ def sizes(folder: str) -> dict[str, int]:
     if is_remote(folder):
         try:
             with _errors(folder):
-                store, key = _store(folder)
+                store, key = store_clients.fresh(folder)
                 found = store.ls(key, detail=True)
         except FileNotFoundError:
             return {}
@@ -155,7 +150,7 @@ def sizes(folder: str) -> dict[str, int]:
 def below(folder: str) -> dict[str, int]:
     """Return path below the folder -> bytes of a store's objects, any number of folders down."""
     with _errors(folder):
-        store, key = _store(folder)
+        store, key = store_clients.fresh(folder)
         above = f"{key.strip('/')}/"
         return {
             name.lstrip("/").removeprefix(above): int(entry["size"])
@@ -167,7 +162,7 @@ def below(folder: str) -> dict[str, int]:
 def matches(pattern: str) -> dict[str, int]:
     """Return path -> bytes of the objects of a store that match a pattern (`*`, `?`, `[`, `**`)."""
     with _errors(pattern):
-        store, key = _store(pattern)
+        store, key = store_clients.fresh(pattern)
         scheme = pattern.partition("://")[0]
         return {
             f"{scheme}://{name.lstrip('/')}": int(entry["size"])
@@ -281,8 +276,7 @@ def named(path: str | Path) -> Iterator[None]:
 def _upload(path: str) -> Iterator[BinaryIO]:
     """Open a new object, which is there once it is committed."""
     with _errors(path):
-        store, key = _store(path)
-        stream = store.open(key, "wb", autocommit=False)
+        stream = store_clients.upload(path)
     try:
         yield stream
         with _errors(path):
@@ -293,14 +287,6 @@ def _upload(path: str) -> Iterator[BinaryIO]:
         with contextlib.suppress(Exception):
             stream.discard()
         raise
-
-
-def _store(path: str) -> tuple[Any, str]:
-    """Return the file system of a path, and the path as that file system knows it.
-
-    Listings are never cached: workers write into the same folders.
-    """
-    return fsspec.core.url_to_fs(path, use_listings_cache=False)
 
 
 @contextlib.contextmanager
@@ -316,18 +302,14 @@ def _errors(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileNotFoundError(2, "No such object", path) from error
     except ImportError as error:
-        scheme = path.partition("://")[0]
-        told = f"{path}: {scheme}:// needs a package that is not installed: {error}"
-        if scheme in _EXTRAS:
-            told = f"{told}. Type: pip install 'dr_tfx[{_EXTRAS[scheme]}]'"
-        raise OSError(told) from error
-    except OSError:
-        raise
+        raise OSError(store_clients.lacking(path, error)) from error
     except Exception as error:
-        raise OSError(f"{path}: {type(error).__name__}: {error}") from error
+        if isinstance(error, OSError) and (error.errno in _OF_DISKS or path in str(error)):
+            raise  # It is told already.
+        raise OSError(store_errors.told(path, error)) from error
 
 
 def _delete_object(path: str) -> None:
     with contextlib.suppress(FileNotFoundError), _errors(path):
-        store, key = _store(path)
+        store, key = store_clients.client(path)
         store.rm_file(key)
