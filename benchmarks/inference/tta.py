@@ -113,13 +113,11 @@ def _ours(folder: str, bundle: Any) -> Callable[[], np.ndarray]:
 
 def _images(folder: str, bundle: Any) -> np.ndarray:
     """Return all examples as float32 (n, size, size, 3), as the published recipe holds them."""
-    from dr_tfx.input_pipeline import loader
+    from dr_tfx.input_pipeline import in_order
 
     data = Path(folder) / "data"
-    dataset = loader.evaluation_dataset(
-        data, bundle.manifest, "train", batch_size=BATCH, features={}
-    )
-    return np.concatenate([b["image"].numpy() for b in dataset]).astype(np.float32)
+    batches = in_order.Batches(data, bundle.manifest, "train", batch_size=BATCH, features={})
+    return np.concatenate([batch["image"] for batch in batches]).astype(np.float32)
 
 
 def _plain(model: Any, images: np.ndarray) -> Callable[[], np.ndarray]:

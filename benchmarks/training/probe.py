@@ -73,7 +73,7 @@ def features(
     from dr_tfx.config import config_files, specs, typed
     from dr_tfx.dataset import manifest, records, splits
     from dr_tfx.evaluation import probe
-    from dr_tfx.input_pipeline import loader
+    from dr_tfx.input_pipeline import in_order
     from dr_tfx.models import network
 
     data = manifest.load(data_dir)
@@ -89,10 +89,10 @@ def features(
         [[[] for _ in range(copies)] for _ in arms] for _ in range(3)
     ]
     for fold, name in enumerate(splits.names_of(data.dataset.split)):
-        for batch in loader.evaluation_dataset(
+        for batch in in_order.Batches(
             data_dir, data, name, batch_size=16, features={label: records.Feature("int64")}
         ):
-            images, labels = batch[records.IMAGE], batch[label].numpy()
+            images, labels = batch[records.IMAGE], batch[label]
             parts = look(images).numpy(), look(images[:, :, ::-1]).numpy()
             for column, part in zip(
                 found, (*parts, labels, np.full_like(labels, fold)), strict=True
@@ -101,7 +101,7 @@ def features(
             for arm, spec in enumerate(arms):
                 for copy in range(copies):
                     seed = [fold, len(found[0]), copy]
-                    changed, *mixed = _augmented(images.numpy().copy(), labels, spec, seed)
+                    changed, *mixed = _augmented(images.copy(), labels, spec, seed)
                     for kept, part in zip(augmented, (look(changed).numpy(), *mixed), strict=True):
                         kept[arm][copy].append(part)
     plain, mirrored, labels, folds = map(np.concatenate, found)

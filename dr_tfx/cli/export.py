@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
         form=_FORMAT.value,
         quantize=quantize,
     )
-    area, what = ("AUPR", "marked pixels") if found.heatmaps is None else ("AUC", "decisions")
+    area, what = found.words
     auc = (
         f"no {area} is defined" if found.auc is None else f"the {area} changes by {-found.auc:+.4f}"
     )

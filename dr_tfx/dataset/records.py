@@ -104,6 +104,11 @@ class Schema:
         """The channels of the image and of each mask, by the name of its feature."""
         return {IMAGE_ENCODED: 3, **dict.fromkeys(self.masks, 1)}
 
+    @property
+    def pixel_bytes(self) -> int:
+        """The bytes of the image and the masks of an example, or of a patch of it."""
+        return self.side**2 * sum(self.channels.values())
+
     def shapes(self, examples: int) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return the shape and dtype of each array of a batch, by its name."""
         sides = (examples, self.side, self.side)

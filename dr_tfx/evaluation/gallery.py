@@ -68,11 +68,7 @@ def reader(
         recipe, mask = data.dataset.recipe, records.Feature("uint8", is_mask=True)
         masks = {records.MASK_PREFIX + kind: mask for kind in data.dataset.masks}
         schema = records.Schema(recipe.size, recipe.encoding, masks)
-        shards = shard_reader.ShardReader(data_dir, data.shards_of(split), schema)
-        shapes = schema.shapes(len(numbers))
-        batch = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
-        shards.read(numbers, np.zeros((len(numbers), 2), bool), batch)
-        return batch
+        return shard_reader.ShardReader(data_dir, data.shards_of(split), schema).batch(numbers)
 
     return read
 

@@ -133,8 +133,7 @@ def _seen(
     with progress.bar(total=len(numbers), unit="image", title=f"probe {split}") as bar:
         for start in range(0, len(numbers), size):
             part = numbers[start : start + size]
-            batch = {name: np.empty(*like) for name, like in schema.shapes(len(part)).items()}
-            reader.read(part, np.zeros((len(part), 2), bool), batch)
+            batch = reader.batch(part)
             features = look(tf.constant(batch.pop(records.IMAGE))).numpy().astype(np.float64)
             # What a model would say plays no part in what the photographs are.
             said = bundle.columns(np.full((len(part), *output), 0.5))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.inference import plain_numbers, tiles, views
-from dr_tfx.input_pipeline import loader
+from dr_tfx.input_pipeline import in_order
 from dr_tfx.machine import progress
 from dr_tfx.models import bundles, last_features
 
@@ -87,34 +87,33 @@ def side_by_side(
     """Do as `stream` does with several scorers, each of which is given each batch in turn."""
     batch_size, kind = bundle.experiment.evaluation.batch_size, bundle.kind
     features = {**kind.data.features, **plain_numbers.OF_RECORDS}
-    dataset = loader.evaluation_dataset(
-        data_dir, data, split, batch_size=batch_size, features=features
+    batches = in_order.Batches(
+        data_dir,
+        data,
+        split,
+        batch_size=batch_size,
+        features=features,
+        texts=tuple(_TEXTS.values()),
     )
-    total = sum(shard.records for shard in data.shards_of(split))
     tables: list[list[pd.DataFrame]] = [[] for _ in scorers]
     external = data.dataset.split.method == "external"  # The name of its split says nothing.
     title = f"score {data.dataset.name if external else split}"
-    bar = progress.bar(total=total, unit="image", title=title)
-    with bar, loader.damage_named(data_dir, data, split, features):
-        for batch in dataset:
-            arrays = {name: batch[name].numpy() for name in (*_TEXTS, *features)}
-            known = {short: _texts(arrays.pop(short), key) for short, key in _TEXTS.items()}
-            plain = {name: arrays.pop(name) for name in plain_numbers.OF_RECORDS}
-            plain |= plain_numbers.of_pixels(batch["image"].numpy())
-            truth = kind.data.truth(arrays)
+    with progress.bar(total=batches.examples, unit="image", title=title) as bar:
+        for batch in batches:
+            images = batch.pop(records.IMAGE)
+            known = {short: batch.pop(key) for short, key in _TEXTS.items()}
+            plain = {name: batch.pop(name) for name in plain_numbers.OF_RECORDS}
+            plain |= plain_numbers.of_pixels(images)
+            truth, seen = kind.data.truth(batch), tf.constant(images)
             for score, parts in zip(scorers, tables, strict=True):
-                outputs = score(batch["image"]).numpy()
-                told = truth | bundle.columns(outputs) | kind.scores.compared(arrays, outputs)
+                outputs = score(seen).numpy()
+                told = truth | bundle.columns(outputs) | kind.scores.compared(batch, outputs)
                 parts.append(pd.DataFrame({**known, **told, **plain}))
-            bar.update(len(batch["image"]))
+            bar.update(len(images))
     return [pd.concat(parts, ignore_index=True) for parts in tables]
 
 
 _TEXTS = {"id": records.IMAGE_ID, "patient": records.IMAGE_PATIENT}
-
-
-def _texts(values: np.ndarray, key: str) -> list[str]:
-    return [records.text_of({key: value}, key) for value in values]
 
 
 def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:

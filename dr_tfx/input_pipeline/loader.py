@@ -1,4 +1,4 @@
-"""Shards to batches: balanced, shuffled as a whole and bounded for training; in order otherwise.
+"""Shards to batches of training: balanced, shuffled as a whole, and bounded in memory.
 
 What training sees at a step is a pure function of (seed, step), and of how many workers share it,
 each with shards of its own. The order is a sequence of numbers (`sampling`), examples are read by
@@ -14,7 +14,6 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
@@ -24,9 +23,6 @@ from dr_tfx.input_pipeline import (
     batch_readers,
     kept_order,
     mixing,
-    parsing,
-    sampling,
-    shard_check,
     shard_reader,
     strata,
 )
@@ -41,8 +37,6 @@ _SHARE = 1 / 20  # The share of the memory that a run may use, for batches ahead
 # the other while a block is drawn or the system gives a core away.
 _SMALL = 24e6  # Bytes of small batches that are read ahead,
 _MOST_SMALL = 12  # and how many at most.
-_EVALUATION = 256e6  # Bytes that an evaluation has ahead, at most,
-_PARSED_AT_ONCE = 2  # and batches of it that are parsed at once.
 
 
 def train_batches(
@@ -198,152 +192,12 @@ def _reading(training: specs.Training, schema: records.Schema, examples: int) ->
     # Raw images are copied, as fast as memory is; to decode a PNG file takes a core milliseconds.
     cores = resources.cores() // (2 if schema.encoding == "raw" else 1)
     processes = max(1, min(_MOST_READERS, cores))
-    batch = examples * _pixel_bytes(schema)
+    batch = examples * schema.pixel_bytes
     wanted = max(processes + 3, min(_MOST_SMALL, _SMALL // batch))
-    ahead = max(1, int(min(wanted, _memory_ahead(training) // batch)))
+    ahead = max(1, int(min(wanted, memory_ahead(training) // batch)))
     return min(processes, ahead), ahead
 
 
-def _pixel_bytes(schema: records.Schema) -> int:
-    """Return the bytes of the image and the masks of an example, or of a patch of it."""
-    return schema.side**2 * sum(schema.channels.values())
-
-
-def _memory_ahead(training: specs.Training) -> float:
+def memory_ahead(training: specs.Training) -> float:
     """Return the bytes that batches ahead may take."""
     return training.max_memory_gb * 1e9 * _SHARE
-
-
-def evaluation_dataset(
-    data_dir: Path,
-    data: manifest.Manifest,
-    split: str,
-    *,
-    batch_size: int,
-    features: Mapping[str, records.Feature],
-    memory: float = _EVALUATION,
-) -> tf.data.Dataset:
-    """Return a whole split, in order and untouched.
-
-    Args:
-      data_dir: folder of the shards.
-      data: their manifest.
-      split: which of its splits.
-      batch_size: examples of a batch; the last one may be smaller.
-      features: what is read besides the image.
-      memory: bytes that batches ahead may take; they are two at least.
-
-    Returns:
-      Batches of a dict: `image` uint8 (batch, size, size, 3), `id` and `patient` string (batch,),
-      and each of the features by its name, masks uint8 (batch, size, size, 1) and numbers (batch,).
-
-    Raises:
-      ValueError: the data set has no such split, or a shard has other records than the manifest
-        says. Damage that is met later is TensorFlow's error; see `damage_named`.
-    """
-    shards, schema = data.shards_of(split), schema_of(data, features)
-    shard_check.check(data_dir, shards)
-    files = [str(data_dir / shard.name) for shard in shards]
-    batches = tf.data.TFRecordDataset(files).batch(batch_size)
-    # The count is declared, so that Keras does not take the end of the split for a mistake.
-    count = math.ceil(sum(shard.records for shard in shards) / batch_size)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    # Half of the memory is for those that are parsed, of which as many wait as are made at once.
-    fit = memory / 2 // (batch_size * _pixel_bytes(schema))
-    at_once = int(np.clip(fit, 1, _PARSED_AT_ONCE))
-    # As it is: to look for branches and loops in it takes half a second at every start.
-    parse = tf.autograph.experimental.do_not_convert(lambda batch: _parse(batch, schema))
-    parsed = batches.map(parse, at_once)
-    options = tf.data.Options()
-    options.autotune.ram_budget = int(memory / 2)  # A prefetch keeps to it untuned, too.
-    return sampling.untuned(parsed.prefetch(tf.data.AUTOTUNE).with_options(options))
-
-
-def _parse(batch: tf.Tensor, schema: records.Schema) -> dict[str, tf.Tensor]:
-    """Return a batch of serialized examples as `evaluation_dataset` has it."""
-    parsed = parsing.parse(batch, schema, _TEXTS)
-    names = dict(zip(("id", "patient"), _TEXTS, strict=True))
-    return {**{short: parsed.pop(key) for short, key in names.items()}, **parsed}
-
-
-_TEXTS = (records.IMAGE_ID, records.IMAGE_PATIENT)
-_OF_DATA = (  # What TensorFlow raises where a file or a record is not what it has to be.
-    *(records.DamagedRecord, UnicodeDecodeError),  # Its own message has bytes of the record.
-    *(tf.errors.DataLossError, tf.errors.FailedPreconditionError),
-    *(tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.OutOfRangeError),
-    *(tf.errors.PermissionDeniedError, tf.errors.UnknownError),
-)
-
-
-@contextlib.contextmanager
-def damage_named(
-    data_dir: Path,
-    data: manifest.Manifest,
-    split: str,
-    features: Mapping[str, records.Feature],
-) -> Iterator[None]:
-    """Turn an error about what `evaluation_dataset` reads into one that names file and record.
-
-    The arguments are those of `evaluation_dataset`. After an error that may be one, the split is
-    read once more.
-
-    Raises:
-      ValueError: a shard or a record is damaged.
-      OSError: a shard is missing, or cannot be read.
-    """
-    try:
-        yield
-    except _OF_DATA as error:
-        schema = schema_of(data, features)
-
-        def parse(serialized: bytes) -> None:
-            try:
-                _parse(tf.constant([serialized]), schema)
-            except _OF_DATA as refused:
-                raise records.DamagedRecord("is none that TensorFlow can decode") from refused
-
-        try:
-            shard_check.find_damage(
-                data_dir, data.shards_of(split), schema, texts=_TEXTS, parse=parse
-            )
-        except (ValueError, OSError) as found:
-            raise found from error
-        raise
-
-
-def validation_dataset(
-    data_dir: Path, data: manifest.Manifest, experiment: specs.Experiment
-) -> tf.data.Dataset:
-    """Return the validation split as (float32 pixels 0..255, targets) batches for Keras.
-
-    Where training sees patches, these are patches side by side that cover each picture once.
-    """
-    task = tasks.of(experiment)
-    dataset = evaluation_dataset(
-        data_dir,
-        data,
-        "validation",
-        batch_size=experiment.evaluation.batch_size,
-        features=task.data.features,
-        memory=min(_EVALUATION, _memory_ahead(experiment.training)),
-    )
-    encode = task.model.encode
-    if spec := task.data.patches:
-        dataset = dataset.map(lambda batch: _in_patches(batch, spec.side)).unbatch()
-        dataset = dataset.batch(experiment.training.batch_size)
-    return dataset.map(lambda x: (tf.cast(x["image"], tf.float32), encode(x)[0]))
-
-
-def _in_patches(batch: Mapping[str, tf.Tensor], side: int) -> dict[str, tf.Tensor]:
-    """Return the images and masks of a batch cut into patches, picture by picture, row by row.
-
-    Args:
-      batch: as `evaluation_dataset` gives it.
-      side: height and width of a patch, which the pictures' are multiples of.
-    """
-    found = {}
-    for name in filter(records.has_geometry, batch):
-        size, channels = batch[name].shape[1], batch[name].shape[3]
-        rows = tf.reshape(batch[name], [-1, size // side, side, size // side, side, channels])
-        found[name] = tf.reshape(tf.transpose(rows, [0, 1, 3, 2, 4, 5]), [-1, side, side, channels])
-    return found

@@ -1,7 +1,6 @@
 """Serialized examples to tensors, whole batches at a time."""
 
 import math
-from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -9,26 +8,21 @@ from dr_tfx.dataset import records
 from dr_tfx.preprocessing import png
 
 
-def parse(
-    serialized: tf.Tensor, schema: records.Schema, texts: Sequence[str] = ()
-) -> dict[str, tf.Tensor]:
+def parse(serialized: tf.Tensor, schema: records.Schema) -> dict[str, tf.Tensor]:
     """Return a batch of examples; to parse whole batches costs a fraction of one by one.
 
     Args:
       serialized: string (batch,), messages of tf.train.Example.
       schema: what to take from them.
-      texts: keys of bytes features to take besides.
 
     A record that is not what it has to be ends in an InvalidArgumentError of TensorFlow.
 
     Returns:
-      Tensors with the names, shapes and dtypes of `Schema.shapes`, and string (batch,) of `texts`.
+      Tensors with the names, shapes and dtypes of `Schema.shapes`.
     """
     text = tf.io.FixedLenFeature([], tf.string)
     numbers = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in schema.numbers.items()}
-    parsed = tf.io.parse_example(
-        serialized, {**dict.fromkeys((*schema.channels, *texts), text), **numbers}
-    )
+    parsed = tf.io.parse_example(serialized, {**dict.fromkeys(schema.channels, text), **numbers})
     for name, feature in schema.features.items():
         if feature.values is not None:
             known = (parsed[name] >= 0) & (parsed[name] < feature.values)

@@ -1,15 +1,14 @@
 """Shards compared with their manifest, and their records with what is read of them.
 
-TensorFlow's own reader takes memory for whatever length a record's frame claims, and ends the
-process where there is none. So the frames of all records are looked at first (`check`), which reads
-12 bytes of each. What else is wrong with a record TensorFlow tells without its file: `find_damage`
-then looks for it.
+The frames of all records are looked at before any is read (`offsets`), which reads 12 bytes of
+each: TensorFlow's own reader takes memory for whatever length a frame claims, and ends the process
+where there is none.
 
 The module loads neither TensorFlow nor pandas.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +72,7 @@ def _length(file: int, position: int) -> int:
 
 def read_record(
     path: Path, file: int, position: int, *, schema: records.Schema, texts: Sequence[str] = ()
-) -> tuple[bytes, dict[str, Any]]:
+) -> tuple[bytes, dict[str, Any], dict[str, np.ndarray]]:
     """Read a record, and compare its checksum and its features with what they have to be.
 
     Args:
@@ -84,7 +83,7 @@ def read_record(
       texts: keys of features that are read besides, see `records.check`.
 
     Returns:
-      The serialized record and its features.
+      The serialized record, its features, and its image and masks by their names in a batch.
 
     Raises:
       ValueError: the record is damaged, lacks a feature, or has one of another type or value.
@@ -97,9 +96,9 @@ def read_record(
     try:
         example = records.parse(data[:-4])
         records.check(example, schema, texts)
+        return data[:-4], example, records.pictures(example, schema)
     except records.DamagedRecord as error:
         raise ValueError(unfit(path, position, error)) from error
-    return data[:-4], example
 
 
 def unfit(path: Path, position: int, error: records.DamagedRecord) -> str:
@@ -110,51 +109,20 @@ def unfit(path: Path, position: int, error: records.DamagedRecord) -> str:
     )
 
 
-def check(data_dir: Path, shards: Sequence["manifest.Shard"]) -> None:
-    """Refuse shards that do not hold as many records, in as many bytes, as their manifest says.
+def places(data_dir: Path, shards: Sequence["manifest.Shard"]) -> list[np.ndarray]:
+    """Return where the frames of all records begin, int64 (records,) of each shard.
 
     Those of a mirror are fetched first.
 
     Raises:
-      ValueError: a shard is damaged; names it.
+      ValueError: a shard does not hold as many records, in as many bytes, as its manifest says;
+        names it.
       OSError: a shard is missing, or cannot be read.
     """
     mirrors.fetch_whole(data_dir, [shard.name for shard in shards])
+    found = []
     for shard in shards:
         path = data_dir / shard.name
         with path.open("rb") as stream:
-            offsets(path, stream.fileno(), shard)
-
-
-def find_damage(
-    data_dir: Path,
-    shards: Sequence["manifest.Shard"],
-    schema: records.Schema,
-    texts: Sequence[str],
-    parse: Callable[[bytes], object],
-) -> None:
-    """Read every record of some shards, and refuse the first one that is damaged.
-
-    Args:
-      data_dir: folder of the shards.
-      shards: what the manifest says of them.
-      schema: what is read of every record.
-      texts: keys of features that are read besides, see `records.check`.
-      parse: another parser of a serialized record, which raises a DamagedRecord for one that it
-        refuses: no two decoders of PNG files refuse the same.
-
-    Raises:
-      ValueError: a shard or a record is damaged; names the file.
-      OSError: a shard is missing, or cannot be read.
-    """
-    for shard in shards:
-        path = data_dir / shard.name
-        with path.open("rb") as stream:
-            file = stream.fileno()
-            for position in offsets(path, file, shard).tolist():
-                data, example = read_record(path, file, position, schema=schema, texts=texts)
-                try:
-                    records.pictures(example, schema)
-                    parse(data)
-                except records.DamagedRecord as error:
-                    raise ValueError(unfit(path, position, error)) from error
+            found.append(offsets(path, stream.fileno(), shard))
+    return found

@@ -116,6 +116,16 @@ class ShardReader:
 
         self._files.filled(numbers, asked, fill, forget)
 
+    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Return a batch of examples as they are, with the names and shapes of `Schema.shapes`.
+
+        Args and errors are those of `read`.
+        """
+        shapes = self.schema.shapes(len(numbers))
+        made = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
+        self.read(numbers, np.zeros((len(numbers), 2), bool), made)
+        return made
+
     def _fill(
         self,
         numbers: np.ndarray,
@@ -188,9 +198,10 @@ class ShardReader:
             int(self.index["offset"][number]),
         )
         path, schema = self._files.paths[shard], self.schema
-        data, example = shard_check.read_record(path, self._files[shard], start, schema=schema)
+        data, example, arrays = shard_check.read_record(
+            path, self._files[shard], start, schema=schema
+        )
         try:
-            arrays = records.pictures(example, schema)
             if schema.encoding == "raw":
                 for name in schema.masks:
                     self.index[name][number] = 12 + _position(data, name, example[name])

@@ -63,7 +63,7 @@ def as_tf_dataset(
       ValueError: the data set has no such split, `label_weights` does not fit its labels, or a
         shard has other records than the manifest says.
     """
-    shard_check.check(data_dir, data.shards_of(split))
+    shard_check.places(data_dir, data.shards_of(split))
     training = split == "train" and shuffle_buffer > 0
     if training:
         mixed = _strata(data, experiment, label_weights)

@@ -16,7 +16,7 @@ from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.evaluation import evaluate, known_alarms, model_card
 from dr_tfx.explanation import gradcam
 from dr_tfx.inference import exported, scoring, views
-from dr_tfx.input_pipeline import loader, tf_dataset
+from dr_tfx.input_pipeline import loader, shard_reader, tf_dataset
 from dr_tfx.models import bundle_file, bundles, drift_file, export_file, last_features
 from dr_tfx.serving import export_check, formats
 from dr_tfx.serving.formats import TracedNetwork
@@ -171,11 +171,12 @@ def _training_pictures(bundle: bundles.Bundle, data_dir: Path) -> np.ndarray:
 def _training_tiles(data_dir: Path, data: manifest.Manifest, side: int) -> np.ndarray:
     """Return tiles of the photographs of the training, drawn alike every time."""
     rng, found = np.random.default_rng(0), []
-    photographs = sum(shard.records for shard in data.shards_of("train"))
+    shards = data.shards_of("train")
+    photographs = sum(shard.records for shard in shards)
     each, every = -(-_CALIBRATING // photographs), -(-photographs // _CALIBRATING)
-    batches = loader.evaluation_dataset(data_dir, data, "train", batch_size=1, features={})
-    for batch in batches.shard(every, 0):
-        (rgb,) = batch[records.IMAGE].numpy()
+    reader = shard_reader.ShardReader(data_dir, shards, loader.schema_of(data, {}))
+    for number in range(0, len(reader), every):
+        (rgb,) = reader.batch(np.array([number]))[records.IMAGE]
         for top, left in rng.integers(0, len(rgb) - side + 1, (each, 2)):
             found.append(rgb[top : top + side, left : left + side])
     return np.stack(found)

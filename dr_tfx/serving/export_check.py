@@ -49,6 +49,11 @@ class Compared(NamedTuple):
     bytes: int = 0
     of_bundle: float = 0.0
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """What people call `auc`, and that of which `changed` is a share."""
+        return ("AUPR", "marked pixels") if self.heatmaps is None else ("AUC", "decisions")
+
 
 def compare(
     model: exported.ExportedModel | exported.ExportedMarker,
@@ -153,11 +158,12 @@ def _check_quantized(found: Compared, quantize: str, folder: Path) -> None:
     """Refuse a quantised export that is worse, or decides otherwise."""
     if (found.auc or 0.0) <= _MOST_AUC and found.changed <= _MOST_CHANGED:
         return
-    fallen = "" if found.auc is None else f"its AUC falls by {found.auc:.4f}, and "
+    area, what = found.words
+    fallen = "" if found.auc is None else f"its {area} falls by {found.auc:.4f}, and "
     smaller = " or --quantize=float16" if quantize != "float16" else ""
     raise ValueError(
         f"the export in {quantize} is another model than {folder}: {fallen}"
-        f"{100 * found.changed:.2f} % of the decisions change on {found.images} pictures of "
+        f"{100 * found.changed:.2f} % of the {what} change on {found.images} pictures of "
         f"'{found.split}'; expected at most {_MOST_AUC:g} and {100 * _MOST_CHANGED:g} %. Nothing "
         f"was written. Export without --quantize{smaller}"
     )

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.dataset import manifest
-from dr_tfx.input_pipeline import loader
+from dr_tfx.input_pipeline import in_order, loader
 from dr_tfx.machine import interrupts, resources
 from dr_tfx.models import network
 from dr_tfx.training import (
@@ -124,7 +124,7 @@ class Session:
             contextlib.closing(board.Board(folder, profile_from)) as tensorboard,
             interrupts.noted() as interrupted,
         ):
-            examples = loader.validation_dataset(data_dir, self._data, run.experiment)
+            examples = in_order.validation(data_dir, self._data, run.experiment)
             deciding = self._restored(examples)
             judged = validation.Validation(self._models.judge, run.experiment, examples)
             divided = distribution.distribute(batches, self._strategy)
@@ -155,7 +155,7 @@ class Session:
         if self._run.chief:
             identity.claim(self._run.workdir, self._run.experiment, self._data)
 
-    def _restored(self, examples: tf.data.Dataset) -> dict[str, keras.callbacks.Callback]:
+    def _restored(self, examples: in_order.Targets) -> dict[str, keras.callbacks.Callback]:
         """Restore the trained model from the last checkpoint, and return the restored callbacks."""
         with self._strategy.scope():
             _complete(self._models.trained, examples)
@@ -202,7 +202,7 @@ class Session:
                 logging.warning("%s", sentence)
 
 
-def _complete(model: keras.Model, examples: tf.data.Dataset) -> None:
+def _complete(model: keras.Model, examples: in_order.Targets) -> None:
     """Make the variables that Keras makes at the first step: the optimizer's and the metrics'.
 
     A checkpoint can fill them only once they exist.

@@ -14,7 +14,6 @@ from absl import logging
 from dr_tfx import tasks
 from dr_tfx.config import seeds, specs, typed
 from dr_tfx.dataset import folds, leakage, manifest
-from dr_tfx.input_pipeline import loader
 from dr_tfx.machine import resources
 from dr_tfx.models import bundle_file, bundles, network, precision
 from dr_tfx.storage import files, locks
@@ -119,11 +118,8 @@ def _take_stages(
     profile: bool,
 ) -> checkpoints.Run:
     """Train to the end of each stage that is left, and return the run as it then is."""
-    experiment, features = run.experiment, tasks.of(run.experiment).data.features
-    with (
-        loader.damage_named(data_dir, data, "validation", features),
-        distribution.full_device_named(experiment, run.precision),
-    ):
+    experiment = run.experiment
+    with distribution.full_device_named(experiment, run.precision):
         for stage in stages.of(experiment):
             if run.epoch >= stage.end or run.stopped:
                 continue

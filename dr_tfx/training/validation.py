@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
+from dr_tfx.input_pipeline import in_order
 from dr_tfx.training import objectives
 
 
@@ -20,19 +21,23 @@ class Validation:
     they lie close together, as they do in the first epochs.
     """
 
-    def __init__(self, judge: keras.Model, experiment: specs.Experiment, examples: tf.data.Dataset):
+    def __init__(
+        self, judge: keras.Model, experiment: specs.Experiment, examples: in_order.Targets
+    ) -> None:
         """Trace nothing yet.
 
         Args:
           judge: the model whose weights are judged; it lives on one device.
           experiment: the settings of the run, which name the loss and the metrics.
-          examples: batches of images and targets, as `loader.validation_dataset` gives them.
+          examples: batches of images and targets, read anew in every pass.
         """
         self._examples, self._exact = examples, tasks.of(experiment).model.exact
         self._metrics = objectives.metrics(experiment)
         loss = objectives.loss(experiment)
+        first = next(iter(examples))  # The last one may be smaller, for which nothing is traced.
+        signature = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first]
 
-        @tf.function(input_signature=examples.element_spec)
+        @tf.function(input_signature=signature)
         def look(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             outputs = judge(images, training=False)
             for metric in self._metrics:

@@ -28,7 +28,7 @@ import tensorflow as tf
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from dr_tfx.dataset import identities, leakage, manifest, records
 from dr_tfx.evaluation import scored
-from dr_tfx.input_pipeline import loader, shard_check, shard_reader
+from dr_tfx.input_pipeline import in_order, loader, shard_reader
 from dr_tfx.preprocessing import fingerprint
 from dr_tfx.storage import checksums, files
 from tests.fuzz.fuzz_bundles import mutated
@@ -65,10 +65,6 @@ class Case:
         files.write_text(folder / manifest.FILE_NAME, self.data.to_json())
         self.shard = data.shards_of(SPLIT)[1]
         self.intact = {path: path.read_bytes() for path in folder.iterdir()}
-        # It is made once; each pass reads what the files hold by then.
-        self.batches = loader.evaluation_dataset(
-            folder, data, SPLIT, batch_size=4, features=FEATURES
-        )
 
     def restore(self) -> None:
         changeable = (self.shard.name, manifest.FILE_NAME, manifest.IDENTITIES_FILE)
@@ -100,20 +96,14 @@ class Case:
         known = identities.load(self.folder, data)
         assert len(known.text("id")) == len(known.pixels) == len(known.fingerprints)
         shards, schema = data.shards_of(SPLIT), loader.schema_of(data, FEATURES)
-        shard_check.check(self.folder, shards)
-        images, labels = [], []
-        with loader.damage_named(self.folder, data, SPLIT, FEATURES):
-            for batch in self.batches:
-                for name, key in (("id", records.IMAGE_ID), ("patient", records.IMAGE_PATIENT)):
-                    for value in batch[name].numpy():
-                        records.text_of({key: value}, key)
-                images.append(batch["image"].numpy())
-                labels.append(batch[LABEL].numpy())
+        texts = (records.IMAGE_ID, records.IMAGE_PATIENT)
+        batches = in_order.Batches(
+            self.folder, data, SPLIT, batch_size=4, features=FEATURES, texts=texts
+        )
+        images, labels = zip(*((batch["image"], batch[LABEL]) for batch in batches), strict=True)
         reader = shard_reader.ShardReader(self.folder, shards, schema)
         for _ in range(2):  # When a record is parsed, and when it is known.
-            shapes = schema.shapes(len(reader))
-            arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in shapes.items()}
-            reader.read(np.arange(len(reader)), np.zeros((len(reader), 2), bool), arrays)
+            arrays = reader.batch(np.arange(len(reader)))
             assert np.array_equal(np.concatenate(images), arrays["image"])
             assert np.array_equal(np.concatenate(labels), arrays[LABEL])
         for shard in shards:

@@ -1,9 +1,8 @@
-"""The training stream: balanced, complete, reproducible; evaluation in order; augmentation."""
+"""The training stream: balanced, complete, reproducible; augmentation."""
 
 import contextlib
 import itertools
 import math
-import time
 
 import numpy as np
 import psutil
@@ -13,7 +12,14 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import records
-from dr_tfx.input_pipeline import augmentation, batch_readers, kept_order, loader, mixing
+from dr_tfx.input_pipeline import (
+    augmentation,
+    batch_readers,
+    in_order,
+    kept_order,
+    loader,
+    mixing,
+)
 from dr_tfx.machine import resources
 from dr_tfx.tasks import labels
 from tests.helpers import datasets
@@ -234,7 +240,7 @@ def test_the_target_is_that_of_the_record_not_of_its_shard(tmp_path, encoding):
     data = datasets.write(tmp_path, experiment.dataset, features=relabelled)
     numbers, labels = epochs_seen((tmp_path, data), encoding=encoding)
     assert np.array_equal(labels, 2 - numbers % 3)
-    validation = loader.validation_dataset(tmp_path, data, experiment)
+    validation = in_order.validation(tmp_path, data, experiment)
     targets = np.concatenate([y.numpy()[:, 0] for _, y in validation])
     assert np.array_equal(targets, 2 - np.arange(33, 44) % 3 > 0)
 
@@ -292,91 +298,12 @@ def test_a_mask_stays_on_its_lesion_from_the_record_to_the_step(tmp_path, masks_
                 assert np.abs(datasets.centre(mask) - seen).max() <= 0.5
 
 
-@pytest.mark.parametrize("encoding", ["raw", "png"])
-def test_an_evaluation_has_the_masks_of_its_images(tmp_path, masks_too, encoding):
-    experiment = datasets.experiment(size=64, encoding=encoding)
-    data = datasets.write(tmp_path, experiment.dataset, features=lesion)
-    batches = list(
-        loader.evaluation_dataset(tmp_path, data, "validation", batch_size=4, features=masks_too)
-    )
-    found = np.concatenate([b[MASK].numpy() for b in batches])
-    assert np.array_equal(found, [lesion(number)[MASK] for number in range(33, 44)])
-    images = np.concatenate([b["image"].numpy() for b in batches])
-    assert np.array_equal(images, [lesion(n)[records.IMAGE_ENCODED] for n in range(33, 44)])
-
-
 def test_png_shards_give_the_same_batches(folder, tmp_path):
     experiment = datasets.experiment(encoding="png", size=32)
     data = datasets.write(tmp_path, experiment.dataset)
     raw, raw_labels = epochs_seen(folder)
     png, png_labels = epochs_seen((tmp_path, data), encoding="png")
     assert np.array_equal(raw, png) and np.array_equal(raw_labels, png_labels)
-
-
-@pytest.mark.parametrize("encoding", ["raw", "png"])
-def test_evaluation_is_complete_in_order_and_untouched(tmp_path, encoding):
-    experiment = datasets.experiment(encoding=encoding)
-    data = datasets.write(tmp_path, experiment.dataset)
-    dataset = loader.evaluation_dataset(
-        tmp_path, data, "validation", batch_size=4, features=FEATURES
-    )
-    assert not dataset.options().autotune.enabled  # Whose thread may be waited for at the end.
-    batches = list(dataset)
-    images = np.concatenate([b["image"].numpy() for b in batches])
-    assert images.dtype == np.uint8 and images.shape == (11, 32, 32, 3)
-    assert np.array_equal(images[:, 3, 5, 1], np.arange(33, 44))
-    assert [i for b in batches for i in b["id"].numpy()] == [
-        f"n{i}".encode() for i in range(33, 44)
-    ]
-    assert (
-        np.concatenate([b[LABEL].numpy() for b in batches]).tolist() == [0] * 5 + [1] * 4 + [2] * 2
-    )
-    assert set(batches[0]) == {"image", "id", "patient", LABEL}
-    assert batches[0]["patient"].numpy()[0] == b"p16"
-
-
-@pytest.mark.parametrize(
-    ("memory", "ahead"), [(10, range(1, 4)), (80, range(4, 8)), (1e5, range(8, 41))]
-)
-def test_an_evaluation_has_no_more_ahead_than_its_memory_holds(
-    tmp_path, monkeypatch, memory, ahead
-):
-    """Memory in pictures. Ten batches of five are taken at once, for which it would have more."""
-    monkeypatch.setattr(datasets, "COUNTS", {"validation": (500, 30, 20)})
-    experiment, parsed, parse = datasets.experiment(), [], loader._parse
-
-    def count(batch):
-        parsed.append(1)
-        time.sleep(0.01)  # Ten batches are taken faster than they are parsed.
-        return batch
-
-    def counted(batch, schema):
-        # Stateless: what has a state is never ahead once a test before asked for determinism.
-        same = tf.numpy_function(count, [batch], tf.string, stateful=False)
-        return parse(tf.ensure_shape(same, batch.shape), schema)
-
-    monkeypatch.setattr(loader, "_parse", counted)
-    data = datasets.write(tmp_path, experiment.dataset, shard_examples=100)
-    batches = iter(
-        loader.evaluation_dataset(
-            tmp_path,
-            data,
-            "validation",
-            batch_size=5,
-            features=FEATURES,
-            memory=memory * 3 * 32**2,
-        )
-    )
-    found = []
-    for burst in range(1, 10):
-        for _ in range(10):
-            next(batches)
-        before = -1
-        while before != len(parsed):  # Until no more is parsed, however busy the machine is.
-            before = len(parsed)
-            time.sleep(0.2)
-        found.append(len(parsed) - 10 * burst)
-    assert max(found[:-2]) in ahead  # Near the end of the split nothing more is there to parse.
 
 
 def test_a_class_without_examples_is_refused(folder):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.dataset import patches
-from dr_tfx.input_pipeline import loader
+from dr_tfx.input_pipeline import in_order, loader
 from tests.helpers import datasets
 from tests.tasks.masks.test_masks import experiment
 
@@ -109,7 +109,7 @@ def test_the_order_goes_on_at_any_step_and_is_that_of_any_encoding(folder, tmp_p
 def test_validation_sees_every_pixel_once(folder):
     path, data, made = folder
     sizes, images = [], []
-    for pixels, targets in loader.validation_dataset(path, data, made):
+    for pixels, targets in in_order.validation(path, data, made):
         sizes.append(len(pixels))
         images.append(pixels.numpy())
         rows, columns, numbers = (pixels.numpy()[..., i].astype(int) for i in range(3))
