@@ -74,6 +74,7 @@ BACKBONES = {
         file="convnext_tiny_notop.h5",
         of_keras=keras.applications.ConvNeXtTiny,
     ),
+    "EfficientNetLite0": Backbone(published.efficientnet_lite0, 1 / 128, -127 / 128),
     "UNetEncoder": Backbone(small.unet_encoder, 1 / 127.5, -1.0, stride=16),
     "SixConvolutions": Backbone(small.six_convolutions, 1 / 127.5, -1.0, stride=4),
     "PlainConvolutions": Backbone(small.plain_convolutions, 1 / 127.5, -1.0, stride=8),
