@@ -203,7 +203,9 @@ def pooled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function: pictures (n, size, size, 3), 0 to 255 -> pooled features, (n, k)."""
     features = keras.Model(model.inputs, model.get_layer(network.POOLING).output)
     pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    look = tf.function(lambda images: features(images, training=False), input_signature=[pixels])
+    look = tf.function(
+        lambda images: features(images, training=False), input_signature=[pixels], autograph=False
+    )
     return lambda images: look(tf.cast(images, tf.float32))
 
 

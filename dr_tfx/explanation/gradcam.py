@@ -73,7 +73,7 @@ class HeatMaps:
         self._dtype = tf.as_dtype(image.dtype)
         shape = (None, *tuple(image.shape)[1:])
 
-        @tf.function(input_signature=[tf.TensorSpec(shape, self._dtype)])
+        @tf.function(input_signature=[tf.TensorSpec(shape, self._dtype)], autograph=False)
         def heatmaps(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             features, output = network.forward(images)
             seen = tf.reduce_mean(features, axis=(1, 2))
@@ -117,7 +117,9 @@ class _SplitNetwork:
         self._both = keras.Model(model.inputs, [layer.output, model.output])
         self._head, self._explained = _in_float32(head), explained
         output = self._head.output
-        score = tf.function(explained).get_concrete_function(tf.TensorSpec(output.shape))
+        score = tf.function(explained, autograph=False).get_concrete_function(
+            tf.TensorSpec(output.shape)
+        )
         if score.output_shapes.rank != 1:
             raise ValueError(
                 f"The explained score has shape {score.output_shapes}; expected one number per "

@@ -132,11 +132,13 @@ def view_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     names = bundle.experiment.evaluation.views
     size = bundle.experiment.dataset.recipe.size
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)], autograph=False
+    )
     def forward(pixels: tf.Tensor) -> tf.Tensor:
         return bundle.model(pixels, training=False)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)], autograph=False)
     def score(images: tf.Tensor) -> tf.Tensor:
         pixels = tf.cast(images, tf.float32)
         outputs: list[tf.Tensor] = []
@@ -158,12 +160,14 @@ def seeing_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tuple[tf.Tens
     first, *others = bundle.experiment.evaluation.views
     size, model = bundle.experiment.dataset.recipe.size, last_features.seeing(bundle.model)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)], autograph=False
+    )
     def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         output, seen = model(pixels, training=False)
         return output, seen
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)], autograph=False)
     def score(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = tf.cast(images, tf.float32)
         output, seen = forward(views.VIEWS[first].apply({records.IMAGE: pixels})[records.IMAGE])
@@ -182,7 +186,9 @@ def _map_scorer(bundle: bundles.Bundle) -> Callable[[tf.Tensor], tf.Tensor]:
     shown = [views.VIEWS[name] for name in bundle.experiment.evaluation.views]
     size, side, model = bundle.experiment.dataset.recipe.size, bundle.kind.side, map_maker(bundle)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)], autograph=False
+    )
     def whole(pixels: tf.Tensor) -> tf.Tensor:
         return model(pixels, training=False)
 

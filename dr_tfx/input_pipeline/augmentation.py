@@ -100,7 +100,7 @@ def _uniform(draws: tf.Tensor, limit: float) -> tf.Tensor:
     return (2 * draws - 1) * limit
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _photometric(
     images: tf.Tensor,
     white_balance: tf.Tensor | None,
@@ -138,7 +138,7 @@ def _photometric(
     return images
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _blurred(images: tf.Tensor, deviation: tf.Tensor, radius: int) -> tf.Tensor:
     """Return images, as float32, blurred by a Gaussian each, reflected at the border.
 

@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+as_it_is = tf.autograph.experimental.do_not_convert
+"""Marks a data set's function, in which no branch or loop is looked for: that takes time."""
+
 # Numbers that a stream makes at a time. A stratum of at most so many is shuffled by sorting, so
 # another value is another order.
 BLOCK = 4096
@@ -99,9 +102,7 @@ def _random_choices(shares: np.ndarray, *, examples: int, seed: int) -> tf.data.
 
 def _of_blocks(numbers: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
     """Return the numbers that a function gives for each of the endless blocks."""
-    # As it is: to look for branches and loops in it takes half a second at every start.
-    as_it_is = tf.autograph.experimental.do_not_convert(numbers)
-    return tf.data.Dataset.range(2**62 // BLOCK).map(as_it_is).unbatch()
+    return tf.data.Dataset.range(2**62 // BLOCK).map(as_it_is(numbers)).unbatch()
 
 
 def _places(block: tf.Tensor) -> tf.Tensor:

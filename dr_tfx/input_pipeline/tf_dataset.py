@@ -78,7 +78,7 @@ def as_tf_dataset(
         batches = batches.take(steps).apply(tf.data.experimental.assert_cardinality(steps))
         batches = batches.repeat() if repeat else batches
     parse = _parser(data, experiment, weighted=training)
-    return sampling.untuned(batches.map(parse).prefetch(prefetch))
+    return sampling.untuned(batches.map(sampling.as_it_is(parse)).prefetch(prefetch))
 
 
 def _strata(

@@ -202,6 +202,9 @@ class DataSide(abc.ABC):
 class ModelSide(abc.ABC):
     """The output of the network and how it is trained. Loads TensorFlow.
 
+    Its functions of tensors are compiled as they are, so that a branch on a tensor's values is
+    `tf.where` or `tf.cond`, and not Python's `if`.
+
     Class attributes:
       reads: what `outputs` takes: `pooled` features, or a `pyramid` of them, for outputs that are
         maps of the picture.

@@ -97,7 +97,7 @@ def _mean(over: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
     It is a graph, because strategies warn when they run eagerly.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def mean(values: tf.Tensor) -> tf.Tensor:
         each = over.run(lambda: values)
         return over.reduce(tf.distribute.ReduceOp.MEAN, each, axis=None)

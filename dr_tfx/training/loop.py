@@ -243,7 +243,7 @@ def _step_function(
         figures = model.train_step((changed["image"], *mixing.targets(changed, encode)))
         return tf.stack([tf.cast(figures["loss"], tf.float32), ends])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: dict[str, Any], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, None)
         before = [tf.identity(weight) for weight, _ in slower]

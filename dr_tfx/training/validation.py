@@ -37,7 +37,7 @@ class Validation:
         first = next(iter(examples))  # The last one may be smaller, for which nothing is traced.
         signature = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first]
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def look(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             outputs = judge(images, training=False)
             for metric in self._metrics:

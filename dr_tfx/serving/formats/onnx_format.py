@@ -42,7 +42,7 @@ def _converted(network: TracedNetwork) -> onnx.ModelProto:
     """Return a function of one input as ONNX."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     function = said_gradients.said(network, said_gradients.POOLED)
-    traced = tf.function(function, input_signature=[network.spec])
+    traced = tf.function(function, input_signature=[network.spec], autograph=False)
     model, _ = tf2onnx.convert.from_function(
         traced,
         input_signature=[network.spec],

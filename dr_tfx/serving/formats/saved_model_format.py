@@ -28,7 +28,7 @@ def write(
 def save(network: TracedNetwork, folder: str) -> None:
     """Save a network into a folder, with one signature, of TensorFlow's own name for it."""
     module = tf.Module()
-    traced = tf.function(network.function, input_signature=[network.spec])
+    traced = tf.function(network.function, input_signature=[network.spec], autograph=False)
     concrete = traced.get_concrete_function()
     module.weights_of_network = concrete.graph.variables
     module.run = traced
