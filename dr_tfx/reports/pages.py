@@ -11,6 +11,7 @@ A page is in the language that is spoken where it is rendered (`words.languages`
 """
 
 import datetime
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,14 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
       templates: a folder of templates, which may extend those of this room.
       values: for the template; one that it uses and does not get is an error.
     """
+    environment = _environment(templates, languages.current())
+    environment.globals["today"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return environment.get_template(template).render(**values)
+
+
+@functools.cache
+def _environment(templates: Path | None, language: languages.Language) -> jinja2.Environment:
+    """Return what makes pages of templates: it compiles each once, which takes half a second."""
     loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("dr_tfx.reports")]
     if templates is not None:
         loaders.append(jinja2.FileSystemLoader(templates))
@@ -49,16 +58,13 @@ def render(template: str, *, templates: Path | None = None, **values: Any) -> st
         lstrip_blocks=True,
     )
     words = (percent, number, interval, signed, signed_interval, ratio, count, place, md)
-    language = languages.current()
     environment.filters |= {word.__name__: word for word in words} | {
         "attributed": attributed,
         "listed": language.listed,
         "said": language.said,
     }
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     environment.globals |= {"_": written, "language": language.code, "notice": NOTICE}
-    environment.globals["today"] = today
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def written(english: str, **values: Any) -> Markup:
