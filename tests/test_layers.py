@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import ready
 from tests.helpers.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,7 @@ def test_import_rules_know_every_package(package):
 def test_workers_and_help_load_without_tensorflow():
     """A build worker starts in a second, and --help does not wait."""
     modules = (
+        *COMMANDS.values(),
         "dr_tfx.config.specs",
         "dr_tfx.dataset.splits",
         "dr_tfx.preprocessing.recipes",
@@ -55,7 +57,6 @@ def test_workers_and_help_load_without_tensorflow():
         "dr_tfx.synthetic.anatomy",
         "dr_tfx.synthetic.data_set",
         "beam_jobs.build_examples.job",
-        *COMMANDS.values(),
     )
     code = (
         "import sys, importlib\n"
@@ -64,6 +65,8 @@ def test_workers_and_help_load_without_tensorflow():
         "    importlib.import_module(module)\n"
         "    for name in ('tensorflow', 'keras', 'torch', 'tensorflow_addons'):\n"
         "        assert name not in sys.modules, f'{module} loads {name}'\n"
+        "    if module.split('.')[1] == 'cli':\n"
+        "        assert 'apache_beam' not in sys.modules, f'{module} loads Beam'\n"
         "    for owner in (module, 'dr_tfx.cli.run_settings', 'dr_tfx.cli.predict'):\n"
         "        for flag in flags.FLAGS.get_flags_for_module(owner):\n"
         "            delattr(flags.FLAGS, flag.name)\n"  # The next command may have the same flag.
@@ -82,7 +85,7 @@ def test_workers_and_help_load_without_tensorflow():
 def test_help_teaches_the_command(command, started_by, tmp_path):
     module = COMMANDS[command]
     if started_by == "module":
-        done = run("-m", module, "--help")
+        done = ready.run([sys.executable, "-m", module, "--help"])
     else:  # What setuptools writes into bin/.
         script = tmp_path / command
         script.write_text(

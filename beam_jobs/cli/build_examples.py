@@ -71,8 +71,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from beam_jobs.build_examples import job, planning, source_labels
-from beam_jobs.runners import beam_flags
+from beam_jobs.build_examples import planning, source_labels
 from dr_tfx import tasks
 from dr_tfx.cli import console, run_settings
 from dr_tfx.sources import find_source, given, tfds
@@ -122,6 +121,10 @@ _EITHER = (
 
 def main(argv: Sequence[str]) -> None:
     """Make the call that the flags describe; print a summary, and the folder as the last line."""
+    # Late, because Beam loads for two seconds, which --help does not need.
+    from beam_jobs.build_examples import job
+    from beam_jobs.runners import beam_flags
+
     flags.FLAGS.image_dir, words = given.unexpanded(_IMAGE_DIR.value, argv[1:])
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
@@ -207,9 +210,7 @@ def _warn(images: Mapping[str, Mapping[str, int]]) -> None:
 
 def run() -> None:
     """Run the console script."""
-    console.run(
-        main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags, decodes=True
-    )
+    console.run(main, module=__name__, doc=__doc__, flags_parser=console.known_flags, decodes=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,6 @@ from pathlib import Path
 
 from absl import app, flags
 
-from beam_jobs.runners import beam_flags
 from dr_tfx.cli import console, data_folder
 from dr_tfx.config import specs
 from dr_tfx.machine import tensorflow_start
@@ -121,6 +120,8 @@ _OVERWRITE = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Run the job that the flags describe; print the folder of the results as the last line."""
+    from beam_jobs.runners import beam_flags  # Late: Beam loads for two seconds.
+
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     # The error of a worker on this machine is raised here too, so it need not be logged.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
@@ -161,9 +162,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Start the command."""
-    console.run(
-        main, module=__name__, doc=__doc__, flags_parser=beam_flags.known_flags, decodes=True
-    )
+    console.run(main, module=__name__, doc=__doc__, flags_parser=console.known_flags, decodes=True)
 
 
 if __name__ == "__main__":

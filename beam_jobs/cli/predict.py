@@ -77,13 +77,11 @@ def run() -> None:
     """Start the command."""
     if not any(word.split("=")[0] == _RUNNER for word in sys.argv[1:]):
         predict.run()
-    from beam_jobs.runners import beam_flags
-
     console.run(
         main,
         module=predict.__name__,
         doc=predict.__doc__,
-        flags_parser=beam_flags.known_flags,
+        flags_parser=console.known_flags,
         decodes=True,
     )
 

@@ -107,7 +107,7 @@ def _run(plan: planning.ExplainPlan, options: PipelineOptions) -> None:
         return
     for part in parts:  # The count that a killed job left is not this job's progress.
         heatmap_shards.live_path(folder, part.name).unlink(missing_ok=True)
-    pipeline = beam.Pipeline(runner=beam_flags.create(options), options=options)
+    pipeline = beam.Pipeline(runner=beam_flags.create(options, with_model=True), options=options)
     work = worker.ExplainPart(plan.settings, plan.inputs, folder)
     _ = pipeline | beam.Create(parts) | beam.Reshuffle() | beam.ParDo(work)
     total, left = sum(p.records for p in plan.parts), {p.name: p.records for p in parts}

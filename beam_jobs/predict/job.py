@@ -100,7 +100,9 @@ def predict(
         return sum(len(part.photographs) for part in parts if paths[part.name].is_file())
 
     if left := [part for part in parts if not paths[part.name].is_file()]:
-        pipeline = beam.Pipeline(runner=beam_flags.create(options), options=options)
+        pipeline = beam.Pipeline(
+            runner=beam_flags.create(options, with_model=True), options=options
+        )
         work = _PredictPart(model, sources, folder)
         _ = pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(work)
         total = sum(len(part.photographs) for part in parts)

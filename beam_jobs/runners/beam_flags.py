@@ -6,7 +6,7 @@ A job's binary gives the command line to absl and Beam in turn:
         options = beam_flags.options(argv[1:])  # The words that absl left over.
         with beam.Pipeline(runner=beam_flags.create(options), options=options) as pipeline: ...
 
-    app.run(main, flags_parser=beam_flags.known_flags)
+    console.run(main, flags_parser=console.known_flags, ...)
 """
 
 import argparse
@@ -14,7 +14,6 @@ import os
 from collections.abc import Sequence
 
 import apache_beam.pipeline
-from absl import flags
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
@@ -42,12 +41,6 @@ _CLASSES = {  # Beam's own short names mean other classes, or none.
 }
 
 
-def known_flags(argv: Sequence[str]) -> list[str]:
-    """Parse the job's own flags and return all other words; a `flags_parser` for `app.run`."""
-    flags.FLAGS.set_gnu_getopt(True)  # `--runner Name --workdir=...`: read on after the `Name`.
-    return flags.FLAGS(argv, known_only=True)
-
-
 def options(beam_args: Sequence[str]) -> PipelineOptions:
     """Return Beam's options from the words that the job's flags left over.
 
@@ -72,12 +65,16 @@ def options(beam_args: Sequence[str]) -> PipelineOptions:
     return result
 
 
-def create(options: PipelineOptions) -> PipelineRunner:
+def create(options: PipelineOptions, *, with_model: bool = False) -> PipelineRunner:
     """Return the runner that `--runner` names; LocalRunner for none and for DirectRunner.
 
     Beam's own DirectRunner first tries Prism, for which it downloads a program. LocalRunner needs
     no network. It runs in this process, or in several with `--direct_running_mode=multi_processing
     --direct_num_workers=0` (0: one a core).
+
+    Args:
+      options: Beam's options.
+      with_model: whether the work takes a model, for which local workers load TensorFlow.
 
     Raises:
       ValueError: there is no runner of that name, or its package is not installed.
@@ -85,12 +82,15 @@ def create(options: PipelineOptions) -> PipelineRunner:
     _run_in_notebooks_as_elsewhere()
     name = options.view_as(StandardOptions).runner or ""
     try:
-        return create_runner(_CLASSES.get(name.lower(), name))
+        runner = create_runner(_CLASSES.get(name.lower(), name))
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"--runner={name} cannot be loaded: {error}. Dask needs pip install 'dr_tfx[dask]', "
             "Dataflow needs pip install 'dr_tfx[dataflow]'"
         ) from error
+    if isinstance(runner, local_runner.LocalRunner):
+        runner.with_model = with_model
+    return runner
 
 
 def _run_in_notebooks_as_elsewhere() -> None:

@@ -4,12 +4,13 @@ Beam starts a worker process through a shell, and waits for ever for one that wa
 processes speak to each other over ports without encryption, which it opens to every network.
 """
 
+import functools
 import logging
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -23,14 +24,19 @@ from google.protobuf import json_format, text_format
 
 from beam_jobs.runners import local_worker
 
-_LOADED = {"tensorflow"}  # What workers load that this process has loaded.
 _ENDED = "the worker process ended with exit code "
 _LOG = logging.getLogger(__name__)
 _SECONDS = 0.1  # Between two looks at what is still asked of a worker that has ended.
 
 
 class LocalRunner(FnApiRunner):
-    """Runs a job in this process, or in several with `--direct_running_mode=multi_processing`."""
+    """Runs a job in this process, or in several with `--direct_running_mode=multi_processing`.
+
+    Attributes:
+      with_model: whether the work takes a model. Workers then load TensorFlow, if this process has.
+    """
+
+    with_model = False
 
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult:
         """Run the job to its end.
@@ -42,8 +48,9 @@ class LocalRunner(FnApiRunner):
         """
         worker_handlers.grpc = _LocalServers()
         worker_handlers.BasicLoggingService = _Logs
+        loaded = {"tensorflow"} & set(sys.modules) if self.with_model else set()
         worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
-            _Worker
+            functools.partial(_Worker, loaded)
         )
         told = threading.excepthook
         threading.excepthook = lambda raised: (
@@ -94,9 +101,10 @@ class _Logs(worker_handlers.BasicLoggingService):
 class _Worker(worker_handlers.GrpcWorkerHandler):
     """A worker process, in place of Beam's own."""
 
-    def __init__(self, command_line: bytes, *shared: Any):
+    def __init__(self, loaded: Collection[str], command_line: bytes, *shared: Any):
         del command_line  # It has the interpreter's path without quotes.
         super().__init__(*shared)
+        self._loaded = loaded
         self._closed = threading.Event()
 
     def start_worker(self) -> None:
@@ -113,7 +121,7 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
         }
         self._process = subprocess.Popen(
             # With -P it finds the modules that this process found, not those of the current folder.
-            [sys.executable, "-P", "-m", local_worker.__name__, *_LOADED & set(sys.modules)],
+            [sys.executable, "-P", "-m", local_worker.__name__, *self._loaded],
             process_group=0,  # Ctrl-C is for the process that asks.
             env={**os.environ, **environment},
         )

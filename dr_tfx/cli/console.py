@@ -73,6 +73,12 @@ def run(
     sys.exit(last)
 
 
+def known_flags(argv: Sequence[str]) -> list[str]:
+    """Parse a command's own flags and return all other words: a `flags_parser` of jobs."""
+    flags.FLAGS.set_gnu_getopt(True)  # `--runner Name --workdir=...`: read on after the `Name`.
+    return flags.FLAGS(argv, known_only=True)
+
+
 def _parsed(argv: list[str], flags_parser: Callable[[list[str]], Sequence[str]]) -> Sequence[str]:
     """Parse a command line and return what is left of it; a wrong one ends the command."""
     if _takes_config() and not _HELP.intersection(argv):
