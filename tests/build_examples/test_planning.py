@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import time
 import unicodedata
@@ -15,6 +14,7 @@ import pytest
 from beam_jobs.build_examples import planning
 from dr_tfx.config import specs
 from dr_tfx.sources import arrays, find_source
+from tests.helpers import ready
 from tests.helpers.drawn import draw, encode, eyepacs_like
 from tests.helpers.places import Named
 
@@ -117,15 +117,11 @@ def test_plan_of_eyepacs_has_the_published_numbers(tmp_path):
     grades = np.random.default_rng(0).permutation(grades)
     lines = [f"{i // 2}_{('left', 'right')[i % 2]},{grade}" for i, grade in enumerate(grades)]
     (tmp_path / "trainLabels.csv").write_text("\n".join(["image,level", *lines]))
-    done = subprocess.run(
+    done = ready.run(
         [
             *(sys.executable, "-m", "beam_jobs.cli.build_examples", "--plan"),
             *("--config=configs/reference.py", f"--labels={tmp_path / 'trainLabels.csv'}"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+        ]
     )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)

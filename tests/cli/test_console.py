@@ -2,17 +2,14 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from dr_tfx.dataset import manifest
-from tests.helpers import datasets
+from tests.helpers import datasets, ready
 from tests.helpers.commands import COMMANDS
 
-ROOT = Path(__file__).parents[2]
 CONFIG = "--config=configs/dr_binary.py"
 
 
@@ -75,13 +72,7 @@ CONFIG = "--config=configs/dr_binary.py"
     ],
 )
 def test_one_line_says_what_is_wrong(command, arguments, expected):
-    done = subprocess.run(
-        [sys.executable, "-m", COMMANDS[f"drtfx-{command}"], *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ready.run([sys.executable, "-m", COMMANDS[f"drtfx-{command}"], *arguments])
     assert done.returncode == 1 and not done.stdout
     lines = done.stderr.splitlines()
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
@@ -124,7 +115,5 @@ def main(argv):
 
 console.run(main, module="__main__", doc="")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = ready.run([sys.executable, "-c", code])
     assert (done.returncode, done.stderr) == (0, "")

@@ -50,7 +50,8 @@ def test_a_build_and_a_training_use_amazons_store(raw, tmp_path):
             done = ready.run(line, env=environment)
             assert done.returncode == 0, done.stderr
             assert "redentials" not in done.stderr
-        config = ["--config=smoke", "--config.training.epochs=1", "--config.model.weights=none"]
+        config = ["--config=smoke", "--config.training.epochs=1"]
+        config += ["--config.model.backbone=SixConvolutions", "--config.model.output_stride=4"]
         run = ["--data_dir=" + bucket + "/data", f"--workdir={tmp_path / 'run'}"]
         line = commands.line("drtfx-train", *config, *run, f"--cache_dir={tmp_path / 'cache'}")
         done = ready.run(line, env=environment)

@@ -2,7 +2,6 @@
 
 import ast
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from dr_tfx import tasks
 from dr_tfx.config import config_files
+from tests.helpers import ready
 from tests.helpers.configs import FOLDER
 
 ROOT = Path(__file__).parents[2]
@@ -57,13 +57,10 @@ def test_a_config_loads_where_another_package_is_called_configs(path, tmp_path):
         "flags.FLAGS(sys.argv); print(config.value.task.name)"
     )
     # The current folder comes first on the path, as for `python -m` and notebooks.
-    done = subprocess.run(
+    done = ready.run(
         [sys.executable, "-c", code, f"--config={os.path.relpath(path, tmp_path)}"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == config_files.load(path).task.name

@@ -1,7 +1,6 @@
 """What the source says of a setting."""
 
 import dataclasses
-import subprocess
 import sys
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_comments_belong_to_their_settings():
 
 def shown(*words):
     line = [sys.executable, "-m", "dr_tfx.cli.config", *words]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ready.run(line)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -1,10 +1,8 @@
 """Hundreds of damaged bundles and data sets; tens of thousands are run by hand."""
 
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ready
 
 
 def test_damaged_and_hostile_bundles_and_data_sets_are_read_or_refused():
@@ -14,9 +12,9 @@ def test_damaged_and_hostile_bundles_and_data_sets_are_read_or_refused():
         "fuzz_bundles.main(1, 200)\n"
         "fuzz_data_sets.main(1, 200)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
-    said, told = done.stdout.decode(), done.stderr.decode(errors="replace")
-    assert done.returncode == 0, told[-9000:]
+    done = ready.run([sys.executable, "-c", code])
+    said = done.stdout
+    assert done.returncode == 0, done.stderr[-9000:]
     for file in ("bundle.json", "dataset.json", "weights.safetensors"):
         for outcome in ("damaged refused", "mutated refused"):
             assert f"{file} {outcome}" in said

@@ -35,7 +35,7 @@ network.BACKBONES[GREEN] = network.Backbone(_green, 1.0, 0.0)
 
 def _huge(*, include_top, weights, input_tensor):
     x = keras.layers.Conv2D(1, 3, strides=4)(input_tensor)
-    x = keras.layers.UpSampling2D((2**18, 2**18))(x)  # 13 TB for each image: no device has them.
+    x = keras.layers.UpSampling2D((2**20, 2**20))(x)  # More than a process can address.
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 

@@ -1,6 +1,7 @@
 """Batches that processes read: the reader's own, in order, in memory nobody else writes to."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -114,13 +115,12 @@ def test_readers_import_what_the_process_that_asks_does(reader, tmp_path, monkey
 
 
 PARENT = """
-import pathlib, signal, sys, time
+import pathlib, pickle, signal, sys, time
 import numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored if a shell began this with `&`.
-from tests.input_pipeline.test_shard_reader import write
 from dr_tfx.input_pipeline import batch_readers, shard_reader
 folder = pathlib.Path(sys.argv[1])
-reader = shard_reader.ShardReader(folder, *write(folder))
+reader = shard_reader.ShardReader(folder, *pickle.loads((folder / "written").read_bytes()))
 readers = batch_readers.BatchReaders(reader, batch_size=2, processes=2)
 for _ in range(3):
     readers.ask(np.array([1, 2]), np.zeros((2, 2), bool))
@@ -132,6 +132,8 @@ time.sleep(60)
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_readers_end_with_the_process_that_asks(how, tmp_path):
+    # It is written here: the other process then starts without TensorFlow.
+    (tmp_path / "written").write_bytes(pickle.dumps(write(tmp_path)))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -227,14 +227,8 @@ def test_what_is_printed_can_be_run_and_names_stay_harmless(copy, tmp_path):
     shutil.copy(copy / "10_left.jpeg", copy / "x\ntouch harmed\n.jpeg")
     place = copy.rename(tmp_path / 'my \'photographs\'""" $(touch harmed)')
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, "-m", "beam_jobs.cli.inspect_input", place.name],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    line = [sys.executable, "-m", "beam_jobs.cli.inspect_input", place.name]
+    done = ready.run(line, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert "left out: 1 pictures in folders called mask or masks" in done.stdout
     command = tmp_path / "bin" / "drtfx-build-examples"

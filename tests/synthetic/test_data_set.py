@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dr_tfx.synthetic import data_set, fundus
+from tests.helpers import ready
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 240  # Small photographs keep these tests fast.
@@ -294,8 +295,7 @@ def test_a_photograph_with_wrong_arguments_is_refused(wrong):
 
 
 def _run(*flags):
-    command = [sys.executable, "-m", "dr_tfx.cli.synthesize", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return ready.run([sys.executable, "-m", "dr_tfx.cli.synthesize", *flags])
 
 
 def test_binary_explains_itself():

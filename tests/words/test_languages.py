@@ -4,7 +4,6 @@ import ast
 import base64
 import json
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from dr_tfx.evaluation import compare_figures, evaluate
 from dr_tfx.reports import style
 from dr_tfx.tasks.judging import Measure
 from dr_tfx.words import fonts, languages
-from tests.helpers import evaluated, screening
+from tests.helpers import evaluated, ready, screening
 
 ROOT = Path(dr_tfx.__file__).parent
 OTHERS = languages.codes()[1:]
@@ -240,7 +239,8 @@ def test_measures_are_words_and_runs_are_names_in_a_figure():
 def test_a_command_is_told_the_language(tmp_path):
     runs = [evaluated.run(tmp_path / name, evaluated.predictions(1.0)) for name in "ab"]
     words = [*map(str, runs), f"--output_dir={tmp_path / 'out'}", "--lang=ko"]
-    subprocess.run([sys.executable, "-m", "dr_tfx.cli.compare", *words], check=True)
+    done = ready.run([sys.executable, "-m", "dr_tfx.cli.compare", *words])
+    assert done.returncode == 0, done.stderr
     assert '<html lang="ko">' in (tmp_path / "out" / "compare.html").read_text()
 
 
