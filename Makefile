@@ -41,6 +41,9 @@ demo: .venv
 	rm -rf demo
 	$(BIN)/drtfx-demo --output_dir=demo
 
+# Hundreds of processes load the library: it is compiled once, whatever the environment says of that.
+test test-addons: export PYTHONDONTWRITEBYTECODE =
+
 test: .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
