@@ -51,7 +51,7 @@ def test_a_build_and_a_training_use_amazons_store(raw, tmp_path):
             assert done.returncode == 0, done.stderr
             assert "redentials" not in done.stderr
         config = ["--config=smoke", "--config.training.epochs=1"]
-        config += ["--config.model.backbone=SixConvolutions", "--config.model.output_stride=4"]
+        config += ["--config.model.backbone=PlainConvolutions", "--config.model.output_stride=8"]
         run = ["--data_dir=" + bucket + "/data", f"--workdir={tmp_path / 'run'}"]
         line = commands.line("drtfx-train", *config, *run, f"--cache_dir={tmp_path / 'cache'}")
         done = ready.run(line, env=environment)

@@ -181,7 +181,7 @@ def test_ten_lines_of_python_run(tmp_path):
         "from dr_tfx.config import config_files\n"
         "def get_config():\n"
         f"    config = config_files.load({str(ROOT / 'configs' / 'smoke.py')!r})\n"
-        "    config.model.backbone, config.model.output_stride = 'SixConvolutions', 4\n"
+        "    config.model.backbone, config.model.output_stride = 'PlainConvolutions', 8\n"
         "    return config\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
