@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import logging
 import os
 import shlex
 import signal
@@ -56,6 +57,7 @@ def run(
     seen_text.in_logs()
     # A name in a script that no typeface of the figures has is shown as boxes.
     warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of each list of typefaces.
     sys.modules["__main__"].__doc__ = doc
     for flag in flags.FLAGS.get_key_flags_for_module(module):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
