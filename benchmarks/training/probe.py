@@ -4,12 +4,14 @@
         --weights=FILE.weights.h5 --finer=2
     python -m benchmarks.training.probe --config=configs/dr_grade.py --data_dir=DATA \
         --weights=FILE.weights.h5 --copies=3 --changes=mixup=.4 --changes=blur=1,jpeg=.5
+    python -m benchmarks.training.probe --config=configs/dr_grade.py --data_dir=DATA \
+        --backbone=EfficientNetLite0 --weights=lite0.safetensors --finer=2
 
 DATA is a data set with folds (--config.dataset.split.folds=5), and FILE holds the weights of the
-config's backbone, none of which learns: a logistic regression on the pooled features, of pictures
-as they are and mirrored, tells whether a label is above k, for each k. It is fitted on all folds
-but one and asked about that one. Before a training is changed, this says in a minute whether other
-pixels, another backbone or other features are worth it.
+config's backbone or of another one, none of which learns: a logistic regression on the pooled
+features, of pictures as they are and mirrored, tells whether a label is above k, for each k. It is
+fitted on all folds but one and asked about that one. Before a training is changed, this says in a
+minute whether other pixels, another backbone or other features are worth it.
 
 With --copies, it is fitted on so many copies of each photograph besides, augmented as the config
 says. Each --changes is a table of its own, with the differences from the first, of which the
@@ -62,8 +64,7 @@ class Seen(NamedTuple):
 def features(
     config: Path,
     data_dir: Path,
-    weights: str,
-    finer: tuple[Any, ...],
+    model: dict[str, Any],
     *,
     copies: int,
     changes: Sequence[dict[str, float]],
@@ -78,8 +79,8 @@ def features(
 
     data = manifest.load(data_dir)
     experiment = tasks.from_config(config_files.load(config))
-    model = dataclasses.replace(experiment.model, weights=weights, finer_features=finer)
-    made = network.build(dataclasses.replace(experiment, dataset=data.dataset, model=model))
+    chosen = dataclasses.replace(experiment.model, **model)
+    made = network.build(dataclasses.replace(experiment, dataset=data.dataset, model=chosen))
     look = probe.pooled(made)
     label = records.LABEL_PREFIX + data.dataset.label_column
     usual = typed.to_dict(experiment.training.augmentation)
@@ -211,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=described)
     parser.add_argument("--config", type=Path, required=True, help="The config of a run.")
     parser.add_argument("--data_dir", type=Path, required=True, help="A data set with folds.")
+    parser.add_argument("--backbone", help="model.backbone, if it is not that of the config.")
     parser.add_argument("--weights", required=True, help="A .weights.h5 file, or imagenet.")
     parser.add_argument("--finer", default="", help="model.finer_features, such as 2 or 2,4.")
     parser.add_argument("--copies", type=int, default=0, help="Augmented copies to fit on.")
@@ -219,10 +221,11 @@ def main() -> None:
     )
     given = parser.parse_args()
     finer = tuple(int(factor) for factor in given.finer.split(",") if factor)
+    model = {"weights": given.weights, "finer_features": finer}
+    model |= {"backbone": given.backbone} if given.backbone else {}
     began, arms = time.process_time(), ["", *given.changes]
     changes = [_changes(text) for text in arms]
-    of_data = given.config, given.data_dir, given.weights, finer
-    seen = features(*of_data, copies=given.copies, changes=changes)
+    seen = features(given.config, given.data_dir, model, copies=given.copies, changes=changes)
     count, first = len(seen.labels), dict[str, np.ndarray]()
     for arm, text in enumerate(arms):
         print(f"changes: {text or 'none'}")
