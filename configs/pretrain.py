@@ -5,8 +5,8 @@
     drtfx-train --config=lesions --data_dir=OTHER_DATA --workdir=TASK \
         --config.model.weights=RUN/weights.safetensors
 
-Any data set will do, whose labels are not read. 15 epochs of 413 photographs take 640 CPU seconds; what
-they bring stands in docs/results/index.md.
+Any data set will do, whose labels are not read. Time: 15 epochs of 413 photographs take 640 CPU
+seconds; what they bring stands in docs/results/index.md.
 """
 
 import ml_collections
