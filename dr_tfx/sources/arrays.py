@@ -1,6 +1,7 @@
 """Photographs in an array of an .npy file, which were prepared before."""
 
 import dataclasses
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from dr_tfx.storage import files
 
 _MAX_HEADER = 10_000  # Bytes. numpy refuses longer ones too, but only once they are in memory.
 _MAX_TEXT = 200  # Characters that a message quotes of a file.
+# numpy parses a file's header as Python, at which Python 3.11 may fail in two threads at once.
+_OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Arrays(folders.Source):
         return f"{self.images_npy}[{int(name.rpartition('-')[2])}]" if name else self.images_npy
 
     def _array(self) -> np.ndarray:
-        return np.load(self.images_npy, mmap_mode="r", allow_pickle=False)
+        with _OPENING:
+            return np.load(self.images_npy, mmap_mode="r", allow_pickle=False)
 
 
 def open_arrays(images_npy: str, recipe: specs.Recipe) -> Arrays:
