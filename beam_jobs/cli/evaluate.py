@@ -28,6 +28,16 @@ report, with the reason: of a CSV with a column of splits, give the rows that yo
 --data_dir is optional here: with the model's own data set, photographs and patients that are in
 both are found and named.
 
+--lesions=LESIONS is a run that marks lesions, such as one of --config=lesions, or an export of one:
+in the report of a model that grades, the photographs that are shown stand beside the outlines of
+what it marks, with the number and area of each kind of lesion, in whole and in each quadrant, which
+lesions.csv has, too. It looks at the photographs themselves, where the smallest lesions are: at
+those of --image_dir, or, for a split of DATA_DIR, at those that --photographs names, from which the
+data set was built.
+
+    drtfx-evaluate --workdir=WORKDIR --data_dir=DATA_DIR --split=test \
+        --lesions=LESIONS --photographs=RAW
+
 Results go to --output_dir, by default WORKDIR/evaluation/<split or name>/: report.html, which any
 browser opens without a network, metrics.json, predictions.csv with one row per image, and the
 figures as PNG. The page and the figures are in English, or in Korean with --lang=ko. A WORKDIR
@@ -39,6 +49,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
@@ -47,6 +58,9 @@ from dr_tfx.cli import console, data_folder
 from dr_tfx.machine import tensorflow_start
 from dr_tfx.models import bundle_file
 from dr_tfx.sources import given, refusals
+
+if TYPE_CHECKING:
+    from dr_tfx.evaluation import lesions_beside
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the trained bundle.")
 _DATA_DIR = flags.DEFINE_string(
@@ -92,6 +106,18 @@ _PATIENT_PATTERN = flags.DEFINE_string(
     None,
     "A regex whose first group is the patient, if it is another; '': patients are not known.",
 )
+_LESIONS = flags.DEFINE_string(
+    "lesions",
+    None,
+    "Folder of a run, or of an export, that marks lesions, to show those in the photographs of the "
+    "report, too.",
+)
+_PHOTOGRAPHS = flags.DEFINE_string(
+    "photographs",
+    None,
+    "The photographs that DATA_DIR was built from, in which --lesions looks, given like "
+    "--image_dir.",
+)
 _LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder of the report; WORKDIR/evaluation/<split or name> if not given."
@@ -110,6 +136,10 @@ def main(argv: Sequence[str]) -> None:
     console.require("workdir", *(("image_dir", "labels") if is_external else ("data_dir",)))
     if is_external and flags.FLAGS["split"].present:
         raise app.UsageError("--split and --image_dir are both given; expected one of them")
+    if _PHOTOGRAPHS.value and (is_external or not _LESIONS.value):
+        raise app.UsageError("--photographs is given; expected --lesions and --data_dir beside it")
+    if _LESIONS.value and not is_external:
+        console.require("photographs")
     workdir = Path(_WORKDIR.value)
     # A folder that holds none is told before TensorFlow is loaded.
     experiment = bundle_file.experiment(bundle_file.read(workdir), workdir)
@@ -135,6 +165,26 @@ def _split() -> Path:
         data_dir=data_folder.local(_DATA_DIR.value),
         split=_SPLIT.value,
         output_dir=_output_dir(),
+        beside=_beside(_PHOTOGRAPHS.value),
+    )
+
+
+def _beside(photographs: str) -> "lesions_beside.LesionsBeside | None":
+    """Return what marks lesions in photographs, if anything is to."""
+    if not _LESIONS.value:
+        return None
+    from beam_jobs.external import photographs_by_id
+    from dr_tfx.cli import opened_models
+    from dr_tfx.evaluation import lesions_beside
+
+    words = [f"--lesions={_LESIONS.value}"]
+    if _PHOTOGRAPHS.value:
+        words.append(f"--photographs={_PHOTOGRAPHS.value}")
+    return lesions_beside.LesionsBeside(
+        opened_models.beside(Path(_LESIONS.value)),
+        photographs_by_id.find(photographs),
+        where=photographs,
+        flags=words,
     )
 
 
@@ -161,6 +211,7 @@ def _external() -> Path:
             data_dir=data_folder.local(_DATA_DIR.value) if _DATA_DIR.value else None,
             output_dir=_output_dir(),
             overwrite=_OVERWRITE.value,
+            beside=_beside(_IMAGE_DIR.value),
         )
     except refusals.UnusableInput as error:
         of_folder = {"output_dir": "--output_dir"} if _OUTPUT_DIR.value else {}

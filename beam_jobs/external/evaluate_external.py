@@ -15,7 +15,7 @@ from typing import Any
 from beam_jobs.build_examples import job
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, leakage, manifest, mirrors, splits
-from dr_tfx.evaluation import evaluate, gallery, reproduce
+from dr_tfx.evaluation import evaluate, gallery, lesions_beside, reproduce
 from dr_tfx.models import bundles
 from dr_tfx.sources import find_source, given, refusals
 from dr_tfx.storage import locks
@@ -62,6 +62,7 @@ def run(
     data_dir: Path | None,
     output_dir: Path | None = None,
     overwrite: bool = False,
+    beside: lesions_beside.LesionsBeside | None = None,
 ) -> Path:
     """Write a report and return the path of its report.html.
 
@@ -75,6 +76,7 @@ def run(
         None: they are not looked for, and the report says so.
       output_dir: folder of the report. None: WORKDIR/evaluation/<name>.
       overwrite: prepare other photographs in the place of those that an earlier call prepared.
+      beside: marks lesions in the photographs that the report shows.
 
     Raises:
       FileNotFoundError: there is no bundle, or there are no photographs or labels.
@@ -86,6 +88,8 @@ def run(
     bundle = bundles.load(workdir)
     name = _name(photographs)
     fitted = evaluate.require_fitted(bundle, workdir, name)
+    if beside:
+        evaluate.check_beside(bundle)
     manifest.check_reads_photographs(bundle.manifest)
     known = None
     if data_dir is not None:
@@ -108,6 +112,7 @@ def run(
             data_dir=data_dir,
             known=known,
             overwrite=overwrite,
+            beside=beside,
         )
 
 
@@ -122,6 +127,7 @@ def _evaluated(
     data_dir: Path | None,
     known: identities.Identities | None,
     overwrite: bool,
+    beside: lesions_beside.LesionsBeside | None,
 ) -> Path:
     """Prepare, score and judge the photographs in the folder of the report; see `run`."""
     folder = report / DATA
@@ -136,6 +142,10 @@ def _evaluated(
     shared = None
     if known is not None:
         shared = leakage.with_training(identities.load(folder, data), known)
+    commands = _commands(
+        bundle, photographs, name, workdir=workdir, data_dir=data_dir, report=report
+    )
+    commands[-1] += beside.flags if beside else ()
     scored = evaluate.Scored(
         bundle,
         workdir,
@@ -143,12 +153,11 @@ def _evaluated(
         evaluate.predict(bundle, folder, SPLIT, external=True),
         fitted,
         data=data,
-        commands=_commands(
-            bundle, photographs, name, workdir=workdir, data_dir=data_dir, report=report
-        ),
+        commands=commands,
         images=gallery.reader(folder, data, SPLIT),
         elsewhere=_elsewhere(photographs, data, bundle, shared),
         output_dir=report,
+        beside=beside,
     )
     return evaluate.judge(scored)
 

@@ -42,6 +42,7 @@ stand in its module `summary`, such as `dr_tfx.tasks.binary.summary`.
 """
 
 import contextlib
+import dataclasses
 import errno
 import json
 import logging
@@ -51,8 +52,17 @@ from typing import Any
 
 import pandas as pd
 
-from dr_tfx.dataset import leakage, mirrors
-from dr_tfx.evaluation import drift, gallery, model_card, one_numbers, probe, report, reproduce
+from dr_tfx.dataset import identities, leakage, mirrors
+from dr_tfx.evaluation import (
+    drift,
+    gallery,
+    lesions_beside,
+    model_card,
+    one_numbers,
+    probe,
+    report,
+    reproduce,
+)
 from dr_tfx.evaluation.scored import (
     SELECTION_SPLIT,
     Elsewhere,
@@ -81,7 +91,14 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 
-def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | None = None) -> Path:
+def evaluate(
+    *,
+    workdir: Path,
+    data_dir: Path,
+    split: str,
+    output_dir: Path | None = None,
+    beside: lesions_beside.LesionsBeside | None = None,
+) -> Path:
     """Score a split with the bundle in `workdir` and write its report.
 
     On `validation` everything that the kind of task fits is fitted and stored in the bundle; on any
@@ -93,18 +110,23 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
       data_dir: folder of its data set.
       split: what to evaluate.
       output_dir: folder of the report. None: WORKDIR/evaluation/<split>.
+      beside: marks lesions in the photographs that the report shows.
 
     Returns:
       The path of report.html.
 
     Raises:
-      ValueError: there is no such split, nothing is fitted yet, or the split cannot be evaluated.
+      ValueError: there is no such split, nothing is fitted yet, the split cannot be evaluated, or
+        `beside` has none of its photographs or is not needed.
       FileNotFoundError: there is no bundle or no data set.
       OSError: a folder cannot be written, or another process writes into it.
     """
     bundle = bundles.load(workdir)
     bundle.manifest.shards_of(split)  # Says which splits there are, before anything else is said.
     fitted = None if split == SELECTION_SPLIT else require_fitted(bundle, workdir, split)
+    if beside:
+        check_beside(bundle)
+        beside.check(identities.load(data_dir, bundle.manifest).text("id"))
     with contextlib.ExitStack() as held:  # What cannot be written is found before the work.
         if fitted is None:
             fitted = _fitted_if_read_only(held, workdir, bundle)
@@ -125,6 +147,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")
+        commands[-1] += beside.flags if beside else ()
         explain: list[list[str]] = []
         if bundle.kind.scores.explained:
             explain = reproduce.explain_commands(workdir, mirrors.address(data_dir), split)
@@ -142,6 +165,7 @@ def evaluate(*, workdir: Path, data_dir: Path, split: str, output_dir: Path | No
             probe=probe.measure(
                 bundle, predictions, workdir=workdir, data_dir=data_dir, split=split
             ),
+            beside=beside,
         )
         drift.keep(scored)
         return judge(scored)
@@ -175,8 +199,21 @@ def check_folder(folder: Path) -> None:
     Raises:
       FileExistsError: it holds such files.
     """
-    results = ("report.html", "predictions.csv", "model_card.md", "*.png")
+    results = ("report.html", "predictions.csv", lesions_beside.FILE, "model_card.md", "*.png")
     claims.check(folder, mark="metrics.json", key="selection", results=results)
+
+
+def check_beside(bundle: bundles.Bundle) -> None:
+    """Refuse to show lesions beside a model that marks them itself.
+
+    Raises:
+      ValueError: it does.
+    """
+    if not bundle.kind.scores.explained:
+        raise ValueError(
+            f"the model {bundle.experiment.task.name} gives maps itself, which its report shows; "
+            "another model's are for the report of one that grades or classifies"
+        )
 
 
 def require_fitted(bundle: bundles.Bundle, workdir: Path, name: str) -> Any:
@@ -224,7 +261,7 @@ def judge(scored: Scored) -> Path:
     """Say what scores are worth: figures of merit, alarms and a report.
 
     The folder of `scored` receives predictions.csv, metrics.json, the figures, model_card.md and
-    report.html.
+    report.html; and lesions.csv, if lesions are marked.
 
     Returns:
       The path of report.html.
@@ -240,6 +277,9 @@ def judge(scored: Scored) -> Path:
     ids = scored.judgement.gallery(summary)
     rows = pd.Index(scored.predictions["id"]).get_indexer(list(ids))
     images = gallery.gallery_images(scored.bundle, scored.images, rows, ids, scored.fitted)
+    if scored.beside:
+        marked = scored.beside([image.id for image in images])
+        images = [dataclasses.replace(one, lesions=marked.get(one.id)) for one in images]
     return write(scored, summary, images)
 
 
@@ -303,7 +343,7 @@ def _selection(scored: Scored) -> dict[str, Any]:
 def write(
     scored: Scored, summary: dict[str, Any], images: Sequence[gallery.GalleryImage] = ()
 ) -> Path:
-    """Write predictions.csv, metrics.json, the figures, the card and, last, report.html.
+    """Write the tables, metrics.json, the figures, the card and, last, report.html.
 
     The report of an earlier evaluation is removed first, so that where there is a report, the other
     files belong to it.
@@ -323,6 +363,11 @@ def write(
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     files.write_text(scored.folder / "metrics.json", text + "\n")  # The mark of the folder.
     files.write_text(scored.folder / "predictions.csv", tables.csv_text(table))
+    marked = {image.id: image.lesions for image in images if image.lesions}
+    (scored.folder / lesions_beside.FILE).unlink(missing_ok=True)
+    if marked:
+        text = tables.csv_text(lesions_beside.table(marked))
+        files.write_text(scored.folder / lesions_beside.FILE, text)
     history = learning_curves.read(scored.workdir / "history.csv")
     figures = [*scored.judgement.figures(scored.predictions, summary)]
     if history is not None:

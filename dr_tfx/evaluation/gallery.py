@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from dr_tfx.dataset import manifest, records
+from dr_tfx.evaluation.lesions_beside import ShownLesions
 from dr_tfx.explanation import gradcam, overlays
 from dr_tfx.inference import scoring
 from dr_tfx.input_pipeline import shard_reader
@@ -25,7 +26,6 @@ from dr_tfx.reports.style import data_uri
 _SIDE = 256  # Pixels of an image on the page, at most.
 _OUTLINED = 400  # Pixels of one with outlines, which are a pixel wide.
 _STRIDE = 50  # Pixels between the parts that are looked at.
-_QUALITY = 82  # Of JPEG: 40 images of a fundus are half a megabyte.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ class GalleryImage:
     photograph: bytes
     overlay: bytes | None  # The heat map on the photograph; None where nothing raises the score.
     side: int
+    lesions: ShownLesions | None = None  # As another model marks them; None where none has.
 
     @property
     def photograph_uri(self) -> str:
@@ -102,8 +103,8 @@ def gallery_images(
     heatmaps, _ = gradcam.HeatMaps(bundle.model, explained=explained)(batch)
     for name, rgb, heatmap in zip(ids, batch, heatmaps, strict=True):
         small = _small(rgb)
-        overlay = _jpeg(overlays.overlay(small, heatmap)) if heatmap.any() else None
-        found.append(GalleryImage(name, _jpeg(small), overlay, side=len(small)))
+        overlay = overlays.jpeg(overlays.overlay(small, heatmap)) if heatmap.any() else None
+        found.append(GalleryImage(name, overlays.jpeg(small), overlay, side=len(small)))
     return found
 
 
@@ -121,7 +122,7 @@ def _outlined(
             outlines.draw(rgb[rows, columns], list(side[:, rows, columns]), side=_OUTLINED)
             for side in sides
         )
-        yield GalleryImage(name, _jpeg(truth), _jpeg(marked), side=_OUTLINED)
+        yield GalleryImage(name, overlays.jpeg(truth), overlays.jpeg(marked), side=_OUTLINED)
 
 
 def _part(wrong: np.ndarray) -> tuple[slice, slice]:
@@ -142,17 +143,3 @@ def _small(rgb: np.ndarray) -> np.ndarray:
     if len(rgb) <= _SIDE:
         return rgb
     return cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-
-
-def _jpeg(rgb: np.ndarray) -> bytes:
-    """Return a JPEG file with full colour resolution, as lesions are small and red."""
-    settings = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        _QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), settings)
-    if not done:
-        raise ValueError(f"OpenCV could not write an image of shape {rgb.shape} as JPEG.")
-    return bytes(data)

@@ -14,6 +14,7 @@ from dr_tfx.models import bundle_file
 from dr_tfx.statistics.intervals import PatientBootstrap
 
 if TYPE_CHECKING:
+    from dr_tfx.evaluation.lesions_beside import LesionsBeside
     from dr_tfx.evaluation.probe import Probe
     from dr_tfx.models import bundles
     from dr_tfx.tasks.judging import JudgementSide
@@ -55,6 +56,7 @@ class Scored:
       explain: what to type to have heat maps of these photographs, as the model sees them and as
         they are; empty where there are none.
       probe: what a linear probe says of them; None where there is none.
+      beside: marks lesions in the photographs that the report shows; None if nothing does.
     """
 
     bundle: "bundles.Bundle"
@@ -69,6 +71,7 @@ class Scored:
     output_dir: Path | None = None
     explain: Sequence[Sequence[str]] = ()
     probe: "Probe | None" = None
+    beside: "LesionsBeside | None" = None
 
     @property
     def folder(self) -> Path:

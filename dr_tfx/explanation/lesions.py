@@ -108,14 +108,18 @@ class LesionMarker:
             return dict.fromkeys(self.names)
         return _measured(dict(zip(self.kinds, one.marked, strict=True)))
 
-    def outlined(self, one: MarkedPhotograph) -> figures.Outlined:
+    def outlined(self, one: MarkedPhotograph, *, side: int = _SIDE) -> figures.Outlined:
         """Return a photograph that was not rejected, with the outlines of what is marked.
 
         The legend has the cup-to-disc ratio, too, where `measured` tells one.
+
+        Args:
+          one: the photograph.
+          side: its width and height in the result.
         """
         if one.picture is None or one.marked is None:
             raise ValueError(f"{one.name} was rejected: {one.rejected}")
-        rgb = outlines.draw(one.picture.rgb, list(one.marked), side=_SIDE)
+        rgb = outlines.draw(one.picture.rgb, list(one.marked), side=side)
         seen = [kind for kind, mask in zip(self.kinds, one.marked, strict=True) if mask.any()]
         legend = outlines.legend(self.kinds, shown=seen)
         ratio = self.measured(one).get(optic_disc.RATIO)

@@ -1,35 +1,17 @@
 """A model that marks the optic disc and its cup tells their ratio: in the table and in figures."""
 
-import types
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from dr_tfx import tasks
-from dr_tfx.config import config_files
 from dr_tfx.explanation import answering, lesions
 from dr_tfx.sources import given
-from tests.helpers.configs import FOLDER
+from tests.helpers import marking
 from tests.helpers.drawn import encode
+from tests.helpers.marking import SIZE
 
-SIZE = 64
-
-
-class BrightnessMarker:
-    """Marks what is brighter than 100 as the disc, and what is brighter than 200 as its cup."""
-
-    def __init__(self):
-        settings = config_files.load(FOLDER / "lesions.py", "demo")
-        settings.dataset.masks = ("OD", "OC")
-        settings.dataset.recipe.name, settings.dataset.recipe.size = "plain", SIZE
-        settings.dataset.recipe.quality_gate = "off"
-        self.experiment = tasks.from_config(settings)
-        self.manifest = types.SimpleNamespace(prepared="")
-
-    def mark(self, rgb):
-        reading = tasks.Reading(0.0, "", "marked", {"decision": "OD"}, {}, None)
-        return [(reading, np.stack([one > 100, one > 200])) for one in rgb[..., 1]]
+# The disc is brighter than 100, its cup than 200.
+MARKER = marking.ColourMarker(("OD", "OC"), lambda rgb: (rgb[..., 1] > 100, rgb[..., 1] > 200))
 
 
 @pytest.fixture
@@ -44,15 +26,14 @@ def eyes(tmp_path):
 
 
 def test_the_ratio_is_in_the_table_and_on_the_terminal(eyes, tmp_path, capsys):
-    marker = BrightnessMarker()
     model = answering.AnsweringModel(
         tmp_path,
         "",
-        marker.experiment,
+        MARKER.experiment,
         [],
         lambda: None,  # There is no score but the marks.
         None,
-        lambda: lesions.LesionMarker(marker),
+        lambda: lesions.LesionMarker(MARKER),
     )
     answers = answering.Answering(
         model, tmp_path / "out", is_drawn=True, colormap="viridis", masks=None, made={}
@@ -67,7 +48,7 @@ def test_the_ratio_is_in_the_table_and_on_the_terminal(eyes, tmp_path, capsys):
 
 
 def test_the_ratio_is_in_the_legend_of_what_is_outlined(eyes):
-    marker = lesions.LesionMarker(BrightnessMarker())
+    marker = lesions.LesionMarker(MARKER)
     found = marker(given.photographs([str(eye) for eye in eyes]))
     legends = [marker.outlined(one).legend for one in found]
     assert legends[0].endswith("   cup_to_disc 0.25") and legends[1] == ""

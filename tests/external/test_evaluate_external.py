@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 
 from beam_jobs.build_examples import label_table
-from beam_jobs.external import evaluate_external
+from beam_jobs.external import evaluate_external, photographs_by_id
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import identities, leakage, manifest
+from dr_tfx.evaluation import lesions_beside
+from dr_tfx.explanation import lesions
 from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import fingerprint, recipes
 from dr_tfx.sources import refusals
-from tests.helpers import backbones, datasets
+from tests.helpers import backbones, datasets, marking
 from tests.helpers.bundled import contents
 from tests.helpers.drawn import draw, encode, eyepacs_like
 
@@ -196,8 +198,19 @@ def test_the_same_call_again_prepares_nothing_and_without_the_data_says_so(
     shards = sorted((page.parent / "data").glob("test-*"))
     before = [shard.stat().st_mtime_ns for shard in shards]
     assert len(shards) >= 3
-    evaluate_external.run(photographs(elsewhere), workdir=workdir, data_dir=None)
+    # Nothing is bright enough to be marked, but the photographs are found by their ids.
+    beside = lesions_beside.LesionsBeside(
+        lesions.LesionMarker(marking.ColourMarker(("HE",), lambda rgb: [rgb[..., 0] > 254])),
+        photographs_by_id.find(str(elsewhere)),
+        str(elsewhere),
+        ["--lesions=LESIONS"],
+    )
+    evaluate_external.run(photographs(elsewhere), workdir=workdir, data_dir=None, beside=beside)
     assert [shard.stat().st_mtime_ns for shard in shards] == before
+    marked = pd.read_csv(page.parent / "lesions.csv")
+    wrong = json.loads((page.parent / "metrics.json").read_text())["most_wrong"]
+    assert marked["id"].tolist() == [row["id"] for row in wrong]
+    assert "--lesions=LESIONS" in page.read_text()
     said = json.loads((page.parent / "metrics.json").read_text())
     assert not said["elsewhere"]["compared"] and not said["elsewhere"]["copies"]
     assert any("give its data set with --data_dir" in notice for notice in said["notices"])
