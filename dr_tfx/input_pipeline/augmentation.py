@@ -52,7 +52,9 @@ def qualities(draws: np.ndarray, spec: specs.Augmentation) -> np.ndarray:
     return np.maximum(found, 1).astype(np.uint8)
 
 
-def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[str, tf.Tensor]:
+def augment(
+    batch: Mapping[str, tf.Tensor], spec: specs.Augmentation, *, in_xla: bool = False
+) -> dict[str, tf.Tensor]:
     """Return a batch whose images are rotated, zoomed, shifted, blurred and changed in colour.
 
     Masks are rotated, zoomed and shifted with their image, and everything else stays as it is.
@@ -63,6 +65,7 @@ def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[st
         (batch, DRAWS), uniform in [0, 1), of which the same give the same changes; and masks,
         uint8 (batch, size, size, 1).
       spec: what to do and how much; meanings as in Keras' preprocessing layers.
+      in_xla: True where XLA compiles what calls this, as it does on a TPU.
 
     Returns:
       The batch with `image` as float32 pixels 0..255 of the same shape.
@@ -74,15 +77,18 @@ def augment(batch: Mapping[str, tf.Tensor], spec: specs.Augmentation) -> dict[st
         shift = _uniform(draws[:, 6:8], spec.shift) if spec.shift else None
         changed[records.IMAGE] = tf.cast(changed[records.IMAGE], tf.float32)
         for name in filter(records.has_geometry, batch):
-            changed[name] = rotate_and_zoom(changed[name], angle, scale, shift=shift)
+            changed[name] = rotate_and_zoom(changed[name], angle, scale, shift=shift, in_xla=in_xla)
+    # Within XLA they must not ask for it once more: on a TPU that would be for the host.
+    blurred = _blurred.python_function if in_xla else _blurred
+    photometric = _photometric.python_function if in_xla else _photometric
     if spec.blur:
         radius = math.ceil(3 * spec.blur)
-        changed[records.IMAGE] = _blurred(changed[records.IMAGE], draws[:, 13] * spec.blur, radius)
+        changed[records.IMAGE] = blurred(changed[records.IMAGE], draws[:, 13] * spec.blur, radius)
 
     def factors(which: int | slice, limit: float) -> tf.Tensor | None:
         return 1 + _uniform(draws[:, which], limit) if limit else None
 
-    changed[records.IMAGE] = _photometric(
+    changed[records.IMAGE] = photometric(
         changed[records.IMAGE],
         factors(slice(8, 11), spec.white_balance),
         factors(11, spec.saturation),
@@ -166,6 +172,7 @@ def rotate_and_zoom(
     fill_mode: str = "REFLECT",
     *,
     shift: tf.Tensor | None = None,
+    in_xla: bool = False,
 ) -> tf.Tensor:
     """Return images or masks that are resampled once, about their centre, and shifted.
 
@@ -179,6 +186,7 @@ def rotate_and_zoom(
       scale: float32 (batch,) or (1,), above 1 shows more of the picture, smaller.
       fill_mode: what is beyond the border: REFLECT, or CONSTANT, which is 0.
       shift: float32 (batch, 2), to the left and up, in shares of the sides; None for none.
+      in_xla: make it of operations that XLA has, which gives the same up to rounding; for REFLECT.
 
     Returns:
       The same shape and dtype.
@@ -193,6 +201,8 @@ def rotate_and_zoom(
         shift_y += shift[:, 1] * tf.cast(size[0], tf.float32)
     zero = tf.zeros_like(angle)
     transforms = tf.stack([cos, -sin, shift_x, sin, cos, shift_y, zero, zero], axis=1)
+    if in_xla:
+        return _resampled(images, transforms)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
@@ -201,3 +211,38 @@ def rotate_and_zoom(
         interpolation="BILINEAR" if images.dtype == tf.float32 else "NEAREST",
         fill_mode=fill_mode,
     )
+
+
+def _resampled(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    """Return what TensorFlow's own operation gives with REFLECT, of operations that XLA has.
+
+    Values differ by up to .04 of 255, where neighbours are as different as can be.
+
+    Args:
+      images: as for `rotate_and_zoom`; all of its shape is known, as XLA needs it.
+      transforms: float32 (batch, 8), of which the last two are 0.
+    """
+    batch, height, width, channels = images.shape
+    across, down = tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32)[:, None]
+    rows = tf.unstack(transforms[:, :6, None, None], axis=1)
+    x = _reflected(rows[0] * across + rows[1] * down + rows[2], width)
+    y = _reflected(rows[3] * across + rows[4] * down + rows[5], height)
+    pixels = tf.reshape(images, [batch, height * width, channels])
+
+    def at(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        return tf.gather(pixels, tf.cast(y * width + x, tf.int32), axis=1, batch_dims=1)
+
+    if images.dtype != tf.float32:
+        return at(tf.floor(y + 0.5), tf.floor(x + 0.5))
+    top, left = tf.floor(y), tf.floor(x)
+    bottom, right = tf.minimum(top + 1, height - 1), tf.minimum(left + 1, width - 1)
+    down, across = (y - top)[..., None], (x - left)[..., None]
+    above = (1 - across) * at(top, left) + across * at(top, right)
+    below = (1 - across) * at(bottom, left) + across * at(bottom, right)
+    return (1 - down) * above + down * below
+
+
+def _reflected(places: tf.Tensor, length: int) -> tf.Tensor:
+    """Return places between 0 and length - 1 that show what is beyond the border, mirrored."""
+    within = tf.math.floormod(places, 2.0 * length)
+    return tf.clip_by_value(tf.minimum(within, 2.0 * length - 1 - within), 0, length - 1)

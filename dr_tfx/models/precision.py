@@ -32,8 +32,8 @@ def set_policy(requested: str) -> str:
     """Set Keras' global dtype policy, log the choice, and return it."""
     policy = choose(requested)
     keras.mixed_precision.set_global_policy(policy)
-    devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")
-    logging.info("Precision %s (asked for: %s) on %s.", policy, requested, devices[0].device_type)
+    device = next(x for x in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(x))
+    logging.info("Precision %s (asked for: %s) on %s.", policy, requested, device)
     return policy
 
 

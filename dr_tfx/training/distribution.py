@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -23,20 +24,22 @@ _KINDS = ("chief", "worker")
 def strategy(batch_size: int) -> tf.distribute.Strategy:
     """Return the strategy for the workers and devices that are there.
 
-    It spans several workers if TF_CONFIG names them. Otherwise it is mirrored over the machine's
-    accelerators if there are several, and else the default strategy. Without a GPU, several logical
-    CPU devices count as accelerators. This has to be called before any other TensorFlow operation,
-    because workers connect when TensorFlow starts.
+    It spans several workers if TF_CONFIG names them, and the cores of a TPU if TPU_NAME names one.
+    Otherwise it is mirrored over the machine's GPUs if there are several, and else the default
+    strategy. Without a GPU, several logical CPU devices count as such. This has to be called before
+    any other TensorFlow operation, because workers and TPUs connect when TensorFlow starts.
 
     Args:
       batch_size: examples of a step, over all devices of all workers.
 
     Raises:
-      ValueError: the batch cannot be divided among the devices, or TF_CONFIG cannot be read or
-        gives this process a task in which it would not train.
-      ConnectionError: this worker's port is taken.
+      ValueError: the batch cannot be divided among the devices, TF_CONFIG cannot be read or gives
+        this process a task in which it would not train, or it names workers and TPU_NAME a TPU.
+      ConnectionError: this worker's port is taken, or the TPU cannot be reached.
     """
-    if workers() > 1:
+    if tpu := os.environ.get("TPU_NAME"):
+        result = _of_tpu(tpu)
+    elif workers() > 1:
         result = _connected()
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -51,6 +54,57 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
         )
     logging.info("Every batch is divided among %d devices.", parts)
     return result
+
+
+def _of_tpu(name: str) -> tf.distribute.Strategy:
+    """Start a TPU and return the strategy over its cores."""
+    if workers() > 1:
+        raise ValueError(
+            f"TPU_NAME is {name!r}, and TF_CONFIG names {workers()} workers; expected one of the "
+            "two. Unset the other."
+        )
+    try:
+        # Not by `TPUClusterResolver.connect`, which fails in TensorFlow 2.15.
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (tf.errors.OpError, ImportError, OSError, RuntimeError, ValueError) as error:
+        raise ConnectionError(
+            f"TPU_NAME is {name!r}, but TensorFlow reaches no TPU by that name: {error}. For the "
+            "TPU of this machine it is 'local', and needs the package tensorflow-tpu in place of "
+            "tensorflow. Unset TPU_NAME to train without."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def on_tpu(over: tf.distribute.Strategy) -> bool:
+    """Return True if the devices are the cores of a TPU, for which XLA compiles all they do."""
+    return isinstance(over, tf.distribute.TPUStrategy)
+
+
+def outputs(model: keras.Model, images: tf.Tensor, most: int) -> tf.Tensor:
+    """Return what a model says of images, with all devices of its strategy if it has one.
+
+    This is a part of a graph. Every device gets the same number of images in every batch, because
+    XLA compiles for one: zeros fill up what lacks, and what is said of them is dropped.
+
+    Args:
+      model: it was made within the scope of a strategy, or of none.
+      images: float32 (n, height, width, channels).
+      most: the largest n.
+    """
+    over = model.distribute_strategy
+    if over is tf.distribute.get_strategy():
+        return model(images, training=False)
+    devices, count = over.num_replicas_in_sync, tf.shape(images)[0]
+    room = -(-most // devices) * devices
+    filled = tf.pad(images, [[0, room - count], *[[0, 0]] * 3])
+    parts = tf.split(tf.ensure_shape(filled, (room, *images.shape[1:])), devices)
+    given = over.experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group]
+    )
+    found = over.run(lambda part: model(part, training=False), args=(given,))
+    return tf.concat(over.experimental_local_results(found), axis=0)[:count]
 
 
 def _connected() -> tf.distribute.Strategy:
@@ -86,6 +140,8 @@ def is_chief(over: tf.distribute.Strategy) -> bool:
 
 def agreed(over: tf.distribute.Strategy, figures: dict[str, float]) -> dict[str, float]:
     """Return the mean over all workers of figures that each has found, so that all decide alike."""
+    if workers() == 1:
+        return {name: float(value) for name, value in figures.items()}
     mean = _mean(over)(tf.constant(list(figures.values()), tf.float64))
     return dict(zip(figures, mean.numpy().tolist(), strict=True))
 

@@ -236,10 +236,11 @@ def _step_function(
     reseed = _dropout_seeder(model, experiment.training.seed)
     decay = experiment.training.layer_decay
     slower = network.rates(model, decay) if decay < 1 else []
+    in_xla = distribution.on_tpu(strategy)
 
     def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
-        changed = augmentation.augment(batch, spec)
+        changed = augmentation.augment(batch, spec, in_xla=in_xla)
         figures = model.train_step((changed["image"], *mixing.targets(changed, encode)))
         return tf.stack([tf.cast(figures["loss"], tf.float32), ends])
 

@@ -37,7 +37,8 @@ class Models(NamedTuple):
       trained: the model that learns, over all devices.
       judge: the model that is validated, with the weights of the other one or their averages. It
         is the same model, unless there are averages, or several devices share the batches: one
-        device then validates, because the last batch cannot be shared equally.
+        device then validates, because the last batch cannot be shared equally. The cores of a TPU
+        validate together, because a model of one alone would be computed by the host.
     """
 
     trained: keras.Model
@@ -62,7 +63,9 @@ def make_models(
         objectives.compile_model(trained, stage.experiment)
     if not several and not run.experiment.training.weight_average:
         return Models(trained, trained)
-    return Models(trained, network.build(run.experiment, load_weights=False))
+    judges = strategy if distribution.on_tpu(strategy) else tf.distribute.get_strategy()
+    with judges.scope():
+        return Models(trained, network.build(run.experiment, load_weights=False))
 
 
 class Session:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from dr_tfx import tasks
 from dr_tfx.config import specs
 from dr_tfx.input_pipeline import in_order
-from dr_tfx.training import objectives
+from dr_tfx.training import distribution, objectives
 
 
 class Validation:
@@ -27,7 +27,7 @@ class Validation:
         """Trace nothing yet.
 
         Args:
-          judge: the model whose weights are judged; it lives on one device.
+          judge: the model whose weights are judged; the devices of its strategy compute it.
           experiment: the settings of the run, which name the loss and the metrics.
           examples: batches of images and targets, read anew in every pass.
         """
@@ -35,11 +35,12 @@ class Validation:
         self._metrics = objectives.metrics(experiment)
         loss = objectives.loss(experiment)
         first = next(iter(examples))  # The last one may be smaller, for which nothing is traced.
+        most = len(first[0])
         signature = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first]
 
         @tf.function(input_signature=signature, autograph=False)
         def look(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            outputs = judge(images, training=False)
+            outputs = distribution.outputs(judge, images, most)
             for metric in self._metrics:
                 metric.update_state(targets, outputs)
             return outputs, loss(targets, outputs)

@@ -1,6 +1,7 @@
 """Augmentation: each change against OpenCV or by its own definition."""
 
 import collections
+import functools
 import io
 import math
 
@@ -120,6 +121,24 @@ def test_a_shift_stays_within_its_limit():
     middle = found["image"][:, 20, 20, 0]
     draws = found["draws"][:, 7]
     np.testing.assert_allclose(middle, 20 + (2 * draws - 1) * 4, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_pictures_are_resampled_in_xla_as_by_tensorflows_own_operation(dtype):
+    """They are turned all around, and shifted until what is mirrored is mirrored once more."""
+    rng = np.random.default_rng(4)
+    images = np.stack([photograph(i)[:, :48] for i in range(20)]).astype(dtype)
+    angles, scales = rng.uniform(-math.pi, math.pi, 20), rng.uniform(0.5, 2.5, 20)
+    shifts = rng.uniform(-1.5, 1.5, (20, 2)).astype(np.float32)
+    given = tf.constant(images), *(tf.constant(x, tf.float32) for x in (angles, scales))
+    own = augmentation.rotate_and_zoom(*given, shift=shifts).numpy()
+    in_xla = functools.partial(augmentation.rotate_and_zoom, in_xla=True)
+    found = tf.function(in_xla, jit_compile=True)(*given, shift=shifts).numpy()
+    assert found.dtype == dtype
+    if dtype == np.float32:
+        np.testing.assert_allclose(found, own, atol=0.02)
+    else:  # A place may be as near to one pixel as to the next, but for rounding.
+        assert np.mean(found != own) < 1e-3
 
 
 def test_contrast_and_brightness_leave_masks_as_they_are():

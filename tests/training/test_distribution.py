@@ -164,8 +164,8 @@ def test_two_devices_go_on_exactly_after_a_kill(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-MASKS = """
-import sys
+ON_TWO = """
+import contextlib, json
 from dr_tfx.machine import tensorflow_start
 tensorflow_start.load()
 import keras
@@ -185,14 +185,40 @@ def masks(step):
         reseed(step, tf.distribute.get_replica_context().replica_id_in_sync_group)
         return tf.cast(model(tf.ones((1, 64)), training=True) > 0, tf.int32)
     return strategy.experimental_local_results(strategy.run(on_device))
-for step in (3, 4, 3):
-    print("".join(str(x) for mask in masks(tf.constant(step, tf.int64)) for x in mask.numpy()[0]))
+drawn = [
+    ["".join(map(str, mask.numpy()[0])) for mask in masks(tf.constant(step, tf.int64))]
+    for step in (3, 4, 3)
+]
+import numpy as np
+from dr_tfx.training import validation
+from tests.helpers import datasets
+from tests.training import test_validation
+batches, _ = test_validation.examples(np.arange(40, dtype=np.float32) % 2)
+figures = []
+for scope in (contextlib.nullcontext(), strategy.scope()):
+    with scope:
+        judge = test_validation.judge(0.01)
+    judged = validation.Validation(judge, datasets.experiment(), batches)
+    figures.append(judged.figures(lambda: False))
+print(json.dumps({"masks": drawn, "figures": figures}))
 """
 
 
-def test_dropout_is_a_function_of_step_and_device():
-    found = ready.run([sys.executable, "-c", MASKS]).stdout
-    first, other, again = ((row[:64], row[64:]) for row in found.split())
+@pytest.fixture(scope="module")
+def on_two_devices():
+    process = ready.run([sys.executable, "-c", ON_TWO])
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def test_two_devices_validate_as_one_does(on_two_devices):
+    """Batches of 7, and a last one of 5, which two devices cannot share equally."""
+    one, two = on_two_devices["figures"]
+    assert two == pytest.approx(one, rel=1e-6)
+
+
+def test_dropout_is_a_function_of_step_and_device(on_two_devices):
+    first, other, again = on_two_devices["masks"]
     assert first == again
     assert len({*first, *other}) == 4
     assert all(16 < mask.count("1") < 48 for mask in (*first, *other))
@@ -279,6 +305,16 @@ def test_a_port_that_is_taken_is_named():
         environment = {**os.environ, "TF_CONFIG": task}
         process = ready.run(line, env=environment)
     assert "ConnectionError: This worker cannot listen at its address" in process.stderr
+
+
+def test_a_tpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("TPU_NAME", "local")
+    with pytest.raises(ConnectionError, match="TPU_NAME is 'local', but TensorFlow reaches no TPU"):
+        distribution.strategy(8)
+    cluster = {"cluster": {"worker": ["one:1", "two:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    with pytest.raises(ValueError, match="TPU_NAME is 'local', and TF_CONFIG names 2 workers"):
+        distribution.strategy(8)
 
 
 def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch):

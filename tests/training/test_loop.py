@@ -1,13 +1,14 @@
-"""A step of training: rates by layer."""
+"""A step of training: rates by layer, and whether XLA can compile it."""
 
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
+from dr_tfx.config import specs
 from dr_tfx.models import network
-from dr_tfx.training import loop, objectives
-from tests.helpers import datasets
+from dr_tfx.training import distribution, loop, objectives
+from tests.helpers import backbones, datasets
 
 
 def made(backbone, decay=1.0, **changes):
@@ -35,13 +36,17 @@ def test_rates_fall_with_every_doubling_of_the_places_of_a_backbone():
     assert len(found) == len(model.trainable_weights) - 2
 
 
-def test_a_part_of_a_step_is_taken_where_the_rate_is_a_part():
+def some_batch():
     rng = np.random.default_rng(0)
-    batch = {
+    return {
         "image": tf.constant(rng.integers(0, 256, (8, 32, 32, 3)), tf.uint8),
         "label/level": tf.constant(rng.integers(0, 3, 8)),
         "draws": tf.constant(rng.random((8, 17)), tf.float32),
     }
+
+
+def test_a_part_of_a_step_is_taken_where_the_rate_is_a_part():
+    batch = some_batch()
     steps = {}
     first = None
     for decay in (1.0, 0.5):
@@ -59,3 +64,26 @@ def test_a_part_of_a_step_is_taken_where_the_rate_is_a_part():
     for whole, part, share in zip(steps[1.0], steps[0.5], shares, strict=True):
         assert np.abs(whole).max() > 0
         np.testing.assert_allclose(part, share * whole, rtol=1e-4, atol=1e-7)
+
+
+def test_xla_compiles_a_step_as_a_whole_as_a_tpu_needs_it(monkeypatch):
+    experiment = made(backbones.TINY, output_stride=8)
+    names = {field.name for field in dataclasses.fields(specs.Augmentation)}
+    on_device = names - {"horizontal_flip", "vertical_flip", "jpeg", "mixup", "cutmix"}
+    changes = specs.Augmentation(**dict.fromkeys(on_device, 0.2))
+    training = dataclasses.replace(experiment.training, augmentation=changes)
+    experiment = dataclasses.replace(experiment, training=training)
+    model = network.build(experiment)
+    first, found = model.get_weights(), []
+    for in_xla in (False, True):
+        model.set_weights(first)
+        objectives.compile_model(model, experiment)
+        monkeypatch.setattr(distribution, "on_tpu", lambda _, in_xla=in_xla: in_xla)
+        step = loop._step_function(model, experiment)
+        if in_xla:
+            step = tf.function(step.python_function, jit_compile=True, autograph=False)
+        step(some_batch(), tf.constant(0, tf.int64), tf.constant(0.0))
+        found.append([now - was for now, was in zip(model.get_weights(), first, strict=True)])
+    for own, compiled in zip(*found, strict=True):
+        assert np.abs(own).max() > 0
+        np.testing.assert_allclose(own, compiled, rtol=1e-3, atol=1e-6)

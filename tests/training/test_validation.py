@@ -59,6 +59,18 @@ def test_every_pass_begins_anew():
     assert pass_over.figures(lambda: False) == pass_over.figures(lambda: False)
 
 
+def test_a_judge_within_a_strategy_gives_the_same_figures():
+    """Its batches are filled up to one size, of which the figures must show nothing."""
+    batches, _ = examples(np.arange(COUNT, dtype=np.float32) % 2)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        within = judge(0.01)
+    found, expected = (
+        validation.Validation(model, datasets.experiment(), batches).figures(lambda: False)
+        for model in (within, judge(0.01))
+    )
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_it_ends_in_the_middle_when_asked_to():
     asked = []
 
