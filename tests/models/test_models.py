@@ -14,7 +14,7 @@ from dr_tfx import tasks
 from dr_tfx.config import typed
 from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network, precision, pretrained, weights
-from tests.helpers import backbones, bundled, configs, datasets, ready
+from tests.helpers import backbones, bundled, configs, datasets, ready, shallow
 
 FILE_UTILS = f"keras.src.utils.{'data' if keras.__version__ < '3' else 'file'}_utils"
 
@@ -355,8 +355,11 @@ def bundle_dir(tmp_path_factory):
     ],
     ids=lambda value: value if isinstance(value, str) else value.get("backbone", "MobileNetV2"),
 )
-def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(policy, settings, tmp_path):
-    """The process knows Keras and nothing of this package."""
+def test_a_bundle_scores_alike_in_a_fresh_process_without_custom_code(
+    policy, settings, tmp_path, monkeypatch
+):
+    """The process knows Keras and nothing of this package. The EfficientNet has fewer blocks."""
+    shallow.make_shallow(monkeypatch)
     experiment = changed(**settings)
     images = np.random.default_rng(1).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     precision.set_policy(policy)

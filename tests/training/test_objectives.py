@@ -18,7 +18,7 @@ from dr_tfx.models import bundles, network, precision
 from dr_tfx.tasks.binary import model as binary_model
 from dr_tfx.training import objectives, train
 from tests.helpers import (
-    backbones,  # noqa: F401 - `small`.
+    backbones,  # noqa: F401 - `small`, `small_norm`.
     configs,
     datasets,
     ready,
@@ -510,6 +510,8 @@ def test_our_adamw_is_that_of_addons():
 @with_addons
 def test_a_training_with_addons_leaves_a_bundle_that_needs_none(tmp_path):
     experiment = datasets.experiment(**ADDONS_TRAINING)
+    model = dataclasses.replace(experiment.model, backbone="small_norm")
+    experiment = dataclasses.replace(experiment, model=model)
     datasets.write(tmp_path / "data", experiment.dataset)
     work = train.train(experiment, data_dir=tmp_path / "data", workdir=tmp_path / "run")
     history = pd.read_csv(work / "history.csv")
@@ -523,6 +525,7 @@ def test_a_training_with_addons_leaves_a_bundle_that_needs_none(tmp_path):
         "import sys; sys.modules['tensorflow_addons'] = None;"  # Importing it fails.
         "import numpy as np; from pathlib import Path;"
         "from dr_tfx.models import bundles; from dr_tfx.inference import scoring;"
+        "from tests.helpers import backbones;"
         "work = Path(sys.argv[1]); bundle = bundles.load(work);"
         "print(*scoring.predict_split(bundle, work.parent / 'data', 'validation')['score'])"
     )
