@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.helpers import ready
+from tests.helpers import commands, ready
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,10 +28,12 @@ class Response(NamedTuple):
 
 
 class Server:
-    """drtfx-serve with some flags, from its start to its end."""
+    """drtfx-serve with some flags, from its start to its end; it may know the tests' backbones."""
 
-    def __init__(self, *flags: str, key: str = ""):
+    def __init__(self, *flags: str, key: str = "", knows_backbones: bool = False):
         line = [sys.executable, "-m", "dr_tfx.cli.serve", "--port=0", *flags]
+        if knows_backbones:
+            line = commands.line("drtfx-serve", "--port=0", *flags)
         environment = {**os.environ, "DRTFX_API_KEY": key}
         pipe = subprocess.PIPE
         self.process = ready.Popen(line, env=environment, stdout=pipe, stderr=pipe, text=True)

@@ -27,10 +27,21 @@ from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import recipes
 from dr_tfx.serving import served_model
 from dr_tfx.training.train import train
-from tests.helpers import bundled, dicom_files, masked, ready
-from tests.tasks.masks.test_masks import experiment
+from tests.helpers import (
+    backbones,  # noqa: F401 - `halving`.
+    bundled,
+    commands,
+    dicom_files,
+    masked,
+    ready,
+)
+from tests.tasks.masks import test_masks
 
-EXPORT = [sys.executable, "-m", "dr_tfx.cli.export"]
+
+def experiment(**settings):
+    """A network that is sooner traced than a whole U-Net."""
+    model = {"backbone": "halving", "output_stride": 4}
+    return test_masks.experiment(model=model, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +145,10 @@ def test_predictions_count_and_outline_lesions_beside_another_models_heat_map(ru
     """The counts are scipy's, of the pixels from the threshold of each lesion up."""
     raw = runs[0].parent / "raw"
     eyes = [raw / "eye0.png", raw / "eye3.png"]
-    grading = bundled.evaluated_bundle(tmp_path, backbone="UNetEncoder")
+    grading = bundled.evaluated_bundle(tmp_path)
 
     def predict(output, *given):
-        line = [sys.executable, "-m", "dr_tfx.cli.predict", *map(str, eyes), *map(str, given)]
+        line = commands.line("drtfx-predict", *map(str, eyes), *map(str, given))
         return ready.run([*line, f"--output_dir={tmp_path / output}"])
 
     dicom = []
@@ -264,7 +275,7 @@ def test_an_export_marks_what_the_run_marks(runs, patched, tmp_path, form):
 def test_an_export_that_marks_lesions_is_read_and_served_without_tensorflow(patched, tmp_path):
     pytest.importorskip("dr_tfx.serving.export")
     line = [f"--workdir={patched}", f"--data_dir={patched.parent / 'data'}"]
-    done = ready.run([*EXPORT, *line, f"--output_dir={tmp_path / 'onnx'}"])
+    done = ready.run(commands.line("drtfx-export", *line, f"--output_dir={tmp_path / 'onnx'}"))
     assert done.returncode == 0, done.stderr
     assert re.search(r"differ by at most \S+; the AUPR changes by [+-]0\.\d+, and", done.stdout)
     code = (
@@ -300,7 +311,7 @@ def test_the_server_outlines_lesions_and_its_page_counts_them(runs, browser):
     model = served_model.load_run(runs[0])
     picture = recipes.apply_recipe(eye, model.recipe).rgb
     (_, marked), *_ = model.explain(picture[None])
-    running = served.Server(f"--workdir={runs[0]}")
+    running = served.Server(f"--workdir={runs[0]}", knows_backbones=True)
     answer = running.predict(("eye0.png", eye), query="?heatmap=true").json["photographs"][0]
     expected = [
         (kind, ndimage.label(mask, np.ones((3, 3)))[1], mask.mean())
