@@ -131,7 +131,7 @@ def test_a_plain_keras_model_is_fitted_with_it(folder):
             keras.layers.Dense(3, activation="softmax"),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
     train = tf_dataset.as_tf_dataset(*folder, "train", batch_size=8)
     validation = tf_dataset.as_tf_dataset(*folder, "validation", batch_size=8)
     history = model.fit(train, validation_data=validation, epochs=2, verbose=0).history

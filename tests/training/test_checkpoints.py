@@ -14,7 +14,7 @@ from tests.helpers import datasets
 
 def tiny(units=2):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, "sigmoid")])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     model.set_weights([np.ones_like(w) for w in model.get_weights()])
     return model
