@@ -5,6 +5,7 @@ over a tree of processes is what the tree takes. The system can take pages of ma
 any time, so their share is shown beside the whole.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -47,6 +48,16 @@ def of_tree(pid: int) -> TreeMemory:
         result.total += int(fields["Pss"].split()[0]) / 1024
         result.files += int(fields["Pss_File"].split()[0]) / 1024
     return result
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and of all below it, with those that have ended."""
+    root = psutil.Process(pid)
+    found = 0.0
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += sum(process.cpu_times()[:4])  # With that of children that it has waited for.
+    return found
 
 
 def run(script: str, *call: Any) -> tuple[Any, TreeMemory]:

@@ -3,15 +3,20 @@
 import importlib.util
 import re
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from benchmarks.input_pipeline import millions
+from benchmarks import processes, synthetic_examples
+from benchmarks.input_pipeline import far_contenders, millions, remote
 from benchmarks.input_pipeline.contenders import CONTENDERS
 from benchmarks.input_pipeline.contenders.contender import Job
-from benchmarks.training import accelerator
+from benchmarks.training import accelerator, plain_fit
 from tests.helpers import ready
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +49,7 @@ def run(script, *arguments):
         "statistics.intervals",
         "training.accelerator",
         "training.faint_slices",
+        "training.plain_fit",
         "training.probe",
     ],
 )
@@ -159,3 +165,76 @@ def test_a_run_of_many_examples_begins_at_a_step(tmp_path):
     millions.write(str(tmp_path), 600)
     found = millions.start(str(tmp_path), 40, 2, 1, str(tmp_path / "order"))
     assert found["seconds"] > 0 and found["base"] > 0
+
+
+@pytest.fixture
+def far_examples(tmp_path, monkeypatch):
+    """A store near enough, and the job of those who read examples of 16 px from it."""
+    for name in ("STORAGE_EMULATOR_HOST", "FSSPEC_GS_TOKEN", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"):
+        monkeypatch.setenv(name, "")  # They are what they were, afterwards.
+    far_contenders.write(tmp_path / "objects", 60, 16)
+    with remote.far(tmp_path / "objects", "0", "1000", 0):
+        yield {
+            "folder": str(tmp_path / "objects"),
+            "cache": str(tmp_path / "cache"),
+            "cache_gb": 1,
+            "size": 16,
+            "epoch": 320,
+        }
+
+
+def test_a_far_store_gives_objects_and_parts_to_the_clients_of_two_makers(far_examples):
+    path = next(Path(far_examples["folder"], "tar").iterdir())
+    content, host = path.read_bytes(), remote.os.environ["STORAGE_EMULATOR_HOST"]
+    before = remote._counts()
+    for place in (f"download/storage/v1/b/far/o/tar%2F{path.name}", f"far/tar/{path.name}"):
+        asked = urllib.request.Request(f"{host}/{place}", headers={"Range": "bytes=100-299"})
+        with urllib.request.urlopen(f"{host}/{place}") as whole:
+            assert whole.read() == content
+        with urllib.request.urlopen(asked) as part:
+            assert part.read() == content[100:300]
+            assert part.headers["Content-Range"] == f"bytes 100-299/{len(content)}"
+    assert remote._counts() == [before[0] + 4, before[1] + 2 * (len(content) + 200)]
+    looked = urllib.request.Request(f"{host}/far/tar/{path.name}", method="HEAD")
+    with urllib.request.urlopen(looked) as answer:
+        assert int(answer.headers["Content-Length"]) == len(content)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{host}/far/tar/none.tar")
+
+
+def test_what_grain_is_given_are_the_pictures_of_a_class_by_their_numbers(far_examples):
+    # Not gcsfs.GCSFileSystem: where that was loaded before, it asks Google about the bucket.
+    client = pytest.importorskip("gcsfs.core").GCSFileSystem
+    store = client(token="anon", skip_instance_cache=True)
+    pictures = list(synthetic_examples.pictures(60, 16))
+    classes = np.minimum(synthetic_examples.labels(60), 1)
+    for c in (0, 1):
+        members = far_contenders.TarMembers(far_examples, c, store)
+        expected = [picture for picture, of in zip(pictures, classes, strict=True) if of == c]
+        assert len(members) == len(expected)
+        for number in (len(members) - 1, 0):
+            np.testing.assert_array_equal(members[number], expected[number])
+
+
+@pytest.mark.parametrize("name", ["mosaicml-streaming, cold", "grain", "webdataset"])
+def test_peers_read_an_epoch_of_a_far_store(far_examples, name):
+    if missing := far_contenders.missing(name):
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    found, _ = processes.run(remote.__file__, "whole", name, far_examples)
+    assert found["samples/s"] > 0 and found["requests a sample"] > 0 and found["kB a sample"] > 0
+
+
+def test_plain_fit_and_a_run_are_compared_on_the_same_resamples():
+    rng = np.random.default_rng(3)
+    target = np.repeat([0, 1], 30)
+    score = target + rng.normal(0, 1, 60)
+    run = pd.DataFrame({"target": target, "score": score, "cluster": np.arange(60)})
+    other = target + rng.normal(0, 1, 60)
+    rows = plain_fit.table([("same", run, 2 * score), ("other", run, other)])
+    areas = [roc_auc_score(target, each) for each in (score, other)]
+    assert rows["difference"]["same"] == "0.000 (0.000 to 0.000)"
+    assert rows["model.fit"]["other"].startswith(f"{areas[1]:.3f} (")
+    assert rows["difference"]["other"].startswith(f"{areas[1] - areas[0]:.3f} (")
+    assert rows["model.fit"]["mean"].startswith(f"{np.mean(areas):.3f} (")
+    value, low, high = (float(text) for text in re.findall(r"-?\d\.\d+", rows["model.fit"]["same"]))
+    assert low < value < high

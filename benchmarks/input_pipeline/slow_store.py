@@ -1,4 +1,4 @@
-"""An object store on this machine, as far from it as one likes: Google's protocol over loopback.
+"""An object store on this machine, as far from it as one likes, over loopback.
 
     python -m benchmarks.input_pipeline.slow_store FOLDER --latency_ms=20 --bandwidth_mb=100
 
@@ -6,7 +6,8 @@ Every answer comes after the latency, and all answers together are no faster tha
 With --reads=100 it is a disk that seeks a hundred times a second: an answer that does not begin
 where the one before it has ended holds up all others for so long. The first line printed is the
 address for STORAGE_EMULATOR_HOST; `/counts` tells the requests and the bytes so far. It serves the
-files of FOLDER as objects of the bucket `far`, whole or in ranges.
+files of FOLDER as objects of the bucket `far`, whole or in ranges, by Google's protocol; and to the
+clients of Amazon's, which are given the same address as their endpoint, single objects.
 """
 
 import argparse
@@ -33,12 +34,14 @@ class _Store:
                 first, *lines = head.split("\r\n")
                 url = urllib.parse.urlsplit(first.split()[1])
                 headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
-                status, content, more = self._answer(url, headers.get("range", ""))
+                if first.startswith("HEAD"):  # Of Amazon's clients, before they read.
+                    status, content, more = self._facts_alone(url)
+                else:
+                    status, content, more = self._answer(url, headers.get("range", ""))
+                    more += f"Content-Length: {len(content)}\r\n"
                 if url.path != "/counts":
                     await self._wait(url.path, headers.get("range", ""), len(content))
-                writer.write(
-                    f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n{more}\r\n".encode()
-                )
+                writer.write(f"HTTP/1.1 {status}\r\n{more}\r\n".encode())
                 writer.write(content)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -58,15 +61,14 @@ class _Store:
         """Return status, content and further headers."""
         if url.path == "/counts":
             return "200 OK", json.dumps([self._requests, self._bytes]).encode(), ""
-        path, _, name = url.path.partition(f"/b/{BUCKET}/o")
-        name = urllib.parse.unquote(name.strip("/"))
+        name = _name(url)
         query = dict(urllib.parse.parse_qsl(url.query))
         if not name:
             return "200 OK", json.dumps({"items": self._listed(query)}).encode(), ""
         file = self._folder / name
         if not file.is_file():
             return "404 Not Found", b"{}", ""
-        if "download" not in path:
+        if not url.path.startswith(("/download/", f"/{BUCKET}/")):
             return "200 OK", json.dumps(_facts(file, name)).encode(), ""
         if not part:
             return "200 OK", file.read_bytes(), ""
@@ -78,6 +80,13 @@ class _Store:
         place = f"Content-Range: bytes {start}-{int(start) + len(content) - 1}/{size}\r\n"
         return "206 Partial Content", content, place
 
+    def _facts_alone(self, url: urllib.parse.SplitResult) -> tuple[str, bytes, str]:
+        """Return status, no content, and the headers of an object that is not sent."""
+        file = self._folder / _name(url)
+        if not file.is_file():
+            return "404 Not Found", b"", "Content-Length: 0\r\n"
+        return "200 OK", b"", f"Content-Length: {file.stat().st_size}\r\n"
+
     def _listed(self, query: dict[str, str]) -> list[dict[str, str]]:
         names = {str(path.relative_to(self._folder)): path for path in self._folder.rglob("*")}
         prefix = query.get("prefix", "")
@@ -86,6 +95,14 @@ class _Store:
             for name, path in sorted(names.items())
             if path.is_file() and name.startswith(prefix)
         ]
+
+
+def _name(url: urllib.parse.SplitResult) -> str:
+    """Return the name of the object that is asked for, "" if there is none."""
+    amazon = f"/{BUCKET}/"
+    if url.path.startswith(amazon):
+        return urllib.parse.unquote(url.path.removeprefix(amazon))
+    return urllib.parse.unquote(url.path.partition(f"/b/{BUCKET}/o")[2].strip("/"))
 
 
 def _facts(file: Path, name: str) -> dict[str, str]:
