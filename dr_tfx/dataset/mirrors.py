@@ -30,7 +30,7 @@ from dr_tfx.dataset import mirror_files, record_index
 from dr_tfx.storage import files, store_reads
 
 REQUESTS = 32  # At a time, of one process.
-GROUP = 1 << 18  # Small records of one place of a shard, of so many bytes, come together,
+GROUP = 1 << 19  # Small records of one place of a shard, of so many bytes, come together,
 MANY = 500.0  # unless a store answers fewer requests in a second: then of more bytes,
 MOST = 1 << 23  # so many at most,
 _FACTOR = 5.0  # and so many that to send them takes so many times as long as to begin.
