@@ -10,7 +10,7 @@ from absl import logging
 
 from beam_jobs.explain import mask_measures, units, worker
 from dr_tfx.config import specs
-from dr_tfx.dataset import folds, identities, manifest, splits
+from dr_tfx.dataset import folds, identities, manifest, records, splits
 from dr_tfx.models import bundles
 from dr_tfx.preprocessing import mask_files
 from dr_tfx.sources import find_source, frames, given
@@ -187,7 +187,9 @@ def _of_split(
     spec = training.data.dataset
     return ExplainPlan(
         settings=settings,
-        inputs=units.SplitInputs(training.folder, spec.recipe.size),
+        inputs=units.SplitInputs(
+            training.folder, records.Schema(spec.recipe.size, spec.recipe.encoding)
+        ),
         parts=units.parts_of_split(training.data, request.split),
         training=training,
         title=f"{spec.name}, {request.split}",

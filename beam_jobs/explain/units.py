@@ -26,7 +26,8 @@ from beam_jobs.build_examples import (
     slice_tags,
 )
 from dr_tfx.config import specs
-from dr_tfx.dataset import manifest, mirrors, records, splits
+from dr_tfx.dataset import manifest, records, splits
+from dr_tfx.input_pipeline import shard_check
 from dr_tfx.preprocessing import decoding, recipes
 from dr_tfx.sources import folders
 from dr_tfx.storage import seen_text
@@ -52,7 +53,7 @@ class HeatmapPart:
 
     name: str  # A part of the names of its files.
     records: int
-    label: int | None = None  # The label of every photograph of a shard.
+    shard: manifest.Shard | None = None  # Of a data set.
     items: tuple[PartItem, ...] = ()  # Raw photographs; empty for a shard, which holds its own.
 
     def only(self, wanted: Collection[str]) -> "HeatmapPart":
@@ -107,25 +108,21 @@ class SplitInputs(ExplainInputs):
     """The examples of a data set, of which each part is a shard."""
 
     data_dir: Path
-    size: int  # Pixels a side.
+    schema: records.Schema
     is_raw: ClassVar[bool] = False
 
     def pictures(self, part: HeatmapPart) -> Iterator[PreparedItem | RejectedItem]:
-        mirrors.fetch_whole(self.data_dir, [part.name])
-        path, count = self.data_dir / part.name, 0
+        assert part.shard
+        (places,) = shard_check.places(self.data_dir, [part.shard])
+        path, texts = self.data_dir / part.name, [records.IMAGE_ID]
         with path.open("rb") as stream:
-            examples = records.read_images(stream, self.size)
-            try:
-                for name, rgb in examples:
-                    count += 1
-                    yield PreparedItem(PartItem(name, label=part.label), recipes.Picture(rgb))
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
-        if count != part.records:
-            raise ValueError(
-                f"{path} has {count} records; {manifest.FILE_NAME} says {part.records}. "
-                "Build the data set again."
-            )
+            for place in places.tolist():
+                _, example, found = shard_check.read_record(
+                    path, stream.fileno(), place, schema=self.schema, texts=texts
+                )
+                name = records.text_of(example, records.IMAGE_ID)
+                item = PartItem(name, label=part.shard.label)
+                yield PreparedItem(item, recipes.Picture(found[records.IMAGE]))
 
     def whole(self, prepared: PreparedItem) -> np.ndarray:
         return prepared.picture.rgb
@@ -175,7 +172,7 @@ def parts_of_split(data: manifest.Manifest, split: str) -> list[HeatmapPart]:
     Raises:
       ValueError: there is no such split.
     """
-    return [HeatmapPart(s.name, s.records, label=s.label) for s in data.shards_of(split)]
+    return [HeatmapPart(shard.name, shard.records, shard) for shard in data.shards_of(split)]
 
 
 def parts_of_source(
