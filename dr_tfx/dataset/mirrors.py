@@ -186,10 +186,7 @@ class Mirror:
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() == sha256:
                 return
-        content = self._reader.read(name, 0, path.stat().st_size)
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise store_reads.StoreError(changed(f"{self.address}/{name}"))
-        files.write(path, content)
+        files.write(path, read_file(self._reader, name, path.stat().st_size, sha256))
 
     def _ask_with_neighbours(
         self, missing: np.ndarray, group: int
@@ -257,6 +254,20 @@ class Mirror:
             return run
         passing = self._files.write(run.first, run.end, run.data)
         return run._replace(data=b"", passing=tuple(passing.tolist()))
+
+
+def read_file(reader: store_reads.StoreReader, name: str, size: int, sha256: str) -> bytes:
+    """Return a file beside the shards, which is asked for again where another one comes.
+
+    Raises:
+      StoreError: it cannot be had, or is another one than the manifest says.
+    """
+    for tried in range(_TRIES):
+        time.sleep(tried * _PAUSE)
+        content = reader.read(name, 0, size)
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    raise store_reads.StoreError(changed(f"{reader.address}/{name}"))
 
 
 def group(requests: float, bandwidth: float) -> int:

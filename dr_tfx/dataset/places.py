@@ -23,6 +23,7 @@ from dr_tfx.dataset import manifest, mirror_files, mirrors, record_index
 from dr_tfx.storage import files, store_errors, store_reads
 
 _DIGITS = 32
+_TRIES = 6  # Of the manifest, until it comes twice alike.
 _UNFINISHED, _OLD = ".tmp", 86_400.0  # A mirror that is being made; seconds until it never will be.
 _SHARE = 0.5  # Of the free space of the disk, where nobody says how large the cache may be.
 
@@ -85,8 +86,7 @@ def _manifest(address: str) -> tuple[bytes, manifest.Manifest, dict[str, int]]:
             "drtfx-build-examples (the same command again resumes it)."
             f"{store_errors.unseen(address)}"
         )
-    reader = store_reads.StoreReader(address)
-    content = reader.read(manifest.FILE_NAME, 0, sizes[manifest.FILE_NAME])
+    content = _agreed(store_reads.StoreReader(address), sizes[manifest.FILE_NAME])
     data = manifest.parse(content, sizes=sizes, where=address)
     if not data.index:
         raise ValueError(
@@ -95,6 +95,23 @@ def _manifest(address: str) -> tuple[bytes, manifest.Manifest, dict[str, int]]:
             "it again."
         )
     return content, data, sizes
+
+
+def _agreed(reader: store_reads.StoreReader, size: int) -> bytes:
+    """Return the manifest, of which nobody knows a digest, as it came twice, one after the other.
+
+    Raises:
+      StoreError: it cannot be had, or comes otherwise each time.
+    """
+    content = b""
+    for _ in range(_TRIES):
+        before, content = content, reader.read(manifest.FILE_NAME, 0, size)
+        if content == before:
+            return content
+    raise store_reads.StoreError(
+        f"{reader.address}/{manifest.FILE_NAME} came with other bytes each of {_TRIES} times: it "
+        "is being replaced, or the store damages what it sends. The same command again tries anew."
+    )
 
 
 def _make(
@@ -114,7 +131,9 @@ def _make(
             with (unfinished / name).open("wb") as stream:
                 stream.truncate(size)
         reader = store_reads.StoreReader(address)
-        index = reader.read(manifest.INDEX_FILE, 0, sizes[manifest.INDEX_FILE])
+        index = mirrors.read_file(
+            reader, manifest.INDEX_FILE, sizes[manifest.INDEX_FILE], data.index
+        )
         rows = record_index.parse(index, data, where=f"{address}/{manifest.INDEX_FILE}")
         (unfinished / manifest.INDEX_FILE).write_bytes(index)
         state = np.zeros(mirror_files.HEADER.itemsize + len(rows), np.uint8)

@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import os
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +188,35 @@ def test_faults_by_the_thousand_and_never_a_wrong_example(opened, store, monkeyp
     assert set(store.met) == set(store.faults)
 
 
+def test_faults_are_met_from_the_first_request_on(opened, store, built, monkeypatch):
+    """While a data set is opened, its index and photographs are read, and shards come whole."""
+    for module in (mirrors, places):
+        monkeypatch.setattr(module, "_TRIES", 100)
+    for seed in range(10):
+        store.begin(store.objects)
+        store.chance, store.drawn = 0.6, random.Random(seed)
+        folder = opened()
+        data = manifest.load(folder)
+        for name in (manifest.FILE_NAME, manifest.INDEX_FILE):
+            assert (folder / name).read_bytes() == (built / name).read_bytes()
+        assert Training(folder).read([25, 3]).tolist() == [25, 3]  # With what lies beside them.
+        mirrors.fetch_whole(folder, [shard.name for shard in data.shards])
+        (folder / manifest.INDEX_FILE).write_bytes(b"?")
+        os.truncate(folder / manifest.INDEX_FILE, len((built / manifest.INDEX_FILE).read_bytes()))
+        mirrors.fetch_file(folder, manifest.INDEX_FILE, data.index)
+        for name in (manifest.INDEX_FILE, *(shard.name for shard in data.shards)):
+            assert (folder / name).read_bytes() == (built / name).read_bytes()
+        mirrors._opened.cache_clear()
+        shutil.rmtree(folder)
+        assert len(store.met) > 20
+
+
+def test_a_manifest_that_comes_otherwise_each_time_is_refused(opened, store):
+    store.chance, store.faults = 1.0, ("flipped",)
+    with pytest.raises(store_reads.StoreError, match=r"dataset\.json came with other bytes.*again"):
+        opened()
+
+
 def test_what_no_try_mends_is_one_sentence(opened, store, monkeypatch):
     training = Training(opened())
     monkeypatch.setattr(store_reads, "UNPERMITTED", 0.05)
@@ -283,7 +314,7 @@ def test_a_fork_reads_by_itself(opened, store):
         (lambda objects: objects.pop("b/data/index.npy"), r"index.npy is missing"),
         (
             lambda objects: objects.update({"b/data/index.npy": bytes(900)}),
-            r"index.npy is not the file",
+            r"index.npy has other bytes",
         ),
         (
             lambda objects: objects.update(
@@ -295,7 +326,7 @@ def test_a_fork_reads_by_itself(opened, store):
 )
 def test_what_is_no_data_set_is_refused(opened, store, change, error):
     change(store.objects)
-    with pytest.raises((ValueError, FileNotFoundError), match=error):
+    with pytest.raises((ValueError, OSError), match=error):
         opened()
 
 
