@@ -67,6 +67,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.evaluation.views = ("identity", "left_right", "up_down", "left_right_up_down")
     config.evaluation.batch_size = 4
+    config.evaluation.clip_limits = (1.0, 2.0, 4.0, 8.0)
     if make := change[variant]:
         make(config)
     return config
@@ -83,6 +84,7 @@ def _in_patches(config: ml_collections.ConfigDict) -> None:
     training.schedule, training.warmup_epochs = "cosine", 0.25
     config.evaluation.views = ("identity", "left_right_up_down")
     config.evaluation.batch_size = 1
+    config.evaluation.clip_limits = ()  # A pass over pictures of this size takes minutes.
 
 
 def _of_the_disc(config: ml_collections.ConfigDict) -> None:

@@ -248,19 +248,21 @@ def evaluate(
     data_dir: str | Path,
     split: str = "validation",
     output_dir: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained model on a split of its data set.
 
     Thresholds and calibration are fitted on `validation`, which comes first, and are merely used
     on every other split. `output_dir`, by default WORKDIR/evaluation/<split>, receives report.html,
-    metrics.json, predictions.csv and the figures.
+    metrics.json, predictions.csv and the figures. `settings` are some of `evaluation`, by name, in
+    place of those of the training, and change no score.
 
     Returns:
       The content of metrics.json.
 
     Raises:
-      FileNotFoundError, ValueError: no bundle, no data set or no such split, or nothing is fitted
-        yet.
+      FileNotFoundError, ValueError: no bundle, no data set or no such split, nothing is fitted
+        yet, or a setting cannot be given.
     """
     from dr_tfx.evaluation import evaluate as evaluation
 
@@ -269,6 +271,7 @@ def evaluate(
         data_dir=_data(data_dir),
         split=split,
         output_dir=_path(output_dir) if output_dir else None,
+        settings=settings,
     )
     return json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
 

@@ -38,6 +38,14 @@ data set was built.
     drtfx-evaluate --workdir=WORKDIR --data_dir=DATA_DIR --split=test \
         --lesions=LESIONS --photographs=RAW
 
+--setting gives a setting of `evaluation` in place of the one that the model was trained with, such
+as --setting=batch_size=8 for less memory, or, for a model of lesions, what more contrast costs it:
+
+    drtfx-evaluate --workdir=WORKDIR --data_dir=DATA_DIR --split=test \
+        --setting='clip_limits=(1, 2, 4, 8)'
+
+Settings that change a score are refused, as thresholds were fitted to the scores of the others.
+
 Results go to --output_dir, by default WORKDIR/evaluation/<split or name>/: report.html, which any
 browser opens without a network, metrics.json, predictions.csv with one row per image, and the
 figures as PNG. The page and the figures are in English, or in Korean with --lang=ko. A WORKDIR
@@ -45,11 +53,12 @@ that cannot be written needs --output_dir. The last line printed is the path of 
 such as a model that always gives the same answer, are logged and stand at the top of the page.
 """
 
+import ast
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
@@ -118,6 +127,12 @@ _PHOTOGRAPHS = flags.DEFINE_string(
     "The photographs that DATA_DIR was built from, in which --lesions looks, given like "
     "--image_dir.",
 )
+_SETTING = flags.DEFINE_multi_string(
+    "setting",
+    [],
+    "NAME=VALUE of a setting of `evaluation` in place of the training's; may be given several "
+    "times. It has to be one that changes no score.",
+)
 _LANG = flags.DEFINE_enum("lang", *console.LANGUAGE)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder of the report; WORKDIR/evaluation/<split or name> if not given."
@@ -140,11 +155,11 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("--photographs is given; expected --lesions and --data_dir beside it")
     if _LESIONS.value and not is_external:
         console.require("photographs")
-    workdir = Path(_WORKDIR.value)
+    workdir, settings = Path(_WORKDIR.value), _settings()
     # A folder that holds none is told before TensorFlow is loaded.
     experiment = bundle_file.experiment(bundle_file.read(workdir), workdir)
     tensorflow_start.load()
-    page = _external() if is_external else _split()
+    page = _external(settings) if is_external else _split(settings)
     from dr_tfx.evaluation import headline, reproduce
 
     print(headline.of(page.parent, workdir), file=sys.stderr)
@@ -157,7 +172,7 @@ def _output_dir() -> Path | None:
     return Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else None
 
 
-def _split() -> Path:
+def _split(settings: Mapping[str, Any]) -> Path:
     from dr_tfx.evaluation import evaluate  # Not above: --help need not wait for TensorFlow.
 
     return evaluate.evaluate(
@@ -166,7 +181,27 @@ def _split() -> Path:
         split=_SPLIT.value,
         output_dir=_output_dir(),
         beside=_beside(_PHOTOGRAPHS.value),
+        settings=settings,
     )
+
+
+def _settings() -> dict[str, Any]:
+    """Return what --setting gives: names and values.
+
+    Raises:
+      UsageError: one is not written so.
+    """
+    found = {}
+    for text in _SETTING.value:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError) as error:
+            raise app.UsageError(
+                f"--setting={text}; expected a name and a value, such as batch_size=8 or "
+                "clip_limits=(1, 2, 4, 8) in quotes"
+            ) from error
+    return found
 
 
 def _beside(photographs: str) -> "lesions_beside.LesionsBeside | None":
@@ -188,7 +223,7 @@ def _beside(photographs: str) -> "lesions_beside.LesionsBeside | None":
     )
 
 
-def _external() -> Path:
+def _external(settings: Mapping[str, Any]) -> Path:
     from beam_jobs.external import evaluate_external
 
     logging.getLogger("beam_jobs").setLevel(logging.INFO)
@@ -212,6 +247,7 @@ def _external() -> Path:
             output_dir=_output_dir(),
             overwrite=_OVERWRITE.value,
             beside=_beside(_IMAGE_DIR.value),
+            settings=settings,
         )
     except refusals.UnusableInput as error:
         of_folder = {"output_dir": "--output_dir"} if _OUTPUT_DIR.value else {}

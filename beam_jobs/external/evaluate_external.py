@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import io
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from beam_jobs.build_examples import job
 from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, identities, leakage, manifest, mirrors, splits
 from dr_tfx.evaluation import evaluate, gallery, lesions_beside, reproduce
+from dr_tfx.inference import scoring
 from dr_tfx.models import bundles
 from dr_tfx.sources import find_source, given, refusals
 from dr_tfx.storage import locks
@@ -63,6 +65,7 @@ def run(
     output_dir: Path | None = None,
     overwrite: bool = False,
     beside: lesions_beside.LesionsBeside | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a report and return the path of its report.html.
 
@@ -77,15 +80,17 @@ def run(
       output_dir: folder of the report. None: WORKDIR/evaluation/<name>.
       overwrite: prepare other photographs in the place of those that an earlier call prepared.
       beside: marks lesions in the photographs that the report shows.
+      settings: as `bundles.Bundle.evaluated_with` takes them.
 
     Raises:
       FileNotFoundError: there is no bundle, or there are no photographs or labels.
       ValueError: nothing is fitted yet, the model was made of arrays, the photographs cannot be
-        evaluated, or one of them lies in `output_dir`. A `refusals.UnusableInput` may be told with
-        FLAGS.
+        evaluated, one of them lies in `output_dir`, or a setting cannot be given. A
+        `refusals.UnusableInput` may be told with FLAGS.
       OSError: the folder cannot be written, or another process writes into it.
     """
-    bundle = bundles.load(workdir)
+    trained = bundles.load(workdir)
+    bundle = trained.evaluated_with(settings)
     name = _name(photographs)
     fitted = evaluate.require_fitted(bundle, workdir, name)
     if beside:
@@ -100,6 +105,11 @@ def run(
         source = find_source.open_source(photographs.image_dir)
         found = (given.GivenPhotograph(source.path(n), source, n) for n, _ in source.names())
         given.check_apart(found, output_dir)
+    commands = _commands(
+        trained, photographs, name, workdir=workdir, data_dir=data_dir, report=report
+    )
+    commands[-1] += reproduce.setting_flags(settings)
+    commands[-1] += beside.flags if beside else ()
     with locks.held(report):
         evaluate.check_folder(report)
         return _evaluated(
@@ -109,7 +119,7 @@ def run(
             name=name,
             workdir=workdir,
             report=report,
-            data_dir=data_dir,
+            commands=commands,
             known=known,
             overwrite=overwrite,
             beside=beside,
@@ -124,7 +134,7 @@ def _evaluated(
     name: str,
     workdir: Path,
     report: Path,
-    data_dir: Path | None,
+    commands: Sequence[Sequence[str]],
     known: identities.Identities | None,
     overwrite: bool,
     beside: lesions_beside.LesionsBeside | None,
@@ -142,10 +152,6 @@ def _evaluated(
     shared = None
     if known is not None:
         shared = leakage.with_training(identities.load(folder, data), known)
-    commands = _commands(
-        bundle, photographs, name, workdir=workdir, data_dir=data_dir, report=report
-    )
-    commands[-1] += beside.flags if beside else ()
     scored = evaluate.Scored(
         bundle,
         workdir,
@@ -158,6 +164,7 @@ def _evaluated(
         elsewhere=_elsewhere(photographs, data, bundle, shared),
         output_dir=report,
         beside=beside,
+        altered=scoring.predict_altered(bundle, folder, SPLIT, external=True),
     )
     return evaluate.judge(scored)
 

@@ -34,7 +34,6 @@ OUT_OF_FOLD = "out of fold"
 
 _RESULTS = (*bundle_file.FILES, "config.json", "history.csv", "checkpoints")
 # Settings in which members may differ, besides their networks and trainings.
-_FREE = ("evaluation.batch_size", "evaluation.bootstrap_resamples", "dataset.name")
 _CHECKED = ("dataset", "task", "evaluation")
 
 
@@ -170,7 +169,8 @@ def check_agree(runs: Sequence[JoinedRun]) -> None:
     """
     first = runs[0]
     may_differ = first.kind.judgement.comparison.MAY_DIFFER
-    free = {*_FREE, *(f"task.{key}" for key in may_differ)}
+    of_evaluation = (f"evaluation.{key}" for key in first.kind.CHANGES_NO_SCORE)
+    free = {"dataset.name", *of_evaluation, *(f"task.{key}" for key in may_differ)}
     ours = _settings(first)
     for run in runs[1:]:
         theirs = _settings(run)

@@ -46,7 +46,7 @@ import dataclasses
 import errno
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def evaluate(
     split: str,
     output_dir: Path | None = None,
     beside: lesions_beside.LesionsBeside | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Score a split with the bundle in `workdir` and write its report.
 
@@ -111,17 +112,19 @@ def evaluate(
       split: what to evaluate.
       output_dir: folder of the report. None: WORKDIR/evaluation/<split>.
       beside: marks lesions in the photographs that the report shows.
+      settings: as `bundles.Bundle.evaluated_with` takes them.
 
     Returns:
       The path of report.html.
 
     Raises:
-      ValueError: there is no such split, nothing is fitted yet, the split cannot be evaluated, or
-        `beside` has none of its photographs or is not needed.
+      ValueError: there is no such split, nothing is fitted yet, the split cannot be evaluated,
+        `beside` has none of its photographs or is not needed, or a setting cannot be given.
       FileNotFoundError: there is no bundle or no data set.
       OSError: a folder cannot be written, or another process writes into it.
     """
-    bundle = bundles.load(workdir)
+    trained = bundles.load(workdir)
+    bundle = trained.evaluated_with(settings)
     bundle.manifest.shards_of(split)  # Says which splits there are, before anything else is said.
     fitted = None if split == SELECTION_SPLIT else require_fitted(bundle, workdir, split)
     if beside:
@@ -138,7 +141,7 @@ def evaluate(
             fitted = bundle.kind.judgement.fit(predictions, split=split)
             bundles.save_fitted(workdir, fitted)
         commands = reproduce.commands(
-            bundle.experiment,
+            trained.experiment,
             workdir=workdir,
             data_dir=data_dir,
             split=split,
@@ -147,6 +150,7 @@ def evaluate(
         )
         if output_dir is not None:
             commands[-1].append(f"--output_dir={output_dir}")
+        commands[-1] += reproduce.setting_flags(settings)
         commands[-1] += beside.flags if beside else ()
         explain: list[list[str]] = []
         if bundle.kind.scores.explained:
@@ -166,6 +170,7 @@ def evaluate(
                 bundle, predictions, workdir=workdir, data_dir=data_dir, split=split
             ),
             beside=beside,
+            altered=scoring.predict_altered(bundle, data_dir, split),
         )
         drift.keep(scored)
         return judge(scored)
@@ -289,6 +294,7 @@ def metrics_of(scored: Scored) -> dict[str, Any]:
     told = judgement.summarise(
         scored.clustered, scored.fitted, patients_known=patients_known(scored.data)
     )
+    told |= judgement.summarise_altered(scored.clustered, scored.altered, scored.fitted)
     experiment, elsewhere = scored.bundle.experiment, scored.elsewhere
     rankings = judgement.rankings(scored.predictions)
     plain = one_numbers.of(scored.predictions, rankings)

@@ -132,6 +132,12 @@ def explain_commands(workdir: Path, data_dir: str, split: str) -> list[list[str]
     ]
 
 
+def setting_flags(settings: Mapping[str, Any] | None) -> list[str]:
+    """Return the flags of drtfx-evaluate that give settings in place of the training's."""
+    given = (settings or {}).items()
+    return [f"--setting={name}={_typed(typed.plain(value))}" for name, value in given]
+
+
 def evaluation_command(workdir: Path, split: str) -> str:
     """Return what to type to have a run evaluated on a split, or on photographs of that name."""
     given = f"--data_dir=DATA_DIR --split={split}"

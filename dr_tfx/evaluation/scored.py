@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ class Scored:
         they are; empty where there are none.
       probe: what a linear probe says of them; None where there is none.
       beside: marks lesions in the photographs that the report shows; None if nothing does.
+      altered: what `scoring.predict_altered` gives of these photographs; by default nothing.
     """
 
     bundle: "bundles.Bundle"
@@ -72,6 +73,7 @@ class Scored:
     explain: Sequence[Sequence[str]] = ()
     probe: "Probe | None" = None
     beside: "LesionsBeside | None" = None
+    altered: Iterable[tuple[str, pd.DataFrame]] = ()
 
     @property
     def folder(self) -> Path:

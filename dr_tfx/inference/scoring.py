@@ -38,15 +38,46 @@ def predict_split(
       FileNotFoundError: there is no data set in the folder.
       ValueError: it was built for another model, or has no such split, or a score is not finite.
     """
-    if external:
-        data = manifest.load(data_dir)
-        manifest.check_same_recipe(bundle.manifest, data, where=str(data_dir))
-        # The label's column may have another name elsewhere, and so has its feature in the shards.
-        experiment = dataclasses.replace(bundle.experiment, dataset=data.dataset)
-        bundle = dataclasses.replace(bundle, experiment=experiment)
-    else:
-        data = folds.load_trained_on(bundle.manifest, data_dir)
+    bundle, data = _of_data(bundle, data_dir, external=external)
     return stream(bundle, view_scorer(bundle), data_dir, data=data, split=split)
+
+
+def predict_altered(
+    bundle: bundles.Bundle, data_dir: Path, split: str, *, external: bool = False
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Score a split once for each of the kind's `ScoreSide.alterations` of its pictures.
+
+    The arguments and errors are those of `predict_split`.
+
+    Yields:
+      The name of an alteration, and a table as `predict_split` returns it.
+    """
+    alterations = bundle.kind.scores.alterations
+    if not alterations:
+        return
+    bundle, data = _of_data(bundle, data_dir, external=external)
+    score = view_scorer(bundle)
+    for name, alter in alterations.items():
+
+        def altered(
+            images: tf.Tensor, alter: Callable[[np.ndarray], np.ndarray] = alter
+        ) -> tf.Tensor:
+            return score(tf.constant(np.stack([alter(rgb) for rgb in images.numpy()])))
+
+        yield name, stream(bundle, altered, data_dir, data=data, split=split)
+
+
+def _of_data(
+    bundle: bundles.Bundle, data_dir: Path, *, external: bool
+) -> tuple[bundles.Bundle, manifest.Manifest]:
+    """Return a bundle as it reads a data set, and the manifest of that; see `predict_split`."""
+    if not external:
+        return bundle, folds.load_trained_on(bundle.manifest, data_dir)
+    data = manifest.load(data_dir)
+    manifest.check_same_recipe(bundle.manifest, data, where=str(data_dir))
+    # The label's column may have another name elsewhere, and so has its feature in the shards.
+    experiment = dataclasses.replace(bundle.experiment, dataset=data.dataset)
+    return dataclasses.replace(bundle, experiment=experiment), data
 
 
 def stream(

@@ -6,7 +6,7 @@ stranger is ever run. `model.keras` is for programs without dr_tfx, which does n
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,27 @@ class Bundle:
           ValueError: an output is not finite.
         """
         return self.kind.scores.checked_columns(outputs, where=self.folder)
+
+    def evaluated_with(self, settings: Mapping[str, Any] | None) -> "Bundle":
+        """Return the bundle with other settings of `evaluation` than it was trained with.
+
+        Args:
+          settings: names and values, of `Kind.CHANGES_NO_SCORE`; None: there are none.
+
+        Raises:
+          ValueError: a setting is none of these, or its value is not possible.
+        """
+        if not settings:
+            return self
+        free = self.kind.CHANGES_NO_SCORE
+        if refused := [name for name in settings if name not in free]:
+            raise ValueError(
+                f"evaluation.{refused[0]} cannot be given to an evaluation of {self.folder}: what "
+                f"was fitted belongs to the value of the training; expected {' or '.join(free)}"
+            )
+        config = typed.to_dict(self.experiment)
+        config["evaluation"] |= settings
+        return dataclasses.replace(self, experiment=tasks.from_config(config))
 
 
 def save(

@@ -8,7 +8,7 @@ two classes here. Tables of predictions have one row an image: `id`, `patient`, 
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -114,6 +114,22 @@ class JudgementSide(abc.ABC):
           The engine adds `elsewhere`, `leakage`, `notices`, `schema`, `selection`, `split`, `task`
           and `views`.
         """
+
+    def summarise_altered(
+        self,
+        predictions: pd.DataFrame,
+        altered: Iterable[tuple[str, pd.DataFrame]],
+        fitted: Any,
+    ) -> dict[str, Any]:
+        """Return what is told of pictures that were changed, as further keys beside `summarise`.
+
+        Args:
+          predictions: of the pictures as they were prepared, as `summarise` takes them.
+          altered: the name of each of `ScoreSide.alterations`, and the predictions of the same
+            images, in the same order, with their pictures changed so.
+          fitted: what `fit` gave, applied as it is.
+        """
+        return {}
 
     def rankings(self, predictions: pd.DataFrame) -> Sequence[Ranking]:
         """Return the distinctions whose mean AUC tells how well the model ranks images.

@@ -49,6 +49,8 @@ class Kind(abc.ABC):
       METRICS: names for `config.training.metrics`, likewise.
       MONITORS: columns of history.csv by which checkpoints can be selected, and whether `max` or
         `min` is best.
+      CHANGES_NO_SCORE: settings of `config.evaluation` that change neither what the model says nor
+        what is fitted, so that an evaluation may have others than the training.
     """
 
     NAME: ClassVar[str]
@@ -57,6 +59,7 @@ class Kind(abc.ABC):
     LOSSES: ClassVar[tuple[str, ...]]
     METRICS: ClassVar[tuple[str, ...]] = ()
     MONITORS: ClassVar[Mapping[str, str]]
+    CHANGES_NO_SCORE: ClassVar[tuple[str, ...]] = ("batch_size", "bootstrap_resamples")
 
     def __init__(self, experiment: specs.Experiment):
         self.experiment = experiment
@@ -346,6 +349,15 @@ class ScoreSide(abc.ABC):
         Where they lie otherwise than on validation, the photographs are others.
         """
         return (self.explained,)
+
+    @property
+    def alterations(self) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:
+        """Changes of pictures, by name, under each of which an evaluation scores a split again.
+
+        A change takes a prepared picture, uint8 RGB (size, size, 3), and returns one like it.
+        `JudgementSide.summarise_altered` says what is told of them.
+        """
+        return {}
 
     @abc.abstractmethod
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -123,7 +123,7 @@ def bundle(
     fitted: fitting.Fitted | None = None,
 ) -> types.SimpleNamespace:
     """What is read of a bundle when its predictions are judged."""
-    return types.SimpleNamespace(
+    made = types.SimpleNamespace(
         experiment=settings,
         kind=tasks.of(settings),
         manifest=data,
@@ -136,6 +136,8 @@ def bundle(
         members=(),
         config=None,
     )
+    made.evaluated_with = lambda settings: made
+    return made
 
 
 def scored(

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,7 @@ import pandas as pd
 from dr_tfx.config import typed
 from dr_tfx.preprocessing import outlines
 from dr_tfx.tasks import judging
-from dr_tfx.tasks.masks import fitting, scores, summary
+from dr_tfx.tasks.masks import contrast, fitting, scores, summary
 
 if TYPE_CHECKING:
     from dr_tfx.reports.style import ReportFigure
@@ -66,6 +66,15 @@ class MasksJudgement(judging.JudgementSide):
     ) -> dict[str, Any]:
         return summary.summarise(predictions, fitted, self._task, patients_known=patients_known)
 
+    def summarise_altered(
+        self,
+        predictions: pd.DataFrame,
+        altered: Iterable[tuple[str, pd.DataFrame]],
+        fitted: fitting.MasksFitted,
+    ) -> dict[str, Any]:
+        """Return `clip_limits`."""
+        return {"clip_limits": contrast.summarise(predictions, altered, fitted, self._task)}
+
     def areas_under_curves(self, predictions: pd.DataFrame) -> dict[str, float]:
         """Return the AUPR of each lesion over the pixels of all photographs."""
         step = scores.DEFAULT_STEP  # It changes no area.
@@ -87,7 +96,10 @@ class MasksJudgement(judging.JudgementSide):
         return report_figures.draw_figures(predictions, summary)
 
     def page_values(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        return {"legend": outlines.legend(self._task.lesions)}
+        return {
+            "has_clahe": contrast.in_recipe(self._task.experiment.dataset.recipe),
+            "legend": outlines.legend(self._task.lesions),
+        }
 
     def wrong_with(self, row: Mapping[str, float], counts: Sequence[int]) -> dict[str, str]:
         marked = row.get("val_marked", float("nan"))

@@ -27,8 +27,10 @@ class Masks(kind.Kind):
 
     NAME = "masks"
     TASK = settings.MasksTask
+    EVALUATION = settings.MasksEvaluation
     LOSSES = ("dice_cross_entropy", "dice_focal")
     MONITORS: ClassVar[Mapping[str, str]] = {"val_aupr": "max", "val_loss": "min"}
+    CHANGES_NO_SCORE = (*kind.Kind.CHANGES_NO_SCORE, "clip_limits")
 
     @property
     def lesions(self) -> tuple[str, ...]:

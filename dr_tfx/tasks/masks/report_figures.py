@@ -13,8 +13,10 @@ from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, 
 from dr_tfx.statistics import lesion_counts, pixel_counts
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.masks.summary import LesionCounts, areas
+from dr_tfx.words import languages
 
 _RESAMPLES = 500  # Of patients, for the bands.
+_CONTRAST_HEIGHT = 3.2  # Inches, without the legend.
 _MORE = (16, 32, 64)  # False marks an image, beyond those of FROC, that the figure shows.
 
 
@@ -64,7 +66,55 @@ def draw_figures(predictions: pd.DataFrame, summary: Mapping[str, Any]) -> list[
             alt=f"Areas of each image, on the diagonal where they agree. Means: {sizes}.",
             height=4.0 + below,
         ),
+        *([_contrast(summary["clip_limits"], rows, below)] if summary["clip_limits"] else []),
     ]
+
+
+def _contrast(
+    limits: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], below: float
+) -> ReportFigure:
+    """Return the figure of `clip_limits`, of the lesions in `rows`."""
+    of_each = {
+        row["name"]: [
+            each["false_marks"]
+            for limit in limits
+            for each in limit["lesions"]
+            if each["name"] == row["name"]
+        ]
+        for row in rows
+    }
+    told = "; ".join(
+        f"{name} {', '.join('{value:.3g}'.format(**mark) for mark in marks)}"
+        for name, marks in of_each.items()
+    )
+    return draw(
+        "contrast",
+        lambda axes: _false_marks(axes[0], limits, of_each),
+        title="False marks and contrast",
+        alt="Lines of each lesion's false marks an image, of the pictures as prepared and then at "
+        f"each clip limit. {told}.",
+        height=_CONTRAST_HEIGHT + below,
+    )
+
+
+def _false_marks(
+    axis: Axes,
+    limits: Sequence[Mapping[str, Any]],
+    of_each: Mapping[str, Sequence[Mapping[str, float]]],
+) -> None:
+    places = np.arange(len(limits))
+    names = [f"{limit['clip_limit']:g}" for limit in limits[1:]]
+    for i, (name, marks) in enumerate(of_each.items()):
+        low, value, high = (
+            np.array([mark[end] for mark in marks], np.float64) for end in ("low", "value", "high")
+        )
+        axis.fill_between(places, low, high, color=series(i)["color"], alpha=0.12, lw=0)
+        axis.plot(places, value, **series(i), marker="o", ms=4, label=name)
+    axis.set_xticks(places, [languages.current().said("as prepared"), *names])
+    axis.set(xlabel="clip limit of CLAHE", ylabel="false marks an image")
+    axis.set_ylim(bottom=0)
+    axis.grid()
+    axis.figure.legend(loc="outside lower center", ncols=3)
 
 
 def _precision_recall(

@@ -6,7 +6,7 @@ what a lesion covers of a pixel on the one side and the rest of it on the other.
 and `false/<lesion>` count connected parts for marks from each step on: see `lesion_counts`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class MasksScores(kind.ScoreSide):
     gives_maps = True
 
     def __init__(self, task: "Masks"):
-        self._lesions = task.lesions
+        self._task, self._lesions = task, task.lesions
 
     @property
     def answer_names(self) -> tuple[str, ...]:
@@ -44,6 +44,13 @@ class MasksScores(kind.ScoreSide):
     @property
     def watched(self) -> tuple[str, ...]:
         return self.answer_names[1:]
+
+    @property
+    def alterations(self) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:
+        """Return CLAHE of each of `evaluation.clip_limits`."""
+        from dr_tfx.tasks.masks import contrast  # Loads SciPy.
+
+        return contrast.alterations(self._task)
 
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the column `all/<lesion>` of each lesion.

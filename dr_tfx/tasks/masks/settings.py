@@ -34,4 +34,16 @@ class MasksTask(specs.Task):
     lesion_weights: tuple[typed.Positive, ...] = ()  # Factor of each lesion's loss; (): 1.
 
 
-MasksExperiment = specs.Experiment[MasksTask, specs.Evaluation]
+@dataclasses.dataclass(frozen=True)
+class MasksEvaluation(specs.Evaluation):
+    """The scoring of the model, and a look at what contrast costs it."""
+
+    # Clip limits of CLAHE that the pictures are given besides, to see how many false marks more
+    # contrast costs; each takes one more pass over the split.
+    clip_limits: Annotated[
+        tuple[typed.Positive, ...],
+        typed.Rule(lambda limits: list(limits) == sorted(set(limits)), "limits that rise"),
+    ] = ()
+
+
+MasksExperiment = specs.Experiment[MasksTask, MasksEvaluation]

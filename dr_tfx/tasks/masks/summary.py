@@ -5,6 +5,11 @@ These are the keys of metrics.json that the kind `masks` gives, sorted; the modu
 each is null where it is undefined. Areas are shares of the picture.
 
     alarms                 sentences; empty when nothing is wrong
+    clip_limits            the pictures with CLAHE of each of `evaluation.clip_limits`, and first as
+                           they were prepared, at the same thresholds: clip_limit (null of those as
+                           prepared) and lesions [{name, false_marks, sensitivity, dice (as below),
+                           more (false marks an image beyond those of the first, paired)}], all
+                           intervals; empty where no limit was asked for
     figures                the figures of lesions (intervals): the means over those that are there
     lesions                for each its name, threshold, images and patients of which it is known,
                            images_with and patients_with it, share (of all pixels that it covers,
@@ -186,6 +191,7 @@ def summarise(
             *(text for row in rows for text in _alarms(row)),
             *_few(rows, patients_known=patients_known),
         ],
+        "clip_limits": [],  # Until pictures have been altered: see `contrast`.
         "counts": {},
         "figures": {key: figure.to_dict() for key, figure in means.items()},
         "lesions": rows,
