@@ -8,11 +8,14 @@ import re
 import sys
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
+import tensorflow as tf
+from apache_beam.testing import util
 
 import dr_tfx
-from dr_tfx.dataset import records
+from dr_tfx.dataset import manifest, records, tool_files
 from tests.helpers import datasets, ready
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +25,9 @@ MASK = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32, 1)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("made")
-    datasets.write(where / "data", datasets.experiment().dataset)
+    made = datasets.write(where / "data", datasets.experiment().dataset)
+    for name, text in tool_files.of(made).items():
+        (where / "data" / name).write_text(text)
     return where
 
 
@@ -66,6 +71,8 @@ CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
         ("dr_tfx", r"33 \(32, 32, 3\) 0"),
         ("torch", r"torch.Size\(\[8, 32, 32, 3\]\) tensor\(\[[012, ]+\]\)"),
         ("grain", r"\(8, 32, 32, 3\) \[[012 ]+\]"),
+        ("tensorflow_datasets", r"\(8, 32, 32, 3\) FeaturesDict\({\s*'level': ClassLabel"),
+        ("mlcroissant", r"{.*train-0\.tfrecord-00000-of-00004"),
         ("tensorflow", r"\(8, 32, 32, 3\) tf.Tensor\(\[0 0 0 0 0 0 0 0\]"),
     ],
 )
@@ -79,3 +86,24 @@ def test_the_ways_of_the_manual(folder, needs, printed):
     )
     assert done.returncode == 0, done.stderr
     assert re.match(printed, done.stdout), done.stdout
+
+
+def test_the_patterns_for_tensorflow_extended_give_its_splits(folder):
+    """Read as `ImportExampleGen` does by Beam, without its package."""
+    patterns = dict(re.findall(r'Split\(name="(\w+)", pattern="(.+)"\)', PAGE))
+    made = manifest.load(folder / "data")
+    for name, split in (("train", "train"), ("eval", "validation")):
+        shards = made.shards_of(split)
+        expected = []
+        for shard in shards:
+            with (folder / "data" / shard.name).open("rb") as stream:
+                expected += [records.parse(record)["image/id"] for record in records.read(stream)]
+        assert len(expected) == sum(shard.records for shard in shards)
+        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+            found = (
+                pipeline
+                | beam.io.ReadFromTFRecord(str(folder / "data" / patterns[name]))
+                | beam.Map(tf.train.Example.FromString)
+                | beam.Map(lambda example: example.features.feature["image/id"].bytes_list.value[0])
+            )
+            util.assert_that(found, util.equal_to(expected))
