@@ -207,7 +207,9 @@ class Dataset(NamedTuple):
             label_weights, shuffle_buffer, seed, repeat and prefetch.
 
         Raises:
-          ValueError: there is no such split.
+          ValueError: there is no such split, or the cache of an object store, into which all of it
+            is fetched first, has no room for it.
+          StoreError: it cannot be fetched.
         """
         from dr_tfx.input_pipeline import tf_dataset
 

@@ -1,5 +1,6 @@
 """Examples by number, and the ways of the manual to read a data set with other tools."""
 
+import concurrent.futures
 import dataclasses
 import importlib.util
 import os
@@ -15,8 +16,9 @@ import tensorflow as tf
 from apache_beam.testing import util
 
 import dr_tfx
-from dr_tfx.dataset import manifest, records, tool_files
+from dr_tfx.dataset import manifest, mirrors, records, tool_files
 from tests.helpers import datasets, ready
+from tests.helpers.misbehaving import Shaky
 
 ROOT = Path(__file__).parents[2]
 MASK = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32, 1)
@@ -52,6 +54,19 @@ def test_examples_are_those_of_the_shards_in_any_order(folder):
     assert sum(1 for _ in examples) == 33
     again = pickle.loads(pickle.dumps(examples))
     assert np.array_equal(again[5]["image"], examples[5]["image"])
+
+
+def test_examples_of_a_store_are_pickled_and_read_by_other_threads(folder, tmp_path):
+    objects = {f"b/data/{path.name}": path.read_bytes() for path in (folder / "data").iterdir()}
+    Shaky.begin(objects)
+    examples = dr_tfx.load_dataset("shaky://b/data", cache_dir=tmp_path).examples("train")
+    again = pickle.loads(pickle.dumps(examples))
+    numbers = [32, 0, 7, 25, 7, 16]
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(again.__getitem__, numbers))
+    assert [int(example["image"][0, 0, 0]) for example in found] == numbers
+    assert [example["label"] for example in found] == [2, 0, 0, 1, 0, 0]
+    mirrors._opened.cache_clear()
 
 
 def test_masks_come_by_their_names(tmp_path):

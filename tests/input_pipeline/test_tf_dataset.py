@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import dr_tfx
+from dr_tfx.dataset import mirrors
 from dr_tfx.input_pipeline import tf_dataset
 from tests.helpers import datasets
+from tests.helpers.misbehaving import Shaky
 
 LABEL = "label/level"
 
@@ -115,6 +118,22 @@ def test_png_records_are_decoded(tmp_path):
 def test_weights_that_do_not_fit_the_labels_are_refused(folder, weights):
     with pytest.raises(ValueError, match="a number above 0 for each of 3 labels: a, b, c"):
         tf_dataset.as_tf_dataset(*folder, "train", label_weights=weights)
+
+
+def test_a_split_of_a_store_is_fetched_first_and_has_to_fit_into_the_cache(folder, tmp_path):
+    path, data = folder
+    Shaky.begin({f"b/data/{file.name}": file.read_bytes() for file in path.iterdir()})
+    size = sum(shard.bytes for shard in data.shards_of("validation"))
+    given = {"cache_dir": tmp_path, "cache_gb": size / 1e9}
+    opened = dr_tfx.load_dataset("shaky://b/data", **given)
+    validation = opened.as_tf_dataset("validation", batch_size=4)
+    asked = len(Shaky.read)
+    for _ in range(2):
+        assert taken(validation)[0].tolist() == list(range(33, 44))
+    assert len(Shaky.read) == asked
+    with pytest.raises(ValueError, match=r"no room: .*--cache_gb"):
+        opened.as_tf_dataset("train")
+    mirrors._opened.cache_clear()
 
 
 def test_a_split_that_is_not_there_is_refused(folder):
