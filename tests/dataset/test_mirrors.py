@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dr_tfx.dataset import manifest, mirror_files, mirrors, places, records
-from dr_tfx.input_pipeline import loader, shard_reader
+from dr_tfx.input_pipeline import loader, shard_reader, strata
 from dr_tfx.storage import store_reads
 from tests.helpers import datasets
 from tests.helpers.misbehaving import Shaky
@@ -290,8 +290,15 @@ def test_the_batches_are_those_of_a_local_folder(built, tmp_path):
         with contextlib.closing(batches):
             return [batch["image"][:, 0, 0, 0].copy() for batch in itertools.islice(batches, 9)]
 
-    for settings in ({}, {"first_step": 7, "worker": 1, "workers": 2}):
-        assert np.array_equal(seen(mirror, **settings), seen(built, **settings))
+    part = {"worker": 1, "workers": 2}
+    given = {"first_step": 7, **part}
+    assert np.array_equal(seen(mirror, **given), seen(built, **given))
+    # A worker fetches nothing of the others' shards.
+    mixed = strata.of_training(manifest.load(built), experiment)
+    mine = {shard.name for shard in strata.part_of(mixed, experiment, **part).shards}
+    fetched = {path.name for path in mirror.glob("*.tfrecord-*") if path.stat().st_blocks}
+    assert fetched == mine and "train-0.tfrecord-00000-of-00004" not in mine
+    assert np.array_equal(seen(mirror), seen(built))
 
 
 def test_a_fork_reads_by_itself(opened, store):
