@@ -25,7 +25,15 @@ for _client, _level in (
     logging.getLogger(_client).setLevel(_level)
 
 
-def client(address: str, **settings: bool) -> tuple[Any, str]:
+class GoogleError(OSError):
+    """What Google's store answers in place of an object, with HTTP's status and headers."""
+
+    def __init__(self, status: int, headers: Any, text: str) -> None:
+        super().__init__(text)
+        self.status, self.headers = status, headers
+
+
+def client(address: str, **settings: Any) -> tuple[Any, str]:
     """Return the file system of an address, and the address as that file system knows it.
 
     Listings are never cached: workers write into the same folders.
@@ -48,7 +56,10 @@ def fresh(address: str) -> tuple[Any, str]:
 
 def reader(folder: str) -> tuple[Any, str]:
     """Return what `client` does, for `part` of the objects in a folder, in many threads."""
-    store, key = client(folder, skip_instance_cache=True)
+    settings: dict[str, Any] = {"skip_instance_cache": True}
+    if folder.startswith(("gs://", "gcs://")):
+        settings["session_kwargs"] = {"raise_for_status": _check_google}
+    store, key = client(folder, **settings)
     if _is_hub(store):
         store.ls(key)  # Else every thread would ask what there is.
     return store, key
@@ -60,12 +71,20 @@ def part(store: Any, key: str, start: int, end: int) -> bytes:
     This is one request, which `store_reads` repeats where it has to be repeated. The clients of
     Microsoft and of the Hub would repeat it by themselves, after waits that nobody can interrupt:
     15 s or more, or as long as the Hub says. The Hub's also asks for megabytes behind the end.
+    So would Google's, but the connections of `reader` raise what it does not repeat.
     """
     if _is_hub(store):
         return _part_from_hub(store, key, start, end)
     if "az" in store.protocol:
         return _part_from_microsoft(store, key, start, end)
     return store.cat_file(key, start=start, end=end)
+
+
+async def _check_google(answer: Any) -> None:
+    """Raise a GoogleError if there is no object: the client's own errors lack the headers."""
+    if answer.status >= 400:
+        text = f"{answer.status} {answer.reason}: {await answer.text(errors='replace')}"
+        raise GoogleError(answer.status, answer.headers, text)
 
 
 def _part_from_hub(store: Any, key: str, start: int, end: int) -> bytes:
