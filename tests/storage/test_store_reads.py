@@ -7,7 +7,7 @@ import time
 import pytest
 
 from dr_tfx.storage import store_reads
-from tests.helpers.misbehaving import Busy, Shaky
+from tests.helpers.misbehaving import Busy, Expired, Shaky
 
 
 @pytest.fixture
@@ -34,6 +34,22 @@ def test_a_store_that_is_busy_is_asked_again_when_it_says(reader, monkeypatch):
     monkeypatch.setattr(Shaky, "cat_file", busy_once)
     assert reader.read("x", 0, 2) == b"01"
     assert 1 <= asked[1] - asked[0] < 3
+
+
+def test_a_refusal_makes_a_new_client_which_finds_the_credentials_of_now(reader, monkeypatch):
+    monkeypatch.setattr(store_reads, "UNPERMITTED", 0.5)
+    valid = ["yesterday's"]
+
+    def cat_file(self, path, start, end):
+        self.found = getattr(self, "found", valid[-1])  # A client looks for them once.
+        if self.found != valid[-1]:
+            raise Expired("ExpiredToken")
+        return Shaky.objects[path][start:end]
+
+    monkeypatch.setattr(Shaky, "cat_file", cat_file)
+    assert reader.read("x", 0, 2) == b"01"
+    valid.append("today's")
+    assert reader.read("x", 2, 4) == b"23"
 
 
 def test_waits_double_up_to_a_bound_and_differ():
