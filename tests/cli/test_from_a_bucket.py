@@ -3,10 +3,12 @@
 import shutil
 
 import keras
+import numpy as np
 import pandas as pd
 import pytest
 
 from dr_tfx.dataset import manifest, mirrors, places
+from dr_tfx.models import bundles
 from dr_tfx.storage import store_reads
 from dr_tfx.training import train
 from tests.helpers import commands, datasets, object_store, ready
@@ -62,38 +64,70 @@ def test_a_build_and_a_training_use_amazons_store(raw, tmp_path):
         assert (mirror / shard.name).read_bytes() == (tmp_path / "data" / shard.name).read_bytes()
 
 
-class At(keras.callbacks.Callback):
-    """Calls a function after the first epoch."""
+class After(keras.callbacks.Callback):
+    """Calls a function after the first epoch that it sees."""
 
     def __init__(self, function):
         super().__init__()
-        self._function = function
+        self._functions = [function]
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch == 0:
-            self._function()
+        while self._functions:
+            self._functions.pop()()
 
 
-def test_an_object_that_changes_stops_the_run_at_a_checkpoint(tmp_path):
+# What the processes that read find where Python looks first: a store that refuses, once told to.
+CLIENT = """
+import pathlib
+from fsspec.implementations import local
+from dr_tfx.storage import store_reads
+read = local.LocalFileSystem.cat_file
+def cat_file(self, path, **part):
+    if pathlib.Path(__file__).with_name("expired").exists():
+        raise PermissionError(path)
+    return read(self, path, **part)
+store_reads.UNPERMITTED, local.LocalFileSystem.cat_file = 0.2, cat_file
+"""
+
+
+def test_a_store_that_fails_stops_the_run_at_a_checkpoint_and_no_weight_is_another(
+    tmp_path, monkeypatch
+):
+    """The credentials expire, and another time objects change."""
     data, kept, run = tmp_path / "data", tmp_path / "kept", tmp_path / "run"
     datasets.write(data, datasets.experiment().dataset)
     shutil.copytree(data, kept)
+    (tmp_path / "sitecustomize.py").write_text(CLIENT)
+    monkeypatch.syspath_prepend(tmp_path)
     made = manifest.load(data)
     # Beside validation there is room for nothing, so that every epoch fetches its examples.
     room = sum(shard.bytes for shard in made.shards_of("validation"))
     given = {"cache_dir": tmp_path / "cache", "cache_gb": room / 1e9}
-    mirror = places.folder(f"file://{data}", **given)
-    experiment = quick(epochs=4)  # Of 6 batches, of which 12 and those in use are fetched ahead.
+    # Of 6 batches an epoch, of which 12 and those in use are fetched ahead.
+    experiment = quick(epochs=8, deterministic=True)
+
+    def train_on(*callbacks):
+        mirrors._opened.cache_clear()
+        mirror = places.folder(f"file://{data}", **given)
+        train.train(experiment, data_dir=mirror, workdir=run, given=callbacks)
 
     def spoil():
         for shard in made.shards_of("train"):
             (data / shard.name).write_bytes((kept / shard.name).read_bytes()[::-1])
 
-    said = r"other bytes.*The run is saved at step \d+"
+    said = r"the credentials have expired.*The run is saved at step \d+"
     with pytest.raises(store_reads.StoreError, match=said):
-        train.train(experiment, data_dir=mirror, workdir=run, given=[At(spoil)])
-    mirrors._opened.cache_clear()
+        train_on(After((tmp_path / "expired").touch))
+    (tmp_path / "expired").unlink()
+    with pytest.raises(store_reads.StoreError, match=r"other bytes.*The run is saved at step \d+"):
+        train_on(After(spoil))
     shutil.rmtree(data)
     shutil.copytree(kept, data)
-    train.train(experiment, data_dir=places.folder(f"file://{data}", **given), workdir=run)
-    assert len(pd.read_csv(run / "history.csv")) == 4
+    train_on()
+    assert len(pd.read_csv(run / "history.csv")) == 8
+    train.train(experiment, data_dir=data, workdir=tmp_path / "undisturbed")
+    weights, expected = (
+        bundles.load(folder).model.get_weights() for folder in (run, tmp_path / "undisturbed")
+    )
+    for ours, theirs in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
