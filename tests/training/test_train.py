@@ -37,7 +37,9 @@ from dr_tfx.machine import tensorflow_start
 tensorflow_start.load()
 from tests.helpers import backbones
 from dr_tfx import tasks
+from dr_tfx.input_pipeline import kept_order
 from dr_tfx.training import checkpoints, train
+kept_order._EVERY = 1  # Places in the order are kept in so short a run, too.
 save = checkpoints.Run.save
 def saved(run, model):
     save(run, model)
@@ -168,6 +170,7 @@ def test_after_kills_at_random_moments_the_weights_are_those_of_the_uninterrupte
     )
     weights = [bundles.load(w).model.get_weights() for w in (killed, undisturbed)]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    assert all(list(w.glob("checkpoints/order-0/*.index")) for w in (killed, undisturbed))
 
 
 def test_after_kills_rate_and_end_are_what_patience_says(data_dir, tmp_path):
