@@ -1,5 +1,6 @@
 """Benchmarks run, give their tables and teach themselves; their figures are not tested."""
 
+import functools
 import importlib.util
 import re
 import sys
@@ -17,7 +18,9 @@ from benchmarks.input_pipeline import far_contenders, millions, remote
 from benchmarks.input_pipeline.contenders import CONTENDERS
 from benchmarks.input_pipeline.contenders.contender import Job
 from benchmarks.training import accelerator, plain_fit
-from tests.helpers import ready
+from dr_tfx.training import train
+from tests.helpers import datasets, ready
+from tests.training.test_endings import quick
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(
@@ -222,6 +225,63 @@ def test_peers_read_an_epoch_of_a_far_store(far_examples, name):
         pytest.skip(f"not installed: {', '.join(missing)}")
     found, _ = processes.run(remote.__file__, "whole", name, far_examples)
     assert found["samples/s"] > 0 and found["requests a sample"] > 0 and found["kB a sample"] > 0
+
+
+def test_tf_data_by_hand_reads_an_epoch_of_a_far_store(far_examples, monkeypatch):
+    """In this process, which has loaded TensorFlow."""
+    client = pytest.importorskip("gcsfs.core").GCSFileSystem
+    its_own = functools.partial(client, skip_instance_cache=True)
+    monkeypatch.setattr("gcsfs.GCSFileSystem", its_own)
+    found = remote.whole("tf.data", far_examples)
+    assert found["samples/s"] > 0 and found["requests a sample"] > 0 and found["kB a sample"] > 0
+
+
+def test_a_disk_that_seeks_is_read_in_order_and_by_us(tmp_path):
+    text = run(
+        "input_pipeline.remote",
+        "--latencies=0",
+        "--bandwidths=1000",
+        "--reads=400",
+        "--count=200",
+        "--size=16",
+        f"--work_dir={tmp_path}",
+    )
+    first, _, given, header, *rows = text.splitlines()
+    assert first == "200 examples of 16 px, 0.00 GB" and given == "0 ms, 1000 MB/s"
+    assert {"requests", "a", "sample", "x", "order"} < set(header.split())
+    cells = [re.split(r"\s{2,}", row) for row in rows]
+    assert [row[0] for row in cells] == ["in order", "ours, cold"]
+    assert cells[0][-1] == "1.00" and float(cells[1][-1]) > 0
+
+
+def test_plain_fit_scores_validation_as_the_run_does(tmp_path):
+    data, workdir, experiment = tmp_path / "data", tmp_path / "run", quick(epochs=1)
+    datasets.write(data, experiment.dataset)
+    train.train(experiment, data_dir=data, workdir=workdir)
+    table, plain = plain_fit.scores(data, workdir)
+    assert table["target"].tolist() == 5 * [0] + 6 * [1]  # By the numbers of the examples.
+    assert plain.shape == (11,) and np.all((plain > 0) & (plain < 1))
+    assert not np.array_equal(plain, table["score"])
+    assert len(plain_fit.table([("run", table, plain)])) == 1
+
+
+def test_a_loss_that_is_further_off_than_its_bound_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(accelerator, "_DRIVERS", ())
+    losses = {"float32": [0.5, 0.4], "mixed_bfloat16": [0.5, 0.4 * 1.049]}
+
+    def measured(visible, function, *arguments):
+        if function == "measure":
+            way, _ = arguments
+            figures = {"resident": 8.0, "piped": 4.0, "first": 1.0, "bytes": 2**20}
+            return {"losses": losses[way["precision"]], **figures}
+
+    monkeypatch.setattr(accelerator, "_run", measured)
+    monkeypatch.setattr(sys, "argv", ["accelerator", f"--work_dir={tmp_path}"])
+    accelerator.main()  # Each is within its bound.
+    assert "0.0490" in capsys.readouterr().out
+    losses["mixed_bfloat16"][1] = 0.4 * 1.051
+    with pytest.raises(SystemExit, match=r"its bound: mixed_bfloat16: 0\.0510$"):
+        accelerator.main()
 
 
 def test_plain_fit_and_a_run_are_compared_on_the_same_resamples():
