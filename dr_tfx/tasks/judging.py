@@ -201,7 +201,9 @@ class Measure:
     @property
     def word(self) -> str:
         """The name within a sentence."""
-        return self.name if self.name.isupper() else self.name[:1].lower() + self.name[1:]
+        return (
+            self.name if self.name.split()[0].isupper() else self.name[:1].lower() + self.name[1:]
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,21 @@
 import copy
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    cohen_kappa_score,
+    recall_score,
+    roc_auc_score,
+)
 
+from dr_tfx import tasks
 from dr_tfx.evaluation import compare, out_of_fold
+from dr_tfx.words import languages
 from tests.helpers import browsing, evaluated, screening
 from tests.helpers.evaluated import EXPERIMENT
 
@@ -105,6 +113,79 @@ def test_an_auc_that_is_no_better_than_guessing_over_all_folds_is_an_alarm(runs)
     )
     before = out_of_fold.result_of(runs, out_of_fold.pooled(runs, DATA), EXPERIMENT, DATA)
     assert not any("over all folds" in alarm for alarm in before["alarms"])
+
+
+GRADES = tasks.from_config(
+    {
+        "dataset": {"label_names": ["no", "mild", "moderate", "severe"]},
+        "task": {"name": "graded", "kind": "grades"},
+        "evaluation": {"bootstrap_resamples": 400},
+    }
+)
+
+
+def graded(folder, seen):
+    """Three folds, and all their predictions: `seen` makes a number on the scale of the grades."""
+    rng = np.random.default_rng(3)
+    number, truth = np.arange(240), rng.integers(0, 4, 120).repeat(2)
+    fold = number // 2 % 3
+    grade = seen(truth, fold) + rng.normal(scale=0.1, size=240)
+    weight = np.exp(-((grade[:, None] - np.arange(4)) ** 2) * 3)
+    told = weight / weight.sum(axis=1, keepdims=True)
+    table = pd.DataFrame(told, columns=[f"probability/{n}" for n in GRADES.dataset.label_names])
+    named = {"id": [f"{n:03}" for n in number], "patient": [f"p{n // 2:03}" for n in number]}
+    table = table.assign(**named, stratum=truth, target=truth, grade=told @ np.arange(4))
+    made = []
+    for k in range(3):
+        run = evaluated.run(folder / f"fold-{k}", table[fold == k], experiment=GRADES)
+        made.append(compare.load_run(run, f"fold-{k}", "test"))
+    data = dataclasses.replace(DATA, dataset=GRADES.dataset, rows=240, written=240)
+    result = out_of_fold.result_of(made, out_of_fold.pooled(made, data), GRADES, data)
+    decided = np.floor(table["grade"] + 0.5).astype(int)
+    return result, table.assign(fold=fold, decided=decided)
+
+
+def test_grades_have_kappa_and_the_auc_of_each_cut_over_all_folds(tmp_path):
+    """The third model is wrong about everybody: what it adds to an interval is known."""
+    result, table = graded(tmp_path, lambda truth, fold: (truth + 2 * (fold == 2)) % 4)
+    measures = result["measures"]
+    truth, decided = table["target"].to_numpy(), table["decided"].to_numpy()
+    found = measures["kappa"]["pooled"]["value"]
+    assert found == pytest.approx(cohen_kappa_score(truth, decided, weights="quadratic"))
+    for key, grade in (("any_auc", 1), ("referred_auc", 2)):
+        told = table.filter(like="probability/").to_numpy()[:, grade:].sum(axis=1)
+        areas = [
+            roc_auc_score(truth[mine] >= grade, told[mine])
+            for mine in (table["fold"] == k for k in range(3))
+        ]
+        assert [fold[key]["value"] for fold in result["folds"]] == pytest.approx(areas)
+        assert measures[key]["pooled"]["value"] == pytest.approx(np.mean(areas))
+    # Patients are drawn within their folds: a third of each resample is the third model's.
+    rng = np.random.default_rng(8)
+    deals = {True: [np.arange(k, 120, 3) for k in range(3)], False: [np.arange(120)]}
+    widths = {}
+    for within, groups in deals.items():
+        drawn = []
+        for _ in range(400):
+            patients = np.concatenate([rng.choice(group, len(group)) for group in groups])
+            rows = np.concatenate([2 * patients, 2 * patients + 1])
+            right = decided[rows] == truth[rows]
+            drawn.append(np.mean([right[truth[rows] == k].mean() for k in range(4)]))
+        widths[within] = np.ptp(np.quantile(drawn, [0.025, 0.975]))
+    pooled = measures["balanced_accuracy"]["pooled"]
+    assert pooled["high"] - pooled["low"] == pytest.approx(widths[True], rel=0.2)
+    assert widths[False] > 1.3 * widths[True]
+
+
+def test_grades_that_are_guessed_over_all_folds_are_alarms_in_each_language(tmp_path):
+    guesses = np.random.default_rng(4).integers(0, 4, 240)
+    result, _ = graded(tmp_path, lambda truth, fold: guesses)
+    said = [alarm for alarm in result["alarms"] if "over all folds" in alarm]
+    names = ["quadratic weighted kappa", "AUC of referred grades", "AUC above the lowest grade"]
+    for alarm, name, chance in zip(said, [*names, "AUC"], (0, 0.5, 0.5, 0.5), strict=True):
+        assert alarm.startswith(f"The {name} over all folds, ")
+        assert alarm.endswith(f"is compatible with guessing, {chance}.")
+        assert not re.search("guessing|over all|grade", languages.of("ko").said(alarm))
 
 
 def test_files_that_no_cross_validation_made_are_left_as_they_are(runs, tmp_path):

@@ -104,8 +104,11 @@ def test_the_history_is_exact_and_so_is_the_report(run):
     # As a cross-validation reads it off the predictions of several models.
     comparison = tasks.of(experiment(decide="cut_points")).judgement.comparison
     bootstrap = PatientBootstrap(table["patient"], resamples=100)
+    expected = told["figures"] | dict(
+        zip(("any_auc", "referred_auc"), (cut["auc"] for cut in told["cuts"]), strict=False)
+    )
     for key, measured in comparison.measured(table, bootstrap).items():
-        assert measured["value"] == pytest.approx(told["figures"][key]["value"], abs=1e-6)
+        assert measured["value"] == pytest.approx(expected[key]["value"], abs=1e-6)
     assert table["grade"].to_numpy() == pytest.approx(probabilities(table) @ np.arange(4))
 
 
@@ -189,4 +192,7 @@ def test_runs_of_other_heads_are_compared(run, data_dir, tmp_path, head):
     compare.compare([folder, other], split="validation", output_dir=tmp_path / "c", command=words)
     result = json.loads((tmp_path / "c" / "compare.json").read_text())
     expected = theirs["figures"]["kappa"]["value"] - told["figures"]["kappa"]["value"]
-    assert result["differences"][0]["kappa"]["value"] == pytest.approx(expected)
+    [difference] = result["differences"]
+    assert difference["kappa"]["value"] == pytest.approx(expected)
+    theirs, ours = (one["cuts"][1]["auc"]["value"] for one in (theirs, told))
+    assert difference["referred_auc"]["value"] == pytest.approx(theirs - ours, abs=1e-6)
