@@ -116,3 +116,37 @@ def test_fitted_settings_survive_the_bundle_and_damage_is_named(judged):
     ):
         with pytest.raises(typed.ConfigError, match=words):
             fitting.from_dict({**plain, key: value}, task)
+
+
+GOOD = {"val_accuracy": 0.9, "val_largest_share": 0.6, "val_kappa": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (GOOD, {}),
+        (
+            {"val_accuracy": 0.6, "val_largest_share": 1.0, "val_kappa": 0.0},
+            {
+                "one_answer": "100.0 % of the validation images get the same answer, yet no more "
+                "than 60.0 % are of one class: the model (almost) always says the same.",
+                # Wilson's interval of 60 of 100.
+                "majority": "The validation accuracy, 0.600 (0.502–0.691), is not clearly above "
+                "0.600, which always saying 'a' reaches.",
+                # 1.96 times the standard deviation of the correlation of 100 pairs.
+                "chance": "The validation kappa, 0.000, is not above what guessing gives on so few "
+                "images, 0 ± 0.196.",
+            },
+        ),
+        (GOOD | {"val_kappa": 0.19}, {"chance": "The validation kappa, 0.190, is not above "}),
+        (GOOD | {"val_kappa": 0.2}, {}),
+        (GOOD | {"val_largest_share": 0.95}, {"one_answer": "95.0 % of the validation images "}),
+        (GOOD | {"val_accuracy": 0.69}, {"majority": "The validation accuracy, 0.690 "}),
+        (GOOD | {"val_accuracy": 0.7}, {}),  # Of 70 of 100 the interval begins at .604.
+    ],
+)
+def test_a_training_that_collapses_is_said_by_its_figures(judged, row, said):
+    task, _ = judged
+    found = task.judgement.wrong_with(row, (60, 10, 10, 10, 10))
+    assert found.keys() == said.keys() <= task.judgement.alarm_over.keys()
+    assert all(found[kind].startswith(sentence) for kind, sentence in said.items())

@@ -6,7 +6,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    mean_absolute_error,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from dr_tfx import tasks
 from dr_tfx.config import specs
@@ -14,11 +21,16 @@ from dr_tfx.dataset import records
 from dr_tfx.evaluation import compare, evaluate
 from dr_tfx.models import bundles
 from dr_tfx.statistics.intervals import PatientBootstrap
+from dr_tfx.tasks.grades import fitting
 from dr_tfx.training.train import train
 from tests.helpers import backbones, bundled, datasets
 
 NAMES = ("no DR", "mild", "moderate", "severe")
-COUNTS = {"train": (40, 40, 40, 40), "validation": (100, 100, 100, 100)}
+COUNTS = {
+    "train": (40, 40, 40, 40),
+    "validation": (100, 100, 100, 100),
+    "test": (12, 8, 8, 4),
+}
 SIZE = 16
 
 
@@ -64,8 +76,8 @@ def run(data_dir, tmp_path_factory):
     return folder, *outcome(folder)
 
 
-def outcome(folder):
-    where = folder / "evaluation" / "validation"
+def outcome(folder, split="validation"):
+    where = folder / "evaluation" / split
     told = json.loads((where / "metrics.json").read_text())
     return told, pd.read_csv(where / "predictions.csv", dtype={"id": str})
 
@@ -92,6 +104,9 @@ def test_the_history_is_exact_and_so_is_the_report(run):
     rounded = np.floor(grade + 0.5).astype(int)
     kappa = cohen_kappa_score(truth, rounded, weights="quadratic")
     assert best["val_kappa"] == pytest.approx(kappa, abs=1e-9)
+    balanced = balanced_accuracy_score(truth, rounded)
+    assert best["val_balanced_accuracy"] == pytest.approx(balanced, abs=1e-9)
+    assert best["val_mae"] == pytest.approx(mean_absolute_error(truth, rounded), abs=1e-6)
     auc = roc_auc_score(truth, probabilities(table), multi_class="ovr")
     assert best["val_auc"] == pytest.approx(auc, abs=1e-6)
     assert told["figures"]["auc"]["value"] == pytest.approx(auc, abs=1e-6)
@@ -100,6 +115,8 @@ def test_the_history_is_exact_and_so_is_the_report(run):
     assert told["figures"]["kappa"]["value"] == pytest.approx(kappa, abs=1e-9)
     mae = mean_absolute_error(truth, decided)
     assert told["figures"]["mae"]["value"] == pytest.approx(mae, abs=1e-9)
+    recalls = [row["recall"]["value"] for row in told["classes"]]
+    assert recalls == pytest.approx(recall_score(truth, decided, average=None))
     assert told["costs"][0] == [0, 1, 4, 9]
     # As a cross-validation reads it off the predictions of several models.
     comparison = tasks.of(experiment(decide="cut_points")).judgement.comparison
@@ -110,6 +127,39 @@ def test_the_history_is_exact_and_so_is_the_report(run):
     for key, measured in comparison.measured(table, bootstrap).items():
         assert measured["value"] == pytest.approx(expected[key]["value"], abs=1e-6)
     assert table["grade"].to_numpy() == pytest.approx(probabilities(table) @ np.arange(4))
+
+
+def test_the_ranked_probability_score_and_the_calibration_of_every_cut_are_those_by_hand(run):
+    _, told, table = run
+    heat = probabilities(table) ** (1 / told["calibration"]["temperature"])
+    after = heat / heat.sum(axis=1, keepdims=True)
+    for side, probability in (("before", probabilities(table)), ("after", after)):
+        errors = []
+        for k, cut in enumerate(told["calibration"]["cuts"], start=1):
+            above, target = probability[:, k:].sum(axis=1), (table["target"] >= k).to_numpy()
+            errors.append((above - target) ** 2)
+            bins = np.array_split(np.argsort(above), 10)
+            off = [abs((above - target)[members].sum()) for members in bins]
+            assert cut[side] == pytest.approx(sum(off) / len(table), abs=1e-5)
+        found = told["calibration"][side]["rps"]["value"]
+        assert found == pytest.approx(np.mean(errors), abs=1e-6)
+        assert found == told["figures"]["rps"]["value"] or side == "after"
+
+
+def test_another_split_is_judged_by_what_validation_fitted(run, data_dir):
+    folder, _, _ = run
+    bundle = bundles.load(folder)
+    evaluate.evaluate(workdir=folder, data_dir=data_dir, split="test")
+    told, table = outcome(folder, "test")
+    fitted, refitted = bundle.fitted, bundle.kind.judgement.fit(table, split="test")
+    assert told["selection"]["cut_points"] == list(fitted.cut_points)
+    assert fitted.cut_points != refitted.cut_points
+    for cut in told["cuts"]:
+        frozen, other = (each.points[str(cut["grade"])] for each in (fitted, refitted))
+        assert [point["threshold"] for point in cut["points"]] == [x.threshold for x in frozen]
+        assert frozen != other
+    decided = (table["grade"].to_numpy()[:, None] >= fitted.cut_points).sum(axis=1)
+    assert [NAMES[k] for k in decided] == table["decision"].tolist()
 
 
 def test_what_validation_fitted_is_in_the_bundle_and_is_used(run):
@@ -134,7 +184,7 @@ def test_what_validation_fitted_is_in_the_bundle_and_is_used(run):
 
 
 def test_both_eyes_are_rows_with_paired_differences(run):
-    _, told, table = run
+    folder, told, table = run
     alone, highest, fused = told["eyes"]["rows"]
     assert told["eyes"]["images"] == 400 and told["eyes"]["patients"] == 200
     assert fused["name"] == "own and other eye"
@@ -145,6 +195,19 @@ def test_both_eyes_are_rows_with_paired_differences(run):
     ]
     assert [alone["kappa"]["value"], highest["kappa"]["value"]] == pytest.approx(kappas, abs=1e-9)
     difference = highest["difference"]["kappa"]
+    assert difference["value"] == pytest.approx(kappas[1] - kappas[0], abs=1e-9)
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    # The fusion by hand: a linear model of both eyes, that of the part that the patient is in.
+    fusion = bundles.load(folder).fitted.eyes
+    other = table.groupby("patient")["grade"].transform("sum") - table["grade"]
+    own = zip(fitting.part(table["patient"]), table["grade"], other, strict=True)
+    both = [
+        sum(np.dot(fusion.weights[k], (grade, beside, 1)) >= np.array(fusion.cut_points[k]))
+        for k, grade, beside in own
+    ]
+    kappas[1] = cohen_kappa_score(table["target"], both, weights="quadratic")
+    assert fused["kappa"]["value"] == pytest.approx(kappas[1], abs=1e-9)
+    difference = fused["difference"]["kappa"]
     assert difference["value"] == pytest.approx(kappas[1] - kappas[0], abs=1e-9)
     assert difference["low"] <= difference["value"] <= difference["high"]
 
