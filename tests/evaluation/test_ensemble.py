@@ -20,7 +20,7 @@ from dr_tfx.explanation import gradcam
 from dr_tfx.models import bundle_file, bundles, ensembles, network, precision
 from dr_tfx.tasks.binary import fitting
 from tests.evaluation.test_out_of_fold import DATA
-from tests.helpers import datasets, evaluated
+from tests.helpers import datasets, evaluated, served
 from tests.helpers.bundled import make_bundle, write_photographs
 from tests.helpers.evaluated import EXPERIMENT
 
@@ -145,6 +145,19 @@ def test_thresholds_are_fitted_on_validation_and_used_on_photographs(joined, dat
     photograph = write_photographs(tmp_path / "photographs") / "eye.jpeg"
     answer = dr_tfx.load_bundle(joined).predict(photograph)
     assert answer["threshold"] == fitted.threshold and 0 < answer["score"] < 1
+
+
+def test_a_server_answers_as_the_ensemble_does(joined, tmp_path):
+    pytest.importorskip("fastapi")
+    bundles.save_fitted(joined, datasets.fitted(0.4))
+    photograph = write_photographs(tmp_path / "photographs") / "eye.jpeg"
+    running = served.Server(f"--workdir={joined}", knows_backbones=True)
+    try:
+        told = running.predict((photograph.name, photograph.read_bytes())).json
+    finally:
+        running.stop()
+    answer = dr_tfx.load_bundle(joined).predict(photograph)
+    assert told["photographs"][0]["answer"] == pytest.approx(answer, abs=1e-6)
 
 
 def test_members_compute_in_the_precision_that_they_were_trained_in(pictures):
