@@ -58,6 +58,15 @@ BACKBONES = {
     "EfficientNetV2B0": Backbone(
         keras.applications.EfficientNetV2B0, 1.0, 0.0, file="efficientnetv2-b0_notop.h5"
     ),
+    "EfficientNetV2B1": Backbone(
+        keras.applications.EfficientNetV2B1, 1.0, 0.0, file="efficientnetv2-b1_notop.h5"
+    ),
+    "EfficientNetV2B2": Backbone(
+        keras.applications.EfficientNetV2B2, 1.0, 0.0, file="efficientnetv2-b2_notop.h5"
+    ),
+    "EfficientNetV2B3": Backbone(
+        keras.applications.EfficientNetV2B3, 1.0, 0.0, file="efficientnetv2-b3_notop.h5"
+    ),
     "EfficientNetV2S": Backbone(
         keras.applications.EfficientNetV2S, 1.0, 0.0, file="efficientnetv2-s_notop.h5"
     ),

@@ -273,10 +273,11 @@ LAYERS = {
 }
 
 
-# Backbones of the tests' own may be registered besides. EfficientNetV2S is a larger B0, and
-# tests/models/test_published.py has a small ConvNeXt.
+# Backbones of the tests' own may be registered besides. EfficientNetV2S and B1 to B3 are larger
+# B0s, and tests/models/test_published.py has a small ConvNeXt.
 OURS = [name for name, one in network.BACKBONES.items() if one.file]
-OURS = [name for name in OURS if name not in ("EfficientNetV2S", "ConvNeXtTiny")]
+LARGER = [f"EfficientNetV2{size}" for size in ("B1", "B2", "B3", "S")]
+OURS = [name for name in OURS if name not in (*LARGER, "ConvNeXtTiny")]
 
 
 @pytest.mark.parametrize(

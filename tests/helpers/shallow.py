@@ -12,7 +12,7 @@ _STACKS = ("stack1", "stack2", "stack_residual_blocks_v1", "stack_residual_block
 
 
 def make_shallow(patch: pytest.MonkeyPatch) -> None:
-    """Leave ResNets two blocks in each stage, and EfficientNetV2B0 one, but two in the last.
+    """Leave ResNets two blocks in each stage, and EfficientNetV2 one, but two in the last.
 
     They keep each kind of layer and each way through a block.
     """
@@ -23,6 +23,6 @@ def make_shallow(patch: pytest.MonkeyPatch) -> None:
     for name in _STACKS:
         if hasattr(_RESNET, name):  # Keras 2 has two of the names, and Keras 3 the others.
             patch.setattr(_RESNET, name, two_blocks(getattr(_RESNET, name)))
-    *stages, last = _EFFICIENTNET.DEFAULT_BLOCKS_ARGS["efficientnetv2-b0"]
-    fewer = [*(stage | {"num_repeat": 1} for stage in stages), last | {"num_repeat": 2}]
-    patch.setitem(_EFFICIENTNET.DEFAULT_BLOCKS_ARGS, "efficientnetv2-b0", fewer)
+    for name, (*stages, last) in _EFFICIENTNET.DEFAULT_BLOCKS_ARGS.items():
+        fewer = [*(stage | {"num_repeat": 1} for stage in stages), last | {"num_repeat": 2}]
+        patch.setitem(_EFFICIENTNET.DEFAULT_BLOCKS_ARGS, name, fewer)
