@@ -1,12 +1,13 @@
 """Pre-trained weights of a backbone: those of Keras, of a file, or of another run of dr_tfx.
 
 `imagenet` is what Keras publishes. Keras downloads it once into its folder `models` and compares it
-with a digest in its own source, but for MobileNetV2, of which it gives none; the log says the
-digest of what was read, by which two machines can be compared. A file at a path is read instead,
-and nothing is downloaded then. From a file comes a backbone, from the folder of a run the whole
-network.
+with a digest in its own source, but for MobileNetV2, of which it gives none. So the digest of what
+was read first is kept beside each file, and another file of that name is refused; the log says it,
+by which two machines can be compared. A file at a path is read instead, and nothing is downloaded
+then. From a file comes a backbone, from the folder of a run the whole network.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import keras
 from absl import logging
 
 from dr_tfx.models import bundle_file, weights
+from dr_tfx.storage import files
 
 IMAGENET, NONE = "imagenet", "none"
 PIXELS = 224  # A side: Keras has other files of MobileNetV2 for smaller pictures.
 _OF_RUN = ".safetensors"  # The ending of a bundle's file of weights.
+_OF_PYTORCH = (".pth", ".pt", ".bin")
 _SHOWN = 300  # Characters of what Keras says.
 
 
@@ -57,6 +60,12 @@ def fill(
         raise ValueError(
             f"config.model.weights is {given!r}: no such file. Expected imagenet, none, or the "
             f"path: the folder of a run, its weights{_OF_RUN}, or .h5 of Keras."
+        )
+    if path.suffix in _OF_PYTORCH:
+        raise ValueError(
+            f"config.model.weights is {given!r}, as PyTorch names its files, which are not read. "
+            f"Expected weights of {name}: {_OF_RUN} of a run, such as drtfx-pretrain leaves, or "
+            ".h5 of Keras, to which those of the same network can be converted."
         )
     logging.info("Weights of %s: %s, SHA-256 %s", name, path, _digest(path))
     try:
@@ -127,6 +136,8 @@ def _imagenet(constructor: Callable[..., keras.Model], file: str, *, name: str) 
             f"{name}. Set config.model.weights={NONE}, or give a file."
         )
     folder = _folder_of_keras()
+    path = folder / file
+    _check_first(path)
     try:
         donor = constructor(include_top=False, weights=IMAGENET, input_shape=(PIXELS, PIXELS, 3))
     except Exception as error:  # Keras raises a bare Exception if a download fails.
@@ -136,10 +147,35 @@ def _imagenet(constructor: Callable[..., keras.Model], file: str, *, name: str) 
             "--config.model.weights=PATH, or train from scratch with "
             f"--config.model.weights={NONE}."
         ) from error
-    path = folder / file
     if path.is_file():  # Where the folder cannot be written, Keras has taken another.
+        _check_first(path)  # It may just have been downloaded.
         logging.info("Weights of %s: %s, SHA-256 %s", name, path, _digest(path))
+        if not _first(path).exists():
+            with contextlib.suppress(OSError):  # Of a folder that can only be read.
+                files.write_text(_first(path), f"{_digest(path)}  {file}\n")
     return donor
+
+
+def _first(path: Path) -> Path:
+    """Return the file with the digest of what was read first, as sha256sum writes it."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _check_first(path: Path) -> None:
+    """Refuse a file of Keras that is not the one that was read first; there may be none yet.
+
+    Raises:
+      ValueError: says both digests.
+    """
+    if not path.is_file() or not _first(path).is_file():
+        return
+    expected, found = _first(path).read_text()[:64], _digest(path)
+    if found != expected:
+        raise ValueError(
+            f"{path} has the SHA-256 {found}; expected {expected}, that of the file of this name "
+            f"that was read first. Delete {path} to have it downloaded again, and "
+            f"{_first(path).name} beside it if you trust the new one."
+        )
 
 
 def _folder_of_keras() -> Path:

@@ -1,6 +1,7 @@
 """Architecture, freezing, precision, and a bundle that loads without custom code."""
 
 import dataclasses
+import hashlib
 import importlib
 import sys
 
@@ -110,6 +111,14 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path):
         network.build(changed(weights=str(path)))
 
 
+@pytest.mark.parametrize("name", ["RETFound_cfp.pth", "model.pt", "pytorch_model.bin"])
+def test_a_file_of_pytorch_is_refused_by_its_name(name, tmp_path):
+    (tmp_path / name).write_bytes(b"PK")
+    names = {"constructor": make_caffe(), "file": "", "reads_bgr": False}
+    with pytest.raises(ValueError, match="PyTorch .*Expected weights of caffe: .safetensors"):
+        pretrained.fill(keras.Model(), str(tmp_path / name), name="caffe", **names)
+
+
 @pytest.mark.parametrize("said", ["[Errno -3] no such host", "[Errno -3] no such host."])
 def test_without_network_it_is_said_where_else_weights_come_from(monkeypatch, said):
     ours = network.BACKBONES["MobileNetV2"]
@@ -212,6 +221,49 @@ def test_the_file_that_keras_downloads_is_the_one_that_is_named(name, monkeypatc
         )
     assert f"copy {asked['name']} from another machine into {tmp_path}/models" in str(caught.value)
     assert bool(asked["hash"]) == (name != "MobileNetV2")
+
+
+@pytest.fixture
+def of_keras(monkeypatch, tmp_path):
+    """Fills a small network as if Keras had published weights of it, which it downloads."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()  # Or Keras takes another folder.
+    source = tmp_path / "small.weights.h5"
+
+    def make(*, include_top, weights, input_shape):
+        model = keras.Sequential([keras.Input(input_shape), keras.layers.Conv2D(2, 3)])
+        if weights == "imagenet":
+            told = {"cache_dir": str(tmp_path / "home"), "cache_subdir": "models"}
+            model.load_weights(keras.utils.get_file(source.name, source.as_uri(), **told))
+        return model
+
+    def fill():
+        model = make(include_top=False, weights=None, input_shape=(8, 8, 3))
+        names = {"constructor": make, "file": source.name, "reads_bgr": False}
+        pretrained.fill(model, "imagenet", name="small", **names)
+        return model.get_weights()[0]
+
+    published = make(include_top=False, weights=None, input_shape=(8, 8, 3))
+    published.save_weights(source)
+    return fill, source, tmp_path / "home" / "models" / source.name
+
+
+def test_a_file_of_keras_that_is_not_the_first_one_is_refused(of_keras):
+    fill, source, cached = of_keras
+    first, digest = fill(), hashlib.sha256(source.read_bytes()).hexdigest()
+    kept = cached.with_name("small.weights.h5.sha256")
+    assert kept.read_text() == f"{digest}  small.weights.h5\n"
+    np.testing.assert_array_equal(fill(), first)
+    other = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+    other.save_weights(source)
+    said = f"SHA-256 {hashlib.sha256(source.read_bytes()).hexdigest()}; expected {digest}, that"
+    cached.unlink()  # The next download is of another file.
+    for _ in range(2):
+        with pytest.raises(ValueError, match=said):
+            fill()
+        assert cached.is_file()
+    kept.unlink()
+    np.testing.assert_array_equal(fill(), other.get_weights()[0])
 
 
 def test_weights_that_expect_blue_before_red_are_given_what_they_expect(monkeypatch, tmp_path):
