@@ -26,7 +26,7 @@ from dr_tfx.config import specs, typed
 from dr_tfx.dataset import folds, manifest, records
 from dr_tfx.input_pipeline import loader, shard_reader
 from dr_tfx.machine import progress
-from dr_tfx.models import bundles, network
+from dr_tfx.models import bundles, network, pretrained
 from dr_tfx.statistics import multilabel
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
 from dr_tfx.storage import files
@@ -73,12 +73,12 @@ def measure(
       split: which part of it.
 
     Returns:
-      None where there is none: nothing was pre-trained, its weights are not on this machine, the
-      model gives maps, or joins those of several folds.
+      None where there is none: what `missing` says, the model gives maps, or joins those of several
+      folds.
     """
     count = len(bundle.kind.judgement.rankings(predictions))
     joined = bundle.manifest.fold == manifest.EVERY_FOLD
-    if not count or joined or not network.weights_are_here(bundle.experiment.model):
+    if not count or joined or missing(bundle.experiment.model):
         return None
     data = folds.load_trained_on(bundle.manifest, data_dir)
     built = network.build(_averaged(bundle))
@@ -100,6 +100,19 @@ def measure(
         for features, _ in _seen(bundle, look, data_dir, data=data, split=split)
     ]
     return Probe(np.concatenate(scores), int(fitted.photographs))
+
+
+def missing(model: specs.Model) -> str:
+    """Return a sentence on why no probe can stand beside a model; "" if one can."""
+    if network.weights_are_here(model):
+        return ""
+    if model.weights == pretrained.NONE:
+        why = "the model began without pre-trained weights."
+    elif pretrained.is_run(model.weights):
+        why = "the model began with the whole network of another run, which had learned the task."
+    else:
+        why = "the pre-trained weights that the model began with are not on this machine."
+    return f"No linear probe stands beside the model: {why}"
 
 
 def _averaged(bundle: bundles.Bundle) -> specs.Experiment:

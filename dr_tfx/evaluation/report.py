@@ -95,6 +95,7 @@ def render(
         explain=[reproduce.shell(words) for words in scored.explain],
         selected_by=words_of(summary["selection"]["checkpoint_rule"], judgement.CURVES),
         not_known=PATIENTS_NOT_KNOWN,
+        no_probe=scored.no_probe,
         images={image.id: image for image in images},
         view_words=views_in_words(summary["views"]),
         **judgement.page_values(summary),

@@ -56,6 +56,7 @@ class Scored:
       explain: what to type to have heat maps of these photographs, as the model sees them and as
         they are; empty where there are none.
       probe: what a linear probe says of them; None where there is none.
+      no_probe: what `probe.missing` says of the model.
       beside: marks lesions in the photographs that the report shows; None if nothing does.
       altered: what `scoring.predict_altered` gives of these photographs; by default nothing.
     """
@@ -72,6 +73,7 @@ class Scored:
     output_dir: Path | None = None
     explain: Sequence[Sequence[str]] = ()
     probe: "Probe | None" = None
+    no_probe: str = ""
     beside: "LesionsBeside | None" = None
     altered: Iterable[tuple[str, pd.DataFrame]] = ()
 

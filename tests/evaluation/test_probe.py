@@ -1,6 +1,7 @@
 """The linear probe beside a model, against scikit-learn on features that are computed here."""
 
 import dataclasses
+import string
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from dr_tfx.inference import scoring
 from dr_tfx.models import bundles, network
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.judging import Ranking
+from dr_tfx.words import languages
 from tests.helpers import bundled, datasets
 
 SPLITS = {"train": range(33), "validation": range(33, 44)}
@@ -74,8 +76,18 @@ def test_it_is_fitted_once_and_again_for_other_weights(run):
     assert kept.stat().st_mtime_ns == written
     kept.write_bytes(kept.read_bytes()[:100])  # Damage costs nothing but the time.
     assert np.array_equal(measured(workdir, data_dir).scores, first.scores)
+    model = bundles.load(workdir).experiment.model
+    assert probe.missing(model) == ""
     (donor / "weights.safetensors").unlink()
     assert measured(workdir, data_dir) is None
+    for weights, why in (
+        (model.weights, "the pre-trained weights that the model began with are not on this mach"),
+        (str(donor), "the model began with the whole network of another run"),
+        ("none", "the model began without pre-trained weights"),
+    ):
+        said = probe.missing(dataclasses.replace(model, weights=weights))
+        assert said.startswith(f"No linear probe stands beside the model: {why}")
+        assert not set(string.ascii_letters) & set(languages.of("ko").said(said))
 
 
 def test_a_run_without_pre_trained_weights_has_none(tmp_path):

@@ -48,6 +48,7 @@ SPEAKING = [
             "evaluation/fold_figures.py",
             "evaluation/one_numbers.py",
             "evaluation/out_of_fold.py",
+            "evaluation/probe.py",
             "evaluation/report.py",
             "evaluation/scored.py",
             "explanation/figures.py",

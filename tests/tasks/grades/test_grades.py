@@ -215,6 +215,7 @@ def test_both_eyes_are_rows_with_paired_differences(run):
 def test_the_report_says_all_of_it(run):
     folder, told, _ = run
     page = (folder / "evaluation" / "validation" / "report.html").read_text()
+    assert "<p>No linear probe stands beside the model: the model began without pre" in page
     for title in ("Every cut of the scale", "Both eyes of a patient", "Ways to decide"):
         assert title in page
     assert f"{told['figures']['kappa']['value']:.3f}".replace("-", "−") in page
