@@ -5,12 +5,14 @@ are read as well. It is not 0 where there is a lesion, whatever its depth: 0 and
 palette, or colours with an alpha channel. A kind that a photograph does not have has no file.
 
 Or there are no such folders, and each photograph NAME has one picture NAME.png, of whole numbers: 0
-where there is nothing, 1 where the first kind is, 2 where the second is, and so on.
+where there is nothing, 1 where the first kind is, 2 where the second is, and so on. With a palette,
+the numbers are the places in it, whatever its colours.
 """
 
 import dataclasses
 import functools
 import hashlib
+import io
 import os
 import posixpath
 import unicodedata
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from dr_tfx.preprocessing import geometry
 from dr_tfx.storage import files
@@ -164,7 +167,11 @@ def _decoded(data: bytes, file: MaskFile) -> np.ndarray:
     if pixels is None:
         raise ValueError(f"{file.path} cannot be read as a picture; expected a mask, 0 or not 0")
     if file.value:
-        return _coded(pixels, file)
+        try:
+            places = _in_palette(data)
+        except Exception as error:  # Pillow raises nearly any, where a file is damaged.
+            raise ValueError(f"{file.path} cannot be read as a picture: {error}") from error
+        return _coded(pixels if places is None else places, file)
     if pixels.ndim == 2:
         return np.asarray(pixels > 0)
     colours = (pixels[..., :3] > 0).any(axis=-1)
@@ -173,6 +180,12 @@ def _decoded(data: bytes, file: MaskFile) -> np.ndarray:
     opaque = pixels[..., 3] > 0
     # Where no colour tells anything, the mask is what is opaque.
     return np.asarray(colours & opaque if colours.any() or opaque.all() else opaque)
+
+
+def _in_palette(data: bytes) -> np.ndarray | None:
+    """Return the places in the palette of a picture that has one, uint8 (height, width)."""
+    with Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as picture:
+        return np.asarray(picture) if picture.mode == "P" else None
 
 
 def _coded(pixels: np.ndarray, file: MaskFile) -> np.ndarray:
@@ -184,8 +197,8 @@ def _coded(pixels: np.ndarray, file: MaskFile) -> np.ndarray:
     grey = pixels if pixels.ndim == 2 else pixels[..., 0]
     if pixels.ndim == 3 and (pixels[..., :3] != grey[..., np.newaxis]).any():
         raise ValueError(
-            f"{file.path} is in colours, or has a palette; expected grey values, 0 for nothing and "
-            f"1 to {file.kinds} for the kinds in their order"
+            f"{file.path} is in colours; expected grey values or a palette, 0 for nothing and 1 to "
+            f"{file.kinds} for the kinds in their order"
         )
     if (most := int(grey.max())) > file.kinds:
         raise ValueError(

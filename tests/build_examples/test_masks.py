@@ -57,19 +57,26 @@ def test_the_label_may_be_whether_there_is_a_mask(masked):
 
 
 def test_one_file_a_photograph_tells_all_kinds_and_the_label(masked):
-    """The same lesions as in folders, by number: 1 is MA, and 2 EX, which hides a MA below it."""
+    """The same lesions as in folders, by number: 1 is MA, and 2 EX, which hides a MA below it.
+
+    The last photograph, which has neither, has no file, and nobody knows of it.
+    """
     folder = masked.parent / "coded"
     folder.mkdir()
-    for i in range(12):
+    for i in range(11):
         numbers = lesion(100 + i) if i % 3 == 0 else np.zeros((120, 160), np.uint8)
         numbers[(lesion(i) if i < 6 else np.zeros_like(numbers)) > 0] = 2
         (folder / f"eye{i}.png").write_bytes(encode(numbers, ".png"))
-    made = build(masked, masks_dir=str(folder))
+    spec = dataclasses.replace(MASKED, absent_masks="unknown")
+    made = build(masked, spec, masks_dir=str(folder))
     counts = {
         name: sum(part[name] for part in made.counts.values()) for name in ("without", "with")
     }
     assert counts == {"without": 4, "with": 8}
-    for i, one in ((int(name[3:]), one) for name, one in examples(masked).items()):
+    found = examples(masked)
+    unknown = found.pop("eye11")
+    assert all((unknown[name] == 255).all() for name in FEATURES)
+    for i, one in ((int(name[3:]), one) for name, one in found.items()):
         exudates = lesion(i) if i < 6 else np.zeros((120, 160), np.uint8)
         red = (lesion(100 + i) if i % 3 == 0 else 0 * exudates) * (1 - exudates)
         np.testing.assert_allclose(one["mask/EX"][..., 0], small(exudates), atol=1)
@@ -135,7 +142,17 @@ def test_what_cannot_be_meant_is_refused(masked, tmp_path):
 
 
 def test_the_contact_sheet_shows_outlines(masked):
-    build(masked)
-    sheet = cv2.imread(str(masked.parent / "data" / "contact_sheet.png"))[..., ::-1]
-    is_orange = (np.abs(sheet.astype(int) - (230, 159, 0)) < 40).all(axis=-1)
-    assert is_orange.sum() > 20
+    """Of the same photographs with empty masks, nothing else differs."""
+    rows = [f"eye{i},{int(i < 6)}\n" for i in range(12)]
+    (masked / "labels.csv").write_text("".join(["image,level\n", *rows]))
+    sheets = []
+    for _ in range(2):
+        build(masked, labels=str(masked / "labels.csv"), overwrite=True)
+        sheet = cv2.imread(str(masked.parent / "data" / "contact_sheet.png"))[..., ::-1]
+        sheets.append(sheet.astype(int))
+        for mask in (masked / "masks").glob("*/*"):
+            mask.write_bytes(encode(np.zeros((120, 160), np.uint8), mask.suffix))
+    red, _, blue = np.moveaxis(sheets[0] - sheets[1], -1, 0)
+    orange, sky_blue = red - blue > 40, blue - red > 40
+    assert orange.sum() > 50 and sky_blue.sum() > 50
+    assert 0.0005 < (sheets[0] != sheets[1]).any(axis=-1).mean() < 0.01

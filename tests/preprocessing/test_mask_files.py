@@ -65,8 +65,27 @@ def test_one_file_may_have_all_kinds_by_number(tmp_path):
     with pytest.raises(ValueError, match=r"eye.png has the value 6; expected 0 for nothing and 1 "):
         mask_files.read(folder.find("eye"))
     cv2.imwrite(str(tmp_path / "eye.png"), np.dstack([numbers, 0 * numbers, numbers]))
-    with pytest.raises(ValueError, match="is in colours, or has a palette; expected grey values"):
+    with pytest.raises(ValueError, match="is in colours; expected grey values or a palette, 0 for"):
         mask_files.read(folder.find("eye"))
+
+
+@pytest.mark.parametrize("extension", ["png", "tif"])
+def test_numbers_of_a_palette_are_its_places_whatever_its_colours(extension, tmp_path):
+    """The first kind is grey, so that colours alone would be taken for numbers."""
+    kinds, numbers = ("MA", "HE", "EX"), np.zeros((20, 30), np.uint8)
+    numbers[3, 4], numbers[5:8, 2:9], numbers[10:13, 8:20] = 1, 2, 3
+    for name, colours in (("eye", (9, 9, 9, 2, 2, 2, 0, 0, 0, 3, 3, 3)), ("voc", (0, 0, 0, 128))):
+        picture = Image.fromarray(numbers, "P")
+        picture.putpalette([*colours, *[70, 0, 128] * 9][:12])
+        picture.save(tmp_path / f"{name}.{extension}")
+    folder = mask_files.open_folder(str(tmp_path), kinds)
+    for name in ("eye", "voc"):
+        masks = mask_files.read(folder.find(name), like=(20, 30))
+        assert all((masks[kind] == (numbers == k + 1)).all() for k, kind in enumerate(kinds))
+    with pytest.raises(
+        ValueError, match=r"eye\.\w+ has the value 3; expected 0 for nothing and 1 to"
+    ):
+        mask_files.read(mask_files.open_folder(str(tmp_path), kinds[:2]).find("eye"))
 
 
 def palette() -> Image.Image:
