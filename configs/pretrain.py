@@ -3,7 +3,7 @@
     drtfx-build-examples --config=pretrain --image_dir=RAW --labels=none --output_dir=DATA
     drtfx-pretrain --data_dir=DATA --workdir=RUN
     drtfx-train --config=lesions --data_dir=OTHER_DATA --workdir=TASK \
-        --config.model.weights=RUN/weights.safetensors
+        --config.model.weights=RUN
 
 Any data set will do, whose labels are not read. Time: 15 epochs of 413 photographs take 640 CPU
 seconds; what they bring stands in docs/results/index.md.

@@ -7,10 +7,10 @@ It is drtfx-train with --config=pretrain, if no other config is given: the same 
 folder of a run, and the same command again goes on. Two views of a photograph, changed by chance,
 are to be alike, and those of different photographs are not (SimCLR). Labels are not read.
 
-Any task begins from its backbone:
+Any task begins from its backbone, which is in RUN/weights.safetensors:
 
     drtfx-train --config=lesions --data_dir=OTHER_DATA --workdir=TASK \\
-        --config.model.weights=RUN/weights.safetensors
+        --config.model.weights=RUN
 """
 
 import sys

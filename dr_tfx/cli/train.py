@@ -22,8 +22,9 @@ falls at plateaus goes on as it was. A cosine has ended at 0, so the further epo
 of it, and the bundle says so.
 
 --config.model.weights says how the network starts: imagenet (downloaded), none (from scratch), the
-folder of a run, or the path of a file of weights of the backbone. --config.training.precision is
-auto, float32, mixed_float16 or mixed_bfloat16.
+folder of a run (the whole network, or, of drtfx-pretrain, the backbone), or the path of a file of
+weights of the backbone. --config.training.precision is auto, float32, mixed_float16 or
+mixed_bfloat16.
 """
 
 from collections.abc import Sequence

@@ -86,7 +86,8 @@ class Model:
     # Pixels of the picture, a side, for one place of the last features. Below 32, the stride of the
     # backbones, the picture is enlarged in front of the backbone: for small pictures.
     output_stride: Literal[32, 16, 8, 4] = 32
-    # How the backbone starts; the head, too, with those of a run of the same task.
+    # How the backbone starts; the head, too, with those of a run of the same task. Of the folder of
+    # a run of drtfx-pretrain, any other task takes the backbone.
     weights: Annotated[
         str, Rule(bool, "imagenet, none, a run, or the path of a file of weights")
     ] = "imagenet"

@@ -169,7 +169,7 @@ def evaluate(
             probe=probe.measure(
                 bundle, predictions, workdir=workdir, data_dir=data_dir, split=split
             ),
-            no_probe=probe.missing(bundle.experiment.model),
+            no_probe=probe.missing(bundle.experiment),
             beside=beside,
             altered=scoring.predict_altered(bundle, data_dir, split),
         )

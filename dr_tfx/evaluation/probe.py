@@ -78,7 +78,7 @@ def measure(
     """
     count = len(bundle.kind.judgement.rankings(predictions))
     joined = bundle.manifest.fold == manifest.EVERY_FOLD
-    if not count or joined or missing(bundle.experiment.model):
+    if not count or joined or missing(bundle.experiment):
         return None
     data = folds.load_trained_on(bundle.manifest, data_dir)
     built = network.build(_averaged(bundle))
@@ -102,13 +102,14 @@ def measure(
     return Probe(np.concatenate(scores), int(fitted.photographs))
 
 
-def missing(model: specs.Model) -> str:
+def missing(experiment: specs.Experiment) -> str:
     """Return a sentence on why no probe can stand beside a model; "" if one can."""
-    if network.weights_are_here(model):
+    if network.weights_are_here(experiment):
         return ""
-    if model.weights == pretrained.NONE:
+    given = pretrained.asked(experiment)
+    if given == pretrained.NONE:
         why = "the model began without pre-trained weights."
-    elif pretrained.is_run(model.weights):
+    elif pretrained.is_run(given):
         why = "the model began with the whole network of another run, which had learned the task."
     else:
         why = "the pre-trained weights that the model began with are not on this machine."

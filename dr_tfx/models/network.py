@@ -138,7 +138,7 @@ def build(
     if factor > 1:
         x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="enlarged")(x)
     backbone = chosen.constructor(include_top=False, weights=None, input_tensor=x)
-    given = spec.weights if load_weights else pretrained.NONE
+    given = pretrained.asked(experiment) if load_weights else pretrained.NONE
     if given != pretrained.NONE and not pretrained.is_run(given):
         pretrained.fill(
             backbone,
@@ -160,12 +160,14 @@ def build(
     return network
 
 
-def weights_are_here(spec: specs.Model) -> bool:
+def weights_are_here(experiment: specs.Experiment) -> bool:
     """Tell whether the backbone has pre-trained weights that need no download.
 
     Those of a whole run do not count: they are of a network that has learned the task.
     """
-    return pretrained.is_here(spec.weights, BACKBONES[spec.backbone].file)
+    return pretrained.is_here(
+        pretrained.asked(experiment), BACKBONES[experiment.model.backbone].file
+    )
 
 
 def _hidden(x: Any, spec: specs.Model) -> Any:

@@ -4,7 +4,8 @@
 with a digest in its own source, but for MobileNetV2, of which it gives none. So the digest of what
 was read first is kept beside each file, and another file of that name is refused; the log says it,
 by which two machines can be compared. A file at a path is read instead, and nothing is downloaded
-then. From a file comes a backbone, from the folder of a run the whole network.
+then. From a file comes a backbone, from the folder of a run the whole network, or, of a
+pre-training, the backbone.
 """
 
 import contextlib
@@ -17,6 +18,8 @@ from typing import Any
 import keras
 from absl import logging
 
+from dr_tfx import tasks
+from dr_tfx.config import specs
 from dr_tfx.models import bundle_file, weights
 from dr_tfx.storage import files
 
@@ -84,8 +87,25 @@ def fill(
     _set(backbone, donor, reads_bgr=reads_bgr)
 
 
+def asked(experiment: specs.Experiment) -> str:
+    """Return `config.model.weights`; of the folder of a pre-training, the path of its weights.
+
+    A pre-training that is to go on has the kind of the experiment, and gives its whole network.
+    """
+    given = experiment.model.weights
+    if not is_run(given):
+        return given
+    folder = Path(given).expanduser()
+    try:
+        of_run = tasks.of(bundle_file.experiment(bundle_file.read(folder), folder))
+    except (FileNotFoundError, ValueError):
+        return given  # Who takes it is told what is wrong.
+    is_other = of_run.NAME != tasks.of(experiment).NAME
+    return str(folder / bundle_file.WEIGHTS_FILE) if of_run.IS_PRETRAINING and is_other else given
+
+
 def is_run(given: str) -> bool:
-    """Tell whether `config.model.weights` is the folder of a run, and not a file."""
+    """Tell whether weights are those of the folder of a run, and not of a file."""
     return given not in (IMAGENET, NONE) and Path(given).expanduser().is_dir()
 
 
@@ -93,7 +113,7 @@ def is_here(given: str, file: str) -> bool:
     """Tell whether weights of a backbone are on this machine.
 
     Args:
-      given: `config.model.weights`.
+      given: what `asked` returns.
       file: the name of Keras' file of ImageNet weights; "" if there is none.
     """
     if given == IMAGENET:

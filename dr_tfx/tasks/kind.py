@@ -51,6 +51,8 @@ class Kind(abc.ABC):
         `min` is best.
       CHANGES_NO_SCORE: settings of `config.evaluation` that change neither what the model says nor
         what is fitted, so that an evaluation may have others than the training.
+      IS_PRETRAINING: whether a run is there for its backbone alone, from which tasks of other kinds
+        begin.
     """
 
     NAME: ClassVar[str]
@@ -60,6 +62,7 @@ class Kind(abc.ABC):
     METRICS: ClassVar[tuple[str, ...]] = ()
     MONITORS: ClassVar[Mapping[str, str]]
     CHANGES_NO_SCORE: ClassVar[tuple[str, ...]] = ("batch_size", "bootstrap_resamples")
+    IS_PRETRAINING: ClassVar[bool] = False
 
     def __init__(self, experiment: specs.Experiment):
         self.experiment = experiment

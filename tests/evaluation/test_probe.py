@@ -76,16 +76,17 @@ def test_it_is_fitted_once_and_again_for_other_weights(run):
     assert kept.stat().st_mtime_ns == written
     kept.write_bytes(kept.read_bytes()[:100])  # Damage costs nothing but the time.
     assert np.array_equal(measured(workdir, data_dir).scores, first.scores)
-    model = bundles.load(workdir).experiment.model
-    assert probe.missing(model) == ""
+    experiment = bundles.load(workdir).experiment
+    assert probe.missing(experiment) == ""
     (donor / "weights.safetensors").unlink()
     assert measured(workdir, data_dir) is None
     for weights, why in (
-        (model.weights, "the pre-trained weights that the model began with are not on this mach"),
+        (experiment.model.weights, "the pre-trained weights that the model began with are not"),
         (str(donor), "the model began with the whole network of another run"),
         ("none", "the model began without pre-trained weights"),
     ):
-        said = probe.missing(dataclasses.replace(model, weights=weights))
+        model = dataclasses.replace(experiment.model, weights=weights)
+        said = probe.missing(dataclasses.replace(experiment, model=model))
         assert said.startswith(f"No linear probe stands beside the model: {why}")
         assert not set(string.ascii_letters) & set(languages.of("ko").said(said))
 

@@ -30,6 +30,7 @@ class Contrastive(kind.Kind):
     TASK = settings.ContrastiveTask
     LOSSES = ("nt_xent",)
     MONITORS: ClassVar[Mapping[str, str]] = {"loss": "min", "val_loss": "min"}
+    IS_PRETRAINING = True
 
     @functools.cached_property
     def data(self) -> "ContrastiveData":

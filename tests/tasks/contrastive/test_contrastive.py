@@ -1,6 +1,7 @@
 """The kind `contrastive`: photographs without labels, from a batch to a task that begins there."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import sys
@@ -21,7 +22,7 @@ from dr_tfx.statistics import spread
 from dr_tfx.tasks.contrastive.model import NTXent
 from dr_tfx.tasks.kind import VIEW_OF
 from dr_tfx.training.train import train
-from tests.helpers import backbones, datasets, ready
+from tests.helpers import backbones, bundled, datasets, ready
 
 TRAINING = {
     "epochs": 2,
@@ -169,17 +170,44 @@ def test_two_runs_are_compared_by_what_they_recognise(run, data_dir, tmp_path):
     assert difference["recognised"]["value"] == pytest.approx(values[1] - values[0])
 
 
-def test_a_task_begins_from_its_backbone(run):
-    found = load_file(run / "weights.safetensors")
-    settings = datasets.experiment()
-    model = {"backbone": backbones.TINY, "output_stride": 16}
-    model["weights"] = str(run / "weights.safetensors")
-    task = tasks.from_config(typed.to_dict(settings) | {"model": model})
-    built = network.build(task)
-    kernel = built.get_layer("conv").get_weights()[0]
-    assert any(np.array_equal(kernel, value) for value in found.values())
+def test_a_pretraining_goes_on_whole_and_has_no_heat_maps(run):
+    model = dataclasses.replace(experiment().model, weights=str(run))
+    built = network.build(dataclasses.replace(experiment(), model=model))
+    expected = bundles.load(run).model.get_weights()
+    assert all(map(np.array_equal, built.get_weights(), expected))
     with pytest.raises(ValueError, match="trained without labels, and has no number that heat"):
         explainer.Explainer(bundles.load(run))
+
+
+@pytest.fixture(scope="module")
+def pretrained(data_dir, tmp_path_factory):
+    """An untrained run of a backbone of which maps can be made, too."""
+    folder = tmp_path_factory.mktemp("pretrained") / "run"
+    model = dataclasses.replace(experiment().model, output_stride=4)
+    made = dataclasses.replace(experiment(), model=model)
+    data = datasets.manifest.load(data_dir)
+    return bundled.make_bundle(folder, made, data, seed=5, backbone="halving")
+
+
+@pytest.mark.parametrize("kind", ["binary", "grades", "masks"])
+@pytest.mark.parametrize("file", ["", "weights.safetensors"])
+def test_a_task_begins_from_its_backbone(kind, file, pretrained):
+    settings = {
+        "dataset": typed.to_dict(datasets.experiment().dataset),
+        "task": {"kind": kind},
+        "model": {"backbone": "halving", "output_stride": 4, "weights": str(pretrained / file)},
+        "training": {},
+    }
+    if kind == "masks":
+        settings["dataset"]["masks"] = ("MA",)
+        by = {"select_by": "val_aupr", "early_stopping_monitor": "val_aupr"}
+        settings["training"] = {"loss": "dice_cross_entropy", **by}
+    built = network.build(tasks.from_config(settings))
+    stored = load_file(pretrained / "weights.safetensors")
+    for layer in ("conv_0", "conv_1", "conv_2"):
+        kernel = built.get_layer(layer).get_weights()[0]
+        np.testing.assert_array_equal(kernel, stored[f"{layer}/0"])
+    assert built.output_shape[-1] != 8  # The points of the pre-training.
 
 
 @pytest.mark.parametrize(
