@@ -21,6 +21,7 @@ from dr_tfx.models import bundles, network
 from dr_tfx.statistics import spread
 from dr_tfx.tasks.contrastive.model import NTXent
 from dr_tfx.tasks.kind import VIEW_OF
+from dr_tfx.training import board
 from dr_tfx.training.train import train
 from tests.helpers import backbones, bundled, datasets, ready
 
@@ -47,10 +48,17 @@ def experiment(*, seed=0, task=None, **training) -> specs.Experiment:
     )
 
 
+def picture(number: int) -> dict[str, np.ndarray]:
+    """Photographs that differ in more than their brightness, and whose blue is their number."""
+    noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3))
+    noise[..., 2] = number
+    return {"image/encoded": noise.astype(np.uint8)}
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    datasets.write(folder, datasets.experiment().dataset)
+    datasets.write(folder, datasets.experiment().dataset, features=picture)
     return folder
 
 
@@ -113,7 +121,7 @@ def test_each_photograph_is_in_a_batch_twice_and_once_an_epoch(data_dir):
     numbers = []
     for batch in batches:
         assert batch[VIEW_OF].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-        own = batch["image"][:, 0, 0, 0]  # Each pixel of a photograph is its number.
+        own = batch["image"][:, 0, 0, 2]  # Its number.
         assert np.array_equal(own[::2], own[1::2])
         assert (batch["draws"][::2] != batch["draws"][1::2]).any(axis=1).all()
         numbers += own[::2].tolist()
@@ -223,10 +231,34 @@ def test_what_does_not_fit_is_refused(changes, message):
         experiment(**changes)
 
 
-def test_the_command_has_a_config_of_its_own(data_dir, tmp_path):
+def test_a_stopped_pretraining_goes_on_to_the_history_of_an_uninterrupted_one(
+    run, data_dir, tmp_path, monkeypatch
+):
+    def stopped(tensorboard, step):
+        if step == 13:  # Of twice nine.
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(board.Board, "before", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(checkpoint_steps=4), data_dir=data_dir, workdir=tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / "bundle.json").exists()
+    train(experiment(checkpoint_steps=4), data_dir=data_dir, workdir=tmp_path)
+    cost = ["seconds", "input_wait", "peak_memory_gb"]
+    one, other = (pd.read_csv(f / "history.csv").drop(columns=cost) for f in (run, tmp_path))
+    assert one["epoch"].tolist() == [1, 2] and one["loss"].nunique() == 2
+    pd.testing.assert_frame_equal(other, one, rtol=1e-5)
+
+
+def test_the_command_has_a_config_of_its_own_and_trains(data_dir, tmp_path):
     line = [sys.executable, "-m", "dr_tfx.cli.pretrain", f"--workdir={tmp_path / 'run'}"]
     done = ready.run([*line, f"--data_dir={tmp_path}", "--config.training.batch_size=3"])
     assert done.returncode == 1 and "dataset.json" in done.stderr
-    line += [f"--data_dir={data_dir}", "--config.model.output_stride=16"]
+    line += [f"--data_dir={data_dir}", "--config.model.output_stride=8"]
     done = ready.run([*line, "--config.training.batch_size=3"])
     assert "config.training.batch_size is 3; expected an even number" in done.stderr
+    line += ["--config.model.backbone=PlainConvolutions", "--config.model.weights=none"]
+    done = ready.run([*line, "--config.training.batch_size=22", "--config.training.epochs=1"])
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "run" / "bundle.json").read_text())
+    assert content["experiment"]["task"]["kind"] == "contrastive" and content["best_epoch"] == 1
