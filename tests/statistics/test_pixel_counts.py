@@ -25,6 +25,25 @@ def test_the_area_is_that_of_scikit_learn():
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("prevalence", [0.02, 0.002])
+@pytest.mark.parametrize(("of_lesion", "of_other"), [(-4, -6), (-3, -7), (0, -5), (2, -8)])
+def test_the_area_of_scores_that_are_no_steps_is_near_to_that_of_scikit_learn(
+    prevalence, of_lesion, of_other
+):
+    """Most pixels have less than .01, as those of lesion models have; numbers are mean logits."""
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=100_000) < prevalence
+    logits = rng.normal(np.where(truth, of_lesion, of_other), np.where(truth, 1.5, 1.2))
+    probability = 1 / (1 + np.exp(-logits))
+    assert np.mean(probability < 0.01) > 0.6
+    sides = pixel_counts.count_finely(probability, truth, ~truth)
+    found = pixel_counts.average_precision(*sides)
+    assert found == pytest.approx(average_precision_score(truth, probability), abs=0.005)
+    for side, amount in zip(sides, (truth, ~truth), strict=True):
+        expected = pixel_counts.count(probability, amount)
+        np.testing.assert_array_equal(pixel_counts.in_steps(side), expected)
+
+
 def test_partly_covered_pixels_count_as_their_parts():
     """As at four times the resolution, where every part is a pixel of its own."""
     probability, _ = maps()

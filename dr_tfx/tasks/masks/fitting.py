@@ -8,7 +8,7 @@ import pandas as pd
 
 from dr_tfx.config import typed
 from dr_tfx.statistics import pixel_counts
-from dr_tfx.tasks.masks.scores import LESION, OTHER, of_texts
+from dr_tfx.tasks.masks import scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ def fit(predictions: pd.DataFrame, lesions: tuple[str, ...], *, split: str) -> M
     """
     thresholds = {}
     for lesion in lesions:
-        counts = (of_texts(predictions[side + lesion]).sum(axis=0) for side in (LESION, OTHER))
+        sides = (side.sum(axis=0) for side in scores.compared_in(predictions, lesion))
+        counts = map(pixel_counts.in_steps, sides)
         thresholds[lesion] = pixel_counts.best_step(*counts) / pixel_counts.BINS
     return MasksFitted(split, thresholds)

@@ -247,7 +247,7 @@ class PixelAupr(keras.metrics.Metric):
         # float32 whatever the policy: float16 cannot count pixels.
         self.counts = self.add_weight(
             name="counts",
-            shape=(2, lesions * pixel_counts.BINS),
+            shape=(2, lesions * pixel_counts.FINE),
             initializer="zeros",
             dtype="float32",
         )
@@ -258,14 +258,13 @@ class PixelAupr(keras.metrics.Metric):
         wanted = tf.cast(y_true, tf.float32)
         known = tf.cast(wanted >= 0, tf.float32)
         lesion = tf.maximum(wanted, 0.0)
-        steps = tf.cast(tf.cast(y_pred, tf.float32) * pixel_counts.BINS, tf.int32)
-        steps = tf.clip_by_value(steps, 0, pixel_counts.BINS - 1)
-        places = steps + pixel_counts.BINS * tf.range(self.lesions)
+        steps = _steps(tf.cast(y_pred, tf.float32))
+        places = steps + pixel_counts.FINE * tf.range(self.lesions)
         amounts = tf.stack([lesion * known, (1 - lesion) * known], axis=-1)
         found = tf.math.unsorted_segment_sum(
             tf.reshape(amounts, [-1, 2]),
             tf.reshape(places, [-1]),
-            self.lesions * pixel_counts.BINS,
+            self.lesions * pixel_counts.FINE,
         )
         self.counts.assign_add(tf.transpose(found))
 
@@ -286,6 +285,16 @@ class PixelAupr(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "lesions": self.lesions}
+
+
+def _steps(probability: tf.Tensor) -> tf.Tensor:
+    """Return the fine step of `pixel_counts` that each probability is in, int32 of any shape."""
+    values = tf.clip_by_value(probability, _EPSILON, 1 - _EPSILON)
+    cuts = tf.floor(pixel_counts.LOGIT_CUTS * tf.math.log(values / (1 - values)))
+    far = float(pixel_counts.FARTHEST)
+    below = tf.clip_by_value(cuts, -far - 1, far) + far + 1
+    equal = tf.clip_by_value(tf.floor(values * pixel_counts.BINS), 0, pixel_counts.BINS - 1)
+    return tf.cast(equal + below, tf.int32)
 
 
 @keras.saving.register_keras_serializable(package="dr_tfx")

@@ -1,9 +1,10 @@
 """The probabilities of all pixels, counted in steps: columns, areas and words.
 
 A column of counts is text, `pixel_counts.BINS` numbers with spaces between. `all/<lesion>` counts
-all pixels of a photograph; `lesion/<lesion>` and `other/<lesion>` count those whose truth is known,
-what a lesion covers of a pixel on the one side and the rest of it on the other. `found/<lesion>`
-and `false/<lesion>` count connected parts for marks from each step on: see `lesion_counts`.
+all pixels of a photograph; `lesion/<lesion>` and `other/<lesion>`, of `pixel_counts.FINE` numbers,
+count those whose truth is known, what a lesion covers of a pixel on the one side and the rest of it
+on the other. `found/<lesion>` and `false/<lesion>` count connected parts for marks from each step
+on: see `lesion_counts`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -141,12 +142,10 @@ class MasksScores(kind.ScoreSide):
 
 
 def _compared(mask: np.ndarray, map_: np.ndarray) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the counts of a lesion of one photograph, (BINS,) each, by their kind."""
+    """Return the counts of a lesion of one photograph, (BINS,) or (FINE,), by their kind."""
     share, known = shares(mask)
-    counts = {
-        LESION: pixel_counts.count(map_, share * known),
-        OTHER: pixel_counts.count(map_, (1 - share) * known),
-    }
+    amounts = share * known, (1 - share) * known
+    counts = dict(zip((LESION, OTHER), pixel_counts.count_finely(map_, *amounts), strict=True))
     if not known.any():
         return counts | dict.fromkeys((FOUND, FALSE), np.zeros(pixel_counts.BINS))
     found, false = lesion_counts.count(share > 0, pixel_counts.bins_of(map_))
@@ -193,14 +192,23 @@ def to_text(counts: npt.ArrayLike) -> str:
     return " ".join(f"{count:.2f}".rstrip("0").rstrip(".") for count in np.asarray(counts))
 
 
-def of_texts(texts: Iterable[str]) -> npt.NDArray[np.float64]:
-    """Return the counts of a column of texts, float64 (rows, BINS).
+def of_texts(texts: Iterable[str], steps: int = pixel_counts.BINS) -> npt.NDArray[np.float64]:
+    """Return the counts of a column of texts, float64 (rows, steps).
 
     Raises:
       ValueError: a text is none of `to_text`.
     """
     rows = [np.array(text.split(), np.float64) for text in texts]
     for row in rows:
-        if len(row) != pixel_counts.BINS or not (np.isfinite(row).all() and (row >= 0).all()):
-            raise ValueError(f"expected {pixel_counts.BINS} counts of 0 or more, got {len(row)}")
-    return np.stack(rows) if rows else np.empty((0, pixel_counts.BINS))
+        if len(row) != steps or not (np.isfinite(row).all() and (row >= 0).all()):
+            raise ValueError(f"expected {steps} counts of 0 or more, got {len(row)}")
+    return np.stack(rows) if rows else np.empty((0, steps))
+
+
+def compared_in(predictions: pd.DataFrame, lesion: str) -> list[npt.NDArray[np.float64]]:
+    """Return what a lesion covers and the rest, float64 (rows, FINE) each.
+
+    Raises:
+      ValueError: a text is none of `to_text`.
+    """
+    return [of_texts(predictions[side + lesion], pixel_counts.FINE) for side in (LESION, OTHER)]

@@ -44,7 +44,7 @@ from dr_tfx.tasks.masks.kind import COVER
 if TYPE_CHECKING:
     from dr_tfx.tasks.masks.kind import Masks
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of metrics.json."""
 
 MEASURES = ("aupr", "dice", "iou", "froc", "sensitivity", "false_marks")
@@ -68,8 +68,8 @@ class LesionCounts:
 
     def __init__(self, predictions: pd.DataFrame, name: str, step: npt.ArrayLike):
         """Count what is marked from a step on: one for all images, or (images,)."""
-        self.lesion = scores.of_texts(predictions[scores.LESION + name])
-        self.other = scores.of_texts(predictions[scores.OTHER + name])
+        self._fine = scores.compared_in(predictions, name)
+        self.lesion, self.other = map(pixel_counts.in_steps, self._fine)
         self.found = scores.of_texts(predictions[scores.FOUND + name])
         self.false = scores.of_texts(predictions[scores.FALSE + name])
         self.known = (self.lesion + self.other).sum(axis=1) > 0
@@ -102,14 +102,14 @@ class LesionCounts:
 
     @property
     def _columns(self) -> FloatArray:
-        of_steps = self.lesion, self.other, self.found, self.false
+        of_steps = *self._fine, self.found, self.false
         decided = self.hit, self.extra, *self._then, self.known
         return np.column_stack([*of_steps, *decided])
 
 
 def _figures(sums: FloatArray) -> dict[str, FloatArray]:
-    """Return the figures of sums over images, (..., 4 * BINS + 5)."""
-    ends = [pixel_counts.BINS * i for i in range(1, 5)]
+    """Return the figures of sums over images, (..., 2 * FINE + 2 * BINS + 5)."""
+    ends = np.cumsum([*[pixel_counts.FINE] * 2, *[pixel_counts.BINS] * 2])
     lesion, other, found, false, decided = np.split(sums, ends, axis=-1)
     hit, extra, found_then, false_then, images = np.moveaxis(decided, -1, 0)
     dice, iou = pixel_counts.overlap(lesion.sum(axis=-1), hit, extra)
@@ -312,14 +312,15 @@ def checked(predictions: pd.DataFrame, lesions: Sequence[str]) -> pd.DataFrame:
     Raises:
       ValueError: a column is missing, or holds no counts or decisions; names the column.
     """
-    sides = (scores.ALL, scores.LESION, scores.OTHER, scores.FOUND, scores.FALSE)
-    counted = [side + name for name in lesions for side in sides]
+    fine = dict.fromkeys((scores.LESION, scores.OTHER), pixel_counts.FINE)
+    sides = fine | dict.fromkeys((scores.ALL, scores.FOUND, scores.FALSE), pixel_counts.BINS)
+    counted = {side + name: steps for name in lesions for side, steps in sides.items()}
     needed = ["id", "patient", "stratum", COVER, *counted]
     if missing := [column for column in needed if column not in predictions]:
         raise ValueError(f"predictions lack the columns {missing}; got {list(predictions.columns)}")
-    for column in counted:
+    for column, steps in counted.items():
         try:
-            scores.of_texts(predictions[column])
+            scores.of_texts(predictions[column], steps)
         except (ValueError, AttributeError) as error:
             raise ValueError(f"the column '{column}' of the predictions is damaged: {error}") from (
                 error

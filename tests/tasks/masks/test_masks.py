@@ -313,6 +313,12 @@ def test_the_metric_is_the_mean_area_over_all_batches():
         average_precision_score(*fine(features, maps, name, known[name])) for name in LESIONS
     ]
     assert float(metric.result()) == pytest.approx(np.mean(expected), abs=1e-4)
+    metric.reset_state()
+    maps = (maps**4 / 40 + np.random.default_rng(2).uniform(0, 1e-3, maps.shape)).astype(np.float32)
+    targets, _ = KIND.model.encode({k: tf.constant(v) for k, v in features.items()})
+    metric.update_state(targets, tf.constant(maps))
+    of_evaluation = KIND.judgement.areas_under_curves(table(features, maps))
+    assert float(metric.result()) == pytest.approx(np.mean([*of_evaluation.values()]), abs=1e-4)
 
 
 @pytest.mark.parametrize("backbone", ["UNetEncoder", "MobileNetV2", "ResNet50V2"])
