@@ -3,19 +3,21 @@
 import dataclasses
 import re
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 from matplotlib.figure import Figure
-from scipy import ndimage
+from scipy import ndimage, stats
 from sklearn.metrics import average_precision_score, f1_score
 
 from dr_tfx import tasks
 from dr_tfx.config import typed
+from dr_tfx.evaluation import gallery
 from dr_tfx.inference import scoring
-from dr_tfx.models import bundles, network
+from dr_tfx.models import bundles, network, precision
 from dr_tfx.statistics import pixel_counts
 from dr_tfx.statistics.intervals import PatientBootstrap
 from dr_tfx.tasks.judging import ComparedRun
@@ -150,6 +152,38 @@ def test_what_is_read_tells_the_areas_and_what_was_decided():
     nothing = KIND.scores.read(table(features, 0 * maps), fitted)[0]
     assert nothing.decision == "no lesion" and nothing.is_suspected is False
     assert readings[0].is_suspected is True
+
+
+def test_areas_agree_as_numpy_and_scipy_say():
+    features, maps = photographs()
+    predictions = table(features, maps)
+    fitted = MasksFitted("validation", {"MA": 0.55, "EX": 0.7})
+    told = KIND.judgement.summarise(predictions, fitted, patients_known=False)
+    known = {"MA": np.ones(12, bool), "EX": np.arange(12) != 3}
+    for row, (name, limit) in zip(told["lesions"], fitted.thresholds.items(), strict=True):
+        share = features[f"mask/{name}"][known[name], ..., 0] / 254
+        truth = share.mean(axis=(1, 2))
+        marked = (maps[known[name], ..., LESIONS.index(name)] >= limit - 1e-9).mean(axis=(1, 2))
+        difference = marked - truth
+        spread = 1.959964 * np.std(difference, ddof=1)
+        area = row["area"]
+        assert area["difference"]["value"] == pytest.approx(difference.mean(), abs=1e-5)
+        assert area["difference"]["low"] < difference.mean() < area["difference"]["high"]
+        assert area["low"] == pytest.approx(difference.mean() - spread, abs=1e-5)
+        assert area["high"] == pytest.approx(difference.mean() + spread, abs=1e-5)
+        assert area["correlation"] == pytest.approx(stats.spearmanr(truth, marked).statistic)
+
+
+@pytest.mark.parametrize(
+    ("marked", "alarm"), [(0.0, "empty"), (0.01, None), (0.9, "full"), (None, None)]
+)
+def test_maps_that_are_empty_or_full_are_called_so_while_training(marked, alarm):
+    row = {"val_loss": 0.3} | ({} if marked is None else {"val_marked": marked})
+    said = KIND.judgement.wrong_with(row, [12])
+    assert list(said) == ([alarm] if alarm else [])
+    assert set(said) <= set(KIND.judgement.alarm_over)
+    if alarm == "full":
+        assert said["full"].startswith("90.0 % of the validation pixels are marked")
 
 
 def test_maps_that_say_nothing_raise_alarms():
@@ -296,6 +330,36 @@ def test_a_second_decoder_draws_the_photograph_and_changes_no_figure():
     assert not any(name.startswith(("joined_", "decoder_conv_1")) for name in behind)
 
 
+def test_in_16_bits_the_maps_and_their_loss_are_float32_and_nearly_the_same():
+    """With both decoders and the maps on the way, of the same weights."""
+    both = {"reconstruction": 1.0, "deep_supervision": 0.4}
+    kind = tasks.of(experiment(task=both, model={"dropout": (0.0,)}))
+    features, _ = photographs(2, unknown=(1,))
+    pictures = np.random.default_rng(7).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
+    given = {k: tf.constant(v) for k, v in (features | {"image": pictures}).items()}
+    targets, _ = kind.model.encode(given)
+    made = kind.model.losses["dice_focal"](kind.experiment.training)
+    keras.utils.set_random_seed(3)
+    maps, losses, weights = [], [], None
+    try:
+        for policy in ("float32", "mixed_float16"):
+            precision.set_policy(policy)
+            model = network.build(kind.experiment, load_weights=False)
+            weights = weights or model.get_weights()
+            model.set_weights(weights)
+            found = model(tf.constant(pictures, tf.float32), training=True)
+            assert found.dtype == tf.float32 and found.shape[-1] == 3 * len(LESIONS) + 3
+            maps.append(found.numpy())
+            losses.append(float(made(targets, found)))
+        assert model.get_layer("decoder_conv_1a").compute_dtype == "float16"
+    finally:
+        precision.set_policy("float32")
+    assert np.ptp(maps[0][..., : len(LESIONS)]) > 0.01 and np.isfinite(losses).all()
+    np.testing.assert_allclose(maps[1], maps[0], atol=0.04)  # A mantissa has 11 bits.
+    assert np.abs(maps[1] - maps[0]).mean() < 0.003
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
 def test_the_metric_is_the_mean_area_over_all_batches():
     metric = KIND.model.metrics["aupr"]()
     for seed in (9, 0, 1):
@@ -336,6 +400,43 @@ def test_a_size_that_cannot_be_halved_is_refused():
         network.build(experiment(recipe={"size": 40}), load_weights=False)
 
 
+def of_colours(made) -> bundles.Bundle:
+    """A model whose maps are red and green."""
+    pixels = keras.Input((SIZE, SIZE, 3))
+    colours = keras.layers.Conv2D(2, 1, use_bias=False, name="score")
+    model = keras.Model(pixels, colours(pixels))
+    colours.set_weights([np.eye(3)[np.newaxis, np.newaxis, :, :2] / 255])
+    return bundles.Bundle(
+        folder=None,
+        model=model,
+        experiment=made,
+        manifest=None,
+        fitted=None,
+        best_epoch=1,
+        precision="float32",
+        libraries={},
+    )
+
+
+def test_the_report_outlines_the_truth_on_the_one_side_and_the_marks_on_the_other():
+    """The truth of MA, whose outlines are orange, is on the left; it is marked on the right."""
+    picture, mask = (
+        np.full((1, SIZE, SIZE, 3), 60, np.uint8),
+        np.zeros((1, SIZE, SIZE, 1), np.uint8),
+    )
+    picture[0, 10:20, 20:28, 0] = 250
+    mask[0, 10:20, 4:12] = 254
+    read = {"image": picture, "mask/MA": mask, "mask/EX": 0 * mask}
+    fitted = MasksFitted("validation", dict.fromkeys(LESIONS, 0.5))
+    bundle = of_colours(experiment())
+    (shown,) = gallery.gallery_images(bundle, lambda numbers: read, np.array([0]), ["eye"], fitted)
+    for side, (at, elsewhere) in ((shown.photograph, "LR"), (shown.overlay, "RL")):
+        rgb = cv2.imdecode(np.frombuffer(side, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+        is_orange = rgb[..., 0] - rgb[..., 2] > 60
+        halves = dict(zip("LR", np.hsplit(is_orange, 2), strict=True))
+        assert halves[at].sum() > 100 and not halves[elsewhere].any()
+
+
 def test_maps_are_moved_back_before_they_are_combined():
     """A model whose maps are the colours themselves: every view tells the same."""
     views = (
@@ -351,20 +452,7 @@ def test_maps_are_moved_back_before_they_are_combined():
     images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     ramp = np.linspace(0, 200, SIZE)
     images[..., 0], images[..., 1] = ramp, (ramp[:, None] + ramp) / 2
-    pixels = keras.Input((SIZE, SIZE, 3))
-    colours = keras.layers.Conv2D(2, 1, use_bias=False, name="score")
-    model = keras.Model(pixels, colours(pixels))
-    colours.set_weights([np.eye(3)[np.newaxis, np.newaxis, :, :2] / 255])
-    bundle = bundles.Bundle(
-        folder=None,
-        model=model,
-        experiment=made,
-        manifest=None,
-        fitted=None,
-        best_epoch=1,
-        precision="float32",
-        libraries={},
-    )
+    bundle = of_colours(made)
     maps = scoring.view_scorer(bundle)(tf.constant(images)).numpy()
     assert maps.shape == (2, SIZE, SIZE, 2) and maps.dtype == np.float32
     middle = slice(4, -4)
