@@ -1,6 +1,7 @@
 """Maps by tiles: those of the whole picture, in the memory of a tile."""
 
 import dataclasses
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from dr_tfx.inference import scoring, tiles
 from dr_tfx.models import bundles, network, weights
+from tests.helpers import ready
 from tests.tasks.masks.test_masks import experiment
 
 
@@ -75,3 +77,24 @@ def test_memory_is_that_of_the_maps_and_of_a_tile():
     tracemalloc.stop()
     assert maps.shape == (1, size, size, 1) and set(map(tuple, seen)) == {(1, 512, 512, 3)}
     assert peak < 2.2 * 4 * size**2  # The maps twice, and little else.
+
+
+VIEWS_OF_TILES = """
+import resource
+import numpy as np, tensorflow as tf
+from dr_tfx.inference import scoring, tiles, views
+size, pixels = 2048, np.zeros((1, 2048, 2048, 3), np.uint8)
+maps = tiles.tiled(lambda part: part[..., :1] / np.float32(255), tile=512, size=size)
+for count in (3, 7):
+    shown = [views.VIEWS[name] for name in ("identity", *["left_right", "rotate_90"] * 3)[:count]]
+    found = scoring.mean_map(shown, (tf.constant(maps(pixels)) for _ in shown))
+    assert found.shape == (1, size, size, 1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_memory_is_that_of_a_few_maps_whatever_the_number_of_views():
+    done = ready.run([sys.executable, "-c", VIEWS_OF_TILES])
+    assert done.returncode == 0, done.stderr
+    three, seven = map(int, done.stdout.split())
+    assert seven - three < 1.5 * 4 * 2048**2  # Four maps more would be kept otherwise.

@@ -1,6 +1,7 @@
 """The training stream: balanced, complete, reproducible; augmentation."""
 
 import contextlib
+import dataclasses
 import itertools
 import math
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from dr_tfx import tasks
 from dr_tfx.config import specs, typed
-from dr_tfx.dataset import records
+from dr_tfx.dataset import patches, records
 from dr_tfx.input_pipeline import (
     augmentation,
     batch_readers,
@@ -357,3 +358,16 @@ def test_masks_count_in_what_is_read_ahead(monkeypatch):
     for features, ahead in ((FEATURES, 3), (mask, 2)):
         schema = records.Schema(512, "raw", features)
         assert loader._reading(training, schema, 64) == (ahead, ahead)
+
+
+def test_of_large_pictures_the_patches_count_in_what_is_read_ahead(monkeypatch):
+    """Those of 256 pixels of a picture of 1,792, and not the 49 times as much of the whole."""
+    monkeypatch.setattr(resources, "cores", lambda: 2)
+    training = specs.Training(max_memory_gb=0.1)
+    mask = {MASK: records.Feature("uint8", is_mask=True)}
+    part = patches.Patches(256, 512, each=4, share=0.5, unknown=255)
+    # A twentieth of 0.1 GB is 2.4 batches of 8 * 256 * 256 * 4 bytes.
+    schema = records.Schema(1792, "raw", mask, part)
+    assert loader._reading(training, schema, 8) == (1, 2)
+    whole = records.Schema(1792, "raw", mask)
+    assert loader._reading(dataclasses.replace(training, max_memory_gb=4.9), whole, 8) == (1, 2)
