@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import cv2
@@ -345,6 +346,38 @@ def test_demo_of_lesions_takes_its_labels_from_masks_and_explains_nothing(tmp_pa
     assert {"--labels=masks", f"--masks_dir={tmp_path / 'raw' / 'masks'}"} < set(build)
     assert "--config=lesions:demo" in build
     assert "drtfx-explain" not in [step[0] for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("dice", "patients", "is_enough"),
+    [
+        (0.81, None, True),
+        (0.8, None, True),
+        (0.79, None, False),
+        (0.79, 60, False),
+        (0.2, 20, True),
+    ],
+)
+def test_demo_of_lesions_fails_below_its_floor_unless_photographs_are_few(
+    dice, patients, is_enough, tmp_path, monkeypatch, capsys
+):
+    report = tmp_path / "run" / "evaluation" / "validation" / "report.html"
+    report.parent.mkdir(parents=True)
+    interval = {"value": dice, "low": dice - 0.05, "high": dice + 0.05}
+    rows = [{"name": name, "dice": interval} for name in ("HE", "EX")]
+    counts = {"images": 24, "patients": 12}
+    metrics = {"figures": {"dice": interval}, "lesions": rows, "counts": counts}
+    (report.parent / "metrics.json").write_text(json.dumps(metrics))
+    monkeypatch.setattr(demo, "_NUM_PATIENTS", types.SimpleNamespace(value=patients))
+    drawing = demo._TASKS["lesions"]
+    if is_enough:
+        demo._summary(tmp_path, drawing, minutes=1)
+    else:
+        with pytest.raises(SystemExit, match="the mean Dice is below 0.8: the model has not learn"):
+            demo._summary(tmp_path, drawing, minutes=1)
+    said = capsys.readouterr().out
+    assert f"mean Dice {dice:.3f}" in said and f"HE {dice:.3f}, EX {dice:.3f}" in said
+    assert said.endswith(f"{report}\n") == is_enough
 
 
 def test_demo_of_a_config_that_there_is_not_says_which_there_are(tmp_path):

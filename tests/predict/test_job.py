@@ -13,10 +13,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.predict import job
 from dr_tfx import tasks
+from dr_tfx.explanation import lesions
 from dr_tfx.inference import drift_rows, photographs, prediction_files, scoring
 from dr_tfx.models import bundles
 from dr_tfx.sources import given
-from tests.helpers import bundled, datasets, exports, ready
+from tests.helpers import bundled, datasets, exports, marking, ready
 from tests.helpers.slices import series_of
 
 MANY = 200
@@ -98,6 +99,32 @@ def test_what_goes_with_no_runner_is_refused(workdir, raw, tmp_path):
         done = ready.run(line(workdir, raw, tmp_path / "out", "--runner=DirectRunner", *flags))
         assert done.returncode != 0 and told in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_marks_lesions_measures_them_in_the_rows(tmp_path, monkeypatch):
+    """The reader of a bundle is one that marks by colour; all else is what marks=True does."""
+    marker = marking.ColourMarker(("HE", "EX"), lambda rgb: (rgb[..., 0] > 200, rgb[..., 1] > 200))
+    monkeypatch.setattr(scoring, "BundleReader", lambda bundle: marker)
+    made = datasets.experiment()
+    data = datasets.write(tmp_path / "data", made.dataset)
+    run = bundled.make_bundle(tmp_path / "run", made, data)
+    (tmp_path / "raw").mkdir()
+    for i in range(3):
+        picture = np.full((64, 64, 3), 40, np.uint8)
+        picture[5:15, 5 : 15 + i] = (0, 0, 250)  # BGR: red.
+        picture[40:50, 40:44] = (0, 250 * (i > 0), 0)
+        cv2.imwrite(str(tmp_path / "raw" / f"{i}.png"), picture)
+    found = given.photographs([str(tmp_path / "raw")])
+    names = ["decision", *lesions.LesionMarker(marker).names]
+    model = job.Model(run, is_export=False, digest="2", marks=True, answer_names=tuple(names))
+    files = prediction_files.PredictionFiles(tmp_path / "out", names, {"model": "run"})
+    job.predict(model, marker.experiment.dataset.recipe, found, files, PipelineOptions([]))
+    table = pd.read_csv(files.table)
+    assert table["photo"].tolist() == [one.shown for one in found]
+    assert table["count_HE"].tolist() == [1, 1, 1] and table["count_EX"].tolist() == [0, 1, 1]
+    assert table["count_HE_upper_left"].tolist() == [1, 1, 1]
+    assert table["area_HE"].tolist() == pytest.approx([10 * (10 + i) / 64**2 for i in range(3)])
+    assert table["area_EX_lower_right"].tolist() == pytest.approx([0, 40 / 64**2, 40 / 64**2])
 
 
 def test_slices_that_have_no_row_yet_are_read_beside_those_that_have(workdir, tmp_path):
