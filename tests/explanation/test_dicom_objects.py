@@ -1,6 +1,8 @@
 """DICOM objects of photographs: masks at the original's size, references, codes and identity."""
 
 import io
+import shutil
+import subprocess
 import types
 
 import numpy as np
@@ -132,6 +134,23 @@ def test_what_is_marked_on_a_drawn_eye_lies_on_the_originals_pixels(tmp_path, ca
         np.testing.assert_array_equal(
             segmentation.pixel_array[number - 1], np.kron(known[kind], np.ones((3, 4)))
         )
+
+
+@pytest.mark.skipif(
+    not shutil.which("dciodvfy"), reason="dciodvfy of Debian's dicom3tools is not installed"
+)
+def test_dciodvfy_finds_no_errors(tmp_path):
+    """It warns of the schemes, which it does not know."""
+    original = dicom_files.dicom(np.zeros((8, 8, 3), np.uint8), **HEADER)
+    objects = of(original, {"score": 1 / 3, "decision": "referable"}, one_mark())
+    for name in dicom_names.NAMES:
+        (tmp_path / name).write_bytes(objects[name])
+        done = subprocess.run(
+            ["dciodvfy", tmp_path / name], capture_output=True, text=True, check=False
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        assert {"Segmentation", "ComprehensiveSR"} & set(lines)  # It knows what it is.
+        assert not [line for line in lines if line.startswith("Error")]
 
 
 def test_a_repeated_run_names_the_same_objects_and_another_model_others():
