@@ -1,8 +1,8 @@
 """Speed and memory of the training input from an object store, near and far.
 
-    python -m benchmarks.input_pipeline.remote                   # 5, 20 and 50 ms, 100 MB/s
-    python -m benchmarks.input_pipeline.remote --latencies=20 --bandwidths=100,1000 --rate=100
-    python -m benchmarks.input_pipeline.remote --latencies=1 --reads=100     # a disk that seeks
+    python -m benchmarks.input_pipeline.remote    # 5, 20 and 50 ms; 100 and 1,000 MB/s
+    python -m benchmarks.input_pipeline.remote --latencies=20 --rate=100
+    python -m benchmarks.input_pipeline.remote --latencies=1 --bandwidths=100 --reads=100
 
 Synthetic examples lie in an object store on this machine that takes its time (`slow_store`). Every
 contender reads endless shuffled batches of 64 from it, both classes equally often, in a process of
@@ -23,9 +23,9 @@ sample; milliseconds of the processor a sample, without the store's own, but wit
 is `cold`; and the most memory above that of the imports. Ratios are to tf.data by hand on the same
 store. --rate=60 is dr_binary on two cores.
 
-With --reads it is another table: the seconds of a whole first epoch, as fast as it comes, against
-those of reading all shards in order. The benchmark needs `pip install 'dr_tfx[dataflow,bench]'`;
-contenders whose packages are missing are said to be.
+With --reads, as of a disk that seeks so often a second, it is another table: the seconds of a whole
+first epoch, as fast as it comes, against those of reading all shards in order. The benchmark needs
+`pip install 'dr_tfx[dataflow,bench]'`; contenders whose packages are missing are said to be.
 """
 
 import argparse
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000, help="Number of examples.")
     parser.add_argument("--size", type=int, default=224, help="Pixels a side.")
     parser.add_argument("--latencies", default="5,20,50", help="Milliseconds of an answer.")
-    parser.add_argument("--bandwidths", default="100", help="MB a second of all answers.")
+    parser.add_argument("--bandwidths", default="100,1000", help="MB a second of all answers.")
     parser.add_argument("--reads", type=float, default=0, help="Seeks a second; 0: no limit.")
     parser.add_argument("--seconds", type=float, default=10, help="Length of a measurement.")
     parser.add_argument("--rate", type=float, default=60, help="Samples a second of a training.")
