@@ -135,11 +135,13 @@ def interval(estimate: Mapping[str, Any], kind: str = "percent", digits: int = 1
 
 
 def signed(value: Any, kind: str = "percent") -> str:
-    """Write a difference with its sign: in percentage points, or as a 'number'."""
+    """Write a difference with its sign: in percentage points, as a 'number', or as a 'ratio'."""
     value = _plain(value)
     if value is None:
         return _UNKNOWN
     text = f"{100 * value:+.1f}" if kind == "percent" else f"{value:+.3f}"
+    if kind == "ratio":
+        text = ("-" if value < 0 else "+") + ratio(abs(value))
     bare = text.strip("+-")
     return bare if not float(bare) else text.replace("-", _MINUS)
 

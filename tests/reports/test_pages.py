@@ -26,6 +26,7 @@ from dr_tfx.reports import pages
         (pages.signed(0.012), "+1.2"),
         (pages.signed(-0.0004), "0.0"),
         (pages.signed({"value": -0.0126}, "number"), "−0.013"),
+        (pages.signed({"value": -207.4}, "ratio"), "−207"),
         (pages.signed_interval({"low": -0.003, "high": 0.027}), "−0.3 to +2.7"),
         (pages.place(1.7), "100.00%"),
     ],

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dr_tfx.reports.pages import number
+from dr_tfx.reports.pages import number, ratio
 from dr_tfx.reports.style import LEGEND_LINE, SOFT, ReportFigure, draw, series, tell, unit_square
 from dr_tfx.statistics import lesion_counts, pixel_counts
 from dr_tfx.statistics.intervals import PatientBootstrap
@@ -17,6 +17,8 @@ from dr_tfx.words import languages
 
 _RESAMPLES = 500  # Of patients, for the bands.
 _CONTRAST_HEIGHT = 3.2  # Inches, without the legend.
+# False marks an image, for the figure of contrast, which may multiply them.
+_MARKS = (0.25, 1, 4, 16, 64, 256, 1024, 4096, 16_384)
 _MORE = (16, 32, 64)  # False marks an image, beyond those of FROC, that the figure shows.
 
 
@@ -84,7 +86,7 @@ def _contrast(
         for row in rows
     }
     told = "; ".join(
-        f"{name} {', '.join('{value:.3g}'.format(**mark) for mark in marks)}"
+        f"{name} {', '.join(ratio(mark['value']) for mark in marks)}"
         for name, marks in of_each.items()
     )
     return draw(
@@ -112,7 +114,11 @@ def _false_marks(
         axis.plot(places, value, **series(i), marker="o", ms=4, label=name)
     axis.set_xticks(places, [languages.current().said("as prepared"), *names])
     axis.set(xlabel="clip limit of CLAHE", ylabel="false marks an image")
-    axis.set_ylim(bottom=0)
+    most = max(mark["high"] or mark["value"] for marks in of_each.values() for mark in marks)
+    ticks = [0.0, *(tick for tick in _MARKS if tick <= max(most, 1))]
+    axis.set_yscale("symlog", base=4, linthresh=_MARKS[0])
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_ylim(0, 1.1 * max(most, 1))
     axis.grid()
     axis.figure.legend(loc="outside lower center", ncols=3)
 
