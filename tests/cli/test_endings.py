@@ -214,7 +214,7 @@ def test_a_job_that_fails_ends_with_the_sentence_of_the_work(line, tmp_path):
     done = run(commands.line("drtfx-explain", *folders, "--split=validation"))
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.rstrip().splitlines()[-1]
-    assert last.startswith(f"error: {shard}: ") and "while running" not in done.stderr
+    assert last.startswith(f"error: {shard} is damaged") and "while running" not in done.stderr
     shutil.copy(line / "data" / shard.name, shard)
     done = run(commands.line("drtfx-explain", *folders, "--split=validation"))
     assert done.returncode == 0 and (tmp_path / "out" / "index.html").is_file(), done.stderr
