@@ -116,7 +116,7 @@ class _Steps:
         from dr_tfx.training import board, checkpoints, distribution, loop, session, stages
 
         folder = Path(job["folder"])
-        made = _experiment(job, way["precision"])
+        made = _experiment(job, way["precision"], xla=way["xla"])
         self._seconds, self._examples = job["seconds"], job["batch_size"]
         keras.utils.set_random_seed(1)  # As `train` does; the mix of labels depends on it.
         self._run = checkpoints.Run(folder / "run", made)
@@ -128,8 +128,6 @@ class _Steps:
             model.load_weights(begin)
         else:
             model.save_weights(begin)
-        if way["xla"]:
-            model.train_step = tf.function(model.train_step, jit_compile=True)
         data = manifest.load(folder / "data")
         self._read, _ = loader.train_batches(folder / "data", data, made)
         self._batches: Iterator[Any] = distribution.distribute(self._read, strategy)
@@ -171,7 +169,7 @@ class _Steps:
         self._read.close()
 
 
-def _experiment(job: dict[str, Any], policy: str) -> Any:
+def _experiment(job: dict[str, Any], policy: str, *, xla: bool) -> Any:
     """Return the settings of the run, with the policy set."""
     import dataclasses
 
@@ -181,7 +179,7 @@ def _experiment(job: dict[str, Any], policy: str) -> Any:
     made = synthetic_examples.experiment(
         job["size"], batch_size=job["batch_size"], augmentation={"vertical_flip": True, **changes}
     )
-    training = dataclasses.replace(made.training, checkpoint_steps=2**31)
+    training = dataclasses.replace(made.training, checkpoint_steps=2**31, xla=xla)
     precision.set_policy(policy)
     # No dropout: its masks are others in other precisions, and with XLA.
     stride = 4 if job["backbone"] == "SixConvolutions" else made.model.output_stride

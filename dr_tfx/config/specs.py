@@ -206,6 +206,7 @@ class Training:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     # Of the network's numbers; auto: half precision where the accelerator is made for it.
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    xla: bool = False  # XLA compiles each step: faster on some GPUs, slower on CPUs.
     deterministic: bool = False  # Bit-identical weights from one run to the next; slower.
     checkpoint_steps: Count = 500  # Steps between checkpoints, besides one after every epoch.
     max_memory_gb: Positive = 30.0  # The process tree's; the run stops before it is killed.

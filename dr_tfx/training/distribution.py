@@ -21,7 +21,7 @@ _ALIGNMENT = 64  # Bytes. TensorFlow uses memory in place only if it begins at a
 _KINDS = ("chief", "worker")
 
 
-def strategy(batch_size: int) -> tf.distribute.Strategy:
+def strategy(batch_size: int, *, xla: bool = False) -> tf.distribute.Strategy:
     """Return the strategy for the workers and devices that are there.
 
     It spans several workers if TF_CONFIG names them, and the cores of a TPU if TPU_NAME names one.
@@ -31,9 +31,11 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
 
     Args:
       batch_size: examples of a step, over all devices of all workers.
+      xla: whether `training.xla` is set.
 
     Raises:
-      ValueError: the batch cannot be divided among the devices, TF_CONFIG cannot be read or gives
+      ValueError: the batch cannot be divided among the devices, or they are several and XLA is to
+        compile what they do, TF_CONFIG cannot be read or gives
         this process a task in which it would not train, or it names workers and TPU_NAME a TPU.
       ConnectionError: this worker's port is taken, or the TPU cannot be reached.
     """
@@ -51,6 +53,11 @@ def strategy(batch_size: int) -> tf.distribute.Strategy:
         raise ValueError(
             f"config.training.batch_size is {batch_size}, which {parts} devices cannot share "
             f"equally. Use a multiple of {parts}, or hide devices with CUDA_VISIBLE_DEVICES."
+        )
+    if xla and parts > 1 and not on_tpu(result):
+        raise ValueError(
+            f"config.training.xla is True, and {parts} devices share each step, which XLA does not "
+            "compile. Set it to False, or show the training one device with CUDA_VISIBLE_DEVICES."
         )
     logging.info("Every batch is divided among %d devices.", parts)
     return result

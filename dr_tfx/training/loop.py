@@ -236,12 +236,14 @@ def _step_function(
     reseed = _dropout_seeder(model, experiment.training.seed)
     decay = experiment.training.layer_decay
     slower = network.rates(model, decay) if decay < 1 else []
-    in_xla = distribution.on_tpu(strategy)
+    in_xla, train_step = distribution.on_tpu(strategy), model.train_step
+    if experiment.training.xla and not in_xla:  # Changing pictures stays outside of it.
+        train_step = tf.function(train_step, jit_compile=True)
 
     def on_device(batch: dict[str, tf.Tensor], number: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
         reseed(number, tf.distribute.get_replica_context().replica_id_in_sync_group)
         changed = augmentation.augment(batch, spec, in_xla=in_xla)
-        figures = model.train_step((changed["image"], *mixing.targets(changed, encode)))
+        figures = train_step((changed["image"], *mixing.targets(changed, encode)))
         return tf.stack([tf.cast(figures["loss"], tf.float32), ends])
 
     @tf.function(autograph=False)

@@ -89,7 +89,7 @@ def train(
     objectives.check(experiment)
     with distribution.lost_worker_named(), contextlib.ExitStack() as held:
         # The strategy comes first, because workers connect here.
-        strategy = distribution.strategy(training.batch_size)
+        strategy = distribution.strategy(training.batch_size, xla=training.xla)
         chief = distribution.is_chief(strategy)
         if chief:
             held.enter_context(locks.held(workdir))

@@ -307,6 +307,12 @@ def test_a_port_that_is_taken_is_named():
     assert "ConnectionError: This worker cannot listen at its address" in process.stderr
 
 
+def test_xla_for_several_devices_is_refused():
+    code = f"{ON_TWO.partition('strategy =')[0]}distribution.strategy(2, xla=True)"
+    process = ready.run([sys.executable, "-c", code])
+    assert "config.training.xla is True, and 2 devices share each step" in process.stderr
+
+
 def test_a_tpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("TPU_NAME", "local")
     with pytest.raises(ConnectionError, match="TPU_NAME is 'local', but TensorFlow reaches no TPU"):

@@ -1,6 +1,7 @@
 """A step of training: rates by layer, and whether XLA can compile it."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -64,6 +65,30 @@ def test_a_part_of_a_step_is_taken_where_the_rate_is_a_part():
     for whole, part, share in zip(steps[1.0], steps[0.5], shares, strict=True):
         assert np.abs(whole).max() > 0
         np.testing.assert_allclose(part, share * whole, rtol=1e-4, atol=1e-7)
+
+
+def test_a_step_by_xla_is_the_step_without():
+    found, first = [], None
+    for xla in (False, True):
+        experiment = made(backbones.TINY, output_stride=8)
+        changes = specs.Augmentation(rotation=0.1, brightness=0.2)
+        training = dataclasses.replace(experiment.training, augmentation=changes, xla=xla)
+        experiment = dataclasses.replace(experiment, training=training)
+        model = network.build(experiment)
+        objectives.compile_model(model, experiment)
+        first = model.get_weights() if first is None else first
+        model.set_weights(first)
+        step = loop._step_function(model, experiment)
+        arguments = (some_batch(), tf.constant(0, tf.int64), tf.constant(0.0))
+        step(*arguments)
+        found.append([now - was for now, was in zip(model.get_weights(), first, strict=True)])
+        graph = step.get_concrete_function(*arguments).graph.as_graph_def()
+        parts = [graph.node, *(part.node_def for part in graph.library.function)]
+        calls = [x for x in itertools.chain(*parts) if x.op == "StatefulPartitionedCall"]
+        assert any(call.attr["_XlaMustCompile"].b for call in calls) == xla
+    for without, by_xla in zip(*found, strict=True):
+        assert np.abs(without).max() > 0
+        np.testing.assert_allclose(by_xla, without, rtol=1e-3, atol=1e-6)
 
 
 def test_xla_compiles_a_step_as_a_whole_as_a_tpu_needs_it(monkeypatch):
