@@ -18,7 +18,8 @@ from dr_tfx.dataset import splits
 from dr_tfx.sources import frames
 from dr_tfx.storage import files
 
-_TABLES = (".csv", ".tsv", ".csv.gz", ".xlsx", ".txt")
+_TEXT = ".txt"
+_TABLES = (".csv", ".tsv", ".csv.gz", ".xlsx", _TEXT)
 _TRIED = 20  # Tables beside the photographs that are looked at.
 _PIECES = 20  # Parts of a table that are looked at, of some ten thousand rows each.
 _TRIED_ROWS = 1000  # Rows that tell whether a column names photographs.
@@ -72,7 +73,9 @@ def find(given: str, place: str, names: Sequence[str]) -> LabelFindings | None:
     looks = [_try(table, place, names) for table in _tables_near(given)]
     if usable := [found for found in looks if found.values]:
         return max(usable, key=lambda found: found.matched)
-    return of_folders(names) or next(iter(looks), None)
+    # A text beside photographs may well be a licence, and none that was meant as a table.
+    tables = (found for found in looks if not found.given.endswith(_TEXT))
+    return of_folders(names) or next(tables, None)
 
 
 def _try(given: str, place: str, names: Sequence[str]) -> LabelFindings:

@@ -13,8 +13,12 @@ from typing import Any
 from beam_jobs.inspection import guess_columns
 from beam_jobs.inspection.look_at_labels import LabelFindings
 from beam_jobs.inspection.look_at_photographs import PhotographFindings
-from dr_tfx.sources import find_source
+from dr_tfx.sources import find_source, trees
 
+_WITH_MASKS = (
+    "Photographs with masks of lesions need none: drtfx-build-examples --config=lesions "
+    "--labels=masks --masks_dir=FOLDER, see its --help."
+)
 _FEW_REJECTS = 0.015  # Less than what the default of dataset.max_reject_rate allows.
 # What serves small sets of photographs, as measured in docs/results, and differs from the defaults.
 _TRAINING: dict[str, Any] = {
@@ -62,7 +66,8 @@ def propose(photographs: PhotographFindings, labels: LabelFindings | None) -> Pr
     """Return the settings and the command for photographs and their labels."""
     if labels is None or not labels.values:
         why = labels.missing if labels else "No labels were found: pass --labels=FILE."
-        return Proposal("", "", [], [why])
+        marked = f"{why} {_WITH_MASKS}" if trees.IN_MASKS in photographs.left_out else why
+        return Proposal("", "", [], [marked])
     settings, look = _dataset(photographs, labels)
     settings |= {"task.name": settings["dataset.name"], **_task(labels, look), **_TRAINING}
     lines = "\n".join(f"    config.{key} = {value!r}" for key, value in settings.items())

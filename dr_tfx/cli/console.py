@@ -91,13 +91,23 @@ def _parsed(argv: list[str], flags_parser: Callable[[list[str]], Sequence[str]])
         return left
     except flags.Error as error:
         missing = _missing() if flags.FLAGS.is_parsed() else []
-        _refuse(_must_be_given(missing) if missing else f"{error}{_setting_meant(error, argv)}")
+        told = f"{_without_trace(str(error))}{_setting_meant(error, argv)}"
+        _refuse(_must_be_given(missing) if missing else told)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         if getattr(error, "errno", None) in _OF_OUTPUT:
             raise  # --help could not be printed.
         # ml_collections raises these where --config.some.setting does not exist or fit.
         given = " ".join(word for word in argv if _setting(word))
         _refuse(f"{given or '--config'}: {_unknown_setting(argv) or error}")
+
+
+def _without_trace(text: str) -> str:
+    """Return what an error says; of a config that raises one, ml_collections tells the trace."""
+    flag, trace, lines = text.partition("Error whilst parsing config file:")
+    if not trace:
+        return text
+    last = lines.strip().splitlines()[-1]
+    return f"{flag}{last.partition(': ')[2] or last}"
 
 
 def _checked(main: Callable[[Sequence[str]], None], argv: Sequence[str], *, decodes: bool) -> None:

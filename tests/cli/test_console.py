@@ -68,6 +68,7 @@ CONFIG = "--config=configs/dr_binary.py"
             "--config=xyz: there is no such file, and no config of this name; there are base, ",
         ),
         ("train", ["--config", "/nowhere/c.py"], "--config=/nowhere/c.py: there is no such file"),
+        ("train", ["--config=lesions:disk"], "lesions.py:disk: lesions.py has no variant 'disk'; "),
         ("build-examples", [CONFIG, "--labels=tests", "--plan"], "--labels=tests is a folder;"),
     ],
 )

@@ -162,6 +162,12 @@ def test_what_cannot_be_built_is_said(copy, tmp_path):
     (copy / "labels.csv").unlink()
     made = proposed(str(copy))
     assert not made.command and made.look == ["No labels were found: pass --labels=FILE."]
+    (copy / "README.txt").write_text("A licence,\nof\nmany, many, words\n")
+    (copy / "masks" / "EX").mkdir(parents=True)
+    shutil.copy(copy / "10_left.jpeg", copy / "masks" / "EX")
+    (sentence,) = proposed(str(copy)).look
+    assert sentence.startswith("No labels were found") and "--labels=masks" in sentence
+    shutil.rmtree(copy / "masks")
     table(["a,b", "x,0", "y,1"], tmp_path / "other.csv")
     made = proposed(str(copy), str(tmp_path / "other.csv"))
     assert not made.command and "names photographs: the first is '10_left.jpeg', " in made.look[0]
