@@ -160,9 +160,10 @@ def notices(data: manifest.Manifest) -> list[str]:
         )
         parted = "" if elsewhere else "the split may part the two eyes of one patient, and "
         found.append(
-            "No photograph shares a patient with another. If a column tells the patient, set "
-            f"{column}, and if the file names do, set {pattern}; otherwise {parted}two eyes of one "
-            "patient count as two patients: the intervals are then too narrow."
+            "As far as is known, no photograph shares a patient with another. If a column tells "
+            f"the patient, set {column}, and if the file names do, set {pattern}; otherwise "
+            f"{parted}two eyes of one patient count as two patients: the intervals are then too "
+            "narrow."
         )
     elif data.unknown_patients:
         found.append(

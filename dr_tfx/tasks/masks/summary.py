@@ -220,7 +220,8 @@ def areas(counts: LesionCounts) -> tuple[FloatArray, FloatArray]:
     """Return the true and the marked share of every image of which the lesion is known."""
     marked = counts.hit + counts.extra
     known = counts.known
-    return (counts.truth / counts.pixels)[known], (marked / counts.pixels)[known]
+    pixels = counts.pixels[known]
+    return counts.truth[known] / pixels, marked[known] / pixels
 
 
 def _area(counts: LesionCounts, bootstrap: PatientBootstrap) -> dict[str, Any] | None:
