@@ -65,9 +65,9 @@ def folder(
     opened.limit(limit)
     told = (address, mirror, limit / 1e9, needed / 1e9)
     logging.info("%s is read through the cache %s: up to %.3g GB of its %.3g GB", *told)
-    if opened.group > mirrors.GROUP:
-        what = "%s answers few requests: %.3g MB of a place of a shard come together"
-        logging.info(what, address, opened.group / 1e6)
+    how = "few requests" if opened.group > mirrors.GROUP else "many requests at once"
+    what = "%s answers %s: examples come by range, %.3g MB of a place of a shard together"
+    logging.info(what, address, how, opened.group / 1e6)
     return mirror
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from dr_tfx.dataset import manifest, mirror_files, mirrors, places, records
 from dr_tfx.input_pipeline import loader, shard_reader, strata
 from dr_tfx.storage import store_reads
-from tests.helpers import datasets
+from tests.helpers import datasets, ready
 from tests.helpers.misbehaving import Shaky
 
 ADDRESS = "shaky://b/data"
@@ -101,7 +102,10 @@ def test_small_neighbours_come_along(opened, store):
     assert len(shards_read(store)) == 2
 
 
-def test_of_a_store_that_answers_few_requests_more_comes_together(opened, store, monkeypatch):
+def test_of_a_store_that_answers_few_requests_more_comes_together(
+    opened, store, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, logger="absl")
     # 5 MB of 100 MB a second are sent in five times the time of one of 100 requests: 2^23 bytes.
     assert mirrors.group(100, 100e6) == 1 << 23
     assert mirrors.group(400, 10e6) == mirrors.GROUP
@@ -111,6 +115,7 @@ def test_of_a_store_that_answers_few_requests_more_comes_together(opened, store,
     folder = opened()
     mirror = mirrors.of(folder)
     assert mirror.group > 100 * RECORD
+    assert f"{ADDRESS} answers few requests: examples come by range, " in caplog.text
     first, other = (mirror.ask(np.array([row])) for row in (0, 1))  # While the first is coming.
     mirror.fetch(first)
     mirror.fetch(other)
@@ -303,17 +308,29 @@ def test_the_batches_are_those_of_a_local_folder(built, tmp_path):
     assert np.array_equal(seen(mirror), seen(built))
 
 
-def test_a_fork_reads_by_itself(opened, store):
-    """As the workers of PyTorch do."""
-    training = Training(opened())
-    assert training.read([1]).tolist() == [1]
-    child = os.fork()
-    if not child:
-        right = training.read([25, 8, 1]).tolist() == [25, 8, 1]
-        os._exit(0 if right else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    before = len(shards_read(store))
-    assert training.read([25]).tolist() == [25] and len(shards_read(store)) == before
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from dr_tfx.dataset import places
+from tests.dataset.test_mirrors import ADDRESS, Training, shards_read
+from tests.helpers.misbehaving import Shaky
+Shaky.begin({f"b/data/{path.name}": path.read_bytes() for path in Path(sys.argv[1]).iterdir()})
+training = Training(places.folder(ADDRESS, cache_dir=sys.argv[2], cache_gb=1))
+assert training.read([1]).tolist() == [1]
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(0 if training.read([25, 8, 1]).tolist() == [25, 8, 1] else 1)
+assert os.waitpid(child, 0)[1] == 0
+before = len(shards_read(Shaky))
+assert training.read([25]).tolist() == [25] and len(shards_read(Shaky)) == before
+"""
+
+
+def test_a_fork_reads_by_itself(built, tmp_path):
+    """As the workers of PyTorch do; from a process in which nothing else runs."""
+    done = ready.run([sys.executable, "-c", FORKED, str(built), str(tmp_path / "cache")])
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
