@@ -7,7 +7,8 @@
 
 The photographs are stretched to a square, with CLAHE over all of it, as in reference.py.
 
-Time and metric: not yet measured.
+Time: 27 CPU minutes for 32 photographs. Metric: mean AUPR .428 (.279-.525) on 11 photographs of
+IDRiD that had no part in it; see docs/results.
 """
 
 import ml_collections
