@@ -86,7 +86,7 @@ COMPILE = .venv-audit/bin/uv pip compile --quiet --upgrade setup.py --generate-h
   --no-emit-index-url --no-annotate --custom-compile-command 'make lock' --python-version 3.11
 
 lock: .venv-audit/stamp
-	$(COMPILE) --universal --extra dataflow --extra s3 --extra train --extra test --extra lint -o locks/default.txt
+	$(COMPILE) --universal --extra azure --extra dataflow --extra hub --extra s3 --extra train --extra test --extra lint --extra tools -o locks/default.txt
 	$(COMPILE) --universal --extra docs -c locks/default.txt -o locks/docs.txt
 	$(COMPILE) --universal --extra image -c locks/default.txt -o locks/image.txt
 	$(COMPILE) --universal --extra jobs -c locks/default.txt -o locks/jobs.txt

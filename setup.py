@@ -126,6 +126,11 @@ _EXTRAS = {
     ],  # Reads an export in this format, and writes one.
     "s3": [_S3],  # s3://
     "serve": _SERVE,
+    "tools": [  # What a data set is read with besides, in the tests.
+        "grain>=0.2.15",
+        "mlcroissant>=1.0",
+        "tensorflow-datasets>=4.9.7",
+    ],
     "wandb": [_WANDB],  # drtfx-train --tracker=wandb
     "docs": [  # make docs
         "ipykernel>=6.29",
