@@ -28,6 +28,7 @@ from beam_jobs.build_examples import (
     patients,
     photograph_table,
     slice_tags,
+    source_labels,
     twin_files,
 )
 from dr_tfx.config import label_sets, specs, typed
@@ -207,7 +208,7 @@ def make_plan(
         is_prepared=source is not None and source.is_prepared,
         masks=masks,
     )
-    _warn(plan)
+    _warn(plan, labels)
     return plan
 
 
@@ -352,7 +353,7 @@ def _labels_of_nobody(plan: Plan) -> list[str]:
     return [name for label, name in enumerate(names) if label not in found]
 
 
-def _warn(plan: Plan) -> None:
+def _warn(plan: Plan, labels: str) -> None:
     """Log what a person should look at before believing the figures."""
     on_purpose = (
         "; config.dataset.split.method 'image' leaks on purpose, to reproduce published figures"
@@ -382,7 +383,8 @@ def _warn(plan: Plan) -> None:
             len(plan.unlabelled),
             ", ".join(map(seen_text.printable, plan.unlabelled.head(3))),
         )
-    if nobody := _labels_of_nobody(plan):
+    is_written = labels not in (source_labels.MASKS, source_labels.NONE)  # By a person.
+    if is_written and (nobody := _labels_of_nobody(plan)):
         _LOG.warning(
             "no photograph has the label %s of config.dataset.label_names. If the labels mean "
             "something else, such as 0 for no and 1 for yes, name them: "

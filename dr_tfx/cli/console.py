@@ -37,6 +37,7 @@ def run(
     doc: str | None,
     flags_parser: Callable[[list[str]], Sequence[str]] = flags.FLAGS,
     decodes: bool = False,
+    below_help: Callable[[], str] | None = None,
 ) -> None:
     """Run an absl binary whose `--help` shows its module's text and flags.
 
@@ -51,6 +52,7 @@ def run(
       doc: its `__doc__`.
       flags_parser: parses the command line and returns what is left of it.
       decodes: whether the command decodes photographs, so that decoders speak of them.
+      below_help: returns what `--help` prints below the flags, if there is more.
     """
     interrupts.end_alike()
     resources.end_quickly()
@@ -69,7 +71,7 @@ def run(
     def checked(argv: Sequence[str]) -> None:
         _checked(main, argv, decodes=decodes)
 
-    last = _printed(_ended(lambda: app.run(checked, flags_parser=parse)))
+    last = _printed(_ended(lambda: app.run(checked, flags_parser=parse)), below_help)
     if isinstance(last, str):
         last = seen_text.lines(last)
     sys.exit(last)
@@ -142,7 +144,7 @@ def _ended(start: Callable[[], None]) -> int | str | None:
         start()
     except SystemExit as stop:
         # absl takes help for a failure.
-        return 0 if is_help_asked() and stop.code == 1 else stop.code
+        return 0 if _is_help_asked() and stop.code == 1 else stop.code
     except OSError as error:
         return f"error: {endings.told(error)}"
     except KeyboardInterrupt as stop:
@@ -153,9 +155,11 @@ def _ended(start: Callable[[], None]) -> int | str | None:
     return None
 
 
-def _printed(code: int | str | None) -> int | str | None:
+def _printed(code: int | str | None, below_help: Callable[[], str] | None) -> int | str | None:
     """Return the exit code, or the last line, after all that was printed has left this process."""
     try:
+        if code == 0 and below_help is not None and _is_help_asked():
+            print(f"\n{below_help()}")
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
@@ -165,8 +169,7 @@ def _printed(code: int | str | None) -> int | str | None:
     return code
 
 
-def is_help_asked() -> bool:
-    """Return whether the command line asks for help."""
+def _is_help_asked() -> bool:
     return bool(_HELP.intersection(sys.argv[1:]))
 
 

@@ -9,7 +9,8 @@ Example:
 
     drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN
 
-Any setting can be changed on the command line; they are listed below, and by drtfx-config:
+Any setting can be changed on the command line; the list is below the flags, and drtfx-config has
+it, too:
 
     drtfx-train --config=dr_binary --data_dir=DATA --workdir=RUN \\
         --config.training.epochs=2 --config.model.weights=none
@@ -113,10 +114,7 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
     """Run the command; its console script calls this."""
     flags.mark_flags_as_required(["config", "data_dir", "workdir"])
-    doc = __doc__ or ""
-    if console.is_help_asked():
-        doc += f"\n{_settings()}\n"
-    console.run(main, module=__name__, doc=doc)
+    console.run(main, module=__name__, doc=__doc__, below_help=_settings)
 
 
 def _settings() -> str:

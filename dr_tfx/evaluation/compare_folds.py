@@ -152,7 +152,7 @@ def result_of(loaded: Sequence[CrossValidation], split: str) -> dict[str, Any]:
                 "alarms": out_of_fold.alarms(each.runs),
                 "folder": str(each.folder),
                 "name": each.name,
-                **_means([_figures_of(run) for run in each.runs], least=0.0),
+                **_means([_figures_of(run) for run in each.runs]),
             }
             for each in loaded
         ],
@@ -195,13 +195,10 @@ def _differences(loaded: Sequence[CrossValidation]) -> list[dict[str, Any]]:
                 comparison = compare.kind_of(ours).judgement.comparison
                 folds.append(comparison.differences(theirs, ours))
                 bar.update()
-            rows.append({"name": other.name, "folds": folds, **_means(folds, least=-1.0)})
+            rows.append({"name": other.name, "folds": folds, **_means(folds)})
     return rows
 
 
-def _means(folds: Sequence[Mapping[str, Any]], *, least: float) -> dict[str, Any]:
+def _means(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the mean of every measure over the folds, with its interval."""
-    return {
-        key: out_of_fold.mean_of_folds([fold[key] for fold in folds], least=least)
-        for key in folds[0]
-    }
+    return {key: out_of_fold.mean_of_folds([fold[key] for fold in folds]) for key in folds[0]}

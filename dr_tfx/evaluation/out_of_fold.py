@@ -213,24 +213,29 @@ def result_of(
 
 
 def mean_of_folds(
-    folds: Sequence[Mapping[str, float | None]], *, least: float = 0.0
+    folds: Sequence[Mapping[str, float | None]],
 ) -> dict[str, float | None]:
     """Return the mean of estimates of independent folds, with a 95 % interval.
 
     Forman and Scholz 2010, "Apples-to-apples in cross-validation studies", SIGKDD Explorations
-    12(1): an AUC over pooled scores is off by as much as the scales of the models differ.
+    12(1): an AUC over pooled scores is off by as much as the scales of the models differ. It lies
+    between the ends of the folds' own intervals, which no figure can leave.
 
     Args:
       folds: {value, low, high} of each; with one that has no interval, the mean has none.
-      least: the least that there can be; the most is 1.
     """
     value = _spread([fold["value"] for fold in folds])["mean"]
-    ends = [(fold["low"], fold["high"]) for fold in folds]
-    widths = [high - low for low, high in ends if low is not None and high is not None]
-    if value is None or len(widths) < len(folds):
+    ends = [
+        (fold["low"], fold["high"])
+        for fold in folds
+        if fold["low"] is not None and fold["high"] is not None
+    ]
+    if value is None or len(ends) < len(folds):
         return {"value": value, "low": None, "high": None}
-    half = float(np.linalg.norm(widths)) / 2 / len(folds)
-    return {"value": value, "low": max(value - half, least), "high": min(value + half, 1.0)}
+    lows, highs = np.array(ends).T
+    half = float(np.linalg.norm(highs - lows)) / 2 / len(folds)
+    low, high = max(value - half, lows.min()), min(value + half, highs.max())
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def _spread(values: Sequence[float | None]) -> Mapping[str, float | None]:
@@ -262,7 +267,7 @@ def _mean_probe(folds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | N
         return None
     return {
         "auc": mean_of_folds([fold["auc"] for fold in known]),
-        "difference": mean_of_folds([fold["difference"] for fold in known], least=-1.0),
+        "difference": mean_of_folds([fold["difference"] for fold in known]),
         "model": float(np.mean([fold["model"] for fold in known])),
         "photographs": min(fold["photographs"] for fold in known),
     }

@@ -72,6 +72,10 @@ class PatientBootstrap:
         blocks = (self._times[:, start : start + step].astype(np.float64) for start in starts)
         return np.concatenate([by_patient.T @ block for block in blocks], axis=1)
 
+    def patients(self, among: npt.ArrayLike) -> int:
+        """Return how many patients have some of the images (n,) bool."""
+        return len(np.unique(self._cluster[np.asarray(among, bool)]))
+
     def mean(self, values: npt.ArrayLike) -> Estimate:
         """Return the mean of values (n,) and its percentile interval."""
         column = np.asarray(values, np.float64)
@@ -250,7 +254,7 @@ class PatientBootstrap:
         trials = int(among.sum())
         if trials == 0:
             return Estimate(float("nan"), 0.0, 1.0)
-        share, patients = successes / trials, len(np.unique(self._cluster[among]))
+        share, patients = successes / trials, self.patients(among)
         usable = sums[1] > 0
         variance = np.var(sums[0][usable] / sums[1][usable])
         # Where all resamples agree, they tell nothing of the spread, and a patient counts as one.

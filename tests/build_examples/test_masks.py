@@ -56,6 +56,18 @@ def test_the_label_may_be_whether_there_is_a_mask(masked):
     assert counts == {"without": 4, "with": 8}  # Of 12, 0 to 5, 6 and 9 have one.
 
 
+def test_only_labels_that_somebody_wrote_are_asked_about(masked, caplog):
+    for i in range(6, 12):
+        (masked / f"eye{i}.png").unlink()
+    (masked / "labels.csv").write_text(
+        "".join(["image,level\n", *(f"eye{i},1\n" for i in range(6))])
+    )
+    for labels, is_asked in (("masks", False), ("none", False), (str(masked / "labels.csv"), True)):
+        caplog.clear()
+        build(masked, labels=labels, overwrite=True)
+        assert ("no photograph has the label" in caplog.text) is is_asked
+
+
 def test_one_file_a_photograph_tells_all_kinds_and_the_label(masked):
     """The same lesions as in folders, by number: 1 is MA, and 2 EX, which hides a MA below it.
 

@@ -83,6 +83,19 @@ def test_a_fold_without_a_figure_leaves_its_mean_undefined(runs):
     assert found["pooled"] == {"value": None, "low": None, "high": None} and found["mean"] is None
 
 
+def test_the_interval_of_a_mean_may_begin_below_zero_where_those_of_folds_do():
+    folds = [
+        {"value": 0.05, "low": -0.15, "high": 0.25},
+        {"value": -0.05, "low": -0.35, "high": 0.25},
+    ]
+    mean = out_of_fold.mean_of_folds(folds)
+    half = np.hypot(0.4, 0.6) / 2 / 2  # Of the mean of two.
+    assert mean["value"] == pytest.approx(0.0)
+    assert (mean["low"], mean["high"]) == pytest.approx((-half, half))
+    folds = [{"value": 0.96, "low": 0.7, "high": 1.0}, {"value": 1.0, "low": 0.8, "high": 1.0}]
+    assert out_of_fold.mean_of_folds(folds)["high"] == 1
+
+
 def test_alarms_name_their_folds_and_thresholds_stand_beside_each_other(runs, page):
     first = dataclasses.replace(runs[0], summary=runs[0].summary | {"alarms": ["It broke."]})
     last = dataclasses.replace(runs[2], summary=runs[2].summary | {"alarms": ["It broke."]})

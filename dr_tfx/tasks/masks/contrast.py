@@ -18,14 +18,14 @@ from dr_tfx.config import specs
 from dr_tfx.preprocessing import photometry, recipes
 from dr_tfx.statistics.intervals import PatientBootstrap, percentiles
 from dr_tfx.tasks.masks import scores
-from dr_tfx.tasks.masks.summary import LesionCounts
+from dr_tfx.tasks.masks.summary import LesionCounts, interval
 
 if TYPE_CHECKING:
     from dr_tfx.tasks.masks.fitting import MasksFitted
     from dr_tfx.tasks.masks.kind import Masks
 
-# Lesion -> figure -> its values, float64 (1 + resamples,).
-_Figures = Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
+# Lesion -> the figures of all images, and of every resample.
+_Figures = Mapping[str, tuple[Mapping[str, Any], Mapping[str, npt.NDArray[np.float64]]]]
 _TOLD = ("false_marks", "sensitivity", "dice")
 
 
@@ -83,20 +83,22 @@ def summarise(
 def _of_each(
     predictions: pd.DataFrame, steps: Mapping[str, int], bootstrap: PatientBootstrap
 ) -> _Figures:
-    """Return figures of each lesion: of all images, and then of every resample."""
+    """Return figures of each lesion: of all images, and of every resample."""
     found = {}
     for name, step in steps.items():
         counts = LesionCounts(predictions, name, step)
-        of_all, of_resamples = counts.figures(), counts.samples(bootstrap)
-        found[name] = {key: np.append(of_all[key], of_resamples[key]) for key in _TOLD}
+        found[name] = counts.figures(), counts.samples(bootstrap)
     return found
 
 
 def _row(limit: float | None, found: _Figures, prepared: _Figures) -> dict[str, Any]:
     """Return what is told of one limit, also how much more than of the pictures as prepared."""
     lesions = []
-    for name, figures in found.items():
-        told = {**figures, "more": figures["false_marks"] - prepared[name]["false_marks"]}
-        intervals = {key: percentiles(float(x[0]), x[1:]).to_dict() for key, x in told.items()}
-        lesions.append({"name": name, **intervals})
+    for name, (values, samples) in found.items():
+        told = {key: interval(key, float(values[key]), samples) for key in _TOLD}
+        before, before_in_samples = (figures["false_marks"] for figures in prepared[name])
+        told["more"] = percentiles(
+            float(values["false_marks"] - before), samples["false_marks"] - before_in_samples
+        )
+        lesions.append({"name": name, **{key: figure.to_dict() for key, figure in told.items()}})
     return {"clip_limit": limit, "lesions": lesions}

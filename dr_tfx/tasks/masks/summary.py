@@ -97,8 +97,9 @@ class LesionCounts:
         return _figures(self._columns.sum(axis=0))
 
     def samples(self, bootstrap: PatientBootstrap) -> dict[str, FloatArray]:
-        """Return the same of every resample, (resamples,)."""
-        return _figures(bootstrap.sums(self._columns).T)
+        """Return the same of every resample, (resamples,), and `patients_with` this lesion."""
+        patients_with = np.array(bootstrap.patients(self.truth > 0))
+        return _figures(bootstrap.sums(self._columns).T) | {"patients_with": patients_with}
 
     @property
     def _columns(self) -> FloatArray:
@@ -131,11 +132,11 @@ def estimates(
     """Return figures with their intervals: the means over the lesions, and those of each lesion.
 
     Args:
-      values: lesion -> figure -> its value.
-      samples: lesion -> figure -> its value in every resample.
+      values: lesion -> figure -> its value, or the difference of two.
+      samples: lesion -> what `LesionCounts.samples` returns, or the difference of two.
     """
     of_each = {
-        name: {key: percentiles(float(values[name][key]), samples[name][key]) for key in MEASURES}
+        name: {key: interval(key, float(values[name][key]), samples[name]) for key in MEASURES}
         for name in values
     }
     means = {
@@ -146,6 +147,23 @@ def estimates(
         for key in MEASURES
     }
     return means, of_each
+
+
+def interval(key: str, value: float, samples: Mapping[str, FloatArray]) -> Estimate:
+    """Return a figure of a lesion with its interval.
+
+    Where all lesions are found, or none, every resample agrees and tells nothing of the spread: the
+    share has Wilson's interval then, for which a patient counts as one.
+
+    Args:
+      key: which of the figures.
+      value: what it is.
+      samples: what `LesionCounts.samples` returns.
+    """
+    patients = int(samples["patients_with"])
+    if key == "sensitivity" and value in (0.0, 1.0) and patients:
+        return metrics.wilson_interval(value, patients)
+    return percentiles(value, samples[key])
 
 
 def _mean_known(figures: Sequence[npt.ArrayLike]) -> FloatArray:

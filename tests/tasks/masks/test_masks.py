@@ -135,6 +135,23 @@ def test_single_lesions_are_those_of_scipy_at_the_threshold():
         assert 0 <= row["froc"]["low"] <= row["froc"]["value"] <= row["froc"]["high"] <= 1
 
 
+def test_lesions_all_found_are_not_certain_to_be_found():
+    features, maps = photographs()
+    features["mask/MA"][3:] = 0  # Three photographs are left that have some.
+    predictions = table(features, maps)
+    found = [float(text.split()[0]) for text in predictions["found/MA"]]
+    fitted = MasksFitted("validation", {"MA": 0.01, "EX": 0.5})
+    maps[..., 0] = np.where(features["mask/MA"][..., 0] > 0, 0.9, 0.0)
+    row, other = KIND.judgement.summarise(table(features, maps), fitted, patients_known=False)[
+        "lesions"
+    ]
+    assert row["sensitivity"]["value"] == 1 and sum(found) == row["parts"] > 3
+    assert row["sensitivity"]["high"] == 1
+    # Wilson's interval of 3 of 3: 3 / (3 + z^2).
+    assert row["sensitivity"]["low"] == pytest.approx(3 / (3 + 1.959964**2), abs=1e-6)
+    assert other["sensitivity"]["low"] < other["sensitivity"]["value"] < 1
+
+
 def test_what_is_read_tells_the_areas_and_what_was_decided():
     features, maps = photographs()
     predictions = table(features, maps)
