@@ -279,6 +279,11 @@ def test_a_loss_that_is_further_off_than_its_bound_is_an_error(tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", ["accelerator", f"--work_dir={tmp_path}"])
     accelerator.main()  # Each is within its bound.
     assert "0.0490" in capsys.readouterr().out
+    with monkeypatch.context() as late:
+        late.setattr(accelerator, "LATEST", -1.0)
+        accelerator.main()
+    told = capsys.readouterr().out
+    assert "more than 8 minutes: mixed_bfloat16\n" in told and "0.0490" not in told
     losses["mixed_bfloat16"][1] = 0.4 * 1.051
     with pytest.raises(SystemExit, match=r"its bound: mixed_bfloat16: 0\.0510$"):
         accelerator.main()

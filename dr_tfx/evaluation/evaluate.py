@@ -140,18 +140,10 @@ def evaluate(
         if fitted is None:
             fitted = bundle.kind.judgement.fit(predictions, split=split)
             bundles.save_fitted(workdir, fitted)
-        commands = reproduce.commands(
-            trained.experiment,
-            workdir=workdir,
-            data_dir=data_dir,
-            split=split,
-            members=bundle.members,
-            config=bundle.config,
-        )
-        if output_dir is not None:
-            commands[-1].append(f"--output_dir={output_dir}")
+        commands = _commands(trained, workdir=workdir, data_dir=data_dir, split=split)
+        commands[-1] += [f"--output_dir={output_dir}"] if output_dir else []
         commands[-1] += reproduce.setting_flags(settings)
-        commands[-1] += beside.flags if beside else ()
+        commands[-1] += beside.flags if beside else []
         explain: list[list[str]] = []
         if bundle.kind.scores.explained:
             explain = reproduce.explain_commands(workdir, mirrors.address(data_dir), split)
@@ -175,6 +167,20 @@ def evaluate(
         )
         drift.keep(scored)
         return judge(scored)
+
+
+def _commands(
+    bundle: bundles.Bundle, *, workdir: Path, data_dir: Path, split: str
+) -> list[list[str]]:
+    """Return the commands that give the same report, word by word; the last one evaluates."""
+    return reproduce.commands(
+        bundle.experiment,
+        workdir=workdir,
+        data_dir=data_dir,
+        split=split,
+        members=bundle.members,
+        config=bundle.config,
+    )
 
 
 def _fitted_if_read_only(
