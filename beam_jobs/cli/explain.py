@@ -32,6 +32,9 @@ Overlays of raw photographs are as large as the photographs: at 12 megapixels an
 --overlays=small writes them at the model's size, 70 kB each, and --overlays=none writes none. The
 overlays of DATA are always small.
 
+A model that marks places itself is explained by its own maps: at each place the highest probability
+of all that it looks for. --method is left out then.
+
 Do the maps show lesions? With masks of the lesions the job measures it:
 
     drtfx-explain ... --image_dir=RAW --masks_dir=MASKS --method=gradcam,occlusion

@@ -39,6 +39,7 @@ def render(plan: ExplainPlan, results: ExplainResults) -> str:
         method=results.method,
         rule=results.rule,
         number=_words(kind.scores.explained),
+        kinds=kind.experiment.dataset.masks if kind.scores.gives_maps else (),
         photographs=len(index),
         has_labels=bool(index["label"].notna().any()),
         is_judged=data["judged"],

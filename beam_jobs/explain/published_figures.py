@@ -25,22 +25,28 @@ def write(plan: ExplainPlan, results: ExplainResults) -> None:
 
     Each group is shown by the photographs whose ids have the smallest SHA-256. So they are chosen
     without looking at the scores, errors appear as often as they occur, and every run shows the
-    same. The group is the true one, or the decision where no photograph's label is known.
+    same. The group is the true one, or the decision where no photograph's label is known. Where
+    that is none, ALL_FILE shows any photographs.
     """
     index, kind = results.index, results.kind
     is_known = index["target"].notna().any()
     places = {name: place for place, name in enumerate(kind.data.groups)}
     groups = index["target"] if is_known else index["decision"].map(places)
     chosen = [choose(index[groups == place]) for place in places.values()]
-    drawn = _rows(pd.concat(chosen), plan, kind)
+    is_grouped = any(map(len, chosen))
+    of_all = pd.concat(chosen) if is_grouped else choose(index)
+    drawn = _rows(of_all, plan, kind)
     shown = {
         kind.scores.figure_name(place): ([name], chosen[place]) for name, place in places.items()
     }
-    shown[ALL_FILE] = (list(places), pd.concat(chosen))
+    shown[ALL_FILE] = (list(places) if is_grouped else [], of_all)
+    most = figures.CERTAIN if kind.scores.gives_maps else figures.MOST
     for file, (names, photographs) in shown.items():
-        title = f"{results.method}: {_listed(names)}{'' if is_known else ', as decided'}"
+        of = f": {_listed(names)}{'' if is_known else ', as decided'}" if names else ""
         rows = [drawn[name] for name in photographs["id"]]
-        png = figures.draw(rows, title=title, colormap=plan.settings.colormap)
+        png = figures.draw(
+            rows, title=results.method + of, colormap=plan.settings.colormap, most=most
+        )
         files.write(plan.output_dir / file, png)
 
 

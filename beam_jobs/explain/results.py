@@ -144,7 +144,7 @@ def _index(explained: pd.DataFrame, explain_with: explainer.Explainer) -> pd.Dat
         wrongness[known] = scores.wrongness(table[known], groups, bundle.fitted)
     index = explained.assign(
         **{scores.explained: [reading.number for reading in readings]},
-        decision=[reading.decision for reading in readings],
+        decision=[reading.brief or reading.decision for reading in readings],
         outside=explained["outside"].astype(int),
         wrongness=wrongness,
     )

@@ -116,13 +116,12 @@ class ExplainPart(beam.DoFn):
         if self._measurer:
             measured = self._measurer.measure(usable)
         kind = self._explainer.bundle.kind
-        scores = table.to_dict("records")
-        for prepared, heatmap, score, overlay, measures in zip(
-            usable, maps, scores, overlays, measured, strict=True
+        scores, readings = table.to_dict("records"), self._explainer.read(table)
+        for prepared, heatmap, score, reading, overlay, measures in zip(
+            usable, maps, scores, readings, overlays, measured, strict=True
         ):
             item, rgb = prepared.item, prepared.picture.rgb
-            explained = float(score[kind.scores.explained])
-            writer.write(heatmap_shards.record(item.id, heatmap, explained))
+            writer.write(heatmap_shards.record(item.id, heatmap, reading.number))
             yield {
                 "id": item.id,
                 "label": item.label,
@@ -178,7 +177,7 @@ class ExplainPart(beam.DoFn):
 
 
 def load(settings: ExplainSettings) -> dict[str, explainer.Explainer]:
-    """Return the bundle's explainers by method, loaded once for all threads of a process.
+    """Return the bundle's explainers by name, loaded once for all threads of a process.
 
     Raises:
       FileNotFoundError, ValueError: there is no bundle, or no map can be made of its model.
@@ -193,7 +192,5 @@ def _load(
 ) -> dict[str, explainer.Explainer]:
     del version  # It is a part of the cache's key, so that a new bundle is loaded anew.
     bundle = bundles.load(workdir)
-    return {
-        method: explainer.Explainer(bundle, method, average_views=average_views)
-        for method in methods
-    }
+    made = [explainer.Explainer(bundle, name, average_views=average_views) for name in methods]
+    return {one.name: one for one in made}

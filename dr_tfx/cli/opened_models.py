@@ -62,8 +62,8 @@ def of_run(workdir: Path, method: str, *, average_views: bool) -> "answering.Ans
         bundle.experiment,
         [alarm for alarms in found.values() for alarm in alarms],
         lambda: photographs.PhotographReader(scoring.BundleReader(bundle)),
-        explain if bundle.kind.scores.explained else None,
-        None if bundle.kind.scores.explained else lambda: _run_marker(bundle),
+        None if bundle.kind.scores.gives_maps else explain,
+        (lambda: _run_marker(bundle)) if bundle.kind.scores.gives_maps else None,
         drift_file.of_run(workdir),
         drift_file.untold(bundle.manifest, workdir, export=False),
     )

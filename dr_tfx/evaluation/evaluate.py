@@ -221,7 +221,7 @@ def check_beside(bundle: bundles.Bundle) -> None:
     Raises:
       ValueError: it does.
     """
-    if not bundle.kind.scores.explained:
+    if bundle.kind.scores.gives_maps:
         raise ValueError(
             f"the model {bundle.experiment.task.name} gives maps itself, which its report shows; "
             "another model's are for the report of one that grades or classifies"

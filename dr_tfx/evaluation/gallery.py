@@ -83,8 +83,7 @@ def gallery_images(
 ) -> list[GalleryImage]:
     """Return photographs as small JPEG files, each also with its heat map laid over it.
 
-    Where the kind of task has no number to explain, the files show outlines: the truth's, and those
-    of what is marked.
+    Of a model that gives maps, the files show outlines: the truth's, and those of what is marked.
 
     Args:
       bundle: the model; its kind of task says which number the heat maps explain.
@@ -96,7 +95,7 @@ def gallery_images(
     if not ids:
         return []
     read, found = images(numbers), []
-    if not bundle.kind.scores.explained:
+    if bundle.kind.scores.gives_maps:
         return list(_outlined(bundle, read, ids, fitted))
     batch = read[records.IMAGE]
     explained = bundle.kind.model.explained

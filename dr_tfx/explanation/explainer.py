@@ -13,16 +13,20 @@ from dr_tfx.explanation import gradcam
 from dr_tfx.inference import scoring, views
 from dr_tfx.models import bundles
 
+OWN = "own map"  # The method of a model that gives maps.
 PIXELS = 16 * 224**2  # Of the pictures that pass the network at once: bounds the memory.
 
 
 class Explainer:
     """The compiled functions of one bundle, built once and used for batches of any size.
 
+    A model that gives maps is explained by these: the highest of all kinds at each place.
+
     Attributes:
       bundle: the model.
       experiment: the settings of its run.
       manifest: the manifest of the data set that it was trained on.
+      name: of the method, in tables.
       title: the name of the maps in a figure.
       at_once: most images that pass the network at a time.
     """
@@ -36,24 +40,33 @@ class Explainer:
           bundle: the model.
           method: of the heat maps, a name in `gradcam.METHODS`.
           average_views: whether maps are means over the views of test-time augmentation, as the
-            scores are, rather than of the image as it is.
+            scores are, rather than of the image as it is. A model's own maps always are.
 
         Raises:
-          ValueError: no such method, or a model without a convolution that can be reached, or one
-            that gives maps itself.
+          ValueError: no such method, one for a model that gives maps itself, or a model without a
+            convolution that can be reached.
         """
         self.bundle, self._average_views = bundle, average_views
         self.experiment, self.manifest = bundle.experiment, bundle.manifest
         self._kind = bundle.kind
         self._kind.scores.check_explained(where=bundle.folder)
+        size, batch = bundle.experiment.dataset.recipe.size, bundle.experiment.evaluation.batch_size
+        self.at_once = min(batch, max(1, PIXELS // size**2))
+        if self._kind.scores.gives_maps:
+            self.name, self.title = OWN, "The model's own map"
+            if method != specs.METHODS[0]:
+                raise ValueError(
+                    f"the model of {bundle.folder} gives maps itself, which {method} cannot "
+                    "explain: leave the method out"
+                )
+            self._score = scoring.view_scorer(bundle)
+            return
         explained = self._kind.model.explained
         self._heatmaps = gradcam.HeatMaps(bundle.model, explained=explained, method=method)
         self._other_outputs = _scorer_of_other_views(bundle)
         count = len(bundle.experiment.evaluation.views)
         over = f", mean of {count} views" if average_views and count > 1 else ""
-        self.title = self._heatmaps.title + over
-        size, batch = bundle.experiment.dataset.recipe.size, bundle.experiment.evaluation.batch_size
-        self.at_once = min(batch, max(1, PIXELS // size**2))
+        self.name, self.title = method, self._heatmaps.title + over
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
         """Explain a batch of uint8 RGB images (n, size, size, 3).
@@ -65,8 +78,19 @@ class Explainer:
         Raises:
           ValueError: a score or a heat map is not finite.
         """
+        if self._kind.scores.gives_maps:
+            return self._own(images)
         maps, table, _ = self._explained(images)
         return maps, table
+
+    def _own(self, images: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+        """Return the highest probability of all kinds at each place, and the table."""
+        maps, tables = [], []
+        for i in range(0, len(images), self.at_once):
+            outputs = self._score(tf.convert_to_tensor(images[i : i + self.at_once])).numpy()
+            tables.append(pd.DataFrame(self.bundle.columns(outputs)))
+            maps.append(outputs.max(axis=-1))
+        return np.concatenate(maps), pd.concat(tables, ignore_index=True)
 
     def _explained(self, images: np.ndarray) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
         """Return what a call returns, and the features of the images as they are, (n, channels)."""
@@ -83,7 +107,10 @@ class Explainer:
         return maps, pd.DataFrame(self.bundle.columns(outputs.astype(np.float64))), seen
 
     def explain(self, rgb: np.ndarray) -> list[tuple[tasks.Reading, np.ndarray]]:
-        """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and their maps."""
+        """Return what the model says of pictures, uint8 RGB (n, size, size, 3), and their maps.
+
+        It is for models that give a number: `scoring.BundleReader.mark` says what others mark.
+        """
         maps, table, seen = self._explained(rgb)
         return list(zip(tasks.with_features(self.read(table), seen), maps, strict=True))
 

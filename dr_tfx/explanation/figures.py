@@ -19,6 +19,8 @@ from dr_tfx.explanation import overlays
 from dr_tfx.words import fonts, languages
 
 COLORMAP = specs.COLORMAPS[0]
+# What the strongest colour means: in maps that are shares of their maximum, and in probabilities.
+MOST, CERTAIN = "most in this map", "certain"
 _SEEN, _MAPS, _MARKS = "as the model sees it", ("heat map", "overlay"), "lesions"
 _CELL, _CAPTION, _HEAD, _FOOT, _EDGE, _GAP = 2.3, 0.34, 0.72, 0.82, 0.25, 0.06  # Inches.
 _INK, _FAINT = "#1f2933", "#66717d"
@@ -45,7 +47,9 @@ class FigureRow:
     outlined: Outlined | None = None
 
 
-def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> bytes:
+def draw(
+    rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP, most: str = MOST
+) -> bytes:
     """Return a PNG with one row per photograph: the photograph, its heat map, the two overlaid.
 
     What is outlined in it, if anything is, stands at the end of the row. Its words are in the
@@ -55,6 +59,7 @@ def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> 
       rows: the photographs; if there are none, the figure says so.
       title: the line above all rows.
       colormap: a name in `specs.COLORMAPS`.
+      most: what the other end of the colours means, MOST or CERTAIN.
     """
     has_maps = not rows or rows[0].heatmap is not None
     has_marks = bool(rows) and rows[0].outlined is not None
@@ -96,7 +101,7 @@ def draw(rows: Sequence[FigureRow], *, title: str, colormap: str = COLORMAP) -> 
         write(_EDGE, _HEAD + 0.23, "No examples.", 8.5)
     write(_EDGE, height - 0.16, NOTICE, 8, _FAINT)
     if has_maps:
-        _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09), colormap)
+        _draw_scale(figure, place(lefts[1], height - 0.62, _CELL, 0.09), colormap, most)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -122,12 +127,12 @@ def _shorten(text: Text, *, most: float) -> None:
         text.set_text(f"{whole[: kept - end]}…{whole[-end:]}")
 
 
-def _draw_scale(figure: Figure, axes: Axes, colormap: str) -> None:
-    """Draw the colour bar. Colours are shares of each map's own maximum, not probabilities."""
+def _draw_scale(figure: Figure, axes: Axes, colormap: str, most: str) -> None:
+    """Draw the colour bar."""
     colours = ScalarMappable(cmap=mpl.colormaps[colormap])
     bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[])
     bar.outline.set_visible(False)
-    for x, side, text in ((0, "left", "no evidence"), (1, "right", "most in this map")):
+    for x, side, text in ((0, "left", "no evidence"), (1, "right", most)):
         look: dict[str, Any] = {
             "family": fonts.families(),
             "size": 7,

@@ -317,9 +317,11 @@ def explained_scorer(bundle: bundles.Bundle) -> Callable[[np.ndarray], np.ndarra
 
     It is combined over the views of the bundle's evaluation.
     """
-    score, name = view_scorer(bundle), bundle.kind.scores.explained
+    score = view_scorer(bundle)
 
     def explained(images: np.ndarray) -> np.ndarray:
-        return bundle.columns(score(tf.convert_to_tensor(images)).numpy())[name]
+        table = pd.DataFrame(bundle.columns(score(tf.convert_to_tensor(images)).numpy()))
+        readings = bundle.kind.scores.read(table, bundle.fitted)
+        return np.array([reading.number for reading in readings])
 
     return explained

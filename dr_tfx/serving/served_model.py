@@ -97,8 +97,7 @@ def load_run(workdir: Path) -> ServedModel:
     from dr_tfx.models import bundles
 
     bundle = bundles.load(workdir)
-    reader, scores = scoring.BundleReader(bundle), bundle.kind.scores
-    explain = explainer.Explainer(bundle).explain if scores.explained else None
+    reader, gives_maps = scoring.BundleReader(bundle), bundle.kind.scores.gives_maps
     alarms = [alarm for some in known_alarms.of_run(workdir).values() for alarm in some]
     return _served(
         workdir,
@@ -106,7 +105,7 @@ def load_run(workdir: Path) -> ServedModel:
         described_by=workdir / bundle_file.BUNDLE_FILE,
         fitted=bundle.fitted,
         alarms=alarms,
-        explain=reader.mark if scores.gives_maps else explain,
+        explain=reader.mark if gives_maps else explainer.Explainer(bundle).explain,
         reference=drift_file.of_run(workdir),
     )
 

@@ -290,6 +290,8 @@ class Reading:
       answer: everything that a caller is told, in order, as plain JSON types.
       probabilities: of what the photograph may show, by name; none for a kind without them.
       is_suspected: whether somebody should look at it; None for a kind that does not say so.
+      brief: the decision without its numbers, by which a page puts photographs together; "" if it
+        has none.
       features: the mean of the network's last features over their places, float32 (channels,),
         where a reader gives them; None of a model that gives maps.
     """
@@ -300,6 +302,7 @@ class Reading:
     answer: dict[str, Any]
     probabilities: Mapping[str, float] = dataclasses.field(default_factory=dict)
     is_suspected: bool | None = None
+    brief: str = ""
     features: npt.NDArray[np.float32] | None = dataclasses.field(
         default=None, compare=False, repr=False
     )
@@ -317,7 +320,10 @@ class ScoreSide(abc.ABC):
     @property
     @abc.abstractmethod
     def explained(self) -> str:
-        """Name of the column that holds the number which heat maps explain; "" if there is none."""
+        """Name of the column that holds the number which heat maps explain; "" if there is none.
+
+        Of a model that gives maps it is a number that these make up.
+        """
 
     @property
     def gives_maps(self) -> bool:
@@ -334,11 +340,7 @@ class ScoreSide(abc.ABC):
           ValueError: it has none.
         """
         if not self.explained:
-            raise ValueError(
-                f"the model of {where} gives maps itself, and no number that heat maps could "
-                "explain. drtfx-evaluate shows its maps beside the truth, and drtfx-predict "
-                "outlines what it marks"
-            )
+            raise ValueError(f"the model of {where} has no number that heat maps could explain")
 
     @property
     @abc.abstractmethod
@@ -449,7 +451,7 @@ class ScoreSide(abc.ABC):
     def outlined(
         self, features: Mapping[str, np.ndarray], outputs: np.ndarray, fitted: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a page outlines where there is no number that heat maps explain.
+        """Return what a page outlines of a model that gives maps.
 
         Args:
           features: the arrays of `DataSide.features`.
@@ -462,7 +464,7 @@ class ScoreSide(abc.ABC):
         raise NotImplementedError
 
     def marked(self, outputs: np.ndarray, fitted: Any) -> npt.NDArray[np.bool_]:
-        """Return what is marked where there is no number that heat maps explain.
+        """Return what a model that gives maps marks.
 
         Args:
           outputs: as `columns` takes them.

@@ -32,7 +32,7 @@ _NONE = "no lesion"
 class MasksScores(kind.ScoreSide):
     """A map of each lesion, of which the counts are kept."""
 
-    explained = ""
+    explained = "area"
     gives_maps = True
 
     def __init__(self, task: "Masks"):
@@ -103,7 +103,14 @@ class MasksScores(kind.ScoreSide):
         answer: dict[str, Any] = {"decision": decision}
         answer |= {f"area_{lesion}": area for lesion, area in areas.items()}
         number, is_suspected = max(areas.values()), bool(seen)
-        return kind.Reading(number, decision, words or _NONE, answer, is_suspected=is_suspected)
+        return kind.Reading(
+            number,
+            decision,
+            words or _NONE,
+            answer,
+            is_suspected=is_suspected,
+            brief=" ".join(seen) or _NONE,
+        )
 
     def outlined(
         self, features: Mapping[str, np.ndarray], outputs: np.ndarray, fitted: "MasksFitted"

@@ -14,15 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
 from scipy import ndimage
 
 import dr_tfx
-from beam_jobs.explain import plan
+from beam_jobs.explain import heatmap_shards, job, plan
 from beam_jobs.external import evaluate_external
 from dr_tfx.config import specs
+from dr_tfx.dataset import records
 from dr_tfx.evaluation import compare, ensemble, evaluate
 from dr_tfx.explanation import lesions
 from dr_tfx.inference import exported, photographs, scoring
+from dr_tfx.input_pipeline import shard_reader
 from dr_tfx.models import bundles, network
 from dr_tfx.preprocessing import recipes
 from dr_tfx.serving import served_model
@@ -133,12 +136,52 @@ def test_a_raw_photograph_is_read_as_its_record(runs):
     assert read == table["decision"].tolist()
 
 
-def test_heat_maps_of_maps_are_refused(runs, tmp_path):
-    request = plan.ExplainRequest(
-        workdir=runs[0], output_dir=tmp_path, data_dir=runs[0].parent / "data"
+def test_maps_are_what_explains_a_model_that_gives_them(runs, tmp_path):
+    """They are the highest of all lesions at each place, and measured against the masks."""
+    data, raw = runs[0].parent / "data", runs[0].parent / "raw"
+    bundle, options = bundles.load(runs[0]), PipelineOptions([])
+    request = plan.ExplainRequest(workdir=runs[0], output_dir=tmp_path / "split", data_dir=data)
+    out = job.explain(request, options)
+    predicted = pd.read_csv(
+        runs[0] / "evaluation" / "validation" / "predictions.csv", index_col="id"
     )
-    with pytest.raises(ValueError, match="gives maps itself, and no number that heat maps could"):
-        plan.make(request, threads=1)
+    index = pd.read_csv(out / "index.csv", index_col="id")
+    assert sorted(index.index) == sorted(predicted.index)
+    maps = {}
+    for part in out.glob("heatmaps-*.tfrecord-*[0-9]"):
+        maps |= {name: map_ for name, map_, _ in heatmap_shards.read(part)}
+    recipe = bundle.manifest.dataset.recipe
+    schema = records.Schema(recipe.size, recipe.encoding)
+    reader = shard_reader.ShardReader(data, bundle.manifest.shards_of("validation"), schema)
+    rgb = reader.batch(np.arange(len(reader)))["image"]
+    outputs = scoring.view_scorer(bundle)(rgb).numpy()
+    told = [map_.max(axis=-1) for map_ in outputs]
+    assert len(maps) == len(told)
+    for name, map_ in maps.items():
+        assert any(np.allclose(map_, one, atol=1e-5) for one in told), name
+        marked = predicted.loc[name, "decision"]
+        found = [word for word in marked.split() if word in ("MA", "EX")]
+        assert index.loc[name, "decision"] == (" ".join(found) or "no lesion")
+        counts = [int(n) for n in marked.split()[1::2]] if found else [0]
+        assert index.loc[name, "area"] == pytest.approx(max(counts) / map_.size)
+    page = (out / "index.html").read_text()
+    assert "how probable the model finds MA, EX at each place" in page
+
+    request = dataclasses.replace(
+        request,
+        output_dir=tmp_path / "raw",
+        data_dir=None,
+        image_dir=str(raw),
+        masks_dir=raw / "masks",
+    )
+    out = job.explain(request, options)
+    (row,) = (
+        r for r in json.loads((out / "localization.json").read_text())["rows"] if r["by"] == "all"
+    )
+    assert row["method"] == "own map" and 0 <= row["energy"]["value"] <= 1
+    assert (out / "gradcam_final.png").is_file() and len(pd.read_csv(out / "index.csv")) == 12
+    with pytest.raises(ValueError, match="gives maps itself, which hirescam cannot explain"):
+        job.explain(dataclasses.replace(request, methods=("hirescam",)), options)
 
 
 def test_predictions_count_and_outline_lesions_beside_another_models_heat_map(runs, tmp_path):
