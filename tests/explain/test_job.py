@@ -169,7 +169,7 @@ def test_the_photographs_shown_do_not_depend_on_scores(made, explained, tmp_path
     copy = shutil.copytree(explained, tmp_path / "copy")
     shown = {}
 
-    def draw(rows, *, title, colormap):
+    def draw(rows, *, title, colormap, most):
         shown[title] = [row.caption for row in rows]
         return b""
 

@@ -288,7 +288,9 @@ def toy_kind(groups):
         experiment=BINARY.experiment,
         data=SimpleNamespace(groups=groups, group_of=(0, 1, 2)),
         scores=SimpleNamespace(
-            explained="severity_index", figure_name=lambda group: f"gradcam_{group}.png"
+            explained="severity_index",
+            gives_maps=False,
+            figure_name=lambda group: f"gradcam_{group}.png",
         ),
     )
 
