@@ -78,10 +78,12 @@ def _rows(
 
 
 def _caption(row: Mapping[Any, Any], kind: tasks.Kind) -> str:
-    truth = "not known" if pd.isna(row["target"]) else kind.data.groups[row["target"]]
+    groups, truth = kind.data.groups, ""
+    if len(groups) > 1:
+        truth = f"   truth {'not known' if pd.isna(row['target']) else groups[row['target']]}"
     explained = kind.scores.explained
     score = f"{explained.replace('_', ' ')} {row[explained]:.3f}"
-    return f"{row['id']}   truth {truth}   {score}   decision {row['decision']}"
+    return f"{row['id']}{truth}   {score}   decision {row['decision']}"
 
 
 def _listed(names: Sequence[str]) -> str:
