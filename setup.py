@@ -128,6 +128,7 @@ _EXTRAS = {
     "serve": _SERVE,
     "tools": [  # What a data set is read with besides, in the tests.
         "grain>=0.2.15",
+        "importlib_resources>=6.0",  # tensorflow-datasets loads it, and does not say so.
         "mlcroissant>=1.0",
         "tensorflow-datasets>=4.9.7",
     ],
