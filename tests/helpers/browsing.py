@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PHONE = 390
+WIDE = 1200
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 _AXE = (
@@ -28,12 +29,20 @@ def barriers(browser, *, colours_alone: bool = False) -> list:
 def check_page(browser, page: Path, *, pictures: int) -> None:
     """Light and dark, on a phone: nothing fails, is fetched, is too wide or keeps anybody out.
 
+    On a wide screen, figures stand beside one another.
+
     Args:
       browser: the fixture.
       page: an HTML file.
       pictures: how many it has; each has words, size attributes, and is really drawn.
     """
     browser.get_log("browser"), browser.get_log("performance")  # Of pages before.
+    _emulate(browser, theme="light", width=WIDE)
+    browser.get(page.as_uri())
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('.figures')].map(f => [...f.children])"
+        ".every(([a, b]) => !b || b.offsetTop < a.offsetTop + a.offsetHeight / 2)"
+    )
     for theme in ("light", "dark"):
         _emulate(browser, theme=theme)
         browser.get(page.as_uri())
@@ -59,8 +68,8 @@ def check_page(browser, page: Path, *, pictures: int) -> None:
     assert not re.search(r"https?://|<script", page.read_text())
 
 
-def _emulate(browser, *, theme: str) -> None:
+def _emulate(browser, *, theme: str, width: int = PHONE) -> None:
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    size = {"width": PHONE, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
