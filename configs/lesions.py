@@ -94,8 +94,6 @@ def _of_the_disc(config: ml_collections.ConfigDict) -> None:
     training = config.training
     training.epochs, training.learning_rate = 30, 1e-3
     training.schedule, training.warmup_epochs = "cosine", 1.0
-    # After a few epochs every disc is found, and only the loss tells how exact its outline is.
-    training.select_by, training.early_stopping_monitor = "val_loss", "val_loss"
     config.evaluation.views = ("identity",)
 
 
