@@ -100,7 +100,10 @@ def _until_trained(
     of_task = [s for s in settings if s.startswith("--config.task.")]
     others = [s for s in settings if s not in of_data]  # Training asks the data set itself.
     data = mirrors.address(data_dir)
-    paths = ["--image_dir=IMAGES", "--labels=LABELS.csv", f"--output_dir={data}"]
+    # A model that gives maps learns from masks, whatever the labels were.
+    gives_maps = tasks.of(experiment).scores.gives_maps and len(experiment.dataset.label_names) == 2
+    labels = "masks" if gives_maps else "LABELS.csv"
+    paths = ["--image_dir=IMAGES", f"--labels={labels}", f"--output_dir={data}"]
     if experiment.dataset.masks:
         paths.insert(2, "--masks_dir=MASKS")
     return [

@@ -49,6 +49,19 @@ def test_the_commands_are_changes_of_the_persons_own_config():
     assert train == ["drtfx-train", *given]
 
 
+def test_a_model_of_lesions_is_built_again_from_masks():
+    experiment = tasks.from_config(configs.load("lesions", "disc").to_dict())
+    build, *_ = reproduce.commands(
+        experiment, workdir=Path("w"), data_dir=Path("d"), split="validation"
+    )
+    assert build[2:6] == [
+        "--image_dir=IMAGES",
+        "--labels=masks",
+        "--masks_dir=MASKS",
+        "--output_dir=d",
+    ]
+
+
 def test_members_of_an_ensemble_are_changes_of_the_config_of_each():
     begun = typed.to_dict(tasks.from_config(configs.load("smoke").to_dict()))
     members = [
